@@ -1,0 +1,55 @@
+"""FedAPT's domain keys as sealed seeds (one a domain, frozen for a session).
+
+The coordinator draws a 32-byte seed for each domain, commits to all of them in the signed session
+configuration, and seals each to the institutions of its domain. Institutions expand seeds themselves to
+U[0, 1): a coordinator that could choose the values (-1, say, which silences the meta prompt) could
+single institutions out. Sealing separates the parties while they train; it hides no data.
+"""
+
+import secrets
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedapt_crypto.errors import VerificationFailed
+from fedapt_crypto.kdf import derive, digest
+from fedapt_crypto.keystream import Keystream
+from fedapt_crypto.seal import SealingKey, seal
+
+SEED_BYTES = 32
+_MANTISSA_BITS = 24
+
+
+def draw_seed() -> bytes:
+    """Return a fresh seed from the operating system."""
+    return secrets.token_bytes(SEED_BYTES)
+
+
+def commitment(seed: bytes, session: bytes, domain_index: int) -> bytes:
+    """Return the commitment to a domain's seed that stands in the session configuration."""
+    return digest("domain key", session, domain_index, seed)
+
+
+def check_seed(seed: bytes, session: bytes, domain_index: int, expected: bytes) -> None:
+    """Check a seed against its commitment; raises `VerificationFailed`."""
+    if len(seed) != SEED_BYTES or commitment(seed, session, domain_index) != expected:
+        raise VerificationFailed(f"the seed of domain {domain_index} is not the one committed to")
+
+
+def seal_seed(seed: bytes, public_key: bytes, session: bytes, domain_index: int, receiver: str) -> bytes:
+    """Seal a domain's seed to one institution."""
+    return seal(public_key, seed, "domain key", session, domain_index, receiver)
+
+
+def open_seed(sealed: bytes, key: SealingKey, session: bytes, domain_index: int, receiver: str) -> bytes:
+    """Open a sealed seed; raises `VerificationFailed`. Check it with `check_seed` before use."""
+    return key.open(sealed, "domain key", session, domain_index, receiver)
+
+
+def expand(seed: bytes, session: bytes, domain_index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the key a seed stands for, U[0, 1) on a grid of 2**-24, shape (n_ctx, W)."""
+    stream = Keystream(derive(seed, "domain key values", session, domain_index))
+    words = stream.uniform_words(shape[0] * shape[1], np.uint32)
+    # The 24 high bits fit a float32 exactly, so the largest value is 1 - 2**-24, below 1.
+    values = (words >> np.uint32(32 - _MANTISSA_BITS)).astype(np.float32) * np.float32(2.0**-_MANTISSA_BITS)
+    return values.reshape(shape)

@@ -1,0 +1,65 @@
+"""The one error tree: what went wrong, and whose mistake it was.
+
+Messages are shown to users and peers as they stand: one line, what to do where something can be done,
+never a secret.
+"""
+
+
+class FedaptError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class InvalidInput(FedaptError):
+    """The user, a configuration or our caller gave something unusable. Exit status 2."""
+
+
+class RunFailed(FedaptError):
+    """The work was well asked for and could not be finished. Exit status 1."""
+
+
+class RoundAborted(RunFailed):
+    """A round ended without a sum; nothing was revealed. The next round may work."""
+
+
+class BudgetExhausted(FedaptError):
+    """The next step would exceed the institution's own privacy budget; it stops for good."""
+
+
+class PeerError(FedaptError):
+    """A peer broke the protocol.
+
+    Attributes:
+        peer: Name of the peer that is to blame as far as we can tell, or ``None``.
+    """
+
+    def __init__(self, message: str, *, peer: str | None = None) -> None:
+        super().__init__(message if peer is None else f"{peer}: {message}")
+        self.peer = peer
+
+
+class MalformedMessage(PeerError):
+    """Bytes that do not decode strictly: wrong type, size, field, or not the canonical encoding."""
+
+
+class UnexpectedMessage(PeerError):
+    """A message in the wrong phase, from the wrong sender, late or twice."""
+
+
+class VerificationFailed(PeerError):
+    """A signature, commitment or authenticated ciphertext does not verify."""
+
+
+class ContextMismatch(PeerError):
+    """The peer works on another session, round, model, configuration or roster than we do."""
+
+
+class OverlappingUnmaskLists(PeerError):
+    """Someone asked for both secrets of one institution: an attack on its update."""
+
+
+class TooFewParticipants(PeerError):
+    """Fewer parties than the threshold or than the institution's own minimum."""
+
+
+class ReplayedExecution(PeerError):
+    """A round that is not newer than the newest one this institution joined."""

@@ -1,0 +1,58 @@
+"""Long-term Ed25519 identities: what signs protocol messages, log lines and session configurations."""
+
+import hashlib
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fedapt_crypto.errors import VerificationFailed
+from fedapt_crypto.kdf import Part, labelled
+
+PUBLIC_KEY_BYTES = 32
+
+
+class Identity:
+    """A party's signing key; never leaves the party."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private_key = private_key
+        self.public_key = private_key.public_key().public_bytes_raw()
+
+    def __repr__(self) -> str:
+        return f"Identity({fingerprint(self.public_key)})"
+
+    @classmethod
+    def generate(cls) -> "Identity":
+        """Draw a new identity from the operating system's randomness."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_private_bytes(cls, data: bytes) -> "Identity":
+        """Rebuild an identity from its 32 private bytes."""
+        return cls(Ed25519PrivateKey.from_private_bytes(data))
+
+    def private_bytes(self) -> bytes:
+        """Return the 32 private bytes, for the key file only."""
+        return self._private_key.private_bytes_raw()
+
+    def sign(self, label: str, *parts: Part) -> bytes:
+        """Sign the labelled parts; the label keeps a signature from meaning anything elsewhere."""
+        return self._private_key.sign(labelled(label, *parts))
+
+
+def verify(public_key: bytes, signature: bytes, label: str, *parts: Part, signer: str) -> None:
+    """Check a signature made by `Identity.sign`.
+
+    Raises:
+        VerificationFailed: If it does not verify under ``public_key``; names ``signer``.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, labelled(label, *parts))
+    except (InvalidSignature, ValueError):
+        raise VerificationFailed(f"the signature on {label!r} does not verify", peer=signer) from None
+
+
+def fingerprint(public_key: bytes) -> str:
+    """Return the SHA-256 of a public key in groups of four hex digits, to compare by telephone."""
+    digits = hashlib.sha256(public_key).hexdigest()[:32]
+    return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))

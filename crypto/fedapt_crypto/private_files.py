@@ -1,0 +1,49 @@
+"""Files that nobody else on the machine may read, written so that a crash leaves the old or the new."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from fedapt_crypto.errors import InvalidInput
+
+PRIVATE_FILE_MODE = 0o600
+PRIVATE_FOLDER_MODE = 0o700
+
+
+def make_private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may enter, and return it."""
+    path.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+    path.chmod(PRIVATE_FOLDER_MODE)
+    return path
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE_FILE_MODE) -> None:
+    """Write a whole file durably: readers see the old content or the new, also after a power cut."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:  # also on an interrupt: never leave half a file behind
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_private(path: Path) -> bytes:
+    """Read a secret file, refusing one that others could have read or that is not there.
+
+    Raises:
+        InvalidInput: If it is missing, or group or others have any permission on it.
+    """
+    try:
+        mode = path.stat().st_mode
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror or error}") from None
+    if mode & 0o077:
+        raise InvalidInput(f"{path} can be read by others: run 'chmod 600 {path}' and consider it leaked")
+    return data

@@ -1,0 +1,72 @@
+"""The roster: who takes part in a session, and the keys by which each is known.
+
+Every institution holds its own approved copy and checks signatures against that, never against what
+the coordinator says today.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from fedapt_crypto import seal
+from fedapt_crypto.encoding import Message, PartyName
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.identity import PUBLIC_KEY_BYTES
+from fedapt_crypto.kdf import digest
+
+IdentityKey = Annotated[bytes, Field(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
+SealingPublicKey = Annotated[bytes, Field(min_length=seal.PUBLIC_KEY_BYTES, max_length=seal.PUBLIC_KEY_BYTES)]
+
+
+class Member(Message):
+    """One institution: its name, identity key (Ed25519), key for sealed messages, and domain index."""
+
+    name: PartyName
+    identity_key: IdentityKey
+    sealing_key: SealingPublicKey
+    domain_index: Annotated[int, Field(ge=0, lt=4096)]
+
+
+class Roster(Message):
+    """The coordinator's identity and the institutions in their fixed order."""
+
+    coordinator_key: IdentityKey
+    members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=4096)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Roster":
+        names = [member.name for member in self.members]
+        keys = {member.identity_key for member in self.members} | {self.coordinator_key}
+        if len(set(names)) != len(names) or len(keys) != len(names) + 1:
+            raise ValueError("names and identity keys in a roster must be distinct")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in roster order."""
+        return tuple(member.name for member in self.members)
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the whole roster."""
+        return digest("roster", self.to_bytes())
+
+    def index(self, name: str) -> int:
+        """Return the position of a member, from 0.
+
+        Raises:
+            InvalidInput: If nobody of that name is on the roster.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise InvalidInput(f"{name!r} is not on the roster ({', '.join(self.names)})") from None
+
+    def member(self, name: str) -> Member:
+        """Return the member of that name; raises `InvalidInput` where there is none."""
+        return self.members[self.index(name)]
+
+
+def threshold(institutions: int) -> int:
+    """Return t = floor(2n/3) + 1: how many must agree before anything is revealed (bounds: SECURITY.md)."""
+    return 2 * institutions // 3 + 1

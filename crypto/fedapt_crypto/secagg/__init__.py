@@ -1,0 +1,1 @@
+"""Secure aggregation: schemes behind one interface, both sides as machines without I/O."""

@@ -1,0 +1,279 @@
+"""The coordinator's side of pairwise masking with dropout recovery, without I/O.
+
+It routes what institutions seal to each other, keeps one running sum of masked inputs, and removes the
+masks with shares that the institutions reveal. It checks every message against the roster, every
+revealed share and secret against its dealer's commitments, and never sees an unmasked update.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, cast
+
+import numpy as np
+
+from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    MalformedMessage,
+    PeerError,
+    RoundAborted,
+    UnexpectedMessage,
+    VerificationFailed,
+)
+from fedapt_crypto.roster import Roster
+from fedapt_crypto.secagg import masking_keys as keys
+from fedapt_crypto.secagg.dealing import check_ciphertexts, check_headers
+from fedapt_crypto.secagg.messages import (
+    MAX_SHARE_MESSAGE_BYTES,
+    MESSAGE_OVERHEAD_BYTES,
+    Abort,
+    Advertise,
+    AdvertiseList,
+    ConsistencySignature,
+    MaskedInput,
+    SealedSecrets,
+    ShareDelivery,
+    ShareMessage,
+    SignedMessage,
+    SurvivorAnnouncement,
+    UnmaskRequest,
+    UnmaskShares,
+)
+from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
+from fedapt_crypto.secagg.unmasking import Unmasking, check_shares
+
+
+class MaskingCoordinator:
+    """The coordinator in one round of the masking protocol.
+
+    Args:
+        context: The round that all parties must agree on.
+        roster: The session's roster.
+    """
+
+    def __init__(self, context: RoundContext, roster: Roster) -> None:
+        self._context = context
+        self._roster = roster
+        self._phase: Phase | None = Phase.ADVERTISE
+        self._gone: set[str] = set()
+        self._expected: tuple[str, ...] = roster.names
+        self._advertises: dict[str, Advertise] = {}
+        self._shares: dict[str, ShareMessage] = {}
+        self._survivors: tuple[str, ...] = ()
+        self._signatures: dict[str, ConsistencySignature] = {}
+        self._revealed: dict[str, UnmaskShares] = {}
+        self._masked: set[str] = set()
+        self._sum = np.zeros(context.vector_length, np.uint32)
+        self._execution = b""
+        self._transcript = b""
+        self._aggregate: Aggregate | None = None
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase being collected; ``None`` when the round is over."""
+        return self._phase
+
+    @property
+    def waiting_for(self) -> frozenset[str]:
+        """Names that may still send in this phase."""
+        return frozenset(self._expected) - self._gone - set(self._arrived)
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The sum, once the round is over."""
+        return self._aggregate
+
+    @property
+    def _arrived(self) -> set[str]:
+        arrived: Mapping[Phase, set[str]] = {
+            Phase.ADVERTISE: set(self._advertises),
+            Phase.SHARE: set(self._shares),
+            Phase.MASKED_INPUT: self._masked,
+            Phase.CONSISTENCY: set(self._signatures),
+            Phase.UNMASK: set(self._revealed),
+        }
+        return arrived[self._phase] if self._phase is not None else set()
+
+    def drop(self, name: str) -> None:
+        """Count ``name`` as gone for the rest of the round; what it has sent stays."""
+        self._gone.add(name)
+
+    def receive(self, sender: str, payload: bytes) -> None:
+        """Take an institution's payload; see `scheme.CoordinatorRound.receive`."""
+        if self._phase is None:
+            raise UnexpectedMessage("sent something after the round was over", peer=sender)
+        vector_bytes = 4 * self._context.vector_length + MESSAGE_OVERHEAD_BYTES
+        limit = max(vector_bytes, MAX_SHARE_MESSAGE_BYTES)
+        message = decode_one_of(payload, _KINDS, max_bytes=limit)
+        signed = message.header if isinstance(message, ShareMessage) else message
+        if not isinstance(signed, SignedMessage) or signed.sender != sender:
+            raise VerificationFailed("sent a message in another's name", peer=sender)
+        if isinstance(message, Abort):
+            self._receive_abort(message)
+        expected, take = _COLLECTING[self._phase]
+        if type(message) is not expected or sender not in self.waiting_for:
+            raise UnexpectedMessage(f"sent {message.kind!r} in the wrong phase, late or twice", peer=sender)
+        take(self, sender, message)
+
+    def close_phase(self) -> Mapping[str, bytes]:
+        """End the phase with whoever sent; see `scheme.CoordinatorRound.close_phase`."""
+        if self._phase is None:
+            raise RoundAborted("the round is over")
+        arrived = tuple(name for name in self._roster.names if name in self._arrived)
+        if len(arrived) < self._context.threshold:
+            phase, self._phase = self._phase, None
+            raise RoundAborted(
+                f"{len(arrived)} of {self._context.participants} institutions completed {phase.value!r},"
+                f" {self._context.threshold} are needed"
+            )
+        try:
+            return _CLOSING[self._phase](self, arrived)
+        except RoundAborted:
+            self._phase = None
+            raise
+
+    def _receive_abort(self, message: Abort) -> None:
+        message.check_signature(self._roster)
+        self._phase = None
+        accused = f" and accuses {message.accused}" if message.accused else ""
+        raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}: {message.detail}")
+
+    def _take_advertise(self, sender: str, message: Advertise) -> None:
+        message.check_signature(self._roster)
+        if message.context != self._context.hash:
+            raise ContextMismatch("takes part in another round, model, configuration or roster", peer=sender)
+        self._advertises[sender] = message
+
+    def _take_share(self, sender: str, message: ShareMessage) -> None:
+        participants = tuple(self._advertises[name] for name in self._expected)
+        check_headers([message.header], participants, self._execution, self._roster)
+        others = tuple(name for name in self._expected if name != sender)
+        if tuple(sealed.party for sealed in message.sealed) != others:
+            raise MalformedMessage("dealt ciphertexts to other parties than the participants", peer=sender)
+        for sealed in message.sealed:
+            entry = message.header.commitments_for(sealed.party)
+            if entry is None:
+                raise MalformedMessage("has no commitments for a receiver", peer=sender)
+            check_ciphertexts(sealed, entry, sender)
+        self._shares[sender] = message
+
+    def _take_masked(self, sender: str, message: MaskedInput) -> None:
+        if len(message.masked) != 4 * self._context.vector_length:
+            raise MalformedMessage("sent a masked input of the wrong length", peer=sender)
+        self._check_bound(sender, message.execution, message.transcript)
+        message.check_signature(self._roster)
+        self._masked.add(sender)
+        np.add(self._sum, np.frombuffer(message.masked, "<u4"), out=self._sum)
+
+    def _take_signature(self, sender: str, message: ConsistencySignature) -> None:
+        self._check_bound(sender, message.execution, message.transcript)
+        if message.survivors != self._survivors:
+            raise ContextMismatch("signed another survivor set", peer=sender)
+        message.check_signature(self._roster)
+        self._signatures[sender] = message
+
+    def _take_unmask(self, sender: str, message: UnmaskShares) -> None:
+        self._check_bound(sender, message.execution, self._transcript)
+        message.check_signature(self._roster)
+        check_shares(message, self._survivors, self._dropped)
+        self._revealed[sender] = message
+
+    def _check_bound(self, sender: str, execution: bytes, transcript: bytes) -> None:
+        if (execution, transcript) != (self._execution, self._transcript):
+            raise ContextMismatch("sent a message of another execution", peer=sender)
+
+    @property
+    def _sharers(self) -> tuple[str, ...]:
+        return tuple(name for name in self._roster.names if name in self._shares)
+
+    @property
+    def _dropped(self) -> tuple[str, ...]:
+        return tuple(name for name in self._sharers if name not in self._survivors)
+
+    def _close_advertise(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
+        advertises = tuple(self._advertises[name] for name in arrived)
+        self._execution = keys.execution_id(self._context.hash, tuple(a.to_bytes() for a in advertises))
+        return self._next(Phase.SHARE, arrived, AdvertiseList(advertises=advertises))
+
+    def _close_share(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
+        headers = tuple(self._shares[name].header for name in arrived)
+        self._transcript = keys.transcript_id(self._execution, tuple(h.to_bytes() for h in headers))
+        self._phase, self._expected = Phase.MASKED_INPUT, arrived
+        deliveries = {}
+        for receiver in arrived:
+            sealed = tuple(
+                SealedSecrets(party=dealer, shares=own.shares, pair_seed=own.pair_seed)
+                for dealer in arrived
+                for own in self._shares[dealer].sealed
+                if own.party == receiver
+            )
+            deliveries[receiver] = ShareDelivery(headers=headers, sealed=sealed).to_bytes()
+        return deliveries
+
+    def _close_masked(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
+        self._survivors = arrived
+        announcement = SurvivorAnnouncement(
+            execution=self._execution, transcript=self._transcript, survivors=arrived
+        )
+        return self._next(Phase.CONSISTENCY, arrived, announcement)
+
+    def _close_consistency(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
+        request = UnmaskRequest(
+            execution=self._execution,
+            survivors=self._survivors,
+            dropped=self._dropped,
+            signatures=tuple(self._signatures[name] for name in arrived),
+        )
+        return self._next(Phase.UNMASK, arrived, request)
+
+    def _close_unmask(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
+        unmasking = Unmasking(
+            context=self._context,
+            roster=self._roster,
+            execution=self._execution,
+            transcript=self._transcript,
+            advertises=self._advertises,
+            dealt=self._shares,
+            survivors=self._survivors,
+            revealed=tuple(self._revealed[name] for name in arrived),
+        )
+        try:
+            unmasking.remove_masks(self._sum)
+        except PeerError as error:
+            raise RoundAborted(f"the masks could not be removed: {error}") from error
+        total = self._context.fixed_point.decode(self._sum)
+        self._aggregate = Aggregate(total, self._survivors)
+        self._phase = None
+        return {}
+
+    def _next(self, phase: Phase, to: tuple[str, ...], message: TaggedMessage) -> Mapping[str, bytes]:
+        self._phase, self._expected = phase, to
+        return dict.fromkeys(to, message.to_bytes())
+
+
+_Take = Callable[[MaskingCoordinator, str, TaggedMessage], None]
+_COLLECTING: Final[Mapping[Phase, tuple[type[TaggedMessage], _Take]]] = MappingProxyType(
+    {
+        Phase.ADVERTISE: (Advertise, cast("_Take", MaskingCoordinator._take_advertise)),
+        Phase.SHARE: (ShareMessage, cast("_Take", MaskingCoordinator._take_share)),
+        Phase.MASKED_INPUT: (MaskedInput, cast("_Take", MaskingCoordinator._take_masked)),
+        Phase.CONSISTENCY: (ConsistencySignature, cast("_Take", MaskingCoordinator._take_signature)),
+        Phase.UNMASK: (UnmaskShares, cast("_Take", MaskingCoordinator._take_unmask)),
+    }
+)
+"""What is collected in each phase."""
+
+_CLOSING: Final[Mapping[Phase, Callable[[MaskingCoordinator, tuple[str, ...]], Mapping[str, bytes]]]] = (
+    MappingProxyType(
+        {
+            Phase.ADVERTISE: MaskingCoordinator._close_advertise,
+            Phase.SHARE: MaskingCoordinator._close_share,
+            Phase.MASKED_INPUT: MaskingCoordinator._close_masked,
+            Phase.CONSISTENCY: MaskingCoordinator._close_consistency,
+            Phase.UNMASK: MaskingCoordinator._close_unmask,
+        }
+    )
+)
+"""What closing a phase sends; any phase may instead end the round in `RoundAborted`."""
+
+_KINDS: Final = kinds_of(Abort, *(expected for expected, _ in _COLLECTING.values()))

@@ -1,0 +1,43 @@
+"""Which key comes from which secret in the masking protocol: one place for both sides.
+
+An institution's root determines its private mask key and its pair seeds, so revealing the root of one
+that dropped out is enough to cancel every mask it shares with others, and nothing else.
+"""
+
+from fedapt_crypto.kdf import derive, digest
+from fedapt_crypto.seal import SealingKey
+
+
+def mask_key(root: bytes, context: bytes) -> SealingKey:
+    """Return the key pair to which others seal pair seeds; needed before the execution has its name."""
+    return SealingKey(derive(root, "secagg mask key", context))
+
+
+def pair_seed(root: bytes, execution: bytes, dealer: str, receiver: str) -> bytes:
+    """Return the seed that the dealer (earlier in the roster) shares with the receiver."""
+    return derive(root, "secagg pair seed", execution, dealer, receiver)
+
+
+def pair_mask_key(seed: bytes, execution: bytes, transcript: bytes, dealer: str, receiver: str) -> bytes:
+    """Return the keystream key of a pair's mask; single use, bound to who completed phase 1."""
+    return derive(seed, "secagg pair mask", execution, transcript, dealer, receiver)
+
+
+def self_mask_key(seed: bytes, execution: bytes, transcript: bytes, owner: str) -> bytes:
+    """Return the keystream key of an institution's own mask; single use."""
+    return derive(seed, "secagg self mask", execution, transcript, owner)
+
+
+def execution_id(context: bytes, advertises: tuple[bytes, ...]) -> bytes:
+    """Return the execution identifier: the context and every signed advertisement, in roster order."""
+    return digest("secagg execution", context, advertises)
+
+
+def transcript_id(execution: bytes, headers: tuple[bytes, ...]) -> bytes:
+    """Return the phase 1 transcript: every signed share header, in roster order."""
+    return digest("secagg transcript", execution, headers)
+
+
+def commit(kind: str, execution: bytes, owner: str, *value: bytes | str) -> bytes:
+    """Return the commitment to a secret or share of ``owner``."""
+    return digest(f"secagg commit {kind}", execution, owner, *value)

@@ -1,0 +1,157 @@
+"""What every aggregation scheme offers: one machine for the institution, one for the coordinator.
+
+Both are sans-I/O. The shell moves payloads, watches deadlines and disconnections, and writes the
+durable record that an outgoing payload with ``releases`` asks for *before* it is sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fedapt_crypto.encoding import Hash, Message
+from fedapt_crypto.fixed_point import FixedPoint
+from fedapt_crypto.kdf import digest
+
+SESSION_BYTES = 16
+MAX_VECTOR_LENGTH = 1 << 28
+
+
+class Phase(StrEnum):
+    """The phases of a round, in the order in which institutions send in them."""
+
+    ADVERTISE = "advertise"
+    SHARE = "share"
+    MASKED_INPUT = "masked_input"
+    CONSISTENCY = "consistency"
+    UNMASK = "unmask"
+    UPDATE = "update"
+
+
+class RoundContext(Message):
+    """What all parties of a round must agree on before anything is sent.
+
+    Its hash is in every signature, sealed message and mask, so two parties with different contexts (a
+    different model, say) cannot complete a round with each other.
+    """
+
+    session: Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
+    round: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(ge=1)]
+    purpose: Annotated[str, Field(min_length=1, max_length=32)]
+    configuration_hash: Hash
+    roster_hash: Hash
+    model_hash: Hash
+    participants: Annotated[int, Field(ge=1)]
+    threshold: Annotated[int, Field(ge=1)]
+    vector_length: Annotated[int, Field(ge=1, le=MAX_VECTOR_LENGTH)]
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the whole context."""
+        return digest("round context", self.to_bytes())
+
+    @property
+    def fixed_point(self) -> FixedPoint:
+        """Encoding of the vectors in this round."""
+        return FixedPoint(summands=self.participants, clip=self.clip)
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A payload for the coordinator.
+
+    Attributes:
+        phase: The phase it belongs to.
+        payload: Bytes to send.
+        releases: Whether it carries the update. Before sending, the shell writes a durable record; from
+            then on the update is burned: never sent again, not even after a crash.
+    """
+
+    phase: Phase
+    payload: bytes
+    releases: bool = False
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The sum of the contributors' vectors.
+
+    Attributes:
+        total: Shape (vector_length,), float64.
+        contributors: Names whose vector is in the sum, in roster order.
+    """
+
+    total: NDArray[np.float64]
+    contributors: tuple[str, ...]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Uniform mean over the contributors."""
+        return self.total / len(self.contributors)
+
+
+class InstitutionRound(Protocol):
+    """One institution's part in one round. Single use: its update enters at most one sum."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be sent."""
+
+    @property
+    def saturated(self) -> int:
+        """How many values of the update were clipped by the encoding."""
+
+    def start(self) -> Outgoing:
+        """Return the first payload."""
+
+    def receive(self, payload: bytes) -> Outgoing:
+        """Take the coordinator's payload and return the answer.
+
+        Raises:
+            PeerError: Where the message is not one that is due, nothing has changed and the machine
+                still waits. Where its content does not hold, the machine is `finished`, has forgotten
+                its secrets, and `abort_payload` has a signed statement for the coordinator.
+        """
+
+    def abort_payload(self) -> bytes | None:
+        """Return the signed statement of why this institution aborted, if it did."""
+
+
+class CoordinatorRound(Protocol):
+    """The coordinator's part in one round."""
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase whose payloads are collected now; ``None`` when the round is over."""
+
+    @property
+    def waiting_for(self) -> frozenset[str]:
+        """Names that may still send in this phase."""
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The sum, once the round is over."""
+
+    def receive(self, sender: str, payload: bytes) -> None:
+        """Take a payload.
+
+        Raises:
+            PeerError: The payload is refused and nothing has changed.
+            RoundAborted: ``sender`` aborted, for the reason in the message.
+        """
+
+    def drop(self, name: str) -> None:
+        """Count ``name`` as gone for the rest of the round."""
+
+    def close_phase(self) -> Mapping[str, bytes]:
+        """End the phase with whoever sent, and return what goes to whom.
+
+        Raises:
+            RoundAborted: If too few are left, or a dealer proved inconsistent.
+        """

@@ -1,0 +1,122 @@
+"""Run a whole aggregation round in memory: real machines on both sides, no sockets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedapt_crypto.errors import FedaptError, PeerError
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.kdf import digest
+from fedapt_crypto.roster import Member, Roster, threshold
+from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import CoordinatorRound, InstitutionRound, Outgoing, Phase, RoundContext
+
+Tamper = Callable[[Phase | None, str, bytes], bytes | None]
+"""(phase just closed, receiver, payload) to what really arrives; ``None`` loses it."""
+
+
+def make_parties(n: int) -> tuple[Roster, dict[str, Identity]]:
+    identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
+    members = tuple(
+        Member(
+            name=name,
+            identity_key=identity.public_key,
+            sealing_key=SealingKey.fresh().public_key,
+            domain_index=i,
+        )
+        for i, (name, identity) in enumerate(identities.items())
+    )
+    return Roster(coordinator_key=Identity.generate().public_key, members=members), identities
+
+
+def make_context(roster: Roster, length: int, **changes: object) -> RoundContext:
+    fields: dict[str, object] = {
+        "session": bytes(16),
+        "round": 1,
+        "attempt": 1,
+        "purpose": "update",
+        "configuration_hash": digest("test configuration"),
+        "roster_hash": roster.hash,
+        "model_hash": digest("test model"),
+        "participants": len(roster.members),
+        "threshold": threshold(len(roster.members)),
+        "vector_length": length,
+        "clip": 4.0,
+    }
+    return RoundContext(**(fields | changes))
+
+
+@dataclass
+class World:
+    """One round among ``n`` institutions under one scheme."""
+
+    n: int
+    scheme: str = registry.MASKING
+    length: int = 37
+    minimum: int = 2
+    contexts: Mapping[str, RoundContext] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.roster, self.identities = make_parties(self.n)
+        self.context = make_context(self.roster, self.length)
+        rng = np.random.default_rng(self.n)
+        self.updates = {name: rng.normal(0, 1, self.length) for name in self.identities}
+        self.coordinator: CoordinatorRound = registry.coordinator_round(
+            self.scheme, self.context, self.roster
+        )
+        self.institutions: dict[str, InstitutionRound] = {
+            name: registry.institution_round(
+                self.scheme,
+                self.contexts.get(name, self.context),
+                self.roster,
+                name,
+                identity,
+                self.updates[name],
+                minimum_participants=self.minimum,
+            )
+            for name, identity in self.identities.items()
+        }
+        self.sent_to_coordinator: list[tuple[str, Outgoing]] = []
+        self.refusals: dict[str, FedaptError] = {}
+
+    def exact_sum(self, names: tuple[str, ...]) -> np.ndarray:
+        """The sum of the named updates as the scheme's encoding represents them."""
+        if self.scheme == registry.NONE:
+            return np.sum([self.updates[name].astype(np.float32) for name in names], axis=0, dtype=float)
+        fixed = self.context.fixed_point
+        return np.sum([np.rint(self.updates[n] / fixed.resolution) for n in names], axis=0) * fixed.resolution
+
+    def run(
+        self,
+        vanish: Mapping[str, Phase] | None = None,
+        tamper: Tamper = lambda phase, receiver, payload: payload,
+    ) -> None:
+        """Play the round to its end; who vanishes does so on entering a phase, before sending."""
+        vanish = vanish or {}
+        answers = {name: machine.start() for name, machine in self.institutions.items()}
+        while self.coordinator.phase is not None:
+            phase = self.coordinator.phase
+            for name, outgoing in answers.items():
+                if vanish.get(name) == phase:
+                    self.coordinator.drop(name)
+                    continue
+                self.sent_to_coordinator.append((name, outgoing))
+                try:
+                    self.coordinator.receive(name, outgoing.payload)
+                except PeerError as error:
+                    self.refusals["coordinator"] = error
+            deliveries = self.coordinator.close_phase()
+            answers = {}
+            for name, payload in deliveries.items():
+                arriving = tamper(phase, name, payload)
+                if arriving is None:
+                    continue
+                try:
+                    answers[name] = self.institutions[name].receive(arriving)
+                except PeerError as error:
+                    self.refusals[name] = error
+                    statement = self.institutions[name].abort_payload()
+                    if statement is not None:
+                        self.coordinator.receive(name, statement)

@@ -1,0 +1,1 @@
+"""Logs that others can check. No torch here: an auditor installs none."""

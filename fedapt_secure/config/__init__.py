@@ -1,0 +1,1 @@
+"""Settings files and the folder of a party."""

@@ -1,0 +1,70 @@
+"""Read a flat YAML file into a settings model; every mistake is one clear line."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from fedapt_crypto.errors import InvalidInput
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a flat YAML mapping.
+
+    Raises:
+        InvalidInput: If the file cannot be read, is not YAML, or is not a flat mapping.
+    """
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InvalidInput(f"cannot read {path}: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InvalidInput(f"{path}{where}: {problem}") from None
+    if fields is None:
+        return {}
+    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+        raise InvalidInput(f"{path}: expected 'option: value' lines")
+    return fields
+
+
+def build(model: type[SettingsT], fields: Mapping[str, Any], *, source: str) -> SettingsT:
+    """Validate fields into ``model``.
+
+    Raises:
+        InvalidInput: For an unknown key (with the nearest known one) or a value that does not fit.
+    """
+    for key in fields:
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(key, model.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
+            raise InvalidInput(f"{source}: unknown option {key!r}; {hint}")
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{source}: {where}: {message}" if where else f"{source}: {message}") from None
+
+
+def write_yaml(path: Path, settings: BaseModel, *, comment: str, mode: int = 0o644) -> None:
+    """Write settings so that `read_yaml` and `build` give them back."""
+    fields = settings.model_dump(mode="json")
+    text = "".join(f"# {line}\n" for line in comment.splitlines())
+    path.write_text(text + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.chmod(mode)

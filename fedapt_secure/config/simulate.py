@@ -1,0 +1,83 @@
+"""The settings of ``fedapt-secure simulate``: every option, with its default and its bounds."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from fedapt_crypto.secagg import registry
+from pydantic import Field, model_validator
+
+from fedapt_secure.config.settings import Settings
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+DEFAULT_EPSILON = 8.0
+DEFAULT_DIGITS_CLIENTS = 5
+
+
+class SimulateSettings(Settings):
+    """What one simulation does; field names are option names.
+
+    Attributes:
+        dp_epsilon: ε for each institution over the whole run; ``None`` means 8 unless ``no_dp``.
+        dp_delta: δ; ``None`` means 1 / (2 x declared records) of each institution.
+        no_dp: Train without differential privacy: for experiments only.
+        clients: Number of institutions; ``None`` means 5, or one a domain for ``folder``.
+        rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: Training plan.
+        context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
+        secure_aggregation: ``masking``, or ``none`` for comparisons.
+        update_clip: Largest absolute parameter change that the fixed-point encoding represents.
+        model, pretrained: Any open_clip model; ``tiny`` ships with the package.
+        dataset: ``digits``, ``digits-flipped``, or ``folder`` with ``data_root/domain/class/image``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: Which images go where, and the initialisation. Never the privacy noise.
+        out: The run folder; ``None`` means ``runs/<UTC time>-seed<seed>``.
+        processes: One operating-system process a party.
+        fail: ``NAME@ROUND:PHASE`` entries: that institution vanishes on entering the phase.
+    """
+
+    dp_epsilon: PositiveFloat | None = None
+    dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    no_dp: bool = False
+    clients: PositiveInt | None = None
+    rounds: PositiveInt = 15
+    local_steps: PositiveInt = 4
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    learning_rate: PositiveFloat = 0.5
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    max_grad_norm: PositiveFloat = 1.0
+    context_tokens: PositiveInt = 8
+    shared_context: bool = False
+    secure_aggregation: Literal["masking", "none"] = "masking"
+    update_clip: PositiveFloat = 16.0
+    model: str = "tiny"
+    pretrained: str | None = None
+    dataset: Literal["digits", "digits-flipped", "folder"] = "digits"
+    data_root: Path | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    out: Path | None = None
+    processes: bool = False
+    fail: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.no_dp and (self.dp_epsilon is not None or self.dp_delta is not None):
+            raise ValueError("no_dp and dp_epsilon (or dp_delta) exclude each other: give one")
+        least = registry.MIN_INSTITUTIONS[self.secure_aggregation]
+        most = registry.MAX_INSTITUTIONS[self.secure_aggregation]
+        if self.clients is not None and not least <= self.clients <= most:
+            raise ValueError(
+                f"secure aggregation {self.secure_aggregation!r} works with {least} to {most} institutions,"
+                f" not {self.clients}"
+            )
+        if self.dataset == "folder" and self.data_root is None:
+            raise ValueError("dataset 'folder' needs data_root: a folder DOMAIN/CLASS/IMAGE")
+        if self.dataset != "folder" and self.data_root is not None:
+            raise ValueError("data_root goes with dataset 'folder' only")
+        return self
+
+    @property
+    def epsilon(self) -> float | None:
+        """ε for each institution, ``None`` without differential privacy."""
+        return None if self.no_dp else (self.dp_epsilon or DEFAULT_EPSILON)

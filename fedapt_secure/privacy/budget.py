@@ -1,0 +1,110 @@
+"""Plan an institution's privacy spend before its first step, and stop before the budget is exceeded.
+
+Everything here follows from public numbers: the declared record count, the sampling rate and the plan.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fedapt_crypto.errors import BudgetExhausted, InvalidInput
+
+EpsilonOf = Callable[[float, float, int, float], float]
+"""(noise_multiplier, sample_rate, steps, delta) to ε of that many Poisson-sampled Gaussian steps."""
+
+MAX_SAFE_DELTA_FACTOR = 10
+"""A warning stands where δ > 1 / (10 N̂): one record in ten data sets could be given away."""
+
+
+def declared_records(true_count: int) -> int:
+    """Return N̂: the record count rounded down to two significant figures, which may be made public.
+
+    Raises:
+        InvalidInput: If there is no record.
+    """
+    if true_count < 1:
+        raise InvalidInput("the training set is empty: at least one labelled image is needed")
+    unit: int = 10 ** max(0, len(str(true_count)) - 2)
+    return true_count // unit * unit
+
+
+def default_delta(declared: int) -> float:
+    """Return δ = 1 / (2 N̂), the default of ``simulate``."""
+    return 1.0 / (2 * declared)
+
+
+def delta_warning(delta: float, declared: int) -> str | None:
+    """Return what to tell the user where δ is large for this many records, else ``None``."""
+    if delta <= 1.0 / (MAX_SAFE_DELTA_FACTOR * declared):
+        return None
+    return f"delta {delta:.2g} is above 1/(10 x {declared} records): fine for a trial, too large for patients"
+
+
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """What an institution commits to before its first step; nothing in it depends on labels or features.
+
+    Attributes:
+        epsilon_budget: ε that the institution allows.
+        delta: δ of the guarantee.
+        noise_multiplier: σ, noise standard deviation over the clipping norm.
+        sample_rate: q of Poisson sampling, in (0, 1].
+        max_steps: Steps for which σ was planned.
+        declared_records: N̂.
+    """
+
+    epsilon_budget: float
+    delta: float
+    noise_multiplier: float
+    sample_rate: float
+    max_steps: int
+    declared_records: int
+
+    def __post_init__(self) -> None:
+        checks = {
+            "epsilon must be a positive number": _positive(self.epsilon_budget),
+            "delta must lie between 0 and 1": 0 < self.delta < 1,
+            "the noise multiplier must be a positive number": _positive(self.noise_multiplier),
+            "the sample rate must lie in (0, 1]": 0 < self.sample_rate <= 1,
+            "the number of steps must be at least 1": self.max_steps >= 1,
+            "the declared record count must be at least 1": self.declared_records >= 1,
+        }
+        for rule, holds in checks.items():
+            if not holds:
+                raise InvalidInput(rule)
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+class PrivacyBudget:
+    """Counts an institution's steps against its plan.
+
+    Steps are reserved before training and never given back, so what is recorded is never below what
+    was used.
+    """
+
+    def __init__(self, plan: PrivacyPlan, epsilon_of: EpsilonOf, *, steps_spent: int = 0) -> None:
+        self.plan = plan
+        self.steps_spent = steps_spent
+        self._epsilon_of = epsilon_of
+
+    def epsilon_after(self, steps: int) -> float:
+        """Return ε of all steps spent so far and ``steps`` more."""
+        total = self.steps_spent + steps
+        plan = self.plan
+        return 0.0 if total == 0 else self._epsilon_of(plan.noise_multiplier, plan.sample_rate, total, plan.delta)
+
+    def reserve(self, steps: int) -> None:
+        """Count ``steps`` as spent.
+
+        Raises:
+            BudgetExhausted: If they would exceed the planned steps or ε; nothing is counted then.
+        """
+        if self.steps_spent + steps > self.plan.max_steps or self.epsilon_after(steps) > self.plan.epsilon_budget:
+            raise BudgetExhausted(
+                f"{steps} more steps would exceed epsilon {self.plan.epsilon_budget:g}"
+                f" ({self.steps_spent} of {self.plan.max_steps} planned steps are spent)"
+            )
+        self.steps_spent += steps

@@ -1,0 +1,136 @@
+"""What a session is: the plan that people choose, and the signed configuration that parties agree on."""
+
+from typing import Annotated, Any, Literal
+
+from fedapt_crypto.encoding import Hash, Message
+from fedapt_crypto.kdf import digest
+from fedapt_crypto.roster import Roster, threshold
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fedapt_secure.protocol.parameters import ParameterShape
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+UPDATE_PURPOSE = "update"
+
+
+class SessionPlan(BaseModel):
+    """What the coordinator's operator decides before a session; public, no secret in it.
+
+    Attributes:
+        class_names: M class names, as they stand in prompts.
+        domains: K domain names, in key order.
+        zero_shot_template: Caption with one ``{}``, for the comparison without learning.
+        model: open_clip model name, or ``tiny``.
+        pretrained: open_clip tag or file name; ``None`` for ``tiny``.
+        weight_hash: SHA-256 of the frozen weights, hexadecimal; each institution checks its own copy.
+        text_width: W. feature_size: D. context_tokens: n_ctx.
+        rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: The training plan.
+        differential_privacy: Whether institutions must train under DP.
+        secure_aggregation: Name of the scheme.
+        clip: Largest absolute value of an update that the fixed-point encoding represents.
+        temperature: τ of the routing softmax.
+        initial_seed: Seed of the initial parameters.
+        round_timeout_s: How long the coordinator waits for the first message of a round (training).
+        phase_timeout_s: How long it waits in every other phase.
+        gather_timeout_s: How long it waits for missing institutions before a round.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_names: Annotated[tuple[ShortText, ...], Field(min_length=2, max_length=4096)]
+    domains: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=4096)]
+    zero_shot_template: ShortText
+    model: ShortText
+    pretrained: ShortText | None
+    weight_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    text_width: PositiveInt
+    feature_size: PositiveInt
+    context_tokens: PositiveInt
+    class_specific: bool
+    rounds: PositiveInt
+    local_steps: PositiveInt
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: PositiveFloat
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    max_grad_norm: PositiveFloat
+    differential_privacy: bool
+    secure_aggregation: ShortText
+    clip: PositiveFloat
+    temperature: PositiveFloat
+    initial_seed: Annotated[int, Field(ge=0)]
+    round_timeout_s: PositiveFloat
+    phase_timeout_s: PositiveFloat
+    gather_timeout_s: PositiveFloat
+
+    @property
+    def shape(self) -> ParameterShape:
+        """Sizes of the trained module."""
+        return ParameterShape(
+            classes=len(self.class_names),
+            context_tokens=self.context_tokens,
+            text_width=self.text_width,
+            feature_size=self.feature_size,
+            domains=len(self.domains),
+            class_specific=self.class_specific,
+        )
+
+
+class SessionConfiguration(Message):
+    """The plan, the roster and the commitments to the domain keys, as signed by the coordinator."""
+
+    max_bytes = 16 << 20
+
+    protocol: Literal["fedapt-secure/1"] = "fedapt-secure/1"
+    session: Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
+    plan: SessionPlan
+    roster: Roster
+    key_commitments: tuple[Hash, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SessionConfiguration":
+        if len(self.key_commitments) != len(self.plan.domains):
+            raise ValueError("one key commitment a domain is needed")
+        if any(member.domain_index >= len(self.plan.domains) for member in self.roster.members):
+            raise ValueError("a member's domain does not exist")
+        registry.phases(self.plan.secure_aggregation)
+        return self
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the whole configuration: what institutions agree to."""
+        return digest("session configuration", self.to_bytes())
+
+    @property
+    def threshold(self) -> int:
+        """t, how many institutions a round needs, from the roster and not from who shows up."""
+        return threshold(len(self.roster.members))
+
+    def round_context(self, round_number: int, attempt: int, model: bytes) -> RoundContext:
+        """Return what all parties of a round must agree on; ``model`` is the round's start, as bytes."""
+        return RoundContext(
+            session=self.session,
+            round=round_number,
+            attempt=attempt,
+            purpose=UPDATE_PURPOSE,
+            configuration_hash=self.hash,
+            roster_hash=self.roster.hash,
+            model_hash=model_hash(model),
+            participants=len(self.roster.members),
+            threshold=self.threshold,
+            vector_length=self.plan.shape.size,
+            clip=self.plan.clip,
+        )
+
+
+def model_hash(model: bytes) -> bytes:
+    """Return the hash by which a model (flat little-endian float32) is known."""
+    return digest("model", model)
+
+
+def plan_from_fields(fields: dict[str, Any]) -> SessionPlan:
+    """Build a plan from plain values, as read from a file; lists stand for tuples."""
+    return SessionPlan.model_validate(fields)

@@ -1,0 +1,36 @@
+"""Run one institution: ``python -m fedapt_client --dir FOLDER``."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from fedapt_crypto.errors import FedaptError, InvalidInput
+
+from fedapt_client.settings import ClientSettings
+from fedapt_secure.config.settings import build, read_yaml
+
+SETTINGS_FILE = "client.yaml"
+
+
+def main() -> int:
+    """Take part in the coordinator's session; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="fedapt_client", description=__doc__)
+    parser.add_argument("--dir", type=Path, default=Path(), help="the party's folder, with client.yaml")
+    options = parser.parse_args()
+    path = options.dir / SETTINGS_FILE
+    try:
+        settings = build(ClientSettings, read_yaml(path), source=str(path))
+        from fedapt_client.runner import InstitutionRunner  # noqa: PLC0415 - brings torch, seconds
+
+        asyncio.run(InstitutionRunner(options.dir, settings).run())
+    except FedaptError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2 if isinstance(error, InvalidInput) else 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""What an institution does with its own images: features, training under its budget, evaluation.
+
+The only module of the client that touches torch, imported when a session has been agreed on.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import make_private_folder, write_atomically
+
+from fedapt_client.settings import ClientSettings
+from fedapt_secure.learning.accounting import epsilon_of, plan_session
+from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
+from fedapt_secure.learning.bundle import Bundle, encode_bundle
+from fedapt_secure.learning.data.features import FeatureSet, load_features
+from fedapt_secure.learning.data.records import read_records
+from fedapt_secure.learning.evaluation import Scores, evaluate
+from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
+from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records
+from fedapt_secure.protocol.parameters import Vector, unflatten
+from fedapt_secure.protocol.session import SessionConfiguration
+
+Progress = Callable[[int, int], None]
+"""(images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """The finished bundle's hash and what the model scored at home."""
+
+    bundle_hash: bytes
+    scores: Scores
+
+
+class Learner:
+    """One institution's data and training for one session.
+
+    Raises:
+        InvalidInput: On construction, if model, images or budget do not fit the session.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        folder: Path,
+        configuration: SessionConfiguration,
+        progress: Progress | None = None,
+    ) -> None:
+        plan = configuration.plan
+        self._settings = settings
+        self._folder = folder
+        self._configuration = configuration
+        self._domain_index = configuration.roster.member(settings.name).domain_index
+        self._backbone = _backbone(configuration, settings.device)
+        data = settings.data if settings.data.is_absolute() else folder / settings.data
+        records = read_records(data, plan.class_names)
+        self._features: FeatureSet = load_features(
+            records.records, self._backbone, make_private_folder(folder / "cache"), progress
+        )
+        labels = self._features.train[1]
+        self.declared_records = declared_records(len(labels))
+        self.privacy_plan: PrivacyPlan | None = None
+        if plan.differential_privacy:
+            self.privacy_plan = plan_session(
+                settings.dp_epsilon,
+                settings.dp_delta,
+                len(labels),
+                plan.sample_rate,
+                plan.rounds * plan.local_steps,
+            )
+
+    @property
+    def skipped_images(self) -> int:
+        """How many images could not be read."""
+        return len(self._features.skipped)
+
+    def budget(self, steps_spent: int) -> PrivacyBudget | None:
+        """Return the session's budget with what the ledger says is spent; ``None`` without DP."""
+        if self.privacy_plan is None:
+            return None
+        return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)
+
+    def train(self, parameters: Vector, domain_key: Vector) -> Vector:
+        """Return this institution's update, local minus round-start parameters, noised under DP."""
+        plan = self._configuration.plan
+        private = self.privacy_plan is not None
+        features, labels = self._features.train
+        settings = TrainingSettings(
+            declared_records=self.declared_records,
+            private=private,
+            noise_multiplier=self.privacy_plan.noise_multiplier if self.privacy_plan else None,
+            local_steps=plan.local_steps,
+            sample_rate=plan.sample_rate,
+            learning_rate=plan.learning_rate,
+            momentum=plan.momentum,
+            max_grad_norm=plan.max_grad_norm,
+        )
+        trainer = LocalTrainer(
+            self._backbone,
+            plan.class_names,
+            plan.shape,
+            domain_key,
+            self._domain_index,
+            features,
+            labels,
+            settings,
+        )
+        return trainer.train(parameters)
+
+    def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
+        """Store the finished bundle in the party's folder and evaluate it on the images held out."""
+        plan = self._configuration.plan
+        meta_prompt, adaptive_network = unflatten(plan.shape, model)
+        bundle = Bundle(
+            meta_prompt=meta_prompt,
+            adaptive_network=adaptive_network,
+            keys=np.stack(keys),
+            class_names=plan.class_names,
+            domains=plan.domains,
+            zero_shot_template=plan.zero_shot_template,
+            model=plan.model,
+            pretrained=plan.pretrained,
+            weight_hash=plan.weight_hash,
+            logit_scale=self._backbone.logit_scale,
+        )
+        data = encode_bundle(bundle)
+        write_atomically(self._folder / "model.safetensors", data)
+        text = PromptedText(self._backbone, plan.class_names, plan.context_tokens, plan.class_specific)
+        features, labels = self._features.test
+        scores = evaluate(
+            bundle.model_on(self._backbone),
+            text.zero_shot(plan.zero_shot_template),
+            features,
+            labels,
+            self._domain_index,
+        )
+        return Concluded(hashlib.sha256(data).digest(), scores)
+
+
+def scores_to_fields(scores: Scores) -> dict[str, int]:
+    """Return scores as plain counts; they stay in the institution's own folder."""
+    return {key: int(value) for key, value in asdict(scores).items()}
+
+
+def _backbone(configuration: SessionConfiguration, device: str) -> Backbone:
+    plan = configuration.plan
+    backbone = load_backbone(plan.model, plan.pretrained, resolve_device(device))
+    if backbone.weight_hash != plan.weight_hash:
+        raise InvalidInput(
+            f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"
+            " coordinator's operator"
+        )
+    sizes = (backbone.feature_size, backbone.text_width)
+    if sizes != (plan.feature_size, plan.text_width):
+        raise InvalidInput(f"{plan.model} here has other sizes than the session says")
+    return backbone

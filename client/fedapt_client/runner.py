@@ -1,0 +1,248 @@
+"""The institution's I/O shell: one websocket, the ledger, the log, and a thread for training."""
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import Final
+
+from fedapt_crypto.errors import BudgetExhausted, FedaptError, InvalidInput, PeerError, RunFailed
+from fedapt_crypto.private_files import write_atomically
+from fedapt_crypto.secagg.scheme import Phase
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from fedapt_client.learner import Learner, scores_to_fields
+from fedapt_client.ledger import Ledger
+from fedapt_client.session import (
+    Action,
+    Conclude,
+    InstitutionSession,
+    Join,
+    Prepare,
+    RecordRelease,
+    Refused,
+    Requirements,
+    RoundOver,
+    Send,
+    State,
+    Train,
+)
+from fedapt_client.settings import ClientSettings, parse_vanish
+from fedapt_secure.audit.log import LogWriter
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.privacy.budget import delta_warning
+from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
+
+FIRST_RETRY_S: Final = 0.1
+MAX_RETRY_S: Final = 5.0
+
+
+class _Vanished(Exception):
+    """The connection was cut on purpose."""
+
+
+class InstitutionRunner:
+    """Runs one institution until its session ends.
+
+    Args:
+        folder: The party's folder.
+        settings: Its settings.
+        retry_for_s: How long to go on trying to reach the coordinator.
+    """
+
+    def __init__(self, folder: Path, settings: ClientSettings, *, retry_for_s: float = 60.0) -> None:
+        self._folder = PartyFolder(folder)
+        self._settings = settings
+        self._retry_for_s = retry_for_s
+        self._log = LogWriter(folder / settings.log)
+        self._ledger = Ledger(folder / "ledger.sqlite")
+        self._learner: Learner | None = None
+        self._vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
+        self._session = InstitutionSession(
+            settings.name,
+            self._folder.identity(),
+            self._folder.sealing_key(),
+            self._folder.roster(),
+            Requirements(
+                differential_privacy=settings.require_differential_privacy,
+                secure_aggregation=settings.require_secure_aggregation,
+                minimum_participants=settings.minimum_participants,
+            ),
+        )
+
+    async def run(self) -> None:
+        """Take part until the session ends; reconnect when the connection breaks.
+
+        Raises:
+            RunFailed: If the coordinator cannot be reached any more or misbehaves.
+            InvalidInput: If this institution refuses the session.
+        """
+        tls = client_context(self._folder)
+        url = f"wss://{self._settings.host}:{self._settings.port}"
+        failing_since: float | None = None
+        pause_s = FIRST_RETRY_S
+        try:
+            while self._session.state is not State.ENDED:
+                try:
+                    async with connect(url, ssl=tls, proxy=None, **WEBSOCKET_OPTIONS) as connection:
+                        failing_since, pause_s = None, FIRST_RETRY_S
+                        await self._talk(connection)
+                except _Vanished:
+                    self._log.write("vanished", {})
+                except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError) as error:
+                    now = asyncio.get_running_loop().time()
+                    failing_since = failing_since or now
+                    self._log.write("disconnected", {"reason": type(error).__name__})
+                    if now - failing_since > self._retry_for_s:
+                        raise RunFailed(
+                            f"{self._settings.name}: the coordinator at {url} cannot be reached: {error}"
+                        ) from None
+                # Jitter keeps institutions from all coming back at the same instant.
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+                pause_s = min(2 * pause_s, MAX_RETRY_S)
+        finally:
+            self._log.close()
+
+    async def _talk(self, connection: ClientConnection) -> None:
+        await self._carry_out(connection, self._session.connected())
+        while self._session.state is not State.ENDED:
+            data = binary(await connection.recv())
+            try:
+                actions = self._session.receive(data)
+            except PeerError as error:
+                self._refused(error, 0)
+                if self._session.state is State.WAITING_FOR_OFFER:
+                    raise RunFailed(f"{self._settings.name} does not take part: {error}") from None
+                continue
+            except InvalidInput as error:
+                await self._refuse_session(connection, error)
+                raise
+            await self._carry_out(connection, actions)
+
+    async def _refuse_session(self, connection: ClientConnection, error: InvalidInput) -> None:
+        self._refused(error, 0)
+        await self._carry_out(connection, self._session.prepared(refusal=str(error)))
+
+    async def _carry_out(self, connection: ClientConnection, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    await self._send(connection, action)
+                case Prepare():
+                    try:
+                        prepared = await asyncio.to_thread(self._prepare, action)
+                    except InvalidInput as error:
+                        await self._refuse_session(connection, error)
+                        raise
+                    await self._carry_out(connection, prepared)
+                case Join():
+                    try:
+                        self._ledger.join(action.context)
+                    except PeerError as error:
+                        self._refused(error, action.context.round)
+                        await self._carry_out(connection, self._session.declined(str(error), final=False))
+                        return
+                    self._log.write(
+                        "round_joined",
+                        {"round": action.context.round, "context": action.context.hash.hex()},
+                    )
+                case Train():
+                    await self._carry_out(connection, await asyncio.to_thread(self._train, action))
+                case RecordRelease():
+                    self._ledger.release(action.context)
+                    self._log.write("released", self._release_body(action))
+                case RoundOver():
+                    self._log.write(
+                        "round_ended",
+                        {
+                            "round": action.end.round,
+                            "status": action.end.status,
+                            "contributors": list(action.end.contributors),
+                        },
+                    )
+                case Conclude():
+                    await self._carry_out(connection, await asyncio.to_thread(self._conclude, action))
+                case Refused():
+                    self._refused(action.error, action.round_number)
+
+    async def _send(self, connection: ClientConnection, send: Send) -> None:
+        if send.phase is not None:
+            self._vanish_if_due(connection, send.round_number, send.phase)
+            self._log.write("phase", {"round": send.round_number, "phase": send.phase.value})
+        await connection.send(send.message.to_bytes())
+
+    def _vanish_if_due(self, connection: ClientConnection, round_number: int, phase: Phase) -> None:
+        if (round_number, phase) in self._vanish_at:
+            self._vanish_at.discard((round_number, phase))
+            connection.transport.abort()  # as a power cut looks to the coordinator: no goodbye
+            raise _Vanished
+
+    def _prepare(self, action: Prepare) -> list[Action]:
+        self._learner = Learner(self._settings, self._folder.path, action.configuration)
+        plan = self._learner.privacy_plan
+        body: dict[str, object] = {"configuration": action.configuration.hash.hex(), "privacy": None}
+        if plan is not None:
+            self._ledger.record_plan(action.configuration.session, plan)
+            body["privacy"] = {
+                "epsilon_budget": plan.epsilon_budget,
+                "delta": plan.delta,
+                "noise_multiplier": plan.noise_multiplier,
+                "sample_rate": plan.sample_rate,
+                "max_steps": plan.max_steps,
+                "declared_records": plan.declared_records,
+                "unit": "image",
+                "warning": delta_warning(plan.delta, plan.declared_records),
+            }
+        self._log.write("session_accepted", body)
+        return self._session.prepared()
+
+    def _train(self, action: Train) -> list[Action]:
+        learner, session = self._ready(), self._session.configuration.session
+        budget = learner.budget(self._ledger.steps_spent(session))
+        steps = self._session.configuration.plan.local_steps
+        if budget is not None:
+            try:
+                if not self._ledger.is_reserved(session, action.round_number):
+                    budget.reserve(steps)
+                    self._ledger.reserve(session, action.round_number, steps)
+            except BudgetExhausted as error:
+                self._refused(error, action.round_number)
+                return self._session.declined(str(error), final=True)
+            self._log.write(
+                "spend",
+                {
+                    "round": action.round_number,
+                    "steps": steps,
+                    "total_steps": budget.steps_spent,
+                    "epsilon": budget.epsilon_after(0),
+                    "delta": budget.plan.delta,
+                },
+            )
+        return self._session.trained(learner.train(action.parameters, action.domain_key))
+
+    def _conclude(self, action: Conclude) -> list[Action]:
+        concluded = self._ready().conclude(action.model, action.domain_keys)
+        fields = scores_to_fields(concluded.scores)
+        write_atomically(self._folder.path / "evaluation.json", (json.dumps(fields) + "\n").encode())
+        self._log.write(
+            "session_ended", {"model": action.model_hash.hex(), "bundle": concluded.bundle_hash.hex()}
+        )
+        return self._session.concluded(concluded.bundle_hash)
+
+    def _ready(self) -> Learner:
+        if self._learner is None:
+            raise RunFailed("the session was not prepared")
+        return self._learner
+
+    def _release_body(self, action: RecordRelease) -> dict[str, object]:
+        body: dict[str, object] = {"round": action.context.round}
+        if self._session.configuration.plan.differential_privacy:
+            # Without noise this count would follow from the data, and a log must not hold such a thing.
+            body["saturated"] = action.saturated
+        return body
+
+    def _refused(self, error: FedaptError, round_number: int) -> None:
+        self._log.write(
+            "refused", {"round": round_number, "error": type(error).__name__, "detail": str(error)}
+        )

@@ -1,0 +1,368 @@
+"""An institution in one session, without I/O: messages in, actions out.
+
+The shell (`runner`) carries the actions out in order and reports back. Order matters: what is durable
+(`Join`, `RecordRelease`) comes before what is sent, so a crash never un-does what others have seen.
+Everything is verified against the institution's own roster and settings before any image is touched.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from fedapt_crypto import domain_keys
+from fedapt_crypto.encoding import TaggedMessage, decode_one_of
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    FedaptError,
+    InvalidInput,
+    PeerError,
+    UnexpectedMessage,
+    VerificationFailed,
+)
+from fedapt_crypto.identity import Identity, verify
+from fedapt_crypto.roster import Roster
+from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext
+
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import Vector, check_vector
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+
+
+class State(Enum):
+    """Where the institution stands in its session."""
+
+    DISCONNECTED = auto()
+    WAITING_FOR_OFFER = auto()
+    PREPARING = auto()
+    READY = auto()
+    TRAINING = auto()
+    AGGREGATING = auto()
+    CONCLUDING = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a message; ``round_number`` and ``phase`` are set for secure-aggregation payloads."""
+
+    message: TaggedMessage
+    round_number: int = 0
+    phase: Phase | None = None
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Load model and images and plan the budget for this session, then call `prepared`."""
+
+    configuration: SessionConfiguration
+
+
+@dataclass(frozen=True)
+class Join:
+    """Record durably that this round is joined."""
+
+    context: RoundContext
+
+
+@dataclass(frozen=True, repr=False)
+class Train:
+    """Reserve the budget, train from these parameters, then call `trained` or `declined`."""
+
+    round_number: int
+    parameters: Vector
+    domain_key: Vector
+
+
+@dataclass(frozen=True)
+class RecordRelease:
+    """Record durably that the update leaves now; ``saturated`` values of it were clipped."""
+
+    context: RoundContext
+    saturated: int
+
+
+@dataclass(frozen=True)
+class RoundOver:
+    """A round has ended; for the log."""
+
+    end: m.RoundEnd
+
+
+@dataclass(frozen=True, repr=False)
+class Conclude:
+    """Evaluate and store the finished model with all domain keys, then call `concluded`."""
+
+    model: Vector
+    model_hash: bytes
+    domain_keys: tuple[Vector, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Something did not hold; for the log. The session goes on unless the state says otherwise."""
+
+    error: FedaptError
+    round_number: int
+
+
+Action = Send | Prepare | Join | Train | RecordRelease | RoundOver | Conclude | Refused
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What the institution insists on, from its settings."""
+
+    differential_privacy: bool
+    secure_aggregation: bool
+    minimum_participants: int
+
+
+class InstitutionSession:
+    """The institution's side of the session protocol.
+
+    Args:
+        name: Its name on the roster.
+        identity: Its signing key.
+        sealing_key: Its key for sealed messages.
+        roster: Its approved roster.
+        requirements: What it insists on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        identity: Identity,
+        sealing_key: SealingKey,
+        roster: Roster,
+        requirements: Requirements,
+    ) -> None:
+        self._name = name
+        self._identity = identity
+        self._sealing_key = sealing_key
+        self._roster = roster
+        self._member = roster.member(name)
+        self._requirements = requirements
+        self._state = State.DISCONNECTED
+        self._configuration: SessionConfiguration | None = None
+        self._prepared = False
+        self._seed: bytes | None = None
+        self._context: RoundContext | None = None
+        self._round: InstitutionRound | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the institution stands."""
+        return self._state
+
+    @property
+    def configuration(self) -> SessionConfiguration:
+        """The session's configuration; raises `UnexpectedMessage` before there is one."""
+        if self._configuration is None:
+            raise UnexpectedMessage("the coordinator has not offered a session yet")
+        return self._configuration
+
+    def connected(self) -> list[Action]:
+        """Start on a fresh connection. A round that was under way is lost, with all its secrets."""
+        if self._state is State.ENDED:
+            raise UnexpectedMessage("the session is over")
+        self._forget_round()
+        self._state = State.WAITING_FOR_OFFER
+        return [Send(m.Hello(name=self._name))]
+
+    def receive(self, data: bytes) -> list[Action]:
+        """Take one message of the coordinator.
+
+        Raises:
+            PeerError: If it does not decode or is not due; nothing has changed.
+            InvalidInput, VerificationFailed: If the offered session is not one to take part in.
+        """
+        message = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=m.MAX_FRAME_BYTES)
+        match message:
+            case m.SessionOffer() if self._state is State.WAITING_FOR_OFFER:
+                return self._offer(message)
+            case m.SealedKey() if self._state is State.READY:
+                self._receive_key(message)
+                return []
+            case m.RoundStart() if self._state is State.READY:
+                return self._start_round(message)
+            case m.Aggregation():
+                return self._aggregate(message)
+            case m.RoundEnd():
+                return self._end_round(message)
+            case m.SessionEnd() if self._state is State.READY:
+                return self._end_session(message)
+            case _:
+                raise UnexpectedMessage(f"the coordinator sent {message.kind!r} out of turn")
+
+    def prepared(self, refusal: str | None = None) -> list[Action]:
+        """Report that `Prepare` is done, or why this institution cannot take part."""
+        if refusal is not None:
+            self._state = State.ENDED
+            return [Send(m.SessionRefuse(reason=refusal[:400]))]
+        self._prepared = True
+        self._state = State.READY
+        return [Send(m.SessionAccept(configuration_hash=self.configuration.hash))]
+
+    def trained(self, update: Vector) -> list[Action]:
+        """Report a round's update and enter secure aggregation with it."""
+        if self._state is not State.TRAINING or self._context is None:
+            raise UnexpectedMessage("no round is under way")
+        self._round = registry.institution_round(
+            self.configuration.plan.secure_aggregation,
+            self._context,
+            self._roster,
+            self._name,
+            self._identity,
+            update,
+            minimum_participants=self._requirements.minimum_participants,
+        )
+        self._state = State.AGGREGATING
+        return self._answer(self._round.start())
+
+    def declined(self, reason: str, *, final: bool) -> list[Action]:
+        """Report that this institution sits the round out, for good if ``final``."""
+        number = self._context.round if self._context is not None else 1
+        self._forget_round()
+        self._state = State.READY
+        return [Send(m.RoundDecline(round=number, final=final, reason=reason[:400]))]
+
+    def concluded(self, bundle_hash: bytes) -> list[Action]:
+        """Report that the finished bundle is stored."""
+        self._state = State.ENDED
+        return [Send(m.Done(bundle_hash=bundle_hash))]
+
+    def _offer(self, offer: m.SessionOffer) -> list[Action]:
+        configuration = SessionConfiguration.from_bytes(offer.configuration)
+        verify(
+            self._roster.coordinator_key,
+            offer.signature,
+            "session offer",
+            configuration.hash,
+            signer="coordinator",
+        )
+        if self._configuration is not None:
+            if configuration != self._configuration:
+                raise ContextMismatch("the coordinator changed the session's configuration")
+        else:
+            self._check(configuration)
+            self._configuration = configuration
+        if self._prepared:
+            return self.prepared()
+        self._state = State.PREPARING
+        return [Prepare(configuration)]
+
+    def _check(self, configuration: SessionConfiguration) -> None:
+        plan = configuration.plan
+        scheme = plan.secure_aggregation
+        if configuration.roster != self._roster:
+            raise ContextMismatch("the session's roster is not the one approved here")
+        if self._requirements.differential_privacy and not plan.differential_privacy:
+            raise InvalidInput("refused: the session trains without differential privacy")
+        if self._requirements.secure_aggregation and scheme == registry.NONE:
+            raise InvalidInput("refused: the coordinator of this session would see single updates")
+        if len(self._roster.members) < self._requirements.minimum_participants:
+            raise InvalidInput("refused: the roster has fewer institutions than required here")
+
+    def _receive_key(self, message: m.SealedKey) -> None:
+        configuration, index = self.configuration, self._member.domain_index
+        verify(
+            self._roster.coordinator_key,
+            message.signature,
+            "sealed key",
+            message.session,
+            message.domain_index,
+            self._name,
+            message.sealed,
+            signer="coordinator",
+        )
+        if (message.session, message.domain_index) != (configuration.session, index):
+            raise ContextMismatch("the sealed key is for another session or domain")
+        seed = domain_keys.open_seed(
+            message.sealed, self._sealing_key, configuration.session, index, self._name
+        )
+        domain_keys.check_seed(seed, configuration.session, index, configuration.key_commitments[index])
+        self._seed = seed
+
+    def _start_round(self, start: m.RoundStart) -> list[Action]:
+        configuration = self.configuration
+        if self._seed is None:
+            raise UnexpectedMessage("a round started before the domain key arrived")
+        parameters = m.model_from_bytes(start.model, configuration.plan.shape)
+        self._context = configuration.round_context(start.round, start.attempt, start.model)
+        try:
+            check_vector(configuration.plan.shape, parameters)
+        except InvalidInput as error:
+            return [Refused(error, start.round), *self.declined(str(error), final=False)]
+        self._state = State.TRAINING
+        key = self._expand(self._seed, self._member.domain_index)
+        return [Join(self._context), Train(start.round, parameters, key)]
+
+    def _aggregate(self, message: m.Aggregation) -> list[Action]:
+        if self._round is None or self._context is None or self._state is not State.AGGREGATING:
+            raise UnexpectedMessage("a secure-aggregation message came outside a round")
+        if (message.round, message.attempt) != (self._context.round, self._context.attempt):
+            raise UnexpectedMessage("a secure-aggregation message belongs to another round")
+        try:
+            return self._answer(self._round.receive(message.payload))
+        except PeerError as error:
+            refused: list[Action] = [Refused(error, message.round)]
+            statement = self._round.abort_payload()
+            if self._round.finished and statement is not None:
+                refused.append(Send(self._envelope(Phase(message.phase), statement)))
+            return refused
+
+    def _answer(self, outgoing: Outgoing) -> list[Action]:
+        if self._context is None:
+            raise UnexpectedMessage("no round is under way")
+        send = Send(self._envelope(outgoing.phase, outgoing.payload), self._context.round, outgoing.phase)
+        return [RecordRelease(self._context, self._saturated()), send] if outgoing.releases else [send]
+
+    def _saturated(self) -> int:
+        return self._round.saturated if self._round is not None else 0
+
+    def _envelope(self, phase: Phase, payload: bytes) -> m.Aggregation:
+        if self._context is None:
+            raise UnexpectedMessage("no round is under way")
+        return m.Aggregation(
+            round=self._context.round, attempt=self._context.attempt, phase=phase.value, payload=payload
+        )
+
+    def _end_round(self, message: m.RoundEnd) -> list[Action]:
+        if self._context is None or message.round != self._context.round:
+            return []  # a round that this institution was not part of
+        self._forget_round()
+        self._state = State.READY
+        return [RoundOver(message)]
+
+    def _end_session(self, end: m.SessionEnd) -> list[Action]:
+        configuration = self.configuration
+        shape = configuration.plan.shape
+        verify(
+            self._roster.coordinator_key,
+            end.signature,
+            "session end",
+            configuration.hash,
+            model_hash(end.model),
+            end.key_seeds,
+            signer="coordinator",
+        )
+        if len(end.key_seeds) != len(configuration.key_commitments):
+            raise VerificationFailed("the session end does not open every domain key")
+        for index, (seed, commitment) in enumerate(
+            zip(end.key_seeds, configuration.key_commitments, strict=True)
+        ):
+            domain_keys.check_seed(seed, configuration.session, index, commitment)
+        model = m.model_from_bytes(end.model, shape)
+        check_vector(shape, model)
+        keys = tuple(self._expand(seed, index) for index, seed in enumerate(end.key_seeds))
+        self._state = State.CONCLUDING
+        return [Conclude(model, model_hash(end.model), keys)]
+
+    def _expand(self, seed: bytes, domain_index: int) -> Vector:
+        configuration = self.configuration
+        return domain_keys.expand(seed, configuration.session, domain_index, configuration.plan.shape.key)
+
+    def _forget_round(self) -> None:
+        self._round = None
+        self._context = None

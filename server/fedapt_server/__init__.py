@@ -1,0 +1,1 @@
+"""The coordinator: runs rounds and adds up protected updates; never sees one."""

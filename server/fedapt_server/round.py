@@ -1,0 +1,154 @@
+"""One round at the coordinator, without I/O: drives a secure-aggregation machine and keeps the books."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import Aggregate, Phase
+
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.session import SessionConfiguration
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a round ended.
+
+    Attributes:
+        status: Whether there is a sum.
+        aggregate: The sum, if there is one.
+        participants: Who the round started with.
+        dropped: Who vanished or declined during the round, before or after contributing.
+        detail: Why it was aborted, else empty.
+    """
+
+    status: Literal["completed", "aborted"]
+    aggregate: Aggregate | None
+    participants: tuple[str, ...]
+    dropped: tuple[str, ...]
+    detail: str
+
+    @property
+    def contributors(self) -> tuple[str, ...]:
+        """Whose update is in the sum."""
+        return self.aggregate.contributors if self.aggregate is not None else ()
+
+
+@dataclass
+class Traffic:
+    """Bytes of a round's messages, as sent and received by the coordinator (without TLS)."""
+
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+@dataclass
+class CoordinatorRound:
+    """A round under way.
+
+    Attributes:
+        configuration: The session.
+        number: Round number, from 1.
+        attempt: Attempt, from 1.
+        model: The round's start, as bytes.
+        participants: Who is ready; the others count as gone.
+    """
+
+    configuration: SessionConfiguration
+    number: int
+    attempt: int
+    model: bytes
+    participants: tuple[str, ...]
+    traffic: Traffic = field(default_factory=Traffic)
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        context = self.configuration.round_context(self.number, self.attempt, self.model)
+        scheme = self.configuration.plan.secure_aggregation
+        roster = self.configuration.roster
+        self._machine = registry.coordinator_round(scheme, context, roster)
+        for name in roster.names:
+            if name not in self.participants:
+                self._machine.drop(name)
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase being collected, ``None`` when the round is over."""
+        return self._machine.phase
+
+    @property
+    def phase_complete(self) -> bool:
+        """Whether nobody is waited for any more in this phase."""
+        return not self._machine.waiting_for
+
+    @property
+    def waiting_for(self) -> frozenset[str]:
+        """Who may still send in this phase."""
+        return self._machine.waiting_for
+
+    def start_message(self) -> m.RoundStart:
+        """Return what every participant gets first."""
+        return m.RoundStart(round=self.number, attempt=self.attempt, model=self.model)
+
+    def receive(self, sender: str, message: m.Aggregation) -> None:
+        """Take a payload.
+
+        Raises:
+            PeerError: If it is refused; nothing has changed.
+            RoundAborted: If the sender aborted the round.
+        """
+        if (message.round, message.attempt) != (self.number, self.attempt):
+            raise UnexpectedMessage("sent a payload of another round", peer=sender)
+        self._machine.receive(sender, message.payload)
+
+    def drop(self, name: str, reason: str) -> None:
+        """Count ``name`` as gone for the rest of this round."""
+        if name in self.participants and self.phase is not None:
+            self._machine.drop(name)
+            self.dropped.setdefault(name, reason)
+
+    def drop_missing(self) -> tuple[str, ...]:
+        """Drop everyone who is still waited for; return their names."""
+        late = tuple(sorted(self.waiting_for))
+        for name in late:
+            self.drop(name, "late")
+        return late
+
+    def close_phase(self) -> Mapping[str, m.Aggregation]:
+        """End the phase and return what goes to whom; empty when the round is over.
+
+        Raises:
+            RoundAborted: If there can be no sum.
+        """
+        deliveries = self._machine.close_phase()
+        phase = self._machine.phase
+        if phase is None:
+            return {}
+        return {
+            name: m.Aggregation(round=self.number, attempt=self.attempt, phase=phase.value, payload=payload)
+            for name, payload in deliveries.items()
+            if name not in self.dropped
+        }
+
+    def completed(self) -> Outcome:
+        """Return the outcome of a round with a sum."""
+        return self._outcome("completed", self._machine.aggregate, "")
+
+    def aborted(self, reason: RoundAborted | PeerError) -> Outcome:
+        """Return the outcome of a round without one."""
+        return self._outcome("aborted", None, str(reason)[:800])
+
+    def _outcome(
+        self, status: Literal["completed", "aborted"], aggregate: Aggregate | None, detail: str
+    ) -> Outcome:
+        dropped = tuple(name for name in self.configuration.roster.names if name in self.dropped)
+        return Outcome(status, aggregate, self.participants, dropped, detail)
+
+
+def apply_mean(model: Vector, aggregate: Aggregate) -> Vector:
+    """Return the model after a round: the start plus the uniform mean of the contributors' updates."""
+    updated: Vector = (model.astype("f8") + aggregate.mean).astype("f4")
+    return updated

@@ -1,0 +1,146 @@
+"""The coordinator's I/O shell: a websocket server with mutual TLS, one timer, one log."""
+
+import asyncio
+import secrets
+from pathlib import Path
+
+from fedapt_crypto import domain_keys
+from fedapt_crypto.encoding import decode_one_of
+from fedapt_crypto.errors import FedaptError, PeerError, RunFailed, VerificationFailed
+from fedapt_crypto.secagg.scheme import SESSION_BYTES
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from fedapt_secure.audit.log import LogWriter
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, certificate_name, server_context
+from fedapt_server.session import Action, CoordinatorSession, End, Log, SendTo, SetTimer
+from fedapt_server.settings import ServerSettings
+
+HELLO_TIMEOUT_S = 10
+
+
+class CoordinatorService:
+    """Serves one session.
+
+    Args:
+        folder: The coordinator's folder.
+        settings: Its settings.
+        plan: The session to run.
+    """
+
+    def __init__(self, folder: Path, settings: ServerSettings, plan: SessionPlan) -> None:
+        self._folder = PartyFolder(folder)
+        self._settings = settings
+        self._log = LogWriter(folder / settings.log)
+        identity = self._folder.identity()
+        seeds = tuple(domain_keys.draw_seed() for _ in plan.domains)
+        session = secrets.token_bytes(SESSION_BYTES)
+        self._configuration = SessionConfiguration(
+            session=session,
+            plan=plan,
+            roster=self._folder.roster(),
+            key_commitments=tuple(
+                domain_keys.commitment(seed, session, index) for index, seed in enumerate(seeds)
+            ),
+        )
+        self._session = CoordinatorSession(self._configuration, seeds, identity)
+        self._connections: dict[str, ServerConnection] = {}
+        self._outboxes: dict[str, asyncio.Queue[bytes]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._completed_rounds: asyncio.Future[int]
+
+    async def run(self) -> None:
+        """Serve until the session has ended.
+
+        Raises:
+            RunFailed: If no round was completed.
+        """
+        self._completed_rounds = asyncio.get_running_loop().create_future()
+        tls = server_context(self._folder)
+        settings = self._settings
+        try:
+            async with serve(
+                self._serve_one, settings.host, settings.port, ssl=tls, **WEBSOCKET_OPTIONS
+            ) as server:
+                port = next(iter(server.sockets)).getsockname()[1]
+                self._log.write("listening", {"host": settings.host, "port": port})
+                self._carry_out(self._session.start())
+                completed = await self._completed_rounds
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._log.close()
+        if completed == 0:
+            raise RunFailed("no round was completed; the coordinator's log says why")
+
+    async def _serve_one(self, connection: ServerConnection) -> None:
+        try:
+            name = await self._greet(connection)
+        except (FedaptError, ConnectionClosed, TimeoutError) as error:
+            detail = str(error) if isinstance(error, FedaptError) else type(error).__name__
+            self._log.write("turned_away", {"detail": detail})
+            return
+        outbox: asyncio.Queue[bytes] = asyncio.Queue()
+        replaced = self._connections.pop(name, None)
+        self._connections[name], self._outboxes[name] = connection, outbox
+        if replaced is not None:
+            replaced.transport.abort()
+        sender = asyncio.create_task(_drain(outbox, connection))
+        try:
+            self._carry_out(self._session.connected(name))
+            async for frame in connection:
+                self._carry_out(self._session.receive(name, binary(frame)))
+        except (ConnectionClosed, PeerError):
+            pass  # either way the institution is gone, which is what the session is told below
+        finally:
+            sender.cancel()
+            if self._connections.get(name) is connection:
+                del self._connections[name], self._outboxes[name]
+                self._carry_out(self._session.disconnected(name))
+
+    async def _greet(self, connection: ServerConnection) -> str:
+        """Return the institution's name, which certificate, roster and greeting must agree on."""
+        name = certificate_name(connection.transport.get_extra_info("ssl_object"))
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            frame = binary(await connection.recv())
+        hello = decode_one_of(frame, m.FROM_INSTITUTION, max_bytes=m.Hello.max_bytes)
+        if not isinstance(hello, m.Hello) or hello.name != name:
+            raise VerificationFailed("the greeting is not in the certificate's name", peer=name)
+        if name not in self._configuration.roster.names:
+            raise VerificationFailed("is not on the roster", peer=name)
+        return name
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case SendTo():
+                    outbox = self._outboxes.get(action.name)
+                    if outbox is not None:
+                        outbox.put_nowait(action.data)
+                case Log():
+                    self._log.write(action.type, action.body)
+                case SetTimer():
+                    self._set_timer(action.seconds)
+                case End():
+                    if not self._completed_rounds.done():
+                        self._completed_rounds.set_result(action.completed_rounds)
+
+    def _set_timer(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, lambda: self._carry_out(self._session.timeout()))
+
+
+async def _drain(outbox: asyncio.Queue[bytes], connection: ServerConnection) -> None:
+    """Send what is queued, in order; a slow institution holds up nobody else."""
+    try:
+        while True:
+            await connection.send(await outbox.get())
+    except ConnectionClosed:
+        return

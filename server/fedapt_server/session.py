@@ -1,0 +1,361 @@
+"""The coordinator in one session, without I/O: events in, actions out.
+
+Gather the institutions, run the planned rounds, then open all domain keys and hand out the model. A
+round starts when everyone who has not left for good is ready, or after the gathering time with at least
+the threshold; it is aborted cleanly when fewer remain, and the next one begins.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from fedapt_crypto import domain_keys
+from fedapt_crypto.encoding import TaggedMessage, decode_one_of
+from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
+from fedapt_crypto.identity import Identity
+
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import Vector, initial_parameters
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_server.round import CoordinatorRound, Outcome, apply_mean
+
+
+class State(Enum):
+    """Where the session stands."""
+
+    GATHERING = auto()
+    ROUND = auto()
+    CLOSING = auto()
+    ENDED = auto()
+
+
+class Presence(Enum):
+    """What an institution is doing."""
+
+    ABSENT = auto()
+    CONNECTED = auto()
+    READY = auto()
+    LEFT = auto()
+
+
+@dataclass(frozen=True)
+class SendTo:
+    """Send a message to a connected institution."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Log:
+    """Write a log line."""
+
+    type: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SetTimer:
+    """Call `timeout` after this many seconds, instead of any earlier timer; ``None`` for never."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class End:
+    """The session is over."""
+
+    completed_rounds: int
+
+
+Action = SendTo | Log | SetTimer | End
+
+
+class CoordinatorSession:
+    """The coordinator's side of the session protocol.
+
+    Args:
+        configuration: The session, with commitments to ``key_seeds``.
+        key_seeds: One seed a domain.
+        identity: The coordinator's signing key.
+    """
+
+    def __init__(
+        self, configuration: SessionConfiguration, key_seeds: tuple[bytes, ...], identity: Identity
+    ) -> None:
+        plan = configuration.plan
+        self._configuration = configuration
+        self._plan = plan
+        self._key_seeds = key_seeds
+        self._identity = identity
+        self._presence = dict.fromkeys(configuration.roster.names, Presence.ABSENT)
+        self._given_up_on: set[str] = set()
+        self._state = State.GATHERING
+        self._model: Vector = initial_parameters(plan.shape, plan.initial_seed)
+        self._number = 0
+        self._completed = 0
+        self._round: CoordinatorRound | None = None
+        self._done: set[str] = set()
+        self._waiting = False
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def model(self) -> Vector:
+        """The shared parameters after the rounds so far."""
+        return self._model
+
+    def start(self) -> list[Action]:
+        """Begin to gather the institutions."""
+        configuration = self._configuration
+        body = {
+            "session": configuration.session.hex(),
+            "configuration": configuration.hash.hex(),
+            "roster": configuration.roster.hash.hex(),
+            "institutions": list(configuration.roster.names),
+            "threshold": configuration.threshold,
+            "rounds": self._plan.rounds,
+            "secure_aggregation": self._plan.secure_aggregation,
+            "key_commitments": [commitment.hex() for commitment in configuration.key_commitments],
+        }
+        return [Log("session_started", body), SetTimer(None)]
+
+    def connected(self, name: str) -> list[Action]:
+        """An institution has connected and said hello under its certificate's name."""
+        lost = self.disconnected(name) if self._presence[name] is not Presence.ABSENT else []
+        if self._presence[name] is not Presence.LEFT:
+            self._presence[name] = Presence.CONNECTED
+        signature = self._identity.sign("session offer", self._configuration.hash)
+        offer = m.SessionOffer(configuration=self._configuration.to_bytes(), signature=signature)
+        return [*lost, Log("connected", {"name": name}), self._send(name, offer)]
+
+    def disconnected(self, name: str) -> list[Action]:
+        """An institution's connection is gone."""
+        if self._presence[name] is Presence.LEFT:
+            return []
+        self._presence[name] = Presence.ABSENT
+        actions: list[Action] = [Log("disconnected", {"name": name})]
+        if self._round is not None:
+            self._round.drop(name, "disconnected")
+            return actions + self._proceed()
+        if self._state is State.CLOSING:
+            return actions
+        return actions + self._maybe_start_round()
+
+    def receive(self, name: str, data: bytes) -> list[Action]:
+        """Take a message. What does not hold is logged and refused; the sender keeps its connection."""
+        try:
+            message = decode_one_of(data, m.FROM_INSTITUTION, max_bytes=m.MAX_FRAME_BYTES)
+            return self._dispatch(name, message, len(data))
+        except PeerError as error:
+            return [Log("refused", {"name": name, "error": type(error).__name__, "detail": str(error)})]
+
+    def timeout(self) -> list[Action]:
+        """The timer has run out: go on with whoever is there."""
+        match self._state:
+            case State.ROUND if self._round is not None:
+                late = self._round.drop_missing()
+                return [Log("late", {"round": self._number, "names": list(late)}), *self._proceed()]
+            case State.GATHERING:
+                missing = [n for n, p in self._presence.items() if p in (Presence.ABSENT, Presence.CONNECTED)]
+                self._given_up_on = set(missing)
+                return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]
+            case State.CLOSING:
+                return self._end()
+            case _:
+                return []
+
+    def _dispatch(self, name: str, message: TaggedMessage, size: int) -> list[Action]:
+        match message:
+            case m.SessionAccept() if self._presence[name] is Presence.CONNECTED:
+                return self._accept(name, message)
+            case m.SessionRefuse():
+                return self._leave(name, message.reason)
+            case m.RoundDecline() if self._round is not None and message.round == self._number:
+                self._round.drop(name, "declined")
+                if message.final:
+                    return self._leave(name, message.reason)
+                body = {"name": name, "round": message.round, "reason": message.reason}
+                return [Log("declined", body), *self._proceed()]
+            case m.Aggregation() if self._round is not None:
+                self._round.traffic.bytes_up += size
+                try:
+                    self._round.receive(name, message)
+                except RoundAborted as error:
+                    return self._finish_round(self._round.aborted(error))
+                return self._proceed()
+            case m.Done() if self._state is State.CLOSING:
+                self._done.add(name)
+                body = {"name": name, "bundle": message.bundle_hash.hex()}
+                return [Log("done", body), *self._maybe_end()]
+            case _:
+                raise UnexpectedMessage(f"sent {message.kind!r} out of turn", peer=name)
+
+    def _accept(self, name: str, message: m.SessionAccept) -> list[Action]:
+        configuration = self._configuration
+        if message.configuration_hash != configuration.hash:
+            raise UnexpectedMessage("accepted another configuration", peer=name)
+        member = configuration.roster.member(name)
+        seed = self._key_seeds[member.domain_index]
+        sealed = domain_keys.seal_seed(
+            seed, member.sealing_key, configuration.session, member.domain_index, name
+        )
+        signature = self._identity.sign(
+            "sealed key", configuration.session, member.domain_index, name, sealed
+        )
+        key = m.SealedKey(
+            session=configuration.session,
+            domain_index=member.domain_index,
+            sealed=sealed,
+            signature=signature,
+        )
+        self._presence[name] = Presence.READY
+        self._given_up_on.discard(name)
+        actions: list[Action] = [Log("ready", {"name": name}), self._send(name, key)]
+        if self._state is State.CLOSING:
+            return [*actions, self._send(name, self._session_end())]
+        return actions + (self._maybe_start_round() if self._round is None else [])
+
+    def _leave(self, name: str, reason: str) -> list[Action]:
+        """An institution will not take part any more: its budget is spent, or it refuses the session."""
+        if self._round is not None:
+            self._round.drop(name, "left")
+        self._presence[name] = Presence.LEFT
+        actions: list[Action] = [Log("left", {"name": name, "reason": reason})]
+        if self._round is not None:
+            return actions + self._proceed()
+        return actions + (self._maybe_end() if self._state is State.CLOSING else self._maybe_start_round())
+
+    def _maybe_start_round(self, *, late: bool = False) -> list[Action]:
+        """Start the next round if everyone is ready, or ``late`` with whoever is."""
+        if self._state is not State.GATHERING:
+            return []
+        ready = tuple(name for name, p in self._presence.items() if p is Presence.READY)
+        remaining = [name for name, p in self._presence.items() if p is not Presence.LEFT]
+        if len(remaining) < self._configuration.threshold:
+            reason = f"{len(remaining)} institutions remain, {self._configuration.threshold} are needed"
+            return [Log("cannot_continue", {"reason": reason}), *self._close()]
+        awaited = [name for name in remaining if name not in ready and name not in self._given_up_on]
+        if awaited and not late:
+            return self._wait()
+        if len(ready) < self._configuration.threshold:
+            self._waiting = False
+            return self._wait()
+        return self._start_round(ready)
+
+    def _wait(self) -> list[Action]:
+        """Set the gathering timer once, so that one who keeps coming and going cannot put it off."""
+        if self._waiting:
+            return []
+        self._waiting = True
+        # Before the first round institutions load models and encode images, as before training.
+        first = self._number == 0
+        return [SetTimer(self._plan.round_timeout_s if first else self._plan.gather_timeout_s)]
+
+    def _start_round(self, participants: tuple[str, ...]) -> list[Action]:
+        self._number += 1
+        self._state = State.ROUND
+        self._waiting = False
+        model = m.model_to_bytes(self._model)
+        self._round = CoordinatorRound(self._configuration, self._number, 1, model, participants)
+        body = {
+            "round": self._number,
+            "attempt": 1,
+            "participants": list(participants),
+            "model": model_hash(model).hex(),
+            "phase": self._phase_name(),
+        }
+        start = self._round.start_message()
+        return [
+            Log("round_started", body),
+            *(self._send(name, start) for name in participants),
+            SetTimer(self._plan.round_timeout_s),
+        ]
+
+    def _proceed(self) -> list[Action]:
+        """Close the phase if nobody is waited for any more."""
+        if self._round is None or not self._round.phase_complete:
+            return []
+        try:
+            deliveries = self._round.close_phase()
+        except RoundAborted as error:
+            return self._finish_round(self._round.aborted(error))
+        if self._round.phase is None:
+            return self._finish_round(self._round.completed())
+        actions: list[Action] = [Log("phase", {"round": self._number, "phase": self._phase_name()})]
+        actions += [self._send(name, message) for name, message in deliveries.items()]
+        return [*actions, SetTimer(self._plan.phase_timeout_s), *self._proceed()]
+
+    def _finish_round(self, outcome: Outcome) -> list[Action]:
+        if self._round is None:
+            return []
+        end = m.RoundEnd(
+            round=self._number,
+            status=outcome.status,
+            contributors=outcome.contributors,
+            dropped=outcome.dropped,
+            detail=outcome.detail,
+        )
+        sends = [
+            self._send(name, end)
+            for name in outcome.participants
+            if self._presence[name] in (Presence.READY, Presence.CONNECTED)
+        ]
+        traffic, self._round = self._round.traffic, None
+        if outcome.aggregate is not None:
+            self._model = apply_mean(self._model, outcome.aggregate)
+            self._completed += 1
+        body = {
+            "round": self._number,
+            "status": outcome.status,
+            "participants": list(outcome.participants),
+            "contributors": list(outcome.contributors),
+            "dropped": list(outcome.dropped),
+            "detail": outcome.detail,
+            "bytes_up": traffic.bytes_up,
+            "bytes_down": traffic.bytes_down,
+            "model": model_hash(m.model_to_bytes(self._model)).hex(),
+        }
+        self._state = State.GATHERING
+        following = self._close() if self._number >= self._plan.rounds else self._maybe_start_round()
+        return [*sends, Log("round_ended", body), *following]
+
+    def _close(self) -> list[Action]:
+        self._state = State.CLOSING
+        end = self._session_end()
+        sends = [self._send(name, end) for name, p in self._presence.items() if p is Presence.READY]
+        return [
+            Log("closing", {"completed_rounds": self._completed, "model": model_hash(end.model).hex()}),
+            *sends,
+            SetTimer(self._plan.round_timeout_s),
+            *self._maybe_end(),
+        ]
+
+    def _session_end(self) -> m.SessionEnd:
+        model = m.model_to_bytes(self._model)
+        signature = self._identity.sign(
+            "session end", self._configuration.hash, model_hash(model), self._key_seeds
+        )
+        return m.SessionEnd(model=model, key_seeds=self._key_seeds, signature=signature)
+
+    def _maybe_end(self) -> list[Action]:
+        awaited = {name for name, p in self._presence.items() if p is not Presence.LEFT}
+        return self._end() if awaited <= self._done else []
+
+    def _end(self) -> list[Action]:
+        self._state = State.ENDED
+        body = {"completed_rounds": self._completed, "rounds": self._number, "done": sorted(self._done)}
+        return [Log("session_ended", body), SetTimer(None), End(self._completed)]
+
+    def _phase_name(self) -> str | None:
+        phase = self._round.phase if self._round is not None else None
+        return phase.value if phase is not None else None
+
+    def _send(self, name: str, message: TaggedMessage) -> SendTo:
+        data = message.to_bytes()
+        if self._round is not None:
+            self._round.traffic.bytes_down += len(data)
+        return SendTo(name, data)

@@ -1,0 +1,24 @@
+"""The coordinator's own settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from fedapt_secure.config.settings import Settings
+
+
+class ServerSettings(Settings):
+    """What ``server.yaml`` says.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one and logs it.
+        session: File with the session plan, relative to the coordinator's folder.
+        log: Where the log goes, relative to the coordinator's folder.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    session: Path = Path("session.yaml")
+    log: Path = Path("log.jsonl")

@@ -1,0 +1,168 @@
+"""Commands and their options. Heavy imports happen inside the commands, so that ``--help`` is instant."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from fedapt_crypto.errors import FedaptError, InvalidInput
+from rich.console import Console
+
+from fedapt_secure import __version__
+from fedapt_secure.config.settings import build, read_yaml
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="fedapt-secure",
+    help="Tune CLIP together without showing anyone your images: FedAPT under differential privacy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+_PRIVACY, _TRAINING, _DATA, _RUN = "Privacy and protection", "Training", "Model and data", "Run"
+
+
+def _option(help_text: str, panel: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+
+
+@app.command()
+def simulate(
+    dp_epsilon: Annotated[
+        float | None, _option("ε of each institution over the whole run (default 8).", _PRIVACY)
+    ] = None,
+    dp_delta: Annotated[float | None, _option("δ (default 1/(2 x declared records)).", _PRIVACY)] = None,
+    no_dp: Annotated[
+        bool | None, _option("Train without privacy: for experiments only.", _PRIVACY, "--no-dp")
+    ] = None,
+    secure_aggregation: Annotated[str | None, _option("masking or none (default masking).", _PRIVACY)] = None,
+    clients: Annotated[int | None, _option("Number of institutions (default 5).", _TRAINING)] = None,
+    rounds: Annotated[int | None, _option("Rounds (default 15).", _TRAINING)] = None,
+    local_steps: Annotated[
+        int | None, _option("Steps of each institution a round (default 4).", _TRAINING)
+    ] = None,
+    sample_rate: Annotated[
+        float | None, _option("Share of records drawn for a step, q (default 0.5).", _TRAINING)
+    ] = None,
+    learning_rate: Annotated[float | None, _option("Learning rate (default 0.5).", _TRAINING)] = None,
+    momentum: Annotated[float | None, _option("Momentum within a round (default 0.9).", _TRAINING)] = None,
+    max_grad_norm: Annotated[float | None, _option("Clipping norm C (default 1).", _TRAINING)] = None,
+    context_tokens: Annotated[
+        int | None, _option("Learned tokens of a prompt (default 8).", _TRAINING)
+    ] = None,
+    shared_context: Annotated[
+        bool | None, _option("One context for all classes.", _TRAINING, "--shared-context")
+    ] = None,
+    update_clip: Annotated[
+        float | None, _option("Largest parameter change that is sent (default 16).", _TRAINING)
+    ] = None,
+    model: Annotated[str | None, _option("open_clip model, or tiny (default tiny).", _DATA)] = None,
+    pretrained: Annotated[str | None, _option("open_clip tag, checkpoint file, or random.", _DATA)] = None,
+    dataset: Annotated[
+        str | None, _option("digits, digits-flipped or folder (default digits).", _DATA)
+    ] = None,
+    data_root: Annotated[Path | None, _option("For folder: DATA_ROOT/domain/class/image.", _DATA)] = None,
+    device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
+    seed: Annotated[
+        int | None,
+        _option("Who gets which images, and the initialisation; never the noise (default 0).", _RUN),
+    ] = None,
+    config: Annotated[Path | None, _option("YAML file with any of these options.", _RUN)] = None,
+    out: Annotated[Path | None, _option("Run folder (default runs/<time>-seed<N>).", _RUN)] = None,
+    processes: Annotated[
+        bool | None, _option("One process a party, as in a real deployment.", _RUN, "--processes")
+    ] = None,
+    fail: Annotated[
+        list[str] | None, _option("NAME@ROUND:PHASE: let an institution vanish there; repeatable.", _RUN)
+    ] = None,
+) -> None:
+    """Run a whole federation on this machine: real server, clients, sockets, TLS and cryptography."""
+    given = {key: value for key, value in locals().items() if key != "config" and value not in (None, [])}
+    from fedapt_secure.config.simulate import SimulateSettings  # noqa: PLC0415
+
+    from_file = read_yaml(config) if config is not None else {}
+    if config is not None:
+        build(SimulateSettings, from_file, source=str(config))  # blame the file for its own mistakes
+    if given.get("no_dp") and not {"dp_epsilon", "dp_delta"} & given.keys():
+        from_file = {k: v for k, v in from_file.items() if k not in ("dp_epsilon", "dp_delta")}
+    if {"dp_epsilon", "dp_delta"} & given.keys() and "no_dp" not in given:
+        from_file = {k: v for k, v in from_file.items() if k != "no_dp"}
+    settings = build(SimulateSettings, from_file | given, source="simulate")
+    from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
+
+    run_simulation(settings, Console())
+
+
+@app.command()
+def plan(
+    epsilon: Annotated[float, typer.Option(help="ε to stay within over the whole session.")],
+    records: Annotated[int, typer.Option(help="Training records of the institution.")],
+    delta: Annotated[float | None, typer.Option(help="δ (default 1/(2 x declared records)).")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds.")] = 15,
+    local_steps: Annotated[int, typer.Option(help="Steps a round.")] = 4,
+    sample_rate: Annotated[float, typer.Option(help="Share of records drawn for a step, q.")] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Plan a budget before anything is spent: noise, steps, and ε after each round."""
+    from fedapt_secure.cli.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
+
+    print_plan(
+        Console(),
+        epsilon=epsilon,
+        records=records,
+        delta=delta,
+        rounds=rounds,
+        local_steps=local_steps,
+        sample_rate=sample_rate,
+        as_json=as_json,
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; errors become one line on standard error."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        status = typer.main.get_command(app).main(
+            list(arguments), prog_name="fedapt-secure", standalone_mode=False
+        )
+    except InvalidInput as error:
+        errors.print(f"[red]error:[/] {_plain(error)}")
+        return BAD_INPUT
+    except FedaptError as error:
+        errors.print(f"[red]failed:[/] {_plain(error)}")
+        return FAILED
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        return BAD_INPUT
+    except click.ClickException as error:
+        errors.print(f"[red]error:[/] {_plain(error.format_message())}")
+        return BAD_INPUT
+    except (KeyboardInterrupt, click.Abort):
+        errors.print("interrupted")
+        return INTERRUPTED
+    return int(status or DONE)
+
+
+def _plain(message: object) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    return escape(" ".join(str(message).split()))

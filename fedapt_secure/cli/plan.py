@@ -1,0 +1,65 @@
+"""The work of ``fedapt-secure plan``: what a budget buys, before anything is spent."""
+
+import json
+
+from fedapt_crypto.errors import InvalidInput
+from rich.console import Console
+from rich.table import Table
+
+from fedapt_secure.learning.accounting import epsilon_of, plan_session
+from fedapt_secure.privacy.budget import delta_warning
+
+
+def print_plan(
+    console: Console,
+    *,
+    epsilon: float,
+    records: int,
+    delta: float | None,
+    rounds: int,
+    local_steps: int,
+    sample_rate: float,
+    as_json: bool,
+) -> None:
+    """Print noise, steps and ε after each round.
+
+    Raises:
+        InvalidInput: If a number is out of range.
+    """
+    if rounds < 1 or local_steps < 1:
+        raise InvalidInput("rounds and local steps must be at least 1")
+    with console.status("computing the noise (PRV accountant)"):
+        plan = plan_session(epsilon, delta, records, sample_rate, rounds * local_steps)
+        spent = [
+            epsilon_of(plan.noise_multiplier, sample_rate, number * local_steps, plan.delta)
+            for number in range(1, rounds + 1)
+        ]
+    warning = delta_warning(plan.delta, plan.declared_records)
+    if as_json:
+        fields = {
+            "epsilon_budget": plan.epsilon_budget,
+            "delta": plan.delta,
+            "noise_multiplier": plan.noise_multiplier,
+            "sample_rate": plan.sample_rate,
+            "steps": plan.max_steps,
+            "declared_records": plan.declared_records,
+            "epsilon_after_round": spent,
+            "unit": "image",
+            "warning": warning,
+        }
+        console.print_json(json.dumps(fields))
+        return
+    console.print(
+        f"noise multiplier σ {plan.noise_multiplier:.3f}, {plan.max_steps} steps at q = {sample_rate:g},"
+        f" δ = {plan.delta:.2e}, {plan.declared_records} declared records; per image, not per person",
+        highlight=False,
+    )
+    table = Table(title=f"ε after each round, of {epsilon:g}")
+    table.add_column("round", justify="right")
+    table.add_column("steps", justify="right")
+    table.add_column("ε", justify="right")
+    for number, value in enumerate(spent, start=1):
+        table.add_row(str(number), str(number * local_steps), f"{value:.3f}")
+    console.print(table)
+    if warning:
+        console.print(f"[yellow]{warning}[/]", highlight=False)

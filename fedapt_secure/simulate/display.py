@@ -1,0 +1,159 @@
+"""What a person sees of a run: one progress line while it lasts, tables at the end."""
+
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fedapt_secure.audit.log import LogEntry
+from fedapt_secure.simulate.federation import COORDINATOR, Federation
+from fedapt_secure.simulate.summary import METHOD, Summary
+
+KIB = 1024
+
+
+class ProgressDisplay:
+    """Turns log entries into one line: round, phase, and the largest ε spent so far.
+
+    On a terminal the line is redrawn; elsewhere each round prints one line when it ends.
+    """
+
+    def __init__(self, console: Console, federation: Federation) -> None:
+        self._console = console
+        self._budget = federation.settings.epsilon
+        self._institutions = len(federation.institutions)
+        self._ready: set[str] = set()
+        self._epsilon = 0.0
+        self._phase = "waiting for institutions"
+        self._progress = Progress(
+            TextColumn("[bold]round"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[phase]:<26}"),
+            TextColumn("{task.fields[privacy]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task(
+            "rounds", total=federation.settings.rounds, phase=self._phase, privacy=self._privacy()
+        )
+
+    def __enter__(self) -> "ProgressDisplay":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def watch(self, party: str, entry: LogEntry) -> None:
+        """Take one line of a party's log."""
+        body = entry.body
+        if entry.type == "spend":
+            self._epsilon = max(self._epsilon, float(body["epsilon"]))
+        elif party != COORDINATOR:
+            if entry.type == "refused":
+                self._console.print(f"[yellow]{party} refused: {body['detail']}[/]", highlight=False)
+            return
+        elif entry.type == "ready":
+            self._ready.add(body["name"])
+            if entry.seq and self._phase.startswith("waiting"):
+                self._phase = f"waiting: {len(self._ready)} of {self._institutions} ready"
+        elif entry.type == "round_started":
+            self._phase = "training"
+        elif entry.type == "phase":
+            self._phase = body["phase"]
+        elif entry.type == "closing":
+            self._phase = "evaluation"
+        elif entry.type == "round_ended":
+            self._round_ended(body)
+        self._progress.update(self._task, phase=self._phase, privacy=self._privacy())
+
+    def _round_ended(self, body: Any) -> None:
+        self._progress.advance(self._task)
+        if body["dropped"] or body["status"] != "completed":
+            names = ", ".join(body["dropped"]) or "nobody"
+            detail = f": {body['detail']}" if body["detail"] else ""
+            self._console.print(
+                f"[yellow]round {body['round']} {body['status']}; vanished: {names}{detail}[/]",
+                highlight=False,
+            )
+        elif not self._console.is_terminal:
+            self._console.print(f"round {body['round']} {body['status']}, {self._privacy()}", highlight=False)
+
+    def _privacy(self) -> str:
+        if self._budget is None:
+            return "no differential privacy"
+        return f"ε {self._epsilon:.2f} of {self._budget:g}"
+
+
+def print_result(console: Console, federation: Federation, summary: Summary) -> None:
+    """Print the result tables and what to do next."""
+    console.print(_accuracy_table(federation, summary))
+    if summary["privacy"]:
+        console.print(_privacy_table(summary["privacy"]))
+    else:
+        console.print("[bold yellow]no differential privacy: for experiments only[/]")
+    completed = [r for r in summary["rounds"] if r["status"] == "completed"]
+    if completed:
+        seconds = median(r["seconds"] for r in completed)
+        up = median(r["bytes_up"] for r in completed) / KIB
+        down = median(r["bytes_down"] for r in completed) / KIB
+        console.print(
+            f"{len(completed)} of {len(summary['rounds'])} rounds completed; a round: {seconds:.2f} s,"
+            f" {up:.0f} KiB up, {down:.0f} KiB down; {summary['seconds_total']:.0f} s in all"
+            f" on {summary['device']}; secure aggregation: {summary['secure_aggregation']}",
+            highlight=False,
+        )
+    console.print(
+        f"Run folder: {federation.folder.path}  (next: {_next_step(federation)})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _accuracy_table(federation: Federation, summary: Summary) -> Table:
+    table = Table(title="Accuracy on held-out images")
+    for column in ("domain", "zero-shot", "FedAPT", "gain", "right key"):
+        table.add_column(column, justify="left" if column == "domain" else "right")
+    zero_shot, tuned = summary["accuracy"]["zero_shot"], summary["accuracy"][METHOD]
+    routing = summary["routing"]
+    for domain in zero_shot["per_domain"]:
+        _add_row(table, domain, *(part["per_domain"][domain] for part in (zero_shot, tuned, routing)))
+    table.add_section()
+    _add_row(table, "[bold]mean", zero_shot["mean"], tuned["mean"], routing["mean"])
+    return table
+
+
+def _add_row(table: Table, name: str, zero_shot: float, tuned: float, routing: float) -> None:
+    gain = 100 * (tuned - zero_shot)
+    table.add_row(name, f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", f"{routing:.0%}")
+
+
+def _privacy_table(privacy: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Privacy spent (per image, not per person)")
+    for column in ("institution", "ε spent", "ε budget", "δ", "noise σ", "steps", "declared records"):
+        table.add_column(column, justify="left" if column == "institution" else "right")
+    for name, spent in privacy.items():
+        table.add_row(
+            name,
+            f"{spent['epsilon_spent']:.3f}",
+            f"{spent['epsilon_budget']:g}",
+            f"{spent['delta']:.2e}",
+            f"{spent['noise_multiplier']:.3f}",
+            str(spent["steps"]),
+            str(spent["declared_records"]),
+        )
+    return table
+
+
+def _next_step(federation: Federation) -> str:
+    settings = federation.settings
+    if settings.dataset == "digits" and not settings.fail:
+        return "fedapt-secure simulate --dataset digits-flipped, where the domain keys matter"
+    if not settings.fail:
+        return "fedapt-secure simulate --fail clinic-3@2:masked_input, to see a dropout survived"
+    return "fedapt-secure plan --epsilon 8 --records 270, to plan a budget of your own"

@@ -1,0 +1,266 @@
+"""Set up a run folder as separate people would: authority, keys, certificates, roster, images.
+
+Every party gets a folder of its own under ``parties/`` and afterwards talks to the others only through
+sockets; nothing here is shared with them in memory.
+"""
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
+from fedapt_client.settings import ClientSettings, parse_vanish
+from fedapt_crypto.errors import FedaptError, InvalidInput
+from fedapt_crypto.pki import CertificateAuthority
+from fedapt_crypto.private_files import make_private_folder, write_atomically
+from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.secagg import registry
+from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.settings import ServerSettings
+
+from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
+from fedapt_secure.config.settings import write_yaml
+from fedapt_secure.config.simulate import DEFAULT_DIGITS_CLIENTS, DEFAULT_EPSILON, SimulateSettings
+from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
+from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
+from fedapt_secure.protocol.session import SessionPlan
+
+COORDINATOR = "coordinator"
+HOST = "127.0.0.1"
+ROUND_TIMEOUT_S = 600.0
+PHASE_TIMEOUT_S = 60.0
+GATHER_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what; everything but ``parties/`` may go to an auditor."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Everything that was asked for, resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def summary(self) -> Path:
+        """What came out."""
+        return self.path / "summary.json"
+
+    @property
+    def roster(self) -> Path:
+        """Who took part, with public keys and fingerprints."""
+        return self.path / "roster.json"
+
+    @property
+    def model(self) -> Path:
+        """The finished bundle."""
+        return self.path / "model.safetensors"
+
+    def log(self, name: str) -> Path:
+        """A party's log."""
+        return self.path / "logs" / f"{name}.jsonl"
+
+    def party(self, name: str) -> Path:
+        """A party's own folder."""
+        return self.path / "parties" / name
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A run that is ready to start."""
+
+    folder: RunFolder
+    settings: SimulateSettings
+    dataset: DealtDataset
+    roster: Roster
+    device: str
+
+    @property
+    def institutions(self) -> tuple[str, ...]:
+        """Names in roster order."""
+        return self.roster.names
+
+
+def new_run_folder(settings: SimulateSettings) -> RunFolder:
+    """Return the run folder, made and empty.
+
+    Raises:
+        InvalidInput: If it exists and holds something, or cannot be made.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    path = settings.out or Path("runs") / f"{stamp}-seed{settings.seed}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise InvalidInput(f"the run folder {path} is not empty: choose another with --out")
+        (path / "logs").mkdir()
+        make_private_folder(path / "parties")
+    except OSError as error:
+        raise InvalidInput(f"cannot make the run folder {path}: {error.strerror}") from None
+    return RunFolder(path)
+
+
+def parse_failures(settings: SimulateSettings, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return institution to its ``ROUND:PHASE`` entries.
+
+    Raises:
+        InvalidInput: For an institution, round or phase that this run does not have.
+    """
+    failures: dict[str, list[str]] = {}
+    phases = registry.phases(settings.secure_aggregation)
+    for entry in settings.fail:
+        name, _, when = entry.partition("@")
+        if name not in names:
+            raise InvalidInput(f"--fail {entry}: no institution {name!r}; there are {', '.join(names)}")
+        try:
+            number, phase = parse_vanish(when)
+        except ValueError as error:
+            raise InvalidInput(f"--fail {entry}: {error}") from None
+        if number > settings.rounds:
+            raise InvalidInput(f"--fail {entry}: there are {settings.rounds} rounds only")
+        if phase not in phases:
+            raise InvalidInput(
+                f"--fail {entry}: {settings.secure_aggregation!r} has the phases {', '.join(phases)}"
+            )
+        failures.setdefault(name, []).append(when)
+    return {name: tuple(entries) for name, entries in failures.items()}
+
+
+def institution_names(settings: SimulateSettings, clients: int) -> tuple[str, ...]:
+    """Return ``clinic-1`` to ``clinic-N``, checked against what the scheme can do."""
+    least = registry.MIN_INSTITUTIONS[settings.secure_aggregation]
+    if clients < least:
+        raise InvalidInput(
+            f"secure aggregation {settings.secure_aggregation!r} needs at least {least} institutions,"
+            f" this data set gives {clients}"
+        )
+    return tuple(f"clinic-{number}" for number in range(1, clients + 1))
+
+
+def prepare(settings: SimulateSettings) -> Federation:
+    """Make the run folder with everything in it that parties need before they meet.
+
+    Raises:
+        InvalidInput: If model, data, device or run folder cannot be used; no folder is left behind then.
+    """
+    if settings.dataset != "folder":  # cheap checks first: a typing mistake costs no model loading
+        parse_failures(settings, institution_names(settings, settings.clients or DEFAULT_DIGITS_CLIENTS))
+    device = resolve_device(settings.device)
+    backbone = load_backbone(settings.model, settings.pretrained, device)
+    folder = new_run_folder(settings)
+    try:
+        return _fill(folder, settings, backbone, str(device.type))
+    except FedaptError:
+        shutil.rmtree(folder.path)  # ours and empty a moment ago: nothing of the user's is in it
+        raise
+
+
+def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, device: str) -> Federation:
+    dataset = deal_dataset(
+        settings.dataset,
+        settings.clients or (None if settings.dataset == "folder" else DEFAULT_DIGITS_CLIENTS),
+        settings.seed,
+        settings.data_root,
+        lambda name: make_private_folder(folder.party(name)) / "data",
+    )
+    names = institution_names(settings, len(dataset.institutions))
+    parse_failures(settings, names)
+    plan = _plan(settings, dataset, backbone)
+    roster = _found(folder, dataset)
+    write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
+    coordinator = folder.party(COORDINATOR)
+    write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")
+    server = ServerSettings(host=HOST, port=0, log=Path("../../logs") / f"{COORDINATOR}.jsonl")
+    write_yaml(coordinator / SERVER_FILE, server, comment="The coordinator's settings.")
+    _write_config(folder, settings, len(names), device)
+    return Federation(folder, settings, dataset, roster, device)
+
+
+def connect_institutions(federation: Federation, port: int) -> None:
+    """Write every institution's settings, with the port on which the coordinator listens."""
+    settings, folder = federation.settings, federation.folder
+    failures = parse_failures(settings, federation.institutions)
+    for institution in federation.dataset.institutions:
+        client = ClientSettings(
+            name=institution.name,
+            host=HOST,
+            port=port,
+            data=institution.data.resolve(),
+            device=settings.device,
+            dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
+            dp_delta=settings.dp_delta,
+            require_differential_privacy=not settings.no_dp,
+            require_secure_aggregation=settings.secure_aggregation != registry.NONE,
+            minimum_participants=registry.MIN_INSTITUTIONS[settings.secure_aggregation],
+            log=Path("../../logs") / f"{institution.name}.jsonl",
+            vanish_at=failures.get(institution.name, ()),
+        )
+        path = folder.party(institution.name) / CLIENT_FILE
+        write_yaml(path, client, comment="The institution's settings.")
+
+
+def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone) -> SessionPlan:
+    return SessionPlan(
+        class_names=dataset.class_names,
+        domains=dataset.domains,
+        zero_shot_template=dataset.zero_shot_template,
+        model=settings.model,
+        pretrained=settings.pretrained,
+        weight_hash=backbone.weight_hash,
+        text_width=backbone.text_width,
+        feature_size=backbone.feature_size,
+        context_tokens=settings.context_tokens,
+        class_specific=not settings.shared_context,
+        rounds=settings.rounds,
+        local_steps=settings.local_steps,
+        sample_rate=settings.sample_rate,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        max_grad_norm=settings.max_grad_norm,
+        differential_privacy=not settings.no_dp,
+        secure_aggregation=settings.secure_aggregation,
+        clip=settings.update_clip,
+        temperature=0.01,
+        initial_seed=settings.seed,
+        round_timeout_s=ROUND_TIMEOUT_S,
+        phase_timeout_s=PHASE_TIMEOUT_S,
+        gather_timeout_s=GATHER_TIMEOUT_S,
+    )
+
+
+def _found(folder: RunFolder, dataset: DealtDataset) -> Roster:
+    """Make authority, keys and certificates, and let every party approve the roster."""
+    authority = CertificateAuthority.create("simulation")
+    coordinator = PartyFolder(folder.party(COORDINATOR))
+    coordinator_identity, _ = coordinator.create()
+    coordinator.install_certificate(
+        authority.issue(COORDINATOR, server_addresses=("localhost", HOST)), authority.certificate_pem
+    )
+    write_atomically(coordinator.path / "ca.key", authority.private_key_pem())
+    members, folders = [], [coordinator]
+    for institution in dataset.institutions:
+        party = PartyFolder(folder.party(institution.name))
+        identity, sealing_key = party.create()
+        party.install_certificate(authority.issue(institution.name), authority.certificate_pem)
+        member = Member(
+            name=institution.name,
+            identity_key=identity.public_key,
+            sealing_key=sealing_key.public_key,
+            domain_index=institution.domain_index,
+        )
+        members.append(member)
+        folders.append(party)
+    roster = Roster(coordinator_key=coordinator_identity.public_key, members=tuple(members))
+    for party in folders:
+        party.approve_roster(roster)
+    return roster
+
+
+def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, device: str) -> None:
+    resolved = settings.model_copy(
+        update={"dp_epsilon": settings.epsilon, "clients": clients, "device": device, "out": folder.path}
+    )
+    write_yaml(folder.config, resolved, comment="Every option of this run, as it was resolved.")

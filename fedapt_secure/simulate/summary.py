@@ -1,0 +1,116 @@
+"""What a run came to, gathered from the parties' logs and their own evaluations: ``summary.json``."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedapt_crypto.errors import RunFailed
+from fedapt_crypto.private_files import write_atomically
+
+from fedapt_secure.audit.log import LogEntry, read_log
+from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
+from fedapt_secure.simulate.federation import COORDINATOR, Federation
+
+METHOD = "fedapt"
+Summary = dict[str, Any]
+
+
+def summarise(federation: Federation, seconds_total: float) -> Summary:
+    """Gather the summary of a finished run, write it, and put the bundle into the run folder.
+
+    Accuracies are fractions of the held-out images; a domain's figure pools its institutions, the mean
+    is over domains. One operator owns every party of a simulation and may see them.
+
+    Raises:
+        RunFailed: If an institution did not conclude, or two of them hold different bundles.
+    """
+    folder, names = federation.folder, federation.institutions
+    scores = {name: _evaluation(folder.party(name) / "evaluation.json", name) for name in names}
+    bundles = {(folder.party(name) / "model.safetensors").read_bytes() for name in names}
+    if len(bundles) != 1:
+        raise RunFailed("the institutions hold different bundles; this must not happen, please report it")
+    write_atomically(folder.model, bundles.pop(), mode=PUBLIC_FILE_MODE)
+    summary: Summary = {
+        "accuracy": {
+            "zero_shot": _by_domain(federation, scores, "zero_shot_correct"),
+            METHOD: _by_domain(federation, scores, "fedapt_correct"),
+        },
+        "routing": _by_domain(federation, scores, "routed_correct"),
+        "privacy": _privacy(federation),
+        "rounds": _rounds(list(read_log(folder.log(COORDINATOR)))),
+        "secure_aggregation": federation.settings.secure_aggregation,
+        "device": federation.device,
+        "seconds_total": round(seconds_total, 3),
+    }
+    data = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    write_atomically(folder.summary, data.encode(), mode=PUBLIC_FILE_MODE)
+    return summary
+
+
+def _evaluation(path: Path, name: str) -> Mapping[str, int]:
+    if not path.exists():
+        raise RunFailed(f"{name} did not finish its evaluation; its log says why")
+    fields: Mapping[str, int] = json.loads(path.read_text())
+    return fields
+
+
+def _by_domain(
+    federation: Federation, scores: Mapping[str, Mapping[str, int]], correct: str
+) -> dict[str, Any]:
+    right: dict[int, int] = defaultdict(int)
+    total: dict[int, int] = defaultdict(int)
+    for member in federation.roster.members:
+        right[member.domain_index] += scores[member.name][correct]
+        total[member.domain_index] += scores[member.name]["test_records"]
+    domains = federation.dataset.domains
+    per_domain = {domains[index]: right[index] / max(1, total[index]) for index in sorted(total)}
+    return {"mean": sum(per_domain.values()) / len(per_domain), "per_domain": per_domain}
+
+
+def _privacy(federation: Federation) -> dict[str, Any]:
+    """Return what each institution planned and spent, as its own log has it; empty without DP."""
+    privacy: dict[str, Any] = {}
+    for name in federation.institutions:
+        plan: Mapping[str, Any] | None = None
+        spent: Mapping[str, Any] = {"epsilon": 0.0, "total_steps": 0}
+        for entry in read_log(federation.folder.log(name)):
+            if entry.type == "session_accepted":
+                plan = entry.body["privacy"] or plan
+            elif entry.type == "spend":
+                spent = entry.body
+        if plan is not None:
+            privacy[name] = {
+                "epsilon_budget": plan["epsilon_budget"],
+                "epsilon_spent": spent["epsilon"],
+                "delta": plan["delta"],
+                "noise_multiplier": plan["noise_multiplier"],
+                "sample_rate": plan["sample_rate"],
+                "steps": spent["total_steps"],
+                "declared_records": plan["declared_records"],
+            }
+    return privacy
+
+
+def _rounds(entries: list[LogEntry]) -> list[dict[str, Any]]:
+    rounds = []
+    started = None
+    for entry in entries:
+        if entry.type == "round_started":
+            started = entry.time
+        elif entry.type == "round_ended" and started is not None:
+            body = entry.body
+            rounds.append(
+                {
+                    "round": body["round"],
+                    "status": body["status"],
+                    "participants": body["participants"],
+                    "contributors": body["contributors"],
+                    "dropped": body["dropped"],
+                    "seconds": round((entry.time - started).total_seconds(), 4),
+                    "bytes_up": body["bytes_up"],
+                    "bytes_down": body["bytes_down"],
+                }
+            )
+    return rounds

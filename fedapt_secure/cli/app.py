@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from rich.console import Console
 
 from fedapt_secure import __version__
 from fedapt_secure.config.settings import build, read_yaml
+
+# Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
+_ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -106,7 +108,7 @@ def simulate(
         from_file = {k: v for k, v in from_file.items() if k not in ("dp_epsilon", "dp_delta")}
     if {"dp_epsilon", "dp_delta"} & given.keys() and "no_dp" not in given:
         from_file = {k: v for k, v in from_file.items() if k != "no_dp"}
-    settings = build(SimulateSettings, from_file | given, source="simulate")
+    settings = build(SimulateSettings, from_file | given, source="simulate", as_options=True)
     from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
 
     run_simulation(settings, Console())
@@ -150,16 +152,21 @@ def run(arguments: Sequence[str]) -> int:
     except FedaptError as error:
         errors.print(f"[red]failed:[/] {_plain(error)}")
         return FAILED
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
+    except _ClickError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(str(error))
+        else:
+            errors.print(f"[red]error:[/] {_plain(_click_message(error))}")
         return BAD_INPUT
-    except click.ClickException as error:
-        errors.print(f"[red]error:[/] {_plain(error.format_message())}")
-        return BAD_INPUT
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         return INTERRUPTED
     return int(status or DONE)
+
+
+def _click_message(error: Exception) -> str:
+    message: str = error.format_message() if hasattr(error, "format_message") else str(error)
+    return message
 
 
 def _plain(message: object) -> str:

@@ -42,8 +42,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return fields
 
 
-def build(model: type[SettingsT], fields: Mapping[str, Any], *, source: str) -> SettingsT:
+def build(
+    model: type[SettingsT], fields: Mapping[str, Any], *, source: str, as_options: bool = False
+) -> SettingsT:
     """Validate fields into ``model``.
+
+    Args:
+        model: What to build.
+        fields: Plain values.
+        source: Where they come from, for messages.
+        as_options: Name fields in messages as options of the command line.
 
     Raises:
         InvalidInput: For an unknown key (with the nearest known one) or a value that does not fit.
@@ -58,6 +66,8 @@ def build(model: type[SettingsT], fields: Mapping[str, Any], *, source: str) -> 
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
+        if as_options and where:
+            where = "--" + where.replace("_", "-")
         message = first["msg"].removeprefix("Value error, ")
         raise InvalidInput(f"{source}: {where}: {message}" if where else f"{source}: {message}") from None
 

@@ -13,6 +13,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 DEFAULT_EPSILON = 8.0
 DEFAULT_DIGITS_CLIENTS = 5
+MAX_STEPS = 100_000
+"""Beyond it the exact accounting of the steps takes more memory than a desktop machine has."""
 
 
 class SimulateSettings(Settings):
@@ -71,6 +73,8 @@ class SimulateSettings(Settings):
                 f"secure aggregation {self.secure_aggregation!r} works with {least} to {most} institutions,"
                 f" not {self.clients}"
             )
+        if self.rounds * self.local_steps > MAX_STEPS:
+            raise ValueError(f"rounds x local_steps must not exceed {MAX_STEPS}")
         if self.dataset == "folder" and self.data_root is None:
             raise ValueError("dataset 'folder' needs data_root: a folder DOMAIN/CLASS/IMAGE")
         if self.dataset != "folder" and self.data_root is not None:

@@ -1,6 +1,7 @@
 """Run all parties of a federation on this machine: as tasks of one process, or one process each."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -120,8 +121,10 @@ async def _institution_process(folder: Path) -> None:
 
 async def _process(module: str, folder: Path) -> None:
     """Run ``python -m module --dir folder`` and wait for it; killed when we are cancelled."""
+    # Many processes on one machine: one thread each, or they spend their time waiting for each other.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, "--dir", str(folder), stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, "--dir", str(folder), stderr=asyncio.subprocess.PIPE, env=environment
     )
     try:
         _, errors = await process.communicate()

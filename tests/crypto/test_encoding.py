@@ -1,0 +1,112 @@
+"""The decoder accepts one spelling of each message and nothing else."""
+
+from typing import Annotated, Literal
+
+import msgpack
+import pytest
+from fedapt_crypto.encoding import Message, TaggedMessage, decode_one_of, encode, kinds_of
+from fedapt_crypto.errors import MalformedMessage
+from fedapt_crypto.secagg import messages as secagg
+from fedapt_crypto.secagg.masking_institution import _KINDS as FROM_COORDINATOR
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from fedapt_secure.protocol import messages as session
+
+EVERY_KIND = {**session.FROM_INSTITUTION, **session.FROM_COORDINATOR, **FROM_COORDINATOR}
+
+
+class Note(Message):
+    number: int
+    name: Annotated[str, Field(max_length=8)]
+    data: bytes
+
+
+class Tagged(TaggedMessage):
+    kind: Literal["tagged"] = "tagged"
+    value: int
+
+
+NOTE = Note(number=7, name="a", data=b"\x00\xff")
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=8), st.binary(max_size=100))
+def test_round_trip(number: int, name: str, data: bytes) -> None:
+    note = Note(number=number, name=name, data=data)
+    assert Note.from_bytes(note.to_bytes()) == note
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(NOTE.to_bytes() + b"\x00", id="leftovers"),
+        pytest.param(NOTE.to_bytes()[:-1], id="truncated"),
+        pytest.param(b"", id="empty"),
+        pytest.param(encode({"number": 7, "name": "a"}), id="missing-field"),
+        pytest.param(encode({"number": 7, "name": "a", "data": b"", "more": 1}), id="unknown-field"),
+        pytest.param(encode({"number": 7.0, "name": "a", "data": b""}), id="float-for-int"),
+        pytest.param(encode({"number": "7", "name": "a", "data": b""}), id="text-for-int"),
+        pytest.param(encode({"number": True, "name": "a", "data": b""}), id="bool-for-int"),
+        pytest.param(encode({"number": 7, "name": b"a", "data": b""}), id="bytes-for-text"),
+        pytest.param(encode({"number": 7, "name": "123456789", "data": b""}), id="too-long"),
+        pytest.param(b"\x84\xa4data\xc4\x00\xa4name\xa1a\xa4name\xa1a\xa6number\x07", id="repeated-key"),
+        pytest.param(msgpack.packb({"number": 7, "name": "a", "data": b""}), id="unsorted-keys"),
+        pytest.param(b"\x83\xa4data\xc4\x00\xa4name\xa1a\xa6number\xcc\x07", id="long-number"),
+        pytest.param(encode([1, 2]), id="not-a-map"),
+        pytest.param(b"\xdd\xff\xff\xff\xff", id="four-billion-items"),
+        pytest.param(b"\x91" * 5000, id="nested-deeply"),
+        pytest.param(b"\xc7\x01\x05\x00", id="extension-type"),
+        pytest.param(b"\xc1", id="reserved-byte"),
+    ],
+)
+def test_refused(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        Note.from_bytes(data)
+
+
+def test_size_is_checked_before_parsing() -> None:
+    with pytest.raises(MalformedMessage, match="at most 4"):
+        Note.from_bytes(NOTE.to_bytes(), max_bytes=4)
+
+
+def test_errors_and_representations_show_no_content() -> None:
+    secret = secagg.PairSeedPlaintext(
+        execution=bytes(32), sender="a", receiver="b", seed=b"hidden-hidden-hidden-hidden-hidd"
+    )
+    assert "hidden" not in repr(secret)
+    assert "hidden" not in str(secret)
+    with pytest.raises(MalformedMessage) as caught:
+        Note.from_bytes(encode({"number": "hidden", "name": "a", "data": b""}))
+    assert "hidden" not in str(caught.value)
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_never_do_anything_else(data: bytes) -> None:
+    try:
+        decode_one_of(data, EVERY_KIND, max_bytes=1000)
+    except MalformedMessage:
+        pass
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary() | st.text(),
+        lambda s: st.lists(s) | st.dictionaries(st.text(max_size=9), s),
+        max_leaves=8,
+    ),
+    st.sampled_from(sorted(EVERY_KIND)),
+)
+def test_structured_rubbish_never_does_anything_else(value: object, kind: str) -> None:
+    fields = value if isinstance(value, dict) else {"payload": value}
+    try:
+        decode_one_of(encode(fields | {"kind": kind}), EVERY_KIND, max_bytes=1 << 16)
+    except MalformedMessage:
+        pass
+
+
+def test_the_tag_chooses_the_class() -> None:
+    kinds = kinds_of(Tagged)
+    assert decode_one_of(Tagged(value=3).to_bytes(), kinds, max_bytes=100) == Tagged(value=3)
+    with pytest.raises(MalformedMessage):
+        decode_one_of(encode({"kind": "other", "value": 3}), kinds, max_bytes=100)

@@ -1,0 +1,191 @@
+"""The suite every aggregation scheme passes: exact sums, dropouts, clean aborts, single use."""
+
+import numpy as np
+import pytest
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    InvalidInput,
+    MalformedMessage,
+    PeerError,
+    RoundAborted,
+    UnexpectedMessage,
+    VerificationFailed,
+)
+from fedapt_crypto.kdf import digest
+from fedapt_crypto.roster import threshold
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import Phase
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.crypto.harness import World, make_context
+
+SCHEMES = sorted(registry.PHASES)
+EVERY_PHASE = [(scheme, phase) for scheme in SCHEMES for phase in registry.PHASES[scheme]]
+
+
+def assert_exact(world: World) -> None:
+    aggregate = world.coordinator.aggregate
+    assert aggregate is not None
+    assert np.array_equal(aggregate.total, world.exact_sum(aggregate.contributors))
+    true = np.sum([world.updates[name] for name in aggregate.contributors], axis=0)
+    bound = 1e-5 if world.scheme == registry.NONE else world.n * world.context.fixed_point.resolution / 2
+    assert np.abs(aggregate.total - true).max() <= bound
+    assert np.allclose(aggregate.mean, true / len(aggregate.contributors), atol=bound)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("n", [3, 4, 5, 7])
+def test_everyone_contributes(scheme: str, n: int) -> None:
+    world = World(n, scheme)
+    world.run()
+    assert_exact(world)
+    assert world.coordinator.aggregate.contributors == world.roster.names
+    assert all(machine.finished for machine in world.institutions.values())
+    assert not world.refusals
+
+
+@pytest.mark.parametrize(("scheme", "phase"), EVERY_PHASE)
+@pytest.mark.parametrize("who", ["clinic-1", "clinic-3", "clinic-5"])
+def test_one_of_five_vanishes(scheme: str, phase: Phase, who: str) -> None:
+    world = World(5, scheme)
+    world.run({who: phase})
+    assert_exact(world)
+    released = registry.PHASES[scheme].index(
+        Phase.MASKED_INPUT if scheme == registry.MASKING else Phase.UPDATE
+    )
+    in_the_sum = registry.PHASES[scheme].index(phase) > released
+    assert (who in world.coordinator.aggregate.contributors) == in_the_sum
+
+
+@pytest.mark.parametrize(("scheme", "phase"), EVERY_PHASE)
+def test_one_too_many_vanish(scheme: str, phase: Phase) -> None:
+    world = World(5, scheme)
+    with pytest.raises(RoundAborted, match="are needed"):
+        world.run({"clinic-2": phase, "clinic-4": phase})
+    assert world.coordinator.aggregate is None
+    assert world.coordinator.phase is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_dropouts_give_an_exact_sum_or_a_clean_abort(data) -> None:
+    scheme = data.draw(st.sampled_from(SCHEMES))
+    n = data.draw(st.integers(3, 7))
+    names = [f"clinic-{i}" for i in range(1, n + 1)]
+    vanish = data.draw(st.dictionaries(st.sampled_from(names), st.sampled_from(registry.PHASES[scheme])))
+    world = World(n, scheme, length=data.draw(st.integers(1, 9)))
+    try:
+        world.run(vanish)
+    except RoundAborted:
+        assert n - len(vanish) < threshold(n)
+        assert world.coordinator.aggregate is None
+    else:
+        assert_exact(world)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+class TestEveryScheme:
+    def test_only_one_payload_releases_the_update(self, scheme: str) -> None:
+        world = World(4, scheme)
+        world.run()
+        for name in world.identities:
+            releases = [o.phase for sender, o in world.sent_to_coordinator if sender == name and o.releases]
+            assert len(releases) == 1
+
+    def test_single_use(self, scheme: str) -> None:
+        world = World(3, scheme)
+        world.run()
+        for machine in world.institutions.values():
+            with pytest.raises(UnexpectedMessage):
+                machine.start()
+
+    def test_another_round_or_model_is_refused(self, scheme: str) -> None:
+        for change in (
+            {"round": 2},
+            {"attempt": 2},
+            {"model_hash": digest("other")},
+            {"session": b"\x01" * 16},
+            {"configuration_hash": digest("other")},
+            {"threshold": 2},
+            {"purpose": "metrics"},
+        ):
+            world = World(5, scheme)
+            other = make_context(world.roster, world.length, **change)
+            stranger = registry.institution_round(
+                scheme,
+                other,
+                world.roster,
+                "clinic-1",
+                world.identities["clinic-1"],
+                world.updates["clinic-1"],
+                minimum_participants=2,
+            )
+            with pytest.raises(ContextMismatch):
+                world.coordinator.receive("clinic-1", stranger.start().payload)
+            assert "clinic-1" in world.coordinator.waiting_for
+
+    def test_a_message_in_anothers_name_is_refused(self, scheme: str) -> None:
+        world = World(5, scheme)
+        payload = world.institutions["clinic-1"].start().payload
+        with pytest.raises(VerificationFailed):
+            world.coordinator.receive("clinic-2", payload)
+
+    def test_twice_is_refused_and_changes_nothing(self, scheme: str) -> None:
+        world = World(5, scheme)
+        payload = world.institutions["clinic-1"].start().payload
+        world.coordinator.receive("clinic-1", payload)
+        with pytest.raises(UnexpectedMessage):
+            world.coordinator.receive("clinic-1", payload)
+        for name in world.roster.names[1:]:
+            world.coordinator.receive(name, world.institutions[name].start().payload)
+        assert not world.coordinator.waiting_for
+
+    @pytest.mark.parametrize("payload", [b"", b"\x80", b"\xc1", bytes(1000)])
+    def test_rubbish_is_refused(self, scheme: str, payload: bytes) -> None:
+        world = World(3, scheme)
+        with pytest.raises(MalformedMessage):
+            world.coordinator.receive("clinic-1", payload)
+        world.institutions["clinic-1"].start()
+        with pytest.raises(PeerError):
+            world.institutions["clinic-1"].receive(payload)
+
+    def test_a_flipped_signature_is_refused(self, scheme: str) -> None:
+        world = World(3, scheme)
+        payload = bytearray(world.institutions["clinic-1"].start().payload)
+        at = bytes(payload).index(b"signature") + 20
+        payload[at] ^= 1
+        with pytest.raises(VerificationFailed):
+            world.coordinator.receive("clinic-1", bytes(payload))
+
+
+def test_unknown_scheme() -> None:
+    with pytest.raises(InvalidInput, match="masking or none"):
+        registry.phases("homomorphic")
+
+
+def test_saturated_values_are_clipped_and_counted() -> None:
+    world = World(3)
+    machine = world.institutions["clinic-2"]
+    limit = world.context.fixed_point.limit * world.context.fixed_point.resolution
+    machine._secrets.update = np.where(np.arange(world.length) < 2, 1e6, 0.0)
+    world.updates["clinic-2"] = np.where(np.arange(world.length) < 2, limit, 0.0)
+    world.run()
+    assert machine.saturated == 2
+    assert world.institutions["clinic-1"].saturated == 0
+    assert np.array_equal(world.coordinator.aggregate.total, world.exact_sum(world.roster.names))
+
+
+def test_masked_inputs_look_uniform_and_hide_the_update() -> None:
+    world = World(3, length=4096)
+    for name in world.updates:
+        world.institutions[name]._secrets.update = np.zeros(4096)
+    world.run()
+    masked = [o.payload for _, o in world.sent_to_coordinator if o.phase is Phase.MASKED_INPUT]
+    for payload in masked:
+        words = np.frombuffer(payload[-4096 * 4 - 200 : -200], np.uint8)
+        counts = np.bincount(words, minlength=256)
+        expected = len(words) / 256
+        # an all-zero update would give one value 16,384 times; 255 degrees of freedom, p about 1e-9
+        assert ((counts - expected) ** 2 / expected).sum() < 420
+    assert np.array_equal(world.coordinator.aggregate.total, np.zeros(4096))

@@ -1,0 +1,210 @@
+"""A federation in memory: real session machines on both sides, a queue in place of sockets.
+
+Training is replaced by a fixed update for each institution and round, chosen so that a wrong sum shows
+at once; everything else is the code that runs in a deployment.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from fedapt_client import session as client
+from fedapt_crypto import domain_keys
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import Phase
+from fedapt_server import session as server
+
+from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+
+DOMAINS = ("ink", "chalk")
+
+
+def make_plan(**changes: object) -> SessionPlan:
+    fields = {
+        "class_names": ("zero", "one"),
+        "domains": DOMAINS,
+        "zero_shot_template": "a photo of a {}",
+        "model": "tiny",
+        "pretrained": None,
+        "weight_hash": "0" * 64,
+        "text_width": 4,
+        "feature_size": 3,
+        "context_tokens": 2,
+        "class_specific": True,
+        "rounds": 3,
+        "local_steps": 1,
+        "sample_rate": 0.5,
+        "learning_rate": 0.5,
+        "momentum": 0.9,
+        "max_grad_norm": 1.0,
+        "differential_privacy": True,
+        "secure_aggregation": registry.MASKING,
+        "clip": 4.0,
+        "temperature": 0.01,
+        "initial_seed": 0,
+        "round_timeout_s": 600.0,
+        "phase_timeout_s": 60.0,
+        "gather_timeout_s": 30.0,
+    }
+    return SessionPlan.model_validate(fields | changes)
+
+
+@dataclass
+class Party:
+    """One institution with its shell's bookkeeping."""
+
+    name: str
+    machine: client.InstitutionSession
+    connected: bool = False
+    vanish_at: set[tuple[int, Phase]] = field(default_factory=set)
+    joined: list[tuple[int, int]] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    concluded: client.Conclude | None = None
+    budget_rounds: int = 10**9
+
+
+class Federation:
+    """``n`` institutions and a coordinator under one scheme."""
+
+    def __init__(
+        self, n: int = 5, *, requirements: client.Requirements | None = None, **plan: object
+    ) -> None:
+        self.coordinator_identity = Identity.generate()
+        identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
+        sealing = {name: SealingKey.fresh() for name in identities}
+        members = tuple(
+            Member(
+                name=name,
+                identity_key=identities[name].public_key,
+                sealing_key=sealing[name].public_key,
+                domain_index=i % len(DOMAINS),
+            )
+            for i, name in enumerate(identities)
+        )
+        self.roster = Roster(coordinator_key=self.coordinator_identity.public_key, members=members)
+        self.seeds = tuple(domain_keys.draw_seed() for _ in DOMAINS)
+        session = bytes(range(16))
+        self.configuration = SessionConfiguration(
+            session=session,
+            plan=make_plan(**plan),
+            roster=self.roster,
+            key_commitments=tuple(
+                domain_keys.commitment(seed, session, i) for i, seed in enumerate(self.seeds)
+            ),
+        )
+        self.coordinator = server.CoordinatorSession(
+            self.configuration, self.seeds, self.coordinator_identity
+        )
+        requirements = requirements or client.Requirements(
+            differential_privacy=True, secure_aggregation=True, minimum_participants=2
+        )
+        self.parties = {
+            name: Party(
+                name,
+                client.InstitutionSession(name, identities[name], sealing[name], self.roster, requirements),
+            )
+            for name in identities
+        }
+        self.log: list[server.Log] = []
+        self.received_by_coordinator: list[tuple[str, bytes]] = []
+        self.timer: float | None = None
+        self.ended = False
+        self._to_institutions: deque[tuple[str, bytes]] = deque()
+        self._to_reconnect: deque[str] = deque()
+        self.tamper: Callable[[str, bytes], bytes] = lambda name, data: data
+
+    def update_of(self, name: str, round_number: int) -> np.ndarray:
+        index = list(self.parties).index(name)
+        rng = np.random.default_rng([index, round_number])
+        return rng.normal(0, 0.1, self.configuration.plan.shape.size).astype(np.float32)
+
+    def run(self) -> None:
+        """Play until nothing is left to do; the timer fires when all wait."""
+        self._server(self.coordinator.start())
+        for name in self.parties:
+            self.connect(name)
+        for _ in range(100_000):
+            if self._to_institutions:
+                self._deliver(*self._to_institutions.popleft())
+            elif self._to_reconnect:
+                self.connect(self._to_reconnect.popleft())
+            elif self.timer is not None and not self.ended:
+                self.timer = None
+                self._server(self.coordinator.timeout())
+            else:
+                return
+        raise AssertionError("the federation does not come to rest")
+
+    def connect(self, name: str) -> None:
+        party = self.parties[name]
+        if party.machine.state is client.State.ENDED or self.ended:
+            return
+        party.connected = True
+        party.machine.connected()  # the greeting is the I/O shell's business at the coordinator
+        self._server(self.coordinator.connected(name))
+
+    def disconnect(self, name: str) -> None:
+        party = self.parties[name]
+        party.connected = False
+        self._to_institutions = deque(item for item in self._to_institutions if item[0] != name)
+        self._server(self.coordinator.disconnected(name))
+
+    def _server(self, actions: list[server.Action]) -> None:
+        for action in actions:
+            match action:
+                case server.SendTo():
+                    self._to_institutions.append((action.name, action.data))
+                case server.Log():
+                    self.log.append(action)
+                case server.SetTimer():
+                    self.timer = action.seconds
+                case server.End():
+                    self.ended = True
+
+    def _deliver(self, name: str, data: bytes) -> None:
+        party = self.parties[name]
+        if not party.connected or party.machine.state is client.State.ENDED:
+            return
+        self._institution(party, party.machine.receive(self.tamper(name, data)))
+
+    def _institution(self, party: Party, actions: list[client.Action]) -> None:
+        for action in actions:
+            match action:
+                case client.Send():
+                    key = (action.round_number, action.phase)
+                    if key in party.vanish_at:
+                        party.vanish_at.discard(key)
+                        self._to_reconnect.append(party.name)
+                        self.disconnect(party.name)
+                        return
+                    data = action.message.to_bytes()
+                    self.received_by_coordinator.append((party.name, data))
+                    self._server(self.coordinator.receive(party.name, data))
+                case client.Prepare():
+                    self._institution(party, party.machine.prepared())
+                case client.Join():
+                    party.joined.append((action.context.round, action.context.attempt))
+                case client.Train():
+                    if action.round_number > party.budget_rounds:
+                        self._institution(party, party.machine.declined("budget spent", final=True))
+                    else:
+                        update = self.update_of(party.name, action.round_number)
+                        self._institution(party, party.machine.trained(update))
+                case client.RecordRelease():
+                    party.released.append(action.context.round)
+                case client.RoundOver():
+                    party.ended.append(action.end.status)
+                case client.Refused():
+                    party.refused.append(type(action.error).__name__)
+                case client.Conclude():
+                    party.concluded = action
+                    self._institution(party, party.machine.concluded(bytes(32)))
+
+    def entries(self, kind: str) -> list[dict]:
+        return [entry.body for entry in self.log if entry.type == kind]

@@ -1,0 +1,272 @@
+"""Whole sessions in memory: sums, dropouts, returning institutions, refusals, budgets."""
+
+import numpy as np
+import pytest
+from fedapt_client import session as client
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    InvalidInput,
+    UnexpectedMessage,
+    VerificationFailed,
+)
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.roster import threshold
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import Phase
+from fedapt_server.session import State
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import initial_parameters
+from fedapt_secure.protocol.session import SessionConfiguration
+from tests.protocol.federation import Federation
+
+ALL = registry.PHASES[registry.MASKING]
+
+
+def expected_model(federation: Federation) -> np.ndarray:
+    """The initial model plus the plain mean of each completed round's recorded contributors."""
+    plan = federation.configuration.plan
+    model = initial_parameters(plan.shape, plan.initial_seed).astype(float)
+    for body in federation.entries("round_ended"):
+        if body["status"] == "completed":
+            updates = [federation.update_of(name, body["round"]) for name in body["contributors"]]
+            model += np.mean(updates, axis=0, dtype=float)
+    return model
+
+
+def assert_sound(federation: Federation) -> None:
+    """What must hold however a session went."""
+    rounds = federation.entries("round_ended")
+    fixed = federation.configuration.round_context(1, 1, b"").fixed_point
+    bound = len(rounds) * (fixed.resolution / 2 + 1e-6)
+    assert np.abs(federation.coordinator.model - expected_model(federation)).max() <= bound
+    assert [body["round"] for body in rounds] == list(range(1, len(rounds) + 1))
+    for party in federation.parties.values():
+        assert len(set(party.released)) == len(party.released), "an update was released twice"
+        assert party.joined == sorted(set(party.joined))
+        for body in rounds:
+            if party.name in body["contributors"]:
+                assert body["round"] in party.released
+    assert federation.ended
+
+
+@pytest.mark.parametrize("scheme", sorted(registry.PHASES))
+def test_everyone_stays(scheme: str) -> None:
+    requirements = client.Requirements(
+        differential_privacy=True, secure_aggregation=scheme != registry.NONE, minimum_participants=2
+    )
+    federation = Federation(5, requirements=requirements, secure_aggregation=scheme)
+    federation.run()
+    assert_sound(federation)
+    assert [body["status"] for body in federation.entries("round_ended")] == ["completed"] * 3
+    assert all(len(body["contributors"]) == 5 for body in federation.entries("round_ended"))
+    assert all(body["bytes_up"] > 0 and body["bytes_down"] > 0 for body in federation.entries("round_ended"))
+    models = {party.concluded.model.tobytes() for party in federation.parties.values()}
+    assert models == {federation.coordinator.model.tobytes()}
+
+
+@pytest.mark.parametrize("phase", ALL)
+def test_one_vanishes_and_is_back_next_round(phase: Phase) -> None:
+    federation = Federation(5)
+    federation.parties["clinic-3"].vanish_at = {(2, phase)}
+    federation.run()
+    assert_sound(federation)
+    first, second, third = federation.entries("round_ended")
+    assert second["dropped"] == ["clinic-3"]
+    assert ("clinic-3" in second["contributors"]) == (phase in (Phase.CONSISTENCY, Phase.UNMASK))
+    assert len(first["contributors"]) == len(third["contributors"]) == 5
+    assert federation.parties["clinic-3"].concluded is not None
+
+
+@pytest.mark.parametrize("phase", ALL)
+def test_two_of_five_vanish(phase: Phase) -> None:
+    federation = Federation(5)
+    for name in ("clinic-1", "clinic-4"):
+        federation.parties[name].vanish_at = {(2, phase)}
+    federation.run()
+    assert_sound(federation)
+    first, second, third = federation.entries("round_ended")
+    assert (first["status"], second["status"], third["status"]) == ("completed", "aborted", "completed")
+    assert second["dropped"] == ["clinic-1", "clinic-4"]
+    assert second["model"] == first["model"]
+    assert len(third["contributors"]) == 5
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([f"clinic-{i}" for i in range(1, 6)]),
+        st.sets(st.tuples(st.integers(1, 3), st.sampled_from(ALL)), max_size=3),
+    )
+)
+def test_whoever_vanishes_whenever(vanish: dict[str, set[tuple[int, Phase]]]) -> None:
+    federation = Federation(5)
+    for name, moments in vanish.items():
+        federation.parties[name].vanish_at = set(moments)
+    federation.run()
+    assert_sound(federation)
+    for body in federation.entries("round_ended"):
+        assert (body["status"] == "completed") <= (len(body["contributors"]) >= threshold(5))
+
+
+def test_one_whose_budget_is_spent_leaves_for_good() -> None:
+    federation = Federation(5)
+    federation.parties["clinic-2"].budget_rounds = 1
+    federation.run()
+    assert_sound(federation)
+    first, second, third = federation.entries("round_ended")
+    assert "clinic-2" in first["contributors"]
+    assert "clinic-2" not in second["contributors"] + third["participants"]
+    assert federation.entries("left") == [{"name": "clinic-2", "reason": "budget spent"}]
+
+
+def test_too_few_remain_and_the_session_closes_with_what_there_is() -> None:
+    federation = Federation(4)
+    for name in ("clinic-1", "clinic-2"):
+        federation.parties[name].budget_rounds = 1
+    federation.run()
+    assert_sound(federation)
+    assert [body["status"] for body in federation.entries("round_ended")] == ["completed", "aborted"]
+    assert federation.entries("cannot_continue")
+    assert federation.parties["clinic-4"].concluded is not None
+
+
+def test_one_who_never_comes_is_not_waited_for() -> None:
+    federation = Federation(5)
+    connect = federation.connect
+    federation.connect = lambda name: None if name == "clinic-5" else connect(name)
+    federation.run()
+    assert_sound(federation)
+    assert {len(body["participants"]) for body in federation.entries("round_ended")} == {4}
+
+
+def test_nothing_the_coordinator_receives_holds_an_update() -> None:
+    federation = Federation(5)
+    federation.run()
+    sent = b"".join(data for _, data in federation.received_by_coordinator)
+    fixed = federation.configuration.round_context(1, 1, b"").fixed_point
+    for name in federation.parties:
+        for round_number in (1, 2, 3):
+            update = federation.update_of(name, round_number)
+            ring, _ = fixed.encode(update)
+            for form in (update.tobytes(), ring.tobytes(), update.astype("f8").tobytes()):
+                for start in range(0, len(form) - 8, 8):
+                    assert form[start : start + 8] not in sent
+    without = Federation(
+        5,
+        secure_aggregation=registry.NONE,
+        requirements=client.Requirements(
+            differential_privacy=True, secure_aggregation=False, minimum_participants=2
+        ),
+    )
+    without.run()
+    sent = b"".join(data for _, data in without.received_by_coordinator)
+    assert without.update_of("clinic-1", 1).tobytes() in sent, "the search above can find an update"
+
+
+class TestRefusals:
+    def refuse(self, error: type[Exception], tamper, match: str | None = None, **options) -> Federation:
+        federation = Federation(3, **options)
+        federation.tamper = lambda name, data: tamper(federation, data) if name == "clinic-1" else data
+        with pytest.raises(error, match=match):
+            federation.run()
+        return federation
+
+    @staticmethod
+    def offered(federation: Federation, data: bytes, identity: Identity, **changes) -> bytes:
+        offer = m.SessionOffer.from_bytes(data)
+        configuration = SessionConfiguration.from_bytes(offer.configuration).model_copy(update=changes)
+        signature = identity.sign("session offer", configuration.hash)
+        return m.SessionOffer(configuration=configuration.to_bytes(), signature=signature).to_bytes()
+
+    def test_a_session_that_the_pinned_coordinator_did_not_sign(self) -> None:
+        stranger = Identity.generate()
+        self.refuse(VerificationFailed, lambda f, data: self.offered(f, data, stranger))
+
+    def test_another_roster_than_the_approved_one(self) -> None:
+        def tamper(federation: Federation, data: bytes) -> bytes:
+            members = federation.roster.members
+            sybil = members[2].model_copy(update={"identity_key": Identity.generate().public_key})
+            roster = federation.roster.model_copy(update={"members": (*members[:2], sybil)})
+            return self.offered(federation, data, federation.coordinator_identity, roster=roster)
+
+        self.refuse(ContextMismatch, tamper, match="roster")
+
+    def test_a_session_without_differential_privacy(self) -> None:
+        self.refuse(InvalidInput, lambda f, data: data, match="privacy", differential_privacy=False)
+
+    def test_a_session_in_which_the_coordinator_sees_updates(self) -> None:
+        self.refuse(InvalidInput, lambda f, data: data, match="single updates", secure_aggregation="none")
+
+    def test_a_domain_key_that_was_not_committed_to(self) -> None:
+        federation = Federation(3)
+        federation.coordinator._key_seeds = (bytes(32), bytes(32))
+        with pytest.raises(VerificationFailed, match="committed"):
+            federation.run()
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+    def test_a_model_that_no_honest_run_gives(self, bad: float) -> None:
+        federation = Federation(5)
+        federation.coordinator._model[0] = bad
+        with pytest.raises(InvalidInput, match="not finite"):
+            federation.run()  # each declines every round, and the finished model as well
+        assert all("InvalidInput" in party.refused for party in federation.parties.values())
+        assert not any(party.released for party in federation.parties.values())
+
+    def test_different_models_end_in_an_aborted_round(self) -> None:
+        federation = Federation(5, rounds=1)
+
+        def tamper(name: str, data: bytes) -> bytes:
+            if name != "clinic-1":
+                return data
+            try:
+                start = m.RoundStart.from_bytes(data)
+            except Exception:
+                return data
+            model = np.frombuffer(start.model, "<f4") + np.float32(0.5)
+            return start.model_copy(update={"model": model.tobytes()}).to_bytes()
+
+        federation.tamper = tamper
+        federation.timer = None
+        federation.run()
+        [body] = federation.entries("round_ended")
+        refused = [body["error"] for body in federation.entries("refused")]
+        assert "ContextMismatch" in refused
+        assert "clinic-1" not in body["contributors"]
+        assert federation.parties["clinic-1"].released == []
+
+    def test_seeds_that_were_not_committed_to_at_the_end(self) -> None:
+        federation = Federation(3, rounds=1)
+        start = federation.coordinator._finish_round
+
+        def finish(outcome):
+            federation.coordinator._key_seeds = (bytes(32), bytes(32))
+            return start(outcome)
+
+        federation.coordinator._finish_round = finish
+        with pytest.raises(VerificationFailed, match="committed"):
+            federation.run()
+
+    def test_out_of_turn(self) -> None:
+        federation = Federation(3)
+        federation.run()
+        machine = federation.parties["clinic-1"].machine
+        with pytest.raises(UnexpectedMessage):
+            machine.receive(m.RoundStart(round=9, attempt=1, model=b"").to_bytes())
+        with pytest.raises(UnexpectedMessage):
+            machine.connected()
+
+    def test_the_coordinator_survives_rubbish(self) -> None:
+        federation = Federation(3)
+        federation._server(federation.coordinator.start())
+        for data in (
+            b"",
+            b"\xc1",
+            m.Done(bundle_hash=bytes(32)).to_bytes(),
+            m.Hello(name="clinic-1").to_bytes(),
+        ):
+            federation._server(federation.coordinator.receive("clinic-1", data))
+        assert len(federation.entries("refused")) == 4
+        assert federation.coordinator.state is State.GATHERING

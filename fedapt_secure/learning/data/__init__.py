@@ -1,0 +1,1 @@
+"""Images in: data sets, styles, split by image hash, frozen features."""

@@ -1,0 +1,75 @@
+"""Real handwritten digits as image files: the embedded data of the simulation.
+
+scikit-learn's copy of the test set of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak
+1998): 1,797 scans of 8 x 8 pixels by 13 writers. Each institution sees its share in its own style.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from fedapt_secure.learning.data.styles import Mask, draw
+
+SIDE: Final = 32
+"""Side of a picture in pixels."""
+CLASS_NAMES: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_FULL_COVERAGE: Final = 16.0  # the scans hold counts from 0 to 16
+
+
+@cache
+def _scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    loaded: Any = load_digits()
+    return loaded.images, loaded.target
+
+
+def scan_count() -> int:
+    """Return how many scans there are."""
+    return len(_scans()[1])
+
+
+def deal(count: int, clients: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Shuffle ``count`` things and deal them all out, as evenly as can be.
+
+    Returns:
+        One array of indices a client; together each index once.
+    """
+    return np.array_split(rng.permutation(count), clients)
+
+
+def write_digits(
+    folder: Path,
+    domain: str,
+    indices: Sequence[int] | NDArray[np.int64],
+    upside_down: bool,
+    rng: np.random.Generator,
+) -> None:
+    """Write scans as PNG files ``CLASS/digit-0001.png`` in the style of a domain.
+
+    Args:
+        folder: Where to; made where missing.
+        domain: A style, see `fedapt_secure.learning.data.styles`.
+        indices: Which scans.
+        upside_down: Whether this institution delivers its pages the wrong way round.
+        rng: Source of the style's variation.
+    """
+    images, targets = _scans()
+    for index in indices:
+        picture = draw(rng, _enlarged(images[index]), domain)
+        if upside_down:
+            picture = picture[::-1, ::-1]
+        class_folder = folder / CLASS_NAMES[targets[index]]
+        class_folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.rint(np.ascontiguousarray(picture) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(class_folder / f"digit-{index + 1:04d}.png")
+
+
+def _enlarged(scan: NDArray[np.float64]) -> Mask:
+    small = Image.fromarray((scan / _FULL_COVERAGE * 255).astype(np.uint8))
+    large = small.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return np.asarray(large, np.float32) / np.float32(255)

@@ -1,0 +1,1 @@
+"""The CLIP that ships with the package, and how it was made."""

@@ -1,0 +1,128 @@
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.bundle import Bundle, encode_bundle, read_bundle, write_bundle
+
+
+@pytest.fixture(params=[True, False], ids=["class-specific", "shared"])
+def bundle(request, tiny):
+    rng = np.random.default_rng(0)
+    classes = (3,) if request.param else ()
+    return Bundle(
+        meta_prompt=rng.normal(size=(*classes, 4, 64)).astype(np.float32),
+        adaptive_network=rng.normal(size=(2, 64)).astype(np.float32),
+        keys=rng.random((2, 4, 64), np.float32),
+        class_names=("cat", "fire_truck", "dög"),
+        domains=("ink", "chalk"),
+        zero_shot_template="a photo of a {}",
+        model=tiny.name,
+        pretrained=tiny.pretrained,
+        weight_hash=tiny.weight_hash,
+        logit_scale=tiny.logit_scale,
+    )
+
+
+def test_a_bundle_comes_back_as_it_was(bundle, tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_bundle(path, bundle)
+    found = read_bundle(path)
+    for field in dataclasses.fields(Bundle):
+        one, other = getattr(found, field.name), getattr(bundle, field.name)
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+    assert found.shape == bundle.shape
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_equal_bundles_are_equal_bytes(bundle, tmp_path):
+    hashes = {hashlib.sha256(encode_bundle(dataclasses.replace(bundle))).hexdigest() for _ in range(20)}
+    path = tmp_path / "model.safetensors"
+    write_bundle(path, bundle)
+    write_bundle(path, read_bundle(path))
+    assert hashes == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    other = dataclasses.replace(bundle, keys=bundle.keys[::-1].copy())
+    assert encode_bundle(other) != encode_bundle(bundle)
+
+
+def test_the_model_predicts_on_the_right_weights_only(bundle, tiny):
+    model = bundle.model_on(tiny)
+    features = torch.randn(5, 64)
+    assert model.predict(features).shape == (5, 3)
+    with pytest.raises(InvalidInput, match="tuned on other weights"):
+        bundle.model_on(load_backbone("tiny", RANDOM))
+
+
+def rewritten(bundle, path, tensors=None, **changes):
+    header = json.loads(safetensors_metadata(bundle)) | changes
+    parts = {
+        "meta_prompt": bundle.meta_prompt,
+        "adaptive_network": bundle.adaptive_network,
+        "keys": bundle.keys,
+    }
+    path.write_bytes(safetensors.numpy.save(parts | (tensors or {}), {"fedapt-secure": json.dumps(header)}))
+    return path
+
+
+def safetensors_metadata(bundle):
+    content = encode_bundle(bundle)
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length])["__metadata__"]["fedapt-secure"]
+
+
+def test_rewriting_nothing_is_accepted(bundle, tmp_path):
+    assert read_bundle(rewritten(bundle, tmp_path / "same")).class_names == bundle.class_names
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        ("has format 2, this version reads up to 1: update", {"format_version": 2}),
+        ("description is missing or damaged", {"format_version": "1"}),
+        ("description is missing or damaged", {"class_names": [1, 2, 3]}),
+        ("description is missing or damaged", {"unknown": 1}),
+        ("description does not fit its tensors", {"context_tokens": 5}),
+        ("do not fit each other", {"domains": ["ink"]}),
+    ],
+)
+def test_a_wrong_description_is_refused(bundle, tmp_path, message, changes):
+    with pytest.raises(InvalidInput, match=message):
+        read_bundle(rewritten(bundle, tmp_path / "wrong", **changes))
+
+
+def test_wrong_tensors_are_refused(bundle, tmp_path):
+    nan, outside = bundle.meta_prompt.copy(), bundle.keys.copy()
+    nan.flat[0], outside.flat[0] = np.nan, -1.0
+    cases = [
+        ("not finite", {"meta_prompt": nan}),
+        (r"outside \[0, 1\)", {"keys": outside}),
+        ("expected tensors", {"keys": bundle.keys.astype(np.float64)}),
+        ("expected tensors", {"more": bundle.keys}),
+        ("do not fit", {"keys": bundle.keys[:, :, :32].copy()}),
+        ("do not fit", {"adaptive_network": bundle.adaptive_network[:1].copy()}),
+    ]
+    for message, tensors in cases:
+        with pytest.raises(InvalidInput, match=message):
+            read_bundle(rewritten(bundle, tmp_path / "wrong", tensors))
+
+
+def test_files_of_another_kind_are_refused(bundle, tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(InvalidInput, match="cannot read"):
+        read_bundle(path)
+    content = encode_bundle(bundle)
+    for broken in (b"", b"no bundle at all", content[:-1], content[: len(content) // 2], content[8:]):
+        path.write_bytes(broken)
+        with pytest.raises(InvalidInput, match="not a model bundle"):
+            read_bundle(path)
+    path.write_bytes(safetensors.numpy.save({"keys": bundle.keys}))
+    with pytest.raises(InvalidInput, match="description is missing"):
+        read_bundle(path)
+    with pytest.raises(InvalidInput, match="cannot write"):
+        write_bundle(tmp_path / "nowhere" / "file", bundle)

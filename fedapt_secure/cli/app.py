@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from fedapt_crypto.errors import FedaptError, InvalidInput
 from rich.console import Console
 
+from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.config.settings import build, read_yaml
 

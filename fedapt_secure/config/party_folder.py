@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.pki import Certificate
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
-from pydantic import ValidationError
 
 PUBLIC_FILE_MODE = 0o644
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from fedapt_crypto.errors import InvalidInput
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fedapt_crypto.errors import InvalidInput
 
 
 class Settings(BaseModel):

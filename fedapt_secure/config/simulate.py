@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from fedapt_crypto.secagg import registry
 from pydantic import Field, model_validator
 
+from fedapt_crypto.secagg import registry
 from fedapt_secure.config.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -94,7 +94,11 @@ class PrivacyBudget:
         """Return ε of all steps spent so far and ``steps`` more."""
         total = self.steps_spent + steps
         plan = self.plan
-        return 0.0 if total == 0 else self._epsilon_of(plan.noise_multiplier, plan.sample_rate, total, plan.delta)
+        return (
+            0.0
+            if total == 0
+            else self._epsilon_of(plan.noise_multiplier, plan.sample_rate, total, plan.delta)
+        )
 
     def reserve(self, steps: int) -> None:
         """Count ``steps`` as spent.
@@ -102,7 +106,10 @@ class PrivacyBudget:
         Raises:
             BudgetExhausted: If they would exceed the planned steps or ε; nothing is counted then.
         """
-        if self.steps_spent + steps > self.plan.max_steps or self.epsilon_after(steps) > self.plan.epsilon_budget:
+        if (
+            self.steps_spent + steps > self.plan.max_steps
+            or self.epsilon_after(steps) > self.plan.epsilon_budget
+        ):
             raise BudgetExhausted(
                 f"{steps} more steps would exceed epsilon {self.plan.epsilon_budget:g}"
                 f" ({self.steps_spent} of {self.plan.max_steps} planned steps are spent)"

@@ -6,11 +6,11 @@ Secure-aggregation payloads travel as bytes inside `Aggregation`: only `fedapt_c
 from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
+
 from fedapt_crypto.encoding import Hash, PartyName, Signature, TaggedMessage, kinds_of
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.scheme import Phase
-from pydantic import Field
-
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
 
 MAX_FRAME_BYTES = 64 << 20

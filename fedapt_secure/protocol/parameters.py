@@ -7,8 +7,9 @@ protocol. No torch here: the coordinator needs none.
 from dataclasses import dataclass
 
 import numpy as np
-from fedapt_crypto.errors import InvalidInput
 from numpy.typing import NDArray
+
+from fedapt_crypto.errors import InvalidInput
 
 Vector = NDArray[np.float32]
 

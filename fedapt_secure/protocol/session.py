@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster, threshold
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 from fedapt_secure.protocol.parameters import ParameterShape
 
 PositiveInt = Annotated[int, Field(ge=1)]

@@ -4,7 +4,6 @@ import ssl
 from typing import Any
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage
-
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 

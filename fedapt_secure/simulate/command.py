@@ -9,12 +9,12 @@ from rich.console import Console
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate import engine
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
-from fedapt_secure.simulate.federation import prepare
+from fedapt_secure.simulate.federation import Federation, prepare
 from fedapt_secure.simulate.summary import Summary, summarise
 
 
-def simulate(settings: SimulateSettings, console: Console) -> Summary:
-    """Run a whole federation and return its summary.
+def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, Summary]:
+    """Run a whole federation, show what came out, and return both.
 
     Raises:
         InvalidInput: If the settings cannot be carried out.
@@ -30,7 +30,7 @@ def simulate(settings: SimulateSettings, console: Console) -> Summary:
         asyncio.run(engine.run(federation, display.watch))
     summary = summarise(federation, time.monotonic() - started)
     print_result(console, federation, summary)
-    return summary
+    return federation, summary
 
 
 def _headline(settings: SimulateSettings, institutions: int) -> str:

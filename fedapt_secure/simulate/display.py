@@ -109,7 +109,7 @@ def print_result(console: Console, federation: Federation, summary: Summary) -> 
             highlight=False,
         )
     console.print(
-        f"Run folder: {federation.folder.path}  (next: {_next_step(federation)})",
+        f"Run folder: {federation.folder.path}   try next: {_next_step(federation)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -153,7 +153,7 @@ def _privacy_table(privacy: dict[str, dict[str, Any]]) -> Table:
 def _next_step(federation: Federation) -> str:
     settings = federation.settings
     if settings.dataset == "digits" and not settings.fail:
-        return "fedapt-secure simulate --dataset digits-flipped, where the domain keys matter"
+        return "fedapt-secure simulate --dataset digits-flipped"
     if not settings.fail:
-        return "fedapt-secure simulate --fail clinic-3@2:masked_input, to see a dropout survived"
-    return "fedapt-secure plan --epsilon 8 --records 270, to plan a budget of your own"
+        return "fedapt-secure simulate --fail clinic-3@2:masked_input"
+    return "fedapt-secure plan --epsilon 8 --records 270"

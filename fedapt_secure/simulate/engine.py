@@ -12,15 +12,14 @@ from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import RunFailed
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
-from fedapt_server.service import CoordinatorService
-from fedapt_server.settings import ServerSettings
-
 from fedapt_secure.audit.log import LogEntry
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions
 from fedapt_secure.simulate.follow import LogFollower
+from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.service import CoordinatorService
+from fedapt_server.settings import ServerSettings
 
 Watch = Callable[[str, LogEntry], None]
 """(party, log entry), for every line that any party logs, while it runs."""

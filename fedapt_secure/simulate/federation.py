@@ -16,15 +16,14 @@ from fedapt_crypto.pki import CertificateAuthority
 from fedapt_crypto.private_files import make_private_folder, write_atomically
 from fedapt_crypto.roster import Member, Roster
 from fedapt_crypto.secagg import registry
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
-from fedapt_server.settings import ServerSettings
-
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_DIGITS_CLIENTS, DEFAULT_EPSILON, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
 from fedapt_secure.protocol.session import SessionPlan
+from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.settings import ServerSettings
 
 COORDINATOR = "coordinator"
 HOST = "127.0.0.1"

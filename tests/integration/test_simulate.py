@@ -1,0 +1,246 @@
+"""`fedapt-secure simulate` as its user runs it: real images, DP, TLS, sockets and masks."""
+
+import json
+import stat
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from fedapt_client.learner import Learner
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.fixed_point import FixedPoint
+from fedapt_crypto.secagg import registry
+from fedapt_secure.audit.log import read_log
+from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.learning.bundle import read_bundle
+from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
+from fedapt_server.session import CoordinatorSession
+
+pytestmark = pytest.mark.integration
+
+TINY = ParameterShape(classes=10, context_tokens=8, text_width=64, feature_size=64, domains=5)
+RESOLUTION = FixedPoint(5, SimulateSettings().update_clip).resolution
+
+
+class Tap:
+    """Records what really happens: every update before protection, everything the coordinator gets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.updates: dict[str, list[np.ndarray]] = defaultdict(list)
+        self.received: list[bytes] = []
+        train, receive = Learner.train, CoordinatorSession.receive
+
+        def tapped_train(learner: Learner, parameters: np.ndarray, domain_key: np.ndarray) -> np.ndarray:
+            update = train(learner, parameters, domain_key)
+            self.updates[learner._settings.name].append(update)
+            return update
+
+        def tapped_receive(session: CoordinatorSession, name: str, data: bytes) -> list:
+            self.received.append(data)
+            return receive(session, name, data)
+
+        monkeypatch.setattr(Learner, "train", tapped_train)
+        monkeypatch.setattr(CoordinatorSession, "receive", tapped_receive)
+
+
+@pytest.fixture
+def tap(monkeypatch: pytest.MonkeyPatch) -> Tap:
+    return Tap(monkeypatch)
+
+
+def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict) -> None:
+    """The bundle is the start plus, for each completed round, the plain mean of its contributors."""
+    model = initial_parameters(TINY, 0).astype(float)
+    completed = [r for r in summary["rounds"] if r["status"] == "completed"]
+    for entry in completed:
+        model += np.mean([tap.updates[name][entry["round"] - 1] for name in entry["contributors"]], axis=0)
+    bundle = read_bundle(folder / "model.safetensors")
+    found = flatten(bundle.meta_prompt, bundle.adaptive_network)
+    # half a step of fixed point a round, and one float32 rounding of values below 8
+    assert np.abs(found - model).max() <= len(completed) * (RESOLUTION / 2 + 8 * 2.0**-24)
+
+
+def test_the_main_job(simulate, tap: Tap) -> None:
+    run = simulate("--rounds", "2", "--dp-epsilon", "8")
+    assert run.status == 0
+    summary = run.summary
+    assert_model_is_the_plain_mean(tap, run.folder, summary)
+    assert set(summary) == {
+        "accuracy", "routing", "privacy", "rounds", "secure_aggregation", "device", "seconds_total"
+    }  # fmt: skip
+    domains = {"ink", "chalk", "print", "pencil", "scan"}
+    for part in (summary["accuracy"]["zero_shot"], summary["accuracy"]["fedapt"], summary["routing"]):
+        assert set(part["per_domain"]) == domains
+        assert 0 <= part["mean"] <= 1
+    names = [f"clinic-{i}" for i in range(1, 6)]
+    assert list(summary["privacy"]) == names
+    for spent in summary["privacy"].values():
+        assert 7.5 < spent["epsilon_spent"] <= spent["epsilon_budget"] == 8
+        assert spent["steps"] == 8
+        assert spent["delta"] == 1 / (2 * spent["declared_records"])
+        assert spent["declared_records"] % 10 == 0
+    for entry in summary["rounds"]:
+        assert entry["participants"] == entry["contributors"] == names
+        assert entry["status"] == "completed"
+        assert entry["dropped"] == []
+        assert entry["seconds"] > 0
+        assert entry["bytes_up"] > 5 * 4 * TINY.size
+
+    assert {p.name for p in run.folder.iterdir()} == {
+        "config.yaml", "summary.json", "roster.json", "model.safetensors", "logs", "parties"
+    }  # fmt: skip
+    assert {p.name for p in (run.folder / "logs").iterdir()} == {
+        f"{name}.jsonl" for name in ["coordinator", *names]
+    }
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert set(config) == set(SimulateSettings.model_fields)
+    assert config["dp_epsilon"] == 8
+    assert config["clients"] == 5
+    assert config["device"] == summary["device"]
+
+
+def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap) -> None:
+    run = simulate("--rounds", "2")
+    assert run.status == 0
+    coordinator = run.folder / "parties" / "coordinator"
+    files = [*coordinator.rglob("*"), run.folder / "logs" / "coordinator.jsonl"]
+    stored = [path.read_bytes() for path in files if path.is_file()]
+    seen = b"".join(tap.received + stored)
+    fixed = FixedPoint(5, SimulateSettings().update_clip)
+    for updates in tap.updates.values():
+        for update in updates:
+            ring, _ = fixed.encode(update)
+            for form in (update.tobytes(), ring.tobytes(), update.astype("f8").tobytes()):
+                for start in range(0, len(form) - 8, 1024):
+                    assert form[start : start + 8] not in seen
+
+    for path in (run.folder / "parties").rglob("*"):
+        if path.is_file() and path.suffix in {".key", ".sqlite", ".safetensors"}:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        if path.is_dir() and path.parent.name == "parties":
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
+
+    secrets = [path.read_bytes() for path in (run.folder / "parties").rglob("*.key")]
+    assert len(secrets) == 6 * 3 + 1
+    files = [path for path in run.folder.rglob("*") if path.is_file() and "parties" not in path.parts]
+    public = b"".join(path.read_bytes() for path in files)
+    for secret in secrets:
+        assert secret not in public
+        assert secret.hex().encode() not in public
+
+
+def test_without_protection_the_same_tap_finds_the_update(simulate, tap: Tap) -> None:
+    run = simulate("--rounds", "1", "--secure-aggregation", "none")
+    assert run.status == 0
+    assert tap.updates["clinic-1"][0].tobytes() in b"".join(tap.received)
+
+
+@pytest.mark.parametrize("phase", registry.PHASES[registry.MASKING])
+def test_one_of_five_vanishes(simulate, tap: Tap, phase: str) -> None:
+    run = simulate("--rounds", "3", "--no-dp", "--fail", f"clinic-3@2:{phase}")
+    assert run.status == 0
+    first, second, third = run.summary["rounds"]
+    assert (first["status"], second["status"], third["status"]) == ("completed",) * 3
+    assert second["dropped"] == ["clinic-3"]
+    assert ("clinic-3" in second["contributors"]) == (phase in ("consistency", "unmask"))
+    assert len(first["contributors"]) == len(third["contributors"]) == 5
+    assert_model_is_the_plain_mean(tap, run.folder, run.summary)
+
+
+def test_two_of_five_vanish(simulate, tap: Tap, capsys) -> None:
+    run = simulate("--rounds", "3", "--fail", "clinic-1@2:masked_input", "--fail", "clinic-3@2:masked_input")
+    assert run.status == 0
+    first, second, third = run.summary["rounds"]
+    assert (first["status"], second["status"], third["status"]) == ("completed", "aborted", "completed")
+    assert second["dropped"] == ["clinic-1", "clinic-3"]
+    assert second["contributors"] == []
+    assert_model_is_the_plain_mean(tap, run.folder, run.summary)
+    for spent in run.summary["privacy"].values():
+        assert spent["steps"] == 12, "an aborted round's steps stay spent"
+    assert "round 2 aborted" in capsys.readouterr().out
+
+
+def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate) -> None:
+    run = simulate("--rounds", "1")
+    allowed = {
+        "session_accepted", "round_joined", "spend", "phase", "released", "round_ended", "session_ended"
+    }  # fmt: skip
+    for name in ("clinic-1", "clinic-5"):
+        entries = list(read_log(run.folder / "logs" / f"{name}.jsonl"))
+        assert {entry.type for entry in entries} == allowed
+        text = json.dumps([entry.body for entry in entries])
+        for word in ("loss", "accuracy", "batch", "correct", "seed", 'image": '):
+            assert word not in text
+
+
+def test_flipped_pages_and_more_institutions_than_domains(simulate) -> None:
+    run = simulate("--rounds", "1", "--no-dp", "--dataset", "digits-flipped", "--clients", "7")
+    assert run.status == 0
+    summary = run.summary
+    assert len(summary["accuracy"]["fedapt"]["per_domain"]) == 5
+    assert summary["privacy"] == {}
+    assert len(summary["rounds"][0]["contributors"]) == 7
+
+
+def test_a_folder_of_real_files(simulate, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for domain in ("photo", "sketch", "painting"):
+        for label, colour in (("cat", 40), ("dog", 200)):
+            folder = tmp_path / "data" / domain / label
+            folder.mkdir(parents=True)
+            for number in range(30):
+                pixels = np.clip(rng.normal(colour, 30, (40, 48, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.{('png', 'jpg')[number % 2]}")
+    run = simulate("--dataset", "folder", "--data-root", str(tmp_path / "data"), "--rounds", "3", "--no-dp")
+    assert run.status == 0
+    assert set(run.summary["accuracy"]["fedapt"]["per_domain"]) == {"photo", "sketch", "painting"}
+    assert run.summary["accuracy"]["fedapt"]["mean"] > 0.8
+
+
+def test_a_configuration_file_and_the_command_line_on_top(simulate, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("rounds: 5\nno_dp: true\nclients: 3\n")
+    run = simulate("--config", "my.yaml", "--rounds", "1")
+    assert run.status == 0
+    assert len(run.summary["rounds"]) == 1
+    assert len(run.summary["rounds"][0]["contributors"]) == 3
+
+
+def test_a_party_that_fails_ends_the_run_with_its_reason(simulate, monkeypatch, capsys) -> None:
+    def refuse(*_: object) -> None:
+        raise InvalidInput("the scanner is broken")
+
+    monkeypatch.setattr("fedapt_client.learner.read_records", refuse)
+    run = simulate("--rounds", "1")
+    assert run.status == 2
+    assert capsys.readouterr().err.strip() == "error: the scanner is broken"
+
+
+def test_one_process_a_party(simulate) -> None:
+    run = simulate("--rounds", "1", "--no-dp", "--clients", "3", "--processes")
+    assert run.status == 0
+    assert len(run.summary["rounds"][0]["contributors"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("dataset", ["digits", "digits-flipped"])
+def test_the_figures_of_the_readme(simulate, dataset: str) -> None:
+    """Seeds 0, 1, 2 at ε = 8 and without DP: gain, budget, routing."""
+    private, plain = [], []
+    for seed in ("0", "1", "2"):
+        run = simulate("--seed", seed, "--dataset", dataset, out=f"dp-{seed}")
+        summary = run.summary
+        gain = summary["accuracy"]["fedapt"]["mean"] - summary["accuracy"]["zero_shot"]["mean"]
+        if dataset == "digits":
+            assert gain >= 0.10
+        assert all(spent["epsilon_spent"] <= 8 for spent in summary["privacy"].values())
+        assert summary["routing"]["mean"] >= 0.9
+        private.append(summary["accuracy"]["fedapt"]["mean"])
+        without = simulate("--seed", seed, "--dataset", dataset, "--no-dp", out=f"plain-{seed}").summary
+        assert without["routing"]["mean"] >= 0.9
+        plain.append(without["accuracy"]["fedapt"]["mean"])
+    assert np.mean(plain) >= np.mean(private)

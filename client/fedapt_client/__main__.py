@@ -5,9 +5,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from fedapt_crypto.errors import FedaptError, InvalidInput
-
 from fedapt_client.settings import ClientSettings
+from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure.config.settings import build, read_yaml
 
 SETTINGS_FILE = "client.yaml"

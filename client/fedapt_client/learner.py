@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from fedapt_crypto.errors import InvalidInput
-from fedapt_crypto.private_files import make_private_folder, write_atomically
 
 from fedapt_client.settings import ClientSettings
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import make_private_folder, write_atomically
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.bundle import Bundle, encode_bundle

@@ -13,7 +13,6 @@ from pathlib import Path
 from fedapt_crypto.errors import InvalidInput, ReplayedExecution
 from fedapt_crypto.private_files import PRIVATE_FILE_MODE
 from fedapt_crypto.secagg.scheme import RoundContext
-
 from fedapt_secure.privacy.budget import PrivacyPlan
 
 _SCHEMA = """

@@ -6,9 +6,6 @@ import random
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import BudgetExhausted, FedaptError, InvalidInput, PeerError, RunFailed
-from fedapt_crypto.private_files import write_atomically
-from fedapt_crypto.secagg.scheme import Phase
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -29,6 +26,9 @@ from fedapt_client.session import (
     Train,
 )
 from fedapt_client.settings import ClientSettings, parse_vanish
+from fedapt_crypto.errors import BudgetExhausted, FedaptError, InvalidInput, PeerError, RunFailed
+from fedapt_crypto.private_files import write_atomically
+from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.privacy.budget import delta_warning

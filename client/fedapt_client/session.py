@@ -23,7 +23,6 @@ from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext
-
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash

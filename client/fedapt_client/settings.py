@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from fedapt_crypto.encoding import PartyName
-from fedapt_crypto.secagg.scheme import Phase
 from pydantic import Field, field_validator
 
+from fedapt_crypto.encoding import PartyName
+from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.config.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

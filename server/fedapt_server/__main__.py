@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from fedapt_crypto.errors import FedaptError, InvalidInput
-
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_server.service import CoordinatorService

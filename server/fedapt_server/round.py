@@ -7,7 +7,6 @@ from typing import Literal
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Aggregate, Phase
-
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration

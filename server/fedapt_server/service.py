@@ -4,13 +4,13 @@ import asyncio
 import secrets
 from pathlib import Path
 
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
 from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import FedaptError, PeerError, RunFailed, VerificationFailed
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
-
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import messages as m

@@ -13,7 +13,6 @@ from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
-
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash

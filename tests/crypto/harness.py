@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from fedapt_crypto.errors import FedaptError, PeerError
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest

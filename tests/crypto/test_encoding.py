@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 import msgpack
 import pytest
-from fedapt_crypto.encoding import Message, TaggedMessage, decode_one_of, encode, kinds_of
-from fedapt_crypto.errors import MalformedMessage
-from fedapt_crypto.secagg import messages as secagg
-from fedapt_crypto.secagg.masking_institution import _KINDS as FROM_COORDINATOR
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from fedapt_crypto.encoding import Message, TaggedMessage, decode_one_of, encode, kinds_of
+from fedapt_crypto.errors import MalformedMessage
+from fedapt_crypto.secagg import messages as secagg
+from fedapt_crypto.secagg.masking_institution import _KINDS as FROM_COORDINATOR
 from fedapt_secure.protocol import messages as session
 
 EVERY_KIND = {**session.FROM_INSTITUTION, **session.FROM_COORDINATOR, **FROM_COORDINATOR}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from fedapt_crypto.encoding import Message, TaggedMessage
 from fedapt_crypto.errors import (
     ContextMismatch,
@@ -26,7 +27,6 @@ from fedapt_crypto.secagg import dealing, masking_coordinator
 from fedapt_crypto.secagg import messages as m
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution
 from fedapt_crypto.secagg.scheme import Outgoing, Phase
-
 from tests.crypto.harness import World, make_context
 
 MESSAGE_OF = {

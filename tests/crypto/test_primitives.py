@@ -7,6 +7,9 @@ import itertools
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fedapt_crypto import domain_keys, kdf, shamir
 from fedapt_crypto.encoding import encode
 from fedapt_crypto.errors import InvalidInput, VerificationFailed
@@ -17,9 +20,6 @@ from fedapt_crypto.masks import apply_masks
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
 from fedapt_crypto.roster import Roster, threshold
 from fedapt_crypto.seal import OVERHEAD_BYTES, SealingKey, seal
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.crypto.harness import make_parties
 
 SECRETS = st.binary(min_size=32, max_size=32)

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fedapt_crypto.errors import (
     ContextMismatch,
     InvalidInput,
@@ -15,9 +18,6 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import threshold
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.crypto.harness import World, make_context
 
 SCHEMES = sorted(registry.PHASES)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from fedapt_client import session as client
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
@@ -16,9 +17,8 @@ from fedapt_crypto.roster import Member, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_server import session as server
-
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_server import session as server
 
 DOMAINS = ("ink", "chalk")
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fedapt_crypto.errors import InvalidInput, MalformedMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedapt_crypto.errors import InvalidInput, MalformedMessage
 from fedapt_secure.protocol.messages import model_from_bytes, model_to_bytes
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters, unflatten
 

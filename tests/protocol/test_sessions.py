@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fedapt_client import session as client
 from fedapt_crypto.errors import (
     ContextMismatch,
@@ -13,13 +16,10 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import threshold
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_server.session import State
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.session import State
 from tests.protocol.federation import Federation
 
 ALL = registry.PHASES[registry.MASKING]

@@ -109,9 +109,10 @@ def simulate(
     if {"dp_epsilon", "dp_delta"} & given.keys() and "no_dp" not in given:
         from_file = {k: v for k, v in from_file.items() if k != "no_dp"}
     settings = build(SimulateSettings, from_file | given, source="simulate", as_options=True)
-    from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
-
-    run_simulation(settings, Console())
+    console = Console()
+    with console.status("starting"):
+        from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
+    run_simulation(settings, console)
 
 
 @app.command()
@@ -125,10 +126,11 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan a budget before anything is spent: noise, steps, and ε after each round."""
-    from fedapt_secure.cli.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
-
+    console = Console()
+    with console.status("starting"):
+        from fedapt_secure.cli.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
     print_plan(
-        Console(),
+        console,
         epsilon=epsilon,
         records=records,
         delta=delta,

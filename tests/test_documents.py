@@ -1,0 +1,52 @@
+"""What documents and example files say is what the code does."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedapt_secure.cli.app import app
+from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.config.simulate import DEFAULT_EPSILON, SimulateSettings
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "configs" / "simulate.yaml"
+OPTIONS = {"simulate": SimulateSettings.model_fields.keys() | {"config"}, "plan": {"epsilon", "records"}}
+
+
+def test_the_example_configuration_shows_every_option_with_its_default() -> None:
+    shown = build(SimulateSettings, read_yaml(EXAMPLE), source="example")
+    assert yaml.safe_load(EXAMPLE.read_text()).keys() == SimulateSettings.model_fields.keys()
+    assert shown == SimulateSettings(dp_epsilon=DEFAULT_EPSILON)
+
+
+@pytest.mark.parametrize("document", ["README.md", "Makefile", "docs/tuning.md"])
+def test_shown_commands_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    names = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    found = re.findall(r"fedapt-secure ((?:simulate|plan|audit|client|server)[^\n`#\"|<]*)", text)
+    for line in found:
+        command, *words = shlex.split(line)
+        assert command in names, f"{document} shows {line!r}"
+        for word in words:
+            if word.startswith("--"):
+                assert word.lstrip("-").replace("-", "_") in OPTIONS[command] | {"help"}, (
+                    f"{document}: {line!r}"
+                )
+    assert found or document != "README.md"
+
+
+def test_documents_name_files_that_exist() -> None:
+    for document in ("README.md", "SECURITY.md", "CONTRIBUTING.md"):
+        text = (ROOT / document).read_text()
+        for path in re.findall(
+            r"`((?:docs|configs|crypto|tests|fedapt_secure|benchmarks|\.ci)/[\w./-]*)`", text
+        ):
+            assert (ROOT / path).exists(), f"{document} names {path}"
+
+
+def test_the_shipped_model_is_small_enough() -> None:
+    weights = ROOT / "fedapt_secure" / "learning" / "tiny_clip" / "open_clip_model.safetensors"
+    assert weights.stat().st_size < 8_000_000

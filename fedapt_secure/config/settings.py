@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import PRIVATE_FILE_MODE, write_atomically
 
 
 class Settings(BaseModel):
@@ -73,9 +74,9 @@ def build(
         raise InvalidInput(f"{source}: {where}: {message}" if where else f"{source}: {message}") from None
 
 
-def write_yaml(path: Path, settings: BaseModel, *, comment: str, mode: int = 0o644) -> None:
+def write_yaml(path: Path, settings: BaseModel, *, comment: str, mode: int = PRIVATE_FILE_MODE) -> None:
     """Write settings so that `read_yaml` and `build` give them back."""
     fields = settings.model_dump(mode="json")
     text = "".join(f"# {line}\n" for line in comment.splitlines())
-    path.write_text(text + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    path.chmod(mode)
+    text += yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode(), mode=mode)

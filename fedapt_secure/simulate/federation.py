@@ -262,4 +262,9 @@ def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, d
     resolved = settings.model_copy(
         update={"dp_epsilon": settings.epsilon, "clients": clients, "device": device, "out": folder.path}
     )
-    write_yaml(folder.config, resolved, comment="Every option of this run, as it was resolved.")
+    write_yaml(
+        folder.config,
+        resolved,
+        comment="Every option of this run, as it was resolved.",
+        mode=PUBLIC_FILE_MODE,
+    )

@@ -150,7 +150,7 @@ class CoordinatorSession:
             message = decode_one_of(data, m.FROM_INSTITUTION, max_bytes=m.MAX_FRAME_BYTES)
             return self._dispatch(name, message, len(data))
         except PeerError as error:
-            return [Log("refused", {"name": name, "error": type(error).__name__, "detail": str(error)})]
+            return [_refusal(name, error)]
 
     def timeout(self) -> list[Action]:
         """The timer has run out: go on with whoever is there."""
@@ -181,17 +181,27 @@ class CoordinatorSession:
                 return [Log("declined", body), *self._proceed()]
             case m.Aggregation() if self._round is not None:
                 self._round.traffic.bytes_up += size
-                try:
-                    self._round.receive(name, message)
-                except RoundAborted as error:
-                    return self._finish_round(self._round.aborted(error))
-                return self._proceed()
+                return self._receive_payload(self._round, name, message)
             case m.Done() if self._state is State.CLOSING:
                 self._done.add(name)
                 body = {"name": name, "bundle": message.bundle_hash.hex()}
                 return [Log("done", body), *self._maybe_end()]
             case _:
                 raise UnexpectedMessage(f"sent {message.kind!r} out of turn", peer=name)
+
+    def _receive_payload(self, round_: CoordinatorRound, name: str, message: m.Aggregation) -> list[Action]:
+        refused: list[Action] = []
+        try:
+            round_.receive(name, message)
+        except RoundAborted as error:
+            return self._finish_round(round_.aborted(error))
+        except UnexpectedMessage:
+            raise  # late or twice: what it sent before still counts
+        except PeerError as error:
+            # It will not send a better one: going on without it beats waiting for the deadline.
+            round_.drop(name, "refused")
+            refused = [_refusal(name, error)]
+        return [*refused, *self._proceed()]
 
     def _accept(self, name: str, message: m.SessionAccept) -> list[Action]:
         configuration = self._configuration
@@ -358,3 +368,7 @@ class CoordinatorSession:
         if self._round is not None:
             self._round.traffic.bytes_down += len(data)
         return SendTo(name, data)
+
+
+def _refusal(name: str, error: PeerError) -> Log:
+    return Log("refused", {"name": name, "error": type(error).__name__, "detail": str(error)})

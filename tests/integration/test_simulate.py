@@ -119,10 +119,8 @@ def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap
                     assert form[start : start + 8] not in seen
 
     for path in (run.folder / "parties").rglob("*"):
-        if path.is_file() and path.suffix in {".key", ".sqlite", ".safetensors"}:
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-        if path.is_dir() and path.parent.name == "parties":
-            assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o600 if path.is_file() else 0o700), path
 
     secrets = [path.read_bytes() for path in (run.folder / "parties").rglob("*.key")]
     assert len(secrets) == 6 * 3 + 1

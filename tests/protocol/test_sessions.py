@@ -14,7 +14,9 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import threshold
-from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg import masking_coordinator, registry
+from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.messages import Advertise
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
@@ -215,27 +217,43 @@ class TestRefusals:
         assert all("InvalidInput" in party.refused for party in federation.parties.values())
         assert not any(party.released for party in federation.parties.values())
 
-    def test_different_models_end_in_an_aborted_round(self) -> None:
+    @staticmethod
+    def another_model(name: str, data: bytes) -> bytes:
+        """What a network or coordinator does that hands clinic-1 another model."""
+        if name != "clinic-1" or b"round start" not in data:
+            return data
+        start = m.RoundStart.from_bytes(data)
+        model = np.frombuffer(start.model, "<f4") + np.float32(0.5)
+        return start.model_copy(update={"model": model.tobytes()}).to_bytes()
+
+    def test_one_with_another_model_is_left_out_by_an_honest_coordinator(self) -> None:
         federation = Federation(5, rounds=1)
-
-        def tamper(name: str, data: bytes) -> bytes:
-            if name != "clinic-1":
-                return data
-            try:
-                start = m.RoundStart.from_bytes(data)
-            except Exception:
-                return data
-            model = np.frombuffer(start.model, "<f4") + np.float32(0.5)
-            return start.model_copy(update={"model": model.tobytes()}).to_bytes()
-
-        federation.tamper = tamper
-        federation.timer = None
+        federation.tamper = self.another_model
         federation.run()
         [body] = federation.entries("round_ended")
-        refused = [body["error"] for body in federation.entries("refused")]
-        assert "ContextMismatch" in refused
-        assert "clinic-1" not in body["contributors"]
+        assert [entry["error"] for entry in federation.entries("refused")] == ["ContextMismatch"]
+        assert body["status"] == "completed"
+        assert body["dropped"] == ["clinic-1"]
         assert federation.parties["clinic-1"].released == []
+        assert_sound(federation)
+
+    def test_different_models_from_a_lying_coordinator_end_in_an_aborted_round(self, monkeypatch) -> None:
+        def accept_anything(machine: MaskingCoordinator, sender: str, message: Advertise) -> None:
+            machine._advertises[sender] = message
+
+        monkeypatch.setattr(
+            masking_coordinator,
+            "_COLLECTING",
+            {**masking_coordinator._COLLECTING, Phase.ADVERTISE: (Advertise, accept_anything)},
+        )
+        federation = Federation(5, rounds=1)
+        federation.tamper = self.another_model
+        federation.run()
+        [body] = federation.entries("round_ended")
+        assert body["status"] == "aborted"
+        assert "ContextMismatch" in body["detail"]
+        assert not any(party.released for party in federation.parties.values())
+        assert_sound(federation)
 
     def test_seeds_that_were_not_committed_to_at_the_end(self) -> None:
         federation = Federation(3, rounds=1)

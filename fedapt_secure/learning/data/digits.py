@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from fedapt_crypto.private_files import PRIVATE_FILE_MODE, make_private_folder
 from fedapt_secure.learning.data.styles import Mask, draw
 
 SIDE: Final = 32
@@ -63,10 +64,11 @@ def write_digits(
         picture = draw(rng, _enlarged(images[index]), domain)
         if upside_down:
             picture = picture[::-1, ::-1]
-        class_folder = folder / CLASS_NAMES[targets[index]]
-        class_folder.mkdir(parents=True, exist_ok=True)
+        class_folder = make_private_folder(folder / CLASS_NAMES[targets[index]])
         pixels = np.rint(np.ascontiguousarray(picture) * 255).astype(np.uint8)
-        Image.fromarray(pixels).save(class_folder / f"digit-{index + 1:04d}.png")
+        path = class_folder / f"digit-{index + 1:04d}.png"
+        path.touch(mode=PRIVATE_FILE_MODE)
+        Image.fromarray(pixels).save(path)
 
 
 def _enlarged(scan: NDArray[np.float64]) -> Mask:

@@ -303,7 +303,8 @@ class InstitutionSession:
         if (message.round, message.attempt) != (self._context.round, self._context.attempt):
             raise UnexpectedMessage("a secure-aggregation message belongs to another round")
         try:
-            return self._answer(self._round.receive(message.payload))
+            outgoing = self._round.receive(message.payload)
+            return [] if outgoing is None else self._answer(outgoing)
         except PeerError as error:
             refused: list[Action] = [Refused(error, message.round)]
             statement = self._round.abort_payload()

@@ -49,7 +49,7 @@ from fedapt_crypto.secagg.messages import (
     UnmaskRequest,
     UnmaskShares,
 )
-from fedapt_crypto.secagg.scheme import Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
 
 
 class State(Enum):
@@ -132,6 +132,11 @@ class MaskingInstitution:
     def saturated(self) -> int:
         """How many values were clipped by the fixed-point encoding; stays inside the institution."""
         return self._saturated
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """Nothing: in this scheme the sum is the coordinator's."""
+        return None
 
     def start(self) -> Outgoing:
         """Phase 0: advertise two fresh public keys.

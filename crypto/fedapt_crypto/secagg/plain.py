@@ -54,6 +54,11 @@ class PlainInstitution:
         """Nothing is clipped here."""
         return 0
 
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """Nothing: in this scheme the sum is the coordinator's."""
+        return None
+
     def start(self) -> Outgoing:
         """Return the signed update; a second call raises `UnexpectedMessage`."""
         if self._update is None:

@@ -110,8 +110,12 @@ class InstitutionRound(Protocol):
     def start(self) -> Outgoing:
         """Return the first payload."""
 
-    def receive(self, payload: bytes) -> Outgoing:
-        """Take the coordinator's payload and return the answer.
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The sum, in schemes that give it to institutions and not to the coordinator."""
+
+    def receive(self, payload: bytes) -> Outgoing | None:
+        """Take the coordinator's payload and return the answer; ``None`` where nothing is to be sent.
 
         Raises:
             PeerError: Where the message is not one that is due, nothing has changed and the machine

@@ -6,6 +6,7 @@ once.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from fedapt_crypto.private_files import PRIVATE_FILE_MODE
 from fedapt_crypto.secagg.scheme import RoundContext
 from fedapt_secure.privacy.budget import PrivacyPlan
 
+LOCK_TIMEOUT_S = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS plans (
     session BLOB PRIMARY KEY, epsilon_budget REAL NOT NULL, delta REAL NOT NULL,
@@ -41,32 +43,55 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.touch(mode=PRIVATE_FILE_MODE, exist_ok=True)
+        try:
+            path.touch(mode=PRIVATE_FILE_MODE, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"the ledger {path} cannot be made: {error.strerror}") from None
+        with self._connection() as database:
+            self._switch_to_wal(database)
         with self._transaction() as database:
-            database.execute("PRAGMA journal_mode=WAL")
             for statement in _SCHEMA.split(";"):
                 database.execute(statement)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One immediate transaction on its own connection, so that any thread may call us."""
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """One connection a use, so that any thread may call us."""
         try:
-            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=30)) as database:
+            with closing(
+                sqlite3.connect(self._path, isolation_level=None, timeout=LOCK_TIMEOUT_S)
+            ) as database:
                 database.execute("PRAGMA synchronous=FULL")
-                if database.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-                    database.execute("BEGIN IMMEDIATE")
-                    try:
-                        yield database
-                    except BaseException:  # roll back whatever happened, then let it through
-                        database.execute("ROLLBACK")
-                        raise
-                    database.execute("COMMIT")
-                else:
-                    yield database  # the very first call, which sets the journal mode
+                yield database
+        except sqlite3.IntegrityError:
+            raise
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError):
-                raise
             raise InvalidInput(f"the ledger {self._path} cannot be used: {error}") from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One immediate transaction: all of it is durable when the block ends, or none."""
+        with self._connection() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:  # roll back whatever happened, then let it through
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+
+    @staticmethod
+    def _switch_to_wal(database: sqlite3.Connection) -> None:
+        """Set the journal mode; SQLite does not wait for others there, so several openers must retry."""
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while True:
+            try:
+                database.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def record_plan(self, session: bytes, plan: PrivacyPlan) -> None:
         """Fix a session's plan before its first step; a different one later is refused.

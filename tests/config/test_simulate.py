@@ -1,0 +1,148 @@
+"""Every option of ``simulate``: bounds, rules between options, and the way through a file and back."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.secagg import registry
+from fedapt_secure.config.settings import build, read_yaml, write_yaml
+from fedapt_secure.config.simulate import DEFAULT_EPSILON, MAX_STEPS, SimulateSettings
+
+NOT_THE_DEFAULT = {
+    "dp_epsilon": 1.5,
+    "dp_delta": 1e-06,
+    "no_dp": True,
+    "clients": 7,
+    "rounds": 3,
+    "local_steps": 9,
+    "sample_rate": 1.0,
+    "learning_rate": 1e-05,
+    "momentum": 0.0,
+    "max_grad_norm": 0.1,
+    "context_tokens": 16,
+    "shared_context": True,
+    "secure_aggregation": "none",
+    "update_clip": 1e22,
+    "model": "ViT-B-16",
+    "pretrained": "007",
+    "dataset": "folder",
+    "data_root": Path("daten/Ärzte: #1"),
+    "device": "cpu",
+    "seed": 2**63 - 1,
+    "out": Path("~"),
+    "processes": True,
+    "fail": ("clinic-1@1:share", "clinic-2@2:unmask"),
+}
+
+
+def make(**fields: object) -> SimulateSettings:
+    return build(SimulateSettings, fields, source="here")
+
+
+def refuse(match: str, **fields: object) -> None:
+    with pytest.raises(InvalidInput, match=match) as caught:
+        make(**fields)
+    assert "\n" not in str(caught.value)
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("field", SimulateSettings.model_fields)
+    def test_every_option_survives_the_file(self, tmp_path: Path, field: str) -> None:
+        value = NOT_THE_DEFAULT[field]
+        needs = {"data_root": {"dataset": "folder"}, "dataset": {"data_root": "x"}}.get(field, {})
+        given_settings = make(**{field: value}, **needs)
+        assert getattr(given_settings, field) == value
+        assert value != SimulateSettings.model_fields[field].default
+        write_yaml(tmp_path / "config.yaml", given_settings, comment="Every option.")
+        found = build(SimulateSettings, read_yaml(tmp_path / "config.yaml"), source="there")
+        assert found == given_settings
+        assert type(getattr(found, field)) is type(value) or isinstance(value, Path)
+
+    def test_the_defaults_survive_the_file(self, tmp_path: Path) -> None:
+        write_yaml(tmp_path / "config.yaml", SimulateSettings(), comment="Every option.")
+        fields = read_yaml(tmp_path / "config.yaml")
+        assert list(fields) == list(SimulateSettings.model_fields) == list(NOT_THE_DEFAULT)
+        assert build(SimulateSettings, fields, source="there") == SimulateSettings()
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        st.floats(0, 1, exclude_min=True, exclude_max=True),
+    )
+    def test_numbers_survive_to_the_last_bit(self, tmp_path_factory, epsilon: float, delta: float) -> None:
+        file = tmp_path_factory.getbasetemp() / "numbers.yaml"
+        exact = make(dp_epsilon=epsilon, dp_delta=delta)
+        write_yaml(file, exact, comment="")
+        assert build(SimulateSettings, read_yaml(file), source="there") == exact
+
+
+class TestBounds:
+    @pytest.mark.parametrize("field", ["dp_epsilon", "learning_rate", "max_grad_norm", "update_clip"])
+    @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, -math.inf, "abc"])
+    def test_positive_numbers(self, field: str, value: object) -> None:
+        refuse(f"^here: {field}: ", **{field: value})
+
+    @pytest.mark.parametrize("field", ["clients", "rounds", "local_steps", "context_tokens"])
+    @pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, "many"])
+    def test_counts(self, field: str, value: object) -> None:
+        refuse(f"^here: {field}: ", **{field: value})
+
+    @pytest.mark.parametrize(
+        ("field", "values"),
+        [
+            ("dp_delta", [0, 1, -1e-5, math.nan, math.inf]),
+            ("sample_rate", [0, 1.01, math.nan]),
+            ("momentum", [-0.1, 1, math.nan]),
+            ("seed", [-1, 2**63, 0.5]),
+            ("secure_aggregation", ["ckks", "", None, False]),
+            ("dataset", ["mnist", "Digits"]),
+            ("device", ["gpu", "cuda:1"]),
+            ("fail", ["clinic-1@1:share", [1]]),
+            ("no_dp", ["perhaps", None]),
+        ],
+    )
+    def test_the_rest(self, field: str, values: list[object]) -> None:
+        for value in values:
+            refuse(f"^here: {field}", **{field: value})
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        "other", [{"dp_epsilon": 8}, {"dp_delta": 1e-5}, {"dp_epsilon": 1, "dp_delta": 1e-5}]
+    )
+    def test_no_privacy_and_a_budget_exclude_each_other(self, other: dict[str, float]) -> None:
+        refuse("^here: no_dp and dp_epsilon .* exclude each other", no_dp=True, **other)
+        make(**other)
+
+    @pytest.mark.parametrize("scheme", sorted(registry.PHASES))
+    def test_how_many_institutions_a_scheme_takes(self, scheme: str) -> None:
+        least, most = registry.MIN_INSTITUTIONS[scheme], registry.MAX_INSTITUTIONS[scheme]
+        for clients in (least, most):
+            assert make(secure_aggregation=scheme, clients=clients).clients == clients
+        refuse(f"not {most + 1}$", secure_aggregation=scheme, clients=most + 1)
+        refuse("^here: ", secure_aggregation=scheme, clients=least - 1)
+
+    def test_two_under_masking_are_too_few(self) -> None:
+        refuse("'masking' works with 3 to 64 institutions, not 2$", clients=2)
+
+    def test_steps_have_a_limit(self) -> None:
+        make(rounds=MAX_STEPS // 4, local_steps=4)
+        make(rounds=1, local_steps=MAX_STEPS)
+        refuse(f"must not exceed {MAX_STEPS}", rounds=MAX_STEPS // 4 + 1, local_steps=4)
+        refuse("must not exceed", rounds=10**300, local_steps=10**300)
+
+    def test_a_folder_and_its_root_go_together(self) -> None:
+        make(dataset="folder", data_root="x")
+        refuse("'folder' needs data_root", dataset="folder")
+        refuse("data_root goes with dataset 'folder' only", data_root="x")
+        refuse("data_root goes with", dataset="digits-flipped", data_root="x")
+
+    def test_epsilon(self) -> None:
+        assert make().epsilon == DEFAULT_EPSILON == 8.0
+        assert make(dp_epsilon=3).epsilon == 3
+        assert make(dp_delta=1e-5).epsilon == DEFAULT_EPSILON
+        assert make(no_dp=True).epsilon is None

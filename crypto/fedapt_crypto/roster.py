@@ -4,6 +4,7 @@ Every institution holds its own approved copy and checks signatures against that
 the coordinator says today.
 """
 
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -41,15 +42,19 @@ class Roster(Message):
             raise ValueError("names and identity keys in a roster must be distinct")
         return self
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names in roster order."""
         return tuple(member.name for member in self.members)
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
         """SHA-256 of the whole roster."""
         return digest("roster", self.to_bytes())
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
         """Return the position of a member, from 0.
@@ -58,8 +63,8 @@ class Roster(Message):
             InvalidInput: If nobody of that name is on the roster.
         """
         try:
-            return self.names.index(name)
-        except ValueError:
+            return self._positions[name]
+        except KeyError:
             raise InvalidInput(f"{name!r} is not on the roster ({', '.join(self.names)})") from None
 
     def member(self, name: str) -> Member:

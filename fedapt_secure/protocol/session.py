@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.kdf import digest
-from fedapt_crypto.roster import Roster, threshold
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
 from fedapt_secure.protocol.parameters import ParameterShape
 
@@ -106,8 +107,13 @@ class SessionConfiguration(Message):
 
     @property
     def threshold(self) -> int:
-        """t, how many institutions a round needs, from the roster and not from who shows up."""
-        return threshold(len(self.roster.members))
+        """How many institutions a round needs, from the roster and not from who shows up."""
+        return self.topology.quorum
+
+    @property
+    def topology(self) -> Topology:
+        """Who shares masks with whom, from the size of the roster alone."""
+        return topology(len(self.roster.members))
 
     def round_context(self, round_number: int, attempt: int, model: bytes) -> RoundContext:
         """Return what all parties of a round must agree on; ``model`` is the round's start, as bytes."""
@@ -121,6 +127,8 @@ class SessionConfiguration(Message):
             model_hash=model_hash(model),
             participants=len(self.roster.members),
             threshold=self.threshold,
+            neighbours=self.topology.neighbours,
+            share_threshold=self.topology.share_threshold,
             vector_length=self.plan.shape.size,
             clip=self.plan.clip,
         )

@@ -1,49 +1,45 @@
 """Phase 1 of the masking protocol: deal shares and pair seeds, and check what others dealt.
 
-Sealed plaintexts repeat execution, sender, receiver and kind, and the signed header covers the hash of
-every ciphertext, because HPKE itself does not say who sealed: without both, an institution in league
-with the coordinator could pass another's sealed shares off as its own and have them revealed.
+Sealed plaintexts repeat execution, sender, receiver and kind, and the signed header covers (through the
+records' Merkle root) the hash of every ciphertext, because HPKE itself does not say who sealed: without
+both, an institution in league with the coordinator could pass another's sealed shares off as its own
+and have them revealed.
 """
 
 import secrets as operating_system
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from fedapt_crypto import shamir
-from fedapt_crypto.errors import ContextMismatch, MalformedMessage, PeerError, VerificationFailed
+from fedapt_crypto.errors import MalformedMessage, PeerError, VerificationFailed
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.kdf import digest
+from fedapt_crypto.merkle import MerkleTree, check_proof
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey, seal
 from fedapt_crypto.secagg import masking_keys as keys
 from fedapt_crypto.secagg.messages import (
     UNSIGNED,
     Advertise,
-    Commitments,
     PairSeedPlaintext,
+    Parcel,
     SealedSecrets,
-    ShareDelivery,
     ShareHeader,
     ShareMessage,
     SharesPlaintext,
 )
+from fedapt_crypto.secagg.records import ABSENT, HOLDER, PAIR, Record, sealed_hash
 
 Plaintext = TypeVar("Plaintext", SharesPlaintext, PairSeedPlaintext)
 
 
 @dataclass(frozen=True, repr=False)
 class OpenedSecrets:
-    """What one dealer gave us; ``pair_seed`` is ``None`` where we come first in the roster."""
+    """What one dealer gave us; ``None`` where it was not due."""
 
-    self_mask_share: bytes
-    root_share: bytes
+    self_mask_share: bytes | None
+    root_share: bytes | None
     pair_seed: bytes | None
-
-
-def sealed_hash(sealed: bytes) -> bytes:
-    """Return the hash by which a header covers a ciphertext."""
-    return digest("secagg sealed", sealed)
 
 
 class Dealer:
@@ -55,7 +51,7 @@ class Dealer:
         self.root = root
         self.mask_key = keys.mask_key(root, context)
         self.header: ShareHeader | None = None
-        self.own_shares: OpenedSecrets | None = None
+        self.own_shares = OpenedSecrets(None, None, None)
 
     @classmethod
     def fresh(cls, name: str, context: bytes) -> "Dealer":
@@ -70,84 +66,99 @@ class Dealer:
     def deal(
         self,
         execution: bytes,
-        participants: Sequence[Advertise],
+        neighbours: Mapping[int, Advertise],
+        holders: Collection[int],
         roster: Roster,
         threshold: int,
         identity: Identity,
     ) -> ShareMessage:
-        """Share both secrets among ``participants`` and seal a pair seed to everyone after us.
+        """Share both secrets among the holders and seal a pair seed to every neighbour after us.
+
+        Args:
+            execution: The execution identifier.
+            neighbours: Roster index to advertisement of all that take part and share an edge with us.
+            holders: Roster indices, ours among them, that get shares.
+            roster: The approved roster.
+            threshold: How many shares give a secret back.
+            identity: What signs the header.
 
         Raises:
-            VerificationFailed: If a participant advertised a key that is not valid; names it.
+            VerificationFailed: If a neighbour advertised a key that is not valid; names it.
         """
-        index_of = {advertise.sender: roster.index(advertise.sender) + 1 for advertise in participants}
-        mask_shares = shamir.split(self.self_mask, threshold, list(index_of.values()))
-        root_shares = shamir.split(self.root, threshold, list(index_of.values()))
-        entries: list[Commitments] = []
+        own = roster.index(self.name)
+        points = [index + 1 for index in sorted(holders)]
+        mask_shares = shamir.split(self.self_mask, threshold, points)
+        root_shares = shamir.split(self.root, threshold, points)
+        records: list[bytes] = []
         sealed: list[SealedSecrets] = []
-        for advertise in participants:
-            receiver, index = advertise.sender, index_of[advertise.sender]
-            shares = OpenedSecrets(mask_shares[index], root_shares[index], None)
-            ciphertexts = None
-            if receiver != self.name:
-                later = index > index_of[self.name]
-                ciphertexts = self._seal(execution, advertise, shares, with_pair_seed=later)
-                sealed.append(ciphertexts)
-            else:
+        for index in sorted({*neighbours, own}):
+            shares = OpenedSecrets(mask_shares.get(index + 1), root_shares.get(index + 1), None)
+            ciphertexts = SealedSecrets(shares=None, pair_seed=None)
+            seed = None
+            if index == own:
                 self.own_shares = shares
-            entries.append(self._commit(execution, receiver, shares, ciphertexts))
+            else:
+                if index > own:
+                    seed = keys.pair_seed(self.root, execution, self.name, roster.names[index])
+                ciphertexts = self._seal(execution, neighbours[index], shares, seed)
+            records.append(self._record(execution, index, roster.names[index], shares, seed, ciphertexts))
+            sealed.append(ciphertexts)
         unsigned = ShareHeader(
             sender=self.name,
             signature=UNSIGNED,
             execution=execution,
             self_mask=keys.commit("self mask", execution, self.name, self.self_mask),
             root=keys.commit("root", execution, self.name, self.root),
-            receivers=tuple(entries),
+            records_root=MerkleTree(records).root,
+            record_count=len(records),
         )
         self.header = unsigned.signed_by(identity)
-        return ShareMessage(header=self.header, sealed=tuple(sealed))
+        return ShareMessage(header=self.header, records=b"".join(records), sealed=tuple(sealed))
 
     def _seal(
-        self, execution: bytes, receiver: Advertise, shares: OpenedSecrets, *, with_pair_seed: bool
+        self, execution: bytes, receiver: Advertise, shares: OpenedSecrets, seed: bytes | None
     ) -> SealedSecrets:
-        plaintext = SharesPlaintext(
-            execution=execution,
-            sender=self.name,
-            receiver=receiver.sender,
-            self_mask_share=shares.self_mask_share,
-            root_share=shares.root_share,
-        )
-        info = (execution, self.name, receiver.sender)
+        ends = (execution, self.name, receiver.sender)
+        sealed_shares = sealed_seed = None
         try:
-            sealed_shares = seal(receiver.seal_key, plaintext.to_bytes(), "secagg shares", *info)
-            sealed_seed = None
-            if with_pair_seed:
-                seed = keys.pair_seed(self.root, execution, self.name, receiver.sender)
+            if shares.self_mask_share is not None and shares.root_share is not None:
+                plaintext = SharesPlaintext(
+                    execution=execution,
+                    sender=self.name,
+                    receiver=receiver.sender,
+                    self_mask_share=shares.self_mask_share,
+                    root_share=shares.root_share,
+                )
+                sealed_shares = seal(receiver.seal_key, plaintext.to_bytes(), "secagg shares", *ends)
+            if seed is not None:
                 pair = PairSeedPlaintext(
                     execution=execution, sender=self.name, receiver=receiver.sender, seed=seed
                 )
-                sealed_seed = seal(receiver.mask_key, pair.to_bytes(), "secagg pair seed", *info)
+                sealed_seed = seal(receiver.mask_key, pair.to_bytes(), "secagg pair seed", *ends)
         except VerificationFailed as error:
             raise VerificationFailed(str(error), peer=receiver.sender) from None
-        return SealedSecrets(party=receiver.sender, shares=sealed_shares, pair_seed=sealed_seed)
+        return SealedSecrets(shares=sealed_shares, pair_seed=sealed_seed)
 
-    def _commit(
-        self, execution: bytes, receiver: str, shares: OpenedSecrets, sealed: SealedSecrets | None
-    ) -> Commitments:
-        seed_hash = seed_commitment = None
-        if sealed is not None and sealed.pair_seed is not None:
-            seed = keys.pair_seed(self.root, execution, self.name, receiver)
-            seed_commitment = keys.commit("pair seed", execution, self.name, receiver, seed)
-            seed_hash = sealed_hash(sealed.pair_seed)
+    def _record(
+        self,
+        execution: bytes,
+        index: int,
+        receiver: str,
+        shares: OpenedSecrets,
+        seed: bytes | None,
+        sealed: SealedSecrets,
+    ) -> bytes:
         ends = (execution, self.name, receiver)
-        return Commitments(
-            receiver=receiver,
-            self_mask_share=share_commitment("self mask", *ends, shares.self_mask_share),
-            root_share=share_commitment("root", *ends, shares.root_share),
-            pair_seed=seed_commitment,
-            sealed_shares=None if sealed is None else sealed_hash(sealed.shares),
-            sealed_pair_seed=seed_hash,
-        )
+        mask_share, root_share = shares.self_mask_share, shares.root_share
+        return Record(
+            receiver=index,
+            flags=(HOLDER if mask_share is not None else 0) | (PAIR if seed is not None else 0),
+            self_mask_share=share_commitment("self mask", *ends, mask_share) if mask_share else ABSENT,
+            root_share=share_commitment("root", *ends, root_share) if root_share else ABSENT,
+            pair_seed=seed_commitment(*ends, seed) if seed else ABSENT,
+            sealed_shares=sealed_hash(sealed.shares),
+            sealed_pair_seed=sealed_hash(sealed.pair_seed),
+        ).to_bytes()
 
 
 def share_commitment(secret: str, execution: bytes, owner: str, holder: str, share: bytes) -> bytes:
@@ -155,102 +166,79 @@ def share_commitment(secret: str, execution: bytes, owner: str, holder: str, sha
     return keys.commit(f"{secret} share", execution, owner, holder, share)
 
 
-def check_headers(
-    headers: Sequence[ShareHeader], participants: Sequence[Advertise], execution: bytes, roster: Roster
-) -> None:
-    """Check that each header is signed, of this execution, and has one fitting entry a participant.
+def seed_commitment(execution: bytes, dealer: str, receiver: str, seed: bytes) -> bytes:
+    """Return the commitment to a pair seed."""
+    return keys.commit("pair seed", execution, dealer, receiver, seed)
+
+
+def expected_flags(dealer: int, receiver: int, holders: Collection[int]) -> int:
+    """Return what is due from a dealer to one of its neighbours or to itself."""
+    return (HOLDER if receiver in holders else 0) | (PAIR if receiver > dealer else 0)
+
+
+def check_parcel(parcel: Parcel, own_index: int, flags: int) -> Record:
+    """Check that a parcel is covered by its header's signature and holds what is due to us.
+
+    The header's signature has been checked before.
 
     Raises:
-        PeerError: Naming the dealer.
+        PeerError: If not; names the dealer.
     """
-    names = tuple(advertise.sender for advertise in participants)
-    for header in headers:
-        dealer = header.sender
-        if dealer not in names:
-            raise ContextMismatch("dealt shares without having advertised keys", peer=dealer)
-        header.check_signature(roster)
-        if header.execution != execution:
-            raise ContextMismatch("dealt shares in another execution of the protocol", peer=dealer)
-        if tuple(entry.receiver for entry in header.receivers) != names:
-            raise MalformedMessage("dealt shares to other parties than the participants", peer=dealer)
-        for entry in header.receivers:
-            later = roster.index(entry.receiver) > roster.index(dealer)
-            fits = (
-                (entry.sealed_shares is not None) == (entry.receiver != dealer)
-                and (entry.pair_seed is not None) == later
-                and (entry.sealed_pair_seed is not None) == later
-            )
-            if not fits:
-                raise MalformedMessage(f"has a malformed entry for {entry.receiver}", peer=dealer)
+    dealer = parcel.header.sender
+    try:
+        check_proof(
+            parcel.header.records_root,
+            parcel.record,
+            parcel.position,
+            parcel.header.record_count,
+            parcel.proof,
+        )
+        record = Record.from_bytes(parcel.record)
+    except PeerError as error:
+        raise type(error)(str(error), peer=dealer) from None
+    due = (bool(flags & HOLDER), bool(flags & PAIR))
+    if (record.receiver, record.flags) != (own_index, flags) or due != (
+        parcel.sealed.shares is not None,
+        parcel.sealed.pair_seed is not None,
+    ):
+        raise MalformedMessage("dealt us something else than what is due", peer=dealer)
+    record.check_sealed(parcel.sealed, dealer)
+    return record
 
 
-def check_ciphertexts(sealed: SealedSecrets, entry: Commitments, dealer: str) -> None:
-    """Check that ciphertexts are the ones the dealer signed.
-
-    Raises:
-        VerificationFailed: Naming the dealer.
-    """
-    seed_hash = None if sealed.pair_seed is None else sealed_hash(sealed.pair_seed)
-    if sealed_hash(sealed.shares) != entry.sealed_shares or seed_hash != entry.sealed_pair_seed:
-        raise VerificationFailed("a sealed message is not the one that its dealer signed", peer=dealer)
-
-
-def open_secrets(
-    delivery: ShareDelivery, name: str, seal_key: SealingKey, mask_key: SealingKey
-) -> dict[str, OpenedSecrets]:
-    """Open and check everything that was sealed to ``name``; headers have been checked before.
-
-    Returns:
-        Dealer to what it gave us, without our own shares.
-
-    Raises:
-        PeerError: If a ciphertext is missing or foreign, does not open, or does not match the dealer's
-            commitments; names the dealer.
-    """
-    dealers = [header for header in delivery.headers if header.sender != name]
-    if [sealed.party for sealed in delivery.sealed] != [header.sender for header in dealers]:
-        raise MalformedMessage("the share delivery does not hold one ciphertext for each dealer")
-    opened: dict[str, OpenedSecrets] = {}
-    for header, sealed in zip(dealers, delivery.sealed, strict=True):
-        entry = header.commitments_for(name)
-        if entry is None:
-            raise MalformedMessage("dealt us no shares", peer=header.sender)
-        check_ciphertexts(sealed, entry, header.sender)
-        try:
-            opened[header.sender] = _open_one(header, sealed, entry, name, seal_key, mask_key)
-        except PeerError as error:
-            if error.peer is not None:
-                raise
-            raise type(error)(str(error), peer=header.sender) from None
-    return opened
-
-
-def _open_one(
-    header: ShareHeader,
-    sealed: SealedSecrets,
-    entry: Commitments,
-    name: str,
-    seal_key: SealingKey,
-    mask_key: SealingKey,
+def open_parcel(
+    parcel: Parcel, record: Record, receiver: str, seal_key: SealingKey, mask_key: SealingKey
 ) -> OpenedSecrets:
+    """Open what a checked parcel holds and compare it with the dealer's commitments.
+
+    Raises:
+        PeerError: If it does not open or is not what was committed to; names the dealer.
+    """
+    header, sealed = parcel.header, parcel.sealed
     execution, dealer = header.execution, header.sender
-    info = (execution, dealer, name)
-    shares = SharesPlaintext.from_bytes(seal_key.open(sealed.shares, "secagg shares", *info))
-    _check_ends(shares, header, name)
-    committed = (
-        share_commitment("self mask", execution, dealer, name, shares.self_mask_share),
-        share_commitment("root", execution, dealer, name, shares.root_share),
-    )
-    if committed != (entry.self_mask_share, entry.root_share):
-        raise VerificationFailed("our shares are not the ones committed to", peer=dealer)
-    seed = None
-    if sealed.pair_seed is not None:
-        seed = open_pair_seed(header, sealed.pair_seed, entry, name, mask_key)
-    return OpenedSecrets(shares.self_mask_share, shares.root_share, seed)
+    mask_share = root_share = seed = None
+    try:
+        if sealed.shares is not None:
+            opened = seal_key.open(sealed.shares, "secagg shares", execution, dealer, receiver)
+            shares = SharesPlaintext.from_bytes(opened)
+            _check_ends(shares, header, receiver)
+            mask_share, root_share = shares.self_mask_share, shares.root_share
+            if (
+                share_commitment("self mask", execution, dealer, receiver, mask_share),
+                share_commitment("root", execution, dealer, receiver, root_share),
+            ) != (record.self_mask_share, record.root_share):
+                raise VerificationFailed("our shares are not the ones committed to")
+        if sealed.pair_seed is not None:
+            seed = open_pair_seed(header, sealed.pair_seed, record, receiver, mask_key)
+    except PeerError as error:
+        if error.peer is not None:
+            raise
+        raise type(error)(str(error), peer=dealer) from None
+    return OpenedSecrets(mask_share, root_share, seed)
 
 
 def open_pair_seed(
-    header: ShareHeader, sealed_seed: bytes, entry: Commitments, receiver: str, mask_key: SealingKey
+    header: ShareHeader, sealed_seed: bytes, record: Record, receiver: str, mask_key: SealingKey
 ) -> bytes:
     """Open a pair seed and check it against the dealer's commitment.
 
@@ -261,7 +249,7 @@ def open_pair_seed(
     plaintext = mask_key.open(sealed_seed, "secagg pair seed", execution, dealer, receiver)
     pair = PairSeedPlaintext.from_bytes(plaintext)
     _check_ends(pair, header, receiver)
-    if keys.commit("pair seed", execution, dealer, receiver, pair.seed) != entry.pair_seed:
+    if seed_commitment(execution, dealer, receiver, pair.seed) != record.pair_seed:
         raise VerificationFailed("a pair seed is not the one committed to", peer=dealer)
     return pair.seed
 

@@ -5,7 +5,7 @@ masks with shares that the institutions reveal. It checks every message against 
 revealed share and secret against its dealer's commitments, and never sees an unmasked update.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -22,7 +22,7 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.dealing import check_ciphertexts, check_headers
+from fedapt_crypto.secagg import parties
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
     MESSAGE_OVERHEAD_BYTES,
@@ -31,16 +31,16 @@ from fedapt_crypto.secagg.messages import (
     AdvertiseList,
     ConsistencySignature,
     MaskedInput,
-    SealedSecrets,
-    ShareDelivery,
     ShareMessage,
     SignedMessage,
     SurvivorAnnouncement,
     UnmaskRequest,
     UnmaskShares,
 )
+from fedapt_crypto.secagg.neighbourhood import check_advertise, draws_of
+from fedapt_crypto.secagg.routing import Dealt, check_dealt, deliveries, enough_signatures
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
-from fedapt_crypto.secagg.unmasking import Unmasking, check_shares
+from fedapt_crypto.secagg.unmasking import Unmasking
 
 
 class MaskingCoordinator:
@@ -57,8 +57,11 @@ class MaskingCoordinator:
         self._phase: Phase | None = Phase.ADVERTISE
         self._gone: set[str] = set()
         self._expected: tuple[str, ...] = roster.names
+        self._index = {name: index for index, name in enumerate(roster.names)}
         self._advertises: dict[str, Advertise] = {}
-        self._shares: dict[str, ShareMessage] = {}
+        self._drawn: dict[int, frozenset[int]] = {}
+        self._shares: dict[str, Dealt] = {}
+        self._held_by: dict[int, list[str]] = {}
         self._survivors: tuple[str, ...] = ()
         self._signatures: dict[str, ConsistencySignature] = {}
         self._revealed: dict[str, UnmaskShares] = {}
@@ -139,23 +142,16 @@ class MaskingCoordinator:
         raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}: {message.detail}")
 
     def _take_advertise(self, sender: str, message: Advertise) -> None:
-        message.check_signature(self._roster)
-        if message.context != self._context.hash:
-            raise ContextMismatch("takes part in another round, model, configuration or roster", peer=sender)
+        check_advertise(message, self._context, self._roster)
+        index = self._index[sender]
+        self._drawn[index] = draws_of(message, self._context, index)
         self._advertises[sender] = message
 
     def _take_share(self, sender: str, message: ShareMessage) -> None:
-        participants = tuple(self._advertises[name] for name in self._expected)
-        check_headers([message.header], participants, self._execution, self._roster)
-        others = tuple(name for name in self._expected if name != sender)
-        if tuple(sealed.party for sealed in message.sealed) != others:
-            raise MalformedMessage("dealt ciphertexts to other parties than the participants", peer=sender)
-        for sealed in message.sealed:
-            entry = message.header.commitments_for(sealed.party)
-            if entry is None:
-                raise MalformedMessage("has no commitments for a receiver", peer=sender)
-            check_ciphertexts(sealed, entry, sender)
-        self._shares[sender] = message
+        participants = frozenset(self._index[name] for name in self._expected)
+        self._shares[sender] = check_dealt(
+            message, self._index[sender], self._drawn, participants, self._execution, self._roster
+        )
 
     def _take_masked(self, sender: str, message: MaskedInput) -> None:
         if len(message.masked) != 4 * self._context.vector_length:
@@ -167,7 +163,8 @@ class MaskingCoordinator:
 
     def _take_signature(self, sender: str, message: ConsistencySignature) -> None:
         self._check_bound(sender, message.execution, message.transcript)
-        if message.survivors != self._survivors:
+        packed = self._pack(self._survivors)
+        if message.survivors_hash != keys.survivors_id(self._execution, self._transcript, packed):
             raise ContextMismatch("signed another survivor set", peer=sender)
         message.check_signature(self._roster)
         self._signatures[sender] = message
@@ -175,7 +172,11 @@ class MaskingCoordinator:
     def _take_unmask(self, sender: str, message: UnmaskShares) -> None:
         self._check_bound(sender, message.execution, self._transcript)
         message.check_signature(self._roster)
-        check_shares(message, self._survivors, self._dropped)
+        index = self._index[sender]
+        held = self._held_by[index]
+        asked = [self._pack(set(held).intersection(names)) for names in (self._survivors, self._dropped)]
+        if [message.survivors, message.dropped] != asked:
+            raise MalformedMessage("revealed other shares than were asked for", peer=sender)
         self._revealed[sender] = message
 
     def _check_bound(self, sender: str, execution: bytes, transcript: bytes) -> None:
@@ -183,46 +184,63 @@ class MaskingCoordinator:
             raise ContextMismatch("sent a message of another execution", peer=sender)
 
     @property
-    def _sharers(self) -> tuple[str, ...]:
-        return tuple(name for name in self._roster.names if name in self._shares)
-
-    @property
     def _dropped(self) -> tuple[str, ...]:
-        return tuple(name for name in self._sharers if name not in self._survivors)
+        gone = self._shares.keys() - set(self._survivors)
+        return tuple(name for name in self._roster.names if name in gone)
+
+    def _pack(self, names: Iterable[str]) -> bytes:
+        return parties.pack(self._index[name] for name in names)
 
     def _close_advertise(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
-        advertises = tuple(self._advertises[name] for name in arrived)
-        self._execution = keys.execution_id(self._context.hash, tuple(a.to_bytes() for a in advertises))
-        return self._next(Phase.SHARE, arrived, AdvertiseList(advertises=advertises))
+        self._phase, self._expected = Phase.SHARE, arrived
+        participants = self._pack(arrived)
+        digests = b"".join(self._advertises[name].digest for name in arrived)
+        self._execution = keys.execution_id(self._context.hash, participants, digests)
+        edges: dict[int, set[int]] = {self._index[name]: {self._index[name]} for name in arrived}
+        for own, around in edges.items():
+            for other in self._drawn[own] & edges.keys():
+                around.add(other)
+                edges[other].add(own)
+        return {
+            self._roster.names[own]: AdvertiseList(
+                participants=participants,
+                digests=digests,
+                advertises=tuple(self._advertises[self._roster.names[i]] for i in sorted(around)),
+            ).to_bytes()
+            for own, around in edges.items()
+        }
 
     def _close_share(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
-        headers = tuple(self._shares[name].header for name in arrived)
-        self._transcript = keys.transcript_id(self._execution, tuple(h.to_bytes() for h in headers))
         self._phase, self._expected = Phase.MASKED_INPUT, arrived
-        deliveries = {}
-        for receiver in arrived:
-            sealed = tuple(
-                SealedSecrets(party=dealer, shares=own.shares, pair_seed=own.pair_seed)
-                for dealer in arrived
-                for own in self._shares[dealer].sealed
-                if own.party == receiver
-            )
-            deliveries[receiver] = ShareDelivery(headers=headers, sealed=sealed).to_bytes()
-        return deliveries
+        packed = self._pack(arrived)
+        digests = b"".join(self._shares[name].header.digest for name in arrived)
+        self._transcript = keys.transcript_id(self._execution, packed, digests)
+        dealt = {self._index[name]: self._shares[name] for name in arrived}
+        for name in arrived:
+            for holder in self._shares[name].holders:
+                self._held_by.setdefault(holder, []).append(name)
+        return {
+            self._roster.names[index]: delivery
+            for index, delivery in deliveries(dealt, packed, digests).items()
+        }
 
     def _close_masked(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
         self._survivors = arrived
         announcement = SurvivorAnnouncement(
-            execution=self._execution, transcript=self._transcript, survivors=arrived
+            execution=self._execution, transcript=self._transcript, survivors=self._pack(arrived)
         )
         return self._next(Phase.CONSISTENCY, arrived, announcement)
 
     def _close_consistency(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
+        signed = {self._index[name] for name in arrived}
+        holders = [self._shares[name].holders for name in (*self._survivors, *self._dropped)]
+        signers = enough_signatures(signed, holders, self._context.holders_needed)
         request = UnmaskRequest(
             execution=self._execution,
-            survivors=self._survivors,
-            dropped=self._dropped,
-            signatures=tuple(self._signatures[name] for name in arrived),
+            survivors=self._pack(self._survivors),
+            dropped=self._pack(self._dropped),
+            signers=parties.pack(signers),
+            signatures=b"".join(self._signatures[self._roster.names[i]].signature for i in sorted(signers)),
         )
         return self._next(Phase.UNMASK, arrived, request)
 
@@ -232,10 +250,10 @@ class MaskingCoordinator:
             roster=self._roster,
             execution=self._execution,
             transcript=self._transcript,
-            advertises=self._advertises,
-            dealt=self._shares,
-            survivors=self._survivors,
-            revealed=tuple(self._revealed[name] for name in arrived),
+            advertises={self._index[name]: self._advertises[name] for name in self._shares},
+            dealt={self._index[name]: self._shares[name] for name in self._shares},
+            survivors=frozenset(self._index[name] for name in self._survivors),
+            revealed={self._index[name]: self._revealed[name] for name in arrived},
         )
         try:
             unmasking.remove_masks(self._sum)

@@ -1,12 +1,14 @@
 """The institution's side of pairwise masking with dropout recovery, without I/O.
 
 Bonawitz et al. 2017 ("Practical Secure Aggregation for Privacy-Preserving Machine Learning"), Figure 4,
-in its actively secure form, with HPKE in place of Diffie-Hellman. What must hold, in order:
+in its actively secure form, with HPKE in place of Diffie-Hellman; on a neighbour graph (Bell et al. 2020)
+for large rosters. What must hold, in order:
 
 * everything is verified against our own roster and our own context, never against what we are told;
 * all received shares are opened and checked before the masked input leaves;
 * one update enters one masked input; one survivor set is signed; one unmask request is answered;
-* of any one institution we reveal a share of its self-mask seed or of its root, never both;
+* of any one institution we reveal a share of its self-mask seed or of its root, never both, and only
+  against signatures of a threshold of its own holders on the survivor set that we signed;
 * secrets live in memory only and are forgotten when the machine finishes or aborts.
 """
 
@@ -33,8 +35,15 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.masks import apply_masks
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg import graph, parties
 from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.dealing import Dealer, OpenedSecrets, check_headers, open_secrets
+from fedapt_crypto.secagg.dealing import (
+    Dealer,
+    OpenedSecrets,
+    check_parcel,
+    expected_flags,
+    open_parcel,
+)
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
     UNSIGNED,
@@ -43,12 +52,13 @@ from fedapt_crypto.secagg.messages import (
     AdvertiseList,
     ConsistencySignature,
     MaskedInput,
-    OwnedShare,
+    Parcel,
     ShareDelivery,
     SurvivorAnnouncement,
     UnmaskRequest,
     UnmaskShares,
 )
+from fedapt_crypto.secagg.neighbourhood import Neighbourhood, check_members, settle, split_digests
 from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
 
 
@@ -72,7 +82,7 @@ class _Secrets:
     seal_key: SealingKey
     mask_key: SealingKey
     update: NDArray[np.floating]
-    opened: dict[str, OpenedSecrets] = field(default_factory=dict)
+    opened: dict[int, OpenedSecrets] = field(default_factory=dict)
 
 
 class MaskingInstitution:
@@ -104,17 +114,17 @@ class MaskingInstitution:
         self._context = context
         self._roster = roster
         self._name = name
+        self._index = roster.index(name)
         self._identity = identity
         self._minimum = max(minimum_participants, context.threshold)
         dealer = Dealer.fresh(name, context.hash)
         self._secrets: _Secrets | None = _Secrets(dealer, SealingKey.fresh(), dealer.mask_key, update)
         self._state = State.NEW
         self._advertise: Advertise | None = None
-        self._participants: tuple[Advertise, ...] = ()
-        self._execution = b""
+        self._neighbourhood: Neighbourhood | None = None
         self._transcript = b""
-        self._sharers: tuple[str, ...] = ()
-        self._survivors: tuple[str, ...] = ()
+        self._dealers: tuple[int, ...] = ()
+        self._survivors: tuple[int, ...] = ()
         self._abort: bytes | None = None
         self._saturated = 0
 
@@ -153,6 +163,9 @@ class MaskingInstitution:
             context=self._context.hash,
             seal_key=secrets.seal_key.public_key,
             mask_key=secrets.mask_key.public_key,
+            neighbours=parties.pack(
+                graph.draw_neighbours(self._index, self._context.participants, self._context.drawn_neighbours)
+            ),
         )
         self._advertise = unsigned.signed_by(self._identity)
         self._state = State.ADVERTISED
@@ -177,63 +190,76 @@ class MaskingInstitution:
         return self._abort
 
     def _share(self, message: AdvertiseList) -> Outgoing:
-        senders = [advertise.sender for advertise in message.advertises]
-        self._check_party_list(senders, "advertise list")
-        for advertise in message.advertises:
-            advertise.check_signature(self._roster)
-            if advertise.context != self._context.hash:
-                raise ContextMismatch(
-                    "takes part in another round, model, configuration or roster", peer=advertise.sender
-                )
-        if self._advertise not in message.advertises:
-            raise ContextMismatch("the advertise list changes or omits our own keys")
-        self._participants = message.advertises
-        self._execution = keys.execution_id(
-            self._context.hash, tuple(advertise.to_bytes() for advertise in message.advertises)
-        )
+        if self._advertise is None:
+            raise UnexpectedMessage("this round was not started")
+        around = settle(message, self._advertise, self._context, self._roster)
+        if len(around.holders) < self._context.holders_needed:
+            raise TooFewParticipants("too few of the neighbours that we drew take part")
         dealt = self._live().dealer.deal(
-            self._execution, self._participants, self._roster, self._context.threshold, self._identity
+            around.execution,
+            around.advertises,
+            around.holders,
+            self._roster,
+            self._context.holders_needed,
+            self._identity,
         )
+        self._neighbourhood = around
         self._state = State.SHARED
         return Outgoing(Phase.SHARE, dealt.to_bytes())
 
     def _mask(self, message: ShareDelivery) -> Outgoing:
-        secrets = self._live()
-        senders = [header.sender for header in message.headers]
-        self._check_party_list(senders, "share delivery")
-        check_headers(message.headers, self._participants, self._execution, self._roster)
-        own_shares = secrets.dealer.own_shares
-        if secrets.dealer.header not in message.headers or own_shares is None:
+        secrets, around = self._live(), self._around()
+        dealers = parties.unpack(message.dealers, len(self._roster.members))
+        check_members(dealers, self._index, self._context.threshold, "share delivery")
+        if not set(dealers) <= set(around.participants):
+            raise ContextMismatch("the share delivery names parties that did not advertise")
+        digests = split_digests(message.digests, dealers)
+        own_header = secrets.dealer.header
+        if own_header is None or digests[self._index] != own_header.digest:
             raise ContextMismatch("the share delivery changes or omits our own header")
-        secrets.opened = open_secrets(message, self._name, secrets.seal_key, secrets.mask_key)
-        secrets.opened[self._name] = own_shares
-        self._sharers = tuple(senders)
-        self._transcript = keys.transcript_id(
-            self._execution, tuple(header.to_bytes() for header in message.headers)
-        )
+        neighbours = [index for index in dealers if index in around.advertises]
+        if [parcel.header.sender for parcel in message.parcels] != self._names(neighbours):
+            raise MalformedMessage("the share delivery does not hold one parcel for each dealer around us")
+        for index, parcel in zip(neighbours, message.parcels, strict=True):
+            secrets.opened[index] = self._open(secrets, around, index, parcel, digests[index])
+        secrets.opened[self._index] = secrets.dealer.own_shares
+        self._dealers = dealers
+        self._transcript = keys.transcript_id(around.execution, message.dealers, message.digests)
         vector, self._saturated = self._context.fixed_point.encode(secrets.update)
-        apply_masks(vector, self._masks(secrets))
+        apply_masks(vector, self._masks(secrets, around, neighbours))
         unsigned = MaskedInput(
             sender=self._name,
             signature=UNSIGNED,
-            execution=self._execution,
+            execution=around.execution,
             transcript=self._transcript,
             masked=vector.astype("<u4", copy=False).tobytes(),
         )
         self._state = State.MASKED
         return Outgoing(Phase.MASKED_INPUT, unsigned.signed_by(self._identity).to_bytes(), releases=True)
 
-    def _masks(self, secrets: _Secrets) -> list[tuple[bytes, int]]:
-        bound = (self._execution, self._transcript)
+    def _open(
+        self, secrets: _Secrets, around: Neighbourhood, index: int, parcel: Parcel, digest: bytes
+    ) -> OpenedSecrets:
+        header = parcel.header
+        header.check_signature(self._roster)
+        if header.digest != digest or header.execution != around.execution:
+            raise ContextMismatch("dealt shares in another execution of the protocol", peer=header.sender)
+        flags = expected_flags(index, self._index, around.holders_of(index))
+        record = check_parcel(parcel, self._index, flags)
+        return open_parcel(parcel, record, self._name, secrets.seal_key, secrets.mask_key)
+
+    def _masks(
+        self, secrets: _Secrets, around: Neighbourhood, neighbours: list[int]
+    ) -> list[tuple[bytes, int]]:
+        bound = (around.execution, self._transcript)
         masks = [(keys.self_mask_key(secrets.dealer.self_mask, *bound, self._name), 1)]
-        for other in self._sharers:
-            if other == self._name:
-                continue
-            if self._roster.index(other) > self._roster.index(self._name):
-                seed = keys.pair_seed(secrets.dealer.root, self._execution, self._name, other)
+        for index in neighbours:
+            other = self._roster.names[index]
+            if index > self._index:
+                seed = keys.pair_seed(secrets.dealer.root, around.execution, self._name, other)
                 masks.append((keys.pair_mask_key(seed, *bound, self._name, other), 1))
             else:
-                received = secrets.opened[other].pair_seed
+                received = secrets.opened[index].pair_seed
                 if received is None:
                     raise MalformedMessage("sent no pair seed", peer=other)
                 masks.append((keys.pair_mask_key(received, *bound, other, self._name), -1))
@@ -241,74 +267,88 @@ class MaskingInstitution:
 
     def _sign_survivors(self, message: SurvivorAnnouncement) -> Outgoing:
         self._check_bound(message.execution, message.transcript)
-        self._check_party_list(message.survivors, "survivor set", minimum=self._minimum)
-        if not set(message.survivors) <= set(self._sharers):
+        survivors = parties.unpack(message.survivors, len(self._roster.members))
+        check_members(survivors, self._index, self._minimum, "survivor set")
+        if not set(survivors) <= set(self._dealers):
             raise ContextMismatch("the survivor set names parties that dealt no shares")
-        self._survivors = message.survivors
-        unsigned = ConsistencySignature(
-            sender=self._name,
-            signature=UNSIGNED,
-            execution=self._execution,
-            transcript=self._transcript,
-            survivors=self._survivors,
-        )
+        self._survivors = survivors
         self._state = State.SIGNED
-        return Outgoing(Phase.CONSISTENCY, unsigned.signed_by(self._identity).to_bytes())
+        signed = self._statement(self._name).signed_by(self._identity)
+        return Outgoing(Phase.CONSISTENCY, signed.to_bytes())
+
+    def _statement(self, sender: str, signature: bytes = UNSIGNED) -> ConsistencySignature:
+        """What every survivor signs about the survivor set that we signed."""
+        execution = self._around().execution
+        return ConsistencySignature(
+            sender=sender,
+            signature=signature,
+            execution=execution,
+            transcript=self._transcript,
+            survivors_hash=keys.survivors_id(execution, self._transcript, parties.pack(self._survivors)),
+        )
 
     def _unmask(self, message: UnmaskRequest) -> Outgoing:
-        if overlap := set(message.survivors) & set(message.dropped):
-            raise OverlappingUnmaskLists(
-                f"the coordinator asked for both secrets of {', '.join(sorted(overlap))}: refused"
-            )
+        survivors = parties.unpack(message.survivors, len(self._roster.members))
+        dropped = parties.unpack(message.dropped, len(self._roster.members))
+        if overlap := set(survivors) & set(dropped):
+            both = ", ".join(self._names(sorted(overlap)))
+            raise OverlappingUnmaskLists(f"the coordinator asked for both secrets of {both}: refused")
         self._check_bound(message.execution, self._transcript)
-        dropped = tuple(name for name in self._sharers if name not in self._survivors)
-        if message.survivors != self._survivors or message.dropped != dropped:
+        if survivors != self._survivors or {*survivors, *dropped} != set(self._dealers):
             raise ContextMismatch("the unmask request is not about the survivor set that we signed")
-        self._check_signatures(message.signatures)
+        around = self._around()
+        held = [index for index in around.held if index in self._dealers]
+        self._check_signatures(message, held)
         secrets = self._live()
+        alive, gone = set(survivors) & set(held), set(dropped) & set(held)
         unsigned = UnmaskShares(
             sender=self._name,
             signature=UNSIGNED,
-            execution=self._execution,
-            self_mask_shares=tuple(
-                OwnedShare(owner=name, share=secrets.opened[name].self_mask_share) for name in self._survivors
-            ),
-            root_shares=tuple(
-                OwnedShare(owner=name, share=secrets.opened[name].root_share) for name in dropped
-            ),
+            execution=around.execution,
+            survivors=parties.pack(alive),
+            self_mask_shares=b"".join(secrets.opened[i].self_mask_share or b"" for i in sorted(alive)),
+            dropped=parties.pack(gone),
+            root_shares=b"".join(secrets.opened[i].root_share or b"" for i in sorted(gone)),
         )
         self._state = State.FINISHED
         self._secrets = None
         return Outgoing(Phase.UNMASK, unsigned.signed_by(self._identity).to_bytes())
 
-    def _check_signatures(self, signatures: tuple[ConsistencySignature, ...]) -> None:
-        signers = [signature.sender for signature in signatures]
-        if len(set(signers)) != len(signers) or not set(signers) <= set(self._survivors):
-            raise PeerError("the survivor signatures repeat a signer or come from one who is no survivor")
-        if len(signers) < self._context.threshold:
+    def _check_signatures(self, message: UnmaskRequest, held: list[int]) -> None:
+        """Check that of each whose shares we hold, a threshold of its own holders signed our set."""
+        signers = parties.unpack(message.signers, len(self._roster.members))
+        if len(message.signatures) != 64 * len(signers) or not set(signers) <= set(self._survivors):
+            raise MalformedMessage("the survivor signatures do not fit their signers, or come from others")
+        around = self._around()
+        missing = dict.fromkeys(held, self._context.holders_needed)
+        speaks_for: dict[int, list[int]] = {}
+        for owner in held:
+            for holder in around.holders_of(owner):
+                speaks_for.setdefault(holder, []).append(owner)
+        for position, signer in enumerate(signers):
+            counted = [owner for owner in speaks_for.get(signer, ()) if missing[owner] > 0]
+            if counted:  # a signature that decides nothing any more is not worth its cost
+                signature = message.signatures[64 * position : 64 * (position + 1)]
+                self._statement(self._roster.names[signer], signature).check_signature(self._roster)
+                for owner in counted:
+                    missing[owner] -= 1
+        if short := [owner for owner, count in missing.items() if count > 0]:
             raise TooFewParticipants(
-                f"{len(signers)} parties signed the survivor set where {self._context.threshold} must"
+                f"fewer than {self._context.holders_needed} of those who hold shares of"
+                f" {self._roster.names[short[0]]} signed the survivor set"
             )
-        for signature in signatures:
-            signature.check_signature(self._roster)
-            self._check_bound(signature.execution, signature.transcript)
-            if signature.survivors != self._survivors:
-                raise ContextMismatch("signed another survivor set than we did", peer=signature.sender)
 
     def _check_bound(self, execution: bytes, transcript: bytes) -> None:
-        if (execution, transcript) != (self._execution, self._transcript):
+        if (execution, transcript) != (self._around().execution, self._transcript):
             raise ContextMismatch("a message belongs to another execution of the protocol")
 
-    def _check_party_list(self, names: list[str] | tuple[str, ...], what: str, minimum: int = 0) -> None:
-        """Check order, uniqueness, membership, our own presence, and the threshold."""
-        in_order = tuple(name for name in self._roster.names if name in set(names))
-        if tuple(names) != in_order:
-            raise MalformedMessage(f"the {what} names strangers, repeats a party or is out of roster order")
-        if self._name not in names:
-            raise ContextMismatch(f"the {what} leaves us out")
-        needed = max(minimum, self._context.threshold)
-        if len(names) < needed:
-            raise TooFewParticipants(f"the {what} has {len(names)} parties where at least {needed} must be")
+    def _names(self, indices: list[int]) -> list[str]:
+        return [self._roster.names[index] for index in indices]
+
+    def _around(self) -> Neighbourhood:
+        if self._neighbourhood is None:
+            raise UnexpectedMessage("the neighbourhood is not settled yet")
+        return self._neighbourhood
 
     def _live(self) -> _Secrets:
         if self._secrets is None:

@@ -28,14 +28,19 @@ def self_mask_key(seed: bytes, execution: bytes, transcript: bytes, owner: str) 
     return derive(seed, "secagg self mask", execution, transcript, owner)
 
 
-def execution_id(context: bytes, advertises: tuple[bytes, ...]) -> bytes:
+def execution_id(context: bytes, participants: bytes, digests: bytes) -> bytes:
     """Return the execution identifier: the context and every signed advertisement, in roster order."""
-    return digest("secagg execution", context, advertises)
+    return digest("secagg execution", context, participants, digests)
 
 
-def transcript_id(execution: bytes, headers: tuple[bytes, ...]) -> bytes:
+def transcript_id(execution: bytes, dealers: bytes, digests: bytes) -> bytes:
     """Return the phase 1 transcript: every signed share header, in roster order."""
-    return digest("secagg transcript", execution, headers)
+    return digest("secagg transcript", execution, dealers, digests)
+
+
+def survivors_id(execution: bytes, transcript: bytes, survivors: bytes) -> bytes:
+    """Return what stands for a survivor set in a consistency signature."""
+    return digest("secagg survivors", execution, transcript, survivors)
 
 
 def commit(kind: str, execution: bytes, owner: str, *value: bytes | str) -> bytes:

@@ -4,6 +4,7 @@ What a signature covers is the message without its ``signature`` field, under th
 gives it.
 """
 
+import hashlib
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -11,14 +12,20 @@ from pydantic import Field
 from fedapt_crypto.encoding import Hash, Message, PartyName, Signature, TaggedMessage, encode
 from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.roster import Roster, SealingPublicKey
+from fedapt_crypto.secagg.parties import INDEX_BYTES, MAX_PARTIES
 from fedapt_crypto.shamir import SECRET_BYTES, SHARE_BYTES
 
 Share = Annotated[bytes, Field(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
 Secret = Annotated[bytes, Field(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
 Sealed = Annotated[bytes, Field(min_length=1, max_length=4096)]
 
+Indices = Annotated[bytes, Field(max_length=INDEX_BYTES * MAX_PARTIES)]
+"""Ascending roster indices, see `parties`."""
+Digests = Annotated[bytes, Field(max_length=32 * MAX_PARTIES)]
+"""SHA-256 values end to end."""
+
 MAX_SHARE_MESSAGE_BYTES = 16 << 20
-"""Enough for 64 institutions on a full graph (headers grow with n²)."""
+"""Enough for full graphs of 1,000 institutions and for neighbour graphs of 10,000."""
 MESSAGE_OVERHEAD_BYTES = 4096
 """Room for everything but the vector in a masked input."""
 
@@ -28,6 +35,11 @@ class SignedMessage(TaggedMessage):
 
     sender: PartyName
     signature: Signature
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the message with its signature."""
+        return hashlib.sha256(self.to_bytes()).digest()
 
     def _signed_bytes(self) -> bytes:
         return encode(self.model_dump(mode="python", exclude={"signature"}))
@@ -53,74 +65,78 @@ UNSIGNED = bytes(64)
 
 
 class Advertise(SignedMessage):
-    """Phase 0, institution: two fresh public keys for this round."""
+    """Phase 0, institution: two fresh public keys for this round and the neighbours it has drawn."""
 
     kind: Literal["advertise"] = "advertise"
     context: Hash
     seal_key: SealingPublicKey
     mask_key: SealingPublicKey
+    neighbours: Indices
 
 
 class AdvertiseList(TaggedMessage):
-    """Phase 0, coordinator: everybody's advertisement, in roster order."""
+    """Phase 0, coordinator: who advertised, and the advertisements that concern the receiver.
+
+    ``digests`` has a SHA-256 of each signed advertisement, in the order of ``participants``; so that all
+    agree on the whole without being sent it.
+    """
 
     kind: Literal["advertise list"] = "advertise list"
+    max_bytes = MAX_SHARE_MESSAGE_BYTES
+    participants: Indices
+    digests: Digests
     advertises: Annotated[tuple[Advertise, ...], Field(min_length=1)]
 
 
-class Commitments(Message):
-    """What a dealer commits to for one receiver.
-
-    ``pair_seed`` and ``sealed_pair_seed`` are present where the receiver comes after the dealer in the
-    roster; the sealed hashes are absent in the dealer's entry for itself.
-    """
-
-    receiver: PartyName
-    self_mask_share: Hash
-    root_share: Hash
-    pair_seed: Hash | None
-    sealed_shares: Hash | None
-    sealed_pair_seed: Hash | None
-
-
 class ShareHeader(SignedMessage):
-    """Phase 1: a dealer's commitments to its secrets, its shares and its ciphertexts."""
+    """Phase 1: a dealer's commitments to its secrets, and the Merkle root of its records.
+
+    There is one record (see `records`) for each neighbour and for the dealer itself.
+    """
 
     kind: Literal["share header"] = "share header"
     execution: Hash
     self_mask: Hash
     root: Hash
-    receivers: Annotated[tuple[Commitments, ...], Field(min_length=1)]
-
-    def commitments_for(self, receiver: str) -> Commitments | None:
-        """Return the entry of one receiver."""
-        return next((entry for entry in self.receivers if entry.receiver == receiver), None)
+    records_root: Hash
+    record_count: Annotated[int, Field(ge=1, le=MAX_PARTIES)]
 
 
 class SealedSecrets(Message):
-    """The ciphertexts from one dealer to one receiver; ``party`` is the one at the other end."""
+    """The ciphertexts from one dealer to one receiver, each where it is due."""
 
-    party: PartyName
-    shares: Sealed
+    shares: Sealed | None
     pair_seed: Sealed | None
 
 
 class ShareMessage(TaggedMessage):
-    """Phase 1, institution: the signed header and a ciphertext for everyone else."""
+    """Phase 1, institution: the signed header, all records, and the ciphertexts in record order."""
 
     kind: Literal["share"] = "share"
     max_bytes = MAX_SHARE_MESSAGE_BYTES
     header: ShareHeader
+    records: bytes
     sealed: tuple[SealedSecrets, ...]
+
+
+class Parcel(Message):
+    """What one dealer has for one receiver, with the proof that its header covers it."""
+
+    header: ShareHeader
+    record: bytes
+    position: Annotated[int, Field(ge=0, le=MAX_PARTIES)]
+    proof: Annotated[tuple[Hash, ...], Field(max_length=17)]
+    sealed: SealedSecrets
 
 
 class ShareDelivery(TaggedMessage):
-    """Phase 1, coordinator: all headers, and the ciphertexts for this receiver."""
+    """Phase 1, coordinator: who dealt, a digest of each signed header, and the receiver's parcels."""
 
     kind: Literal["share delivery"] = "share delivery"
     max_bytes = MAX_SHARE_MESSAGE_BYTES
-    headers: Annotated[tuple[ShareHeader, ...], Field(min_length=1)]
-    sealed: tuple[SealedSecrets, ...]
+    dealers: Indices
+    digests: Digests
+    parcels: tuple[Parcel, ...]
 
 
 class SharesPlaintext(TaggedMessage):
@@ -159,42 +175,44 @@ class SurvivorAnnouncement(TaggedMessage):
     kind: Literal["survivors"] = "survivors"
     execution: Hash
     transcript: Hash
-    survivors: Annotated[tuple[PartyName, ...], Field(min_length=1)]
+    survivors: Indices
 
 
 class ConsistencySignature(SignedMessage):
-    """Phase 3, institution: signs the one survivor set it will help to unmask."""
+    """Phase 3, institution: signs the one survivor set it will help to unmask, by its hash."""
 
     kind: Literal["consistency"] = "consistency"
     execution: Hash
     transcript: Hash
-    survivors: Annotated[tuple[PartyName, ...], Field(min_length=1)]
+    survivors_hash: Hash
 
 
 class UnmaskRequest(TaggedMessage):
-    """Phase 4, coordinator: which secret of whom to reveal, and the signatures that allow it."""
+    """Phase 4, coordinator: which secret of whom to reveal, and the signatures that allow it.
+
+    ``signatures`` has 64 bytes for each of ``signers``, over their `ConsistencySignature`.
+    """
 
     kind: Literal["unmask request"] = "unmask request"
     execution: Hash
-    survivors: Annotated[tuple[PartyName, ...], Field(min_length=1)]
-    dropped: tuple[PartyName, ...]
-    signatures: tuple[ConsistencySignature, ...]
-
-
-class OwnedShare(Message):
-    """A share and whose secret it is a share of."""
-
-    owner: PartyName
-    share: Share
+    survivors: Indices
+    dropped: Indices
+    signers: Indices
+    signatures: Annotated[bytes, Field(max_length=64 * MAX_PARTIES)]
 
 
 class UnmaskShares(SignedMessage):
-    """Phase 4, institution: self-mask shares of survivors, root shares of those who dropped out."""
+    """Phase 4, institution: self-mask shares of survivors, root shares of those who dropped out.
+
+    Shares stand in the order of their owners, 33 bytes each.
+    """
 
     kind: Literal["unmask"] = "unmask"
     execution: Hash
-    self_mask_shares: tuple[OwnedShare, ...]
-    root_shares: tuple[OwnedShare, ...]
+    survivors: Indices
+    self_mask_shares: bytes
+    dropped: Indices
+    root_shares: bytes
 
 
 class Abort(SignedMessage):

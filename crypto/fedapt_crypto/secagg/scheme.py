@@ -37,6 +37,15 @@ class RoundContext(Message):
 
     Its hash is in every signature, sealed message and mask, so two parties with different contexts (a
     different model, say) cannot complete a round with each other.
+
+    Attributes:
+        session: The session's identifier. round, attempt: Which round of it, and which try.
+        purpose: What is summed; keys of different purposes never meet.
+        configuration_hash, roster_hash, model_hash: What the parties have in common.
+        participants: n, the size of the roster. threshold: How many of them a round needs.
+        neighbours: k of the neighbour graph; ``None`` for everybody.
+        share_threshold: t, how many holders of a secret must agree; ``None`` for ``threshold``.
+        vector_length: Values in an update. clip: Largest absolute value that is represented.
     """
 
     session: Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
@@ -48,6 +57,8 @@ class RoundContext(Message):
     model_hash: Hash
     participants: Annotated[int, Field(ge=1)]
     threshold: Annotated[int, Field(ge=1)]
+    neighbours: Annotated[int, Field(ge=0)] | None = None
+    share_threshold: Annotated[int, Field(ge=1)] | None = None
     vector_length: Annotated[int, Field(ge=1, le=MAX_VECTOR_LENGTH)]
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -55,6 +66,16 @@ class RoundContext(Message):
     def hash(self) -> bytes:
         """SHA-256 of the whole context."""
         return digest("round context", self.to_bytes())
+
+    @property
+    def drawn_neighbours(self) -> int:
+        """How many neighbours each institution draws."""
+        return self.participants - 1 if self.neighbours is None else self.neighbours
+
+    @property
+    def holders_needed(self) -> int:
+        """How many holders of a secret must agree before it is revealed."""
+        return self.threshold if self.share_threshold is None else self.share_threshold
 
     @property
     def fixed_point(self) -> FixedPoint:

@@ -6,7 +6,7 @@ that does not follow from its dealer's root, shows an inconsistent dealer and en
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,37 +17,28 @@ from fedapt_crypto.masks import SignedKey, apply_masks
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.dealing import open_pair_seed, share_commitment
-from fedapt_crypto.secagg.messages import Advertise, ShareMessage, UnmaskShares
+from fedapt_crypto.secagg import parties
+from fedapt_crypto.secagg.dealing import open_pair_seed, seed_commitment, share_commitment
+from fedapt_crypto.secagg.messages import Advertise, UnmaskShares
+from fedapt_crypto.secagg.routing import Dealt
 from fedapt_crypto.secagg.scheme import RoundContext
 
-
-def check_shares(message: UnmaskShares, survivors: tuple[str, ...], dropped: tuple[str, ...]) -> None:
-    """Check that an institution revealed one share for each secret that was asked for.
-
-    Raises:
-        MalformedMessage: If it did not.
-    """
-    owners = (
-        tuple(entry.owner for entry in message.self_mask_shares),
-        tuple(entry.owner for entry in message.root_shares),
-    )
-    if owners != (survivors, dropped):
-        raise MalformedMessage("revealed other shares than were asked for", peer=message.sender)
+Shares = dict[int, dict[int, bytes]]
+"""Owner's roster index to holder's evaluation point to share."""
 
 
 @dataclass(frozen=True, repr=False)
 class Unmasking:
-    """All that is needed to remove the masks of one execution."""
+    """All that is needed to remove the masks of one execution; parties are roster indices."""
 
     context: RoundContext
     roster: Roster
     execution: bytes
     transcript: bytes
-    advertises: Mapping[str, Advertise]
-    dealt: Mapping[str, ShareMessage]
-    survivors: tuple[str, ...]
-    revealed: tuple[UnmaskShares, ...]
+    advertises: Mapping[int, Advertise]
+    dealt: Mapping[int, Dealt]
+    survivors: frozenset[int]
+    revealed: Mapping[int, UnmaskShares]
 
     def remove_masks(self, total: RingVector) -> None:
         """Cancel all masks in the sum of masked inputs, in place.
@@ -58,90 +49,96 @@ class Unmasking:
         """
         self_masks, roots = self._good_shares()
         cancel: list[SignedKey] = []
-        for name in self.survivors:
-            seed = self._combine("self mask", name, self_masks[name])
+        for index in sorted(self.survivors):
+            name = self._name(index)
+            seed = self._combine("self mask", index, self_masks[index])
             cancel.append((keys.self_mask_key(seed, self.execution, self.transcript, name), -1))
-        for name in self.dealt:
-            if name not in self.survivors:
-                cancel.extend(self._pair_masks(name, self._combine("root", name, roots[name])))
+        for index in self.dealt:
+            if index not in self.survivors:
+                cancel.extend(self._pair_masks(index, self._combine("root", index, roots[index])))
         apply_masks(total, cancel)
 
-    def _good_shares(self) -> tuple[dict[str, dict[int, bytes]], dict[str, dict[int, bytes]]]:
-        """Return, for each kind of secret, owner to holder's index to share that matches its commitment."""
-        self_masks: dict[str, dict[int, bytes]] = defaultdict(dict)
-        roots: dict[str, dict[int, bytes]] = defaultdict(dict)
-        for message in self.revealed:
-            holder = message.sender
-            index = self.roster.index(holder) + 1
-            for kind, entries, good in (
-                ("self mask", message.self_mask_shares, self_masks),
-                ("root", message.root_shares, roots),
-            ):
-                for entry in entries:
-                    committed = self.dealt[entry.owner].header.commitments_for(holder)
-                    found = share_commitment(kind, self.execution, entry.owner, holder, entry.share)
-                    if committed is None:
-                        continue
-                    expected = committed.self_mask_share if kind == "self mask" else committed.root_share
-                    if found == expected:
-                        good[entry.owner][index] = entry.share
+    def _name(self, index: int) -> str:
+        return self.roster.names[index]
+
+    def _good_shares(self) -> tuple[Shares, Shares]:
+        """Return the revealed shares that match their commitments, for each kind of secret."""
+        self_masks: Shares = defaultdict(dict)
+        roots: Shares = defaultdict(dict)
+        for holder, message in self.revealed.items():
+            for owner, share in _owned(message.survivors, message.self_mask_shares, self.roster):
+                committed = self.dealt[owner].records[holder].self_mask_share
+                if self._commitment("self mask", owner, holder, share) == committed:
+                    self_masks[owner][holder + 1] = share
+            for owner, share in _owned(message.dropped, message.root_shares, self.roster):
+                committed = self.dealt[owner].records[holder].root_share
+                if self._commitment("root", owner, holder, share) == committed:
+                    roots[owner][holder + 1] = share
         return self_masks, roots
 
-    def _combine(self, kind: str, owner: str, shares: Mapping[int, bytes]) -> bytes:
-        if len(shares) < self.context.threshold:
+    def _commitment(self, kind: str, owner: int, holder: int, share: bytes) -> bytes:
+        return share_commitment(kind, self.execution, self._name(owner), self._name(holder), share)
+
+    def _combine(self, kind: str, owner: int, shares: Mapping[int, bytes]) -> bytes:
+        name, needed = self._name(owner), self.context.holders_needed
+        if len(shares) < needed:
             raise RoundAborted(
-                f"{len(shares)} good shares of {owner}'s {kind} secret arrived,"
-                f" {self.context.threshold} are needed"
+                f"{len(shares)} good shares of {name}'s {kind} secret arrived, {needed} are needed"
             )
-        holders = tuple(sorted(shares))[: self.context.threshold]
+        points = tuple(sorted(shares))[:needed]
         header = self.dealt[owner].header
         try:
-            secret = shamir.combine({i: shares[i] for i in holders}, _weights(holders))
+            secret = shamir.combine({point: shares[point] for point in points}, _weights(points))
         except ValueError:
-            raise VerificationFailed("dealt shares that do not fit together", peer=owner) from None
+            raise VerificationFailed("dealt shares that do not fit together", peer=name) from None
         expected = header.self_mask if kind == "self mask" else header.root
-        if keys.commit(kind, self.execution, owner, secret) != expected:
-            raise VerificationFailed(f"dealt shares of another {kind} secret than committed to", peer=owner)
+        if keys.commit(kind, self.execution, name, secret) != expected:
+            raise VerificationFailed(f"dealt shares of another {kind} secret than committed to", peer=name)
         return secret
 
-    def _pair_masks(self, dropped: str, root: bytes) -> list[SignedKey]:
+    def _pair_masks(self, dropped: int, root: bytes) -> list[SignedKey]:
         """Return what cancels the masks that survivors share with one that dropped out."""
+        name = self._name(dropped)
         mask_key = keys.mask_key(root, self.context.hash)
         if mask_key.public_key != self.advertises[dropped].mask_key:
-            raise VerificationFailed("advertised a mask key that its root does not give", peer=dropped)
+            raise VerificationFailed("advertised a mask key that its root does not give", peer=name)
         cancel = []
-        for survivor in self.survivors:
-            if self.roster.index(dropped) < self.roster.index(survivor):
+        for survivor in sorted(self.survivors & self.dealt[dropped].records.keys()):
+            if dropped < survivor:
                 seed = self._own_seed(dropped, survivor, root)
-                ends, sign = (dropped, survivor), 1  # the survivor subtracted this mask
+                ends, sign = (name, self._name(survivor)), 1  # the survivor subtracted this mask
             else:
                 seed = self._received_seed(survivor, dropped, mask_key)
-                ends, sign = (survivor, dropped), -1
+                ends, sign = (self._name(survivor), name), -1
             cancel.append((keys.pair_mask_key(seed, self.execution, self.transcript, *ends), sign))
         return cancel
 
-    def _own_seed(self, dealer: str, receiver: str, root: bytes) -> bytes:
-        seed = keys.pair_seed(root, self.execution, dealer, receiver)
-        entry = self.dealt[dealer].header.commitments_for(receiver)
-        if (
-            entry is None
-            or keys.commit("pair seed", self.execution, dealer, receiver, seed) != entry.pair_seed
-        ):
-            raise VerificationFailed(f"gave {receiver} a pair seed that its root does not give", peer=dealer)
+    def _own_seed(self, dealer: int, receiver: int, root: bytes) -> bytes:
+        ends = (self._name(dealer), self._name(receiver))
+        seed = keys.pair_seed(root, self.execution, *ends)
+        if seed_commitment(self.execution, *ends, seed) != self.dealt[dealer].records[receiver].pair_seed:
+            raise VerificationFailed(f"gave {ends[1]} a pair seed that its root does not give", peer=ends[0])
         return seed
 
-    def _received_seed(self, dealer: str, receiver: str, mask_key: SealingKey) -> bytes:
-        message = self.dealt[dealer]
-        entry = message.header.commitments_for(receiver)
-        sealed = next((s.pair_seed for s in message.sealed if s.party == receiver), None)
-        if entry is None or sealed is None:
-            raise MalformedMessage(f"dealt {receiver} no pair seed", peer=dealer)
+    def _received_seed(self, dealer: int, receiver: int, mask_key: SealingKey) -> bytes:
+        dealt, name = self.dealt[dealer], self._name(receiver)
+        sealed = dealt.sealed[receiver].pair_seed
+        if sealed is None:
+            raise MalformedMessage(f"dealt {name} no pair seed", peer=self._name(dealer))
         try:
-            return open_pair_seed(message.header, sealed, entry, receiver, mask_key)
+            return open_pair_seed(dealt.header, sealed, dealt.records[receiver], name, mask_key)
         except PeerError:
-            raise VerificationFailed(f"sealed a false pair seed to {receiver}", peer=dealer) from None
+            raise VerificationFailed(f"sealed a false pair seed to {name}", peer=self._name(dealer)) from None
+
+
+def _owned(owners: bytes, shares: bytes, roster: Roster) -> Iterator[tuple[int, bytes]]:
+    """Yield owner and share; a table of another length yields nothing, as if all shares were false."""
+    indices = parties.unpack(owners, len(roster.members))
+    if len(shares) == shamir.SHARE_BYTES * len(indices):
+        for position, owner in enumerate(indices):
+            yield owner, shares[shamir.SHARE_BYTES * position : shamir.SHARE_BYTES * (position + 1)]
 
 
 @lru_cache(maxsize=64)
-def _weights(indices: tuple[int, ...]) -> tuple[int, ...]:
-    return shamir.weights_at_zero(indices)
+def _weights(points: tuple[int, ...]) -> tuple[int, ...]:
+    return shamir.weights_at_zero(points)

@@ -1,0 +1,137 @@
+"""One institution's view of the graph: who takes part, who its neighbours are, who holds whose shares.
+
+Built from what the coordinator claims, and checked against our own roster, context and draws. Parties are
+roster indices here.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedapt_crypto.errors import ContextMismatch, MalformedMessage, TooFewParticipants, VerificationFailed
+from fedapt_crypto.roster import Roster
+from fedapt_crypto.secagg import graph, parties
+from fedapt_crypto.secagg import masking_keys as keys
+from fedapt_crypto.secagg.messages import Advertise, AdvertiseList
+from fedapt_crypto.secagg.scheme import RoundContext
+
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What phase 0 settles for one institution.
+
+    Attributes:
+        own: Our roster index.
+        execution: The execution identifier.
+        participants: Everyone who advertised, ascending.
+        advertises: Advertisement of each neighbour that takes part, without ours.
+        drawn: For each of those and ourselves, the neighbours it drew among the participants.
+    """
+
+    own: int
+    execution: bytes
+    participants: tuple[int, ...]
+    advertises: Mapping[int, Advertise]
+    drawn: Mapping[int, frozenset[int]]
+
+    @property
+    def holders(self) -> frozenset[int]:
+        """Who gets shares of our secrets: those we drew, and ourselves."""
+        return self.drawn[self.own] | {self.own}
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """Whose shares we hold: those who drew us, and our own."""
+        return tuple(sorted([self.own, *(j for j in self.advertises if self.own in self.drawn[j])]))
+
+    def holders_of(self, other: int) -> frozenset[int]:
+        """Who holds shares of one whose shares we hold."""
+        return self.drawn[other] | {other}
+
+
+def draws_of(advertise: Advertise, context: RoundContext, own: int) -> frozenset[int]:
+    """Return the neighbours in an advertisement.
+
+    Raises:
+        MalformedMessage: If they are not as many other roster members as the context says.
+    """
+    try:
+        drawn = parties.unpack(advertise.neighbours, context.participants)
+    except MalformedMessage as error:
+        raise MalformedMessage(str(error), peer=advertise.sender) from None
+    if len(drawn) != context.drawn_neighbours or own in drawn:
+        raise MalformedMessage("drew another number of neighbours, or itself", peer=advertise.sender)
+    return frozenset(drawn)
+
+
+def check_advertise(advertise: Advertise, context: RoundContext, roster: Roster) -> None:
+    """Check signature and context of an advertisement; raises `PeerError` naming its sender."""
+    advertise.check_signature(roster)
+    if advertise.context != context.hash:
+        raise ContextMismatch(
+            "takes part in another round, model, configuration or roster", peer=advertise.sender
+        )
+
+
+def split_digests(digests: bytes, indices: tuple[int, ...]) -> dict[int, bytes]:
+    """Return party to digest; raises `MalformedMessage` if there is not one for each."""
+    if len(digests) != DIGEST_BYTES * len(indices):
+        raise MalformedMessage("there is not one digest for each party")
+    return {
+        index: digests[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)]
+        for position, index in enumerate(indices)
+    }
+
+
+def check_members(indices: tuple[int, ...], own: int, needed: int, what: str) -> None:
+    """Check that we are in a party list and that it is long enough.
+
+    Raises:
+        ContextMismatch: If it leaves us out.
+        TooFewParticipants: If it is too short.
+    """
+    if own not in indices:
+        raise ContextMismatch(f"the {what} leaves us out")
+    if len(indices) < needed:
+        raise TooFewParticipants(f"the {what} has {len(indices)} parties where at least {needed} must be")
+
+
+def settle(message: AdvertiseList, own: Advertise, context: RoundContext, roster: Roster) -> Neighbourhood:
+    """Check an advertise list and return what follows from it.
+
+    Raises:
+        PeerError: If anything in it does not hold.
+    """
+    own_index = roster.index(own.sender)
+    participants = parties.unpack(message.participants, len(roster.members))
+    check_members(participants, own_index, context.threshold, "advertise list")
+    digests = split_digests(message.digests, participants)
+    if digests[own_index] != own.digest or own not in message.advertises:
+        raise ContextMismatch("the advertise list changes or omits our own keys")
+    taking_part = frozenset(participants)
+    drawn = {own_index: draws_of(own, context, own_index) & taking_part}
+    advertises: dict[int, Advertise] = {}
+    last = -1
+    for advertise in message.advertises:
+        index = roster.index(advertise.sender) if advertise.sender in roster.names else -1
+        if index <= last or index not in taking_part:
+            raise MalformedMessage("the advertise list names strangers, repeats a party or is out of order")
+        last = index
+        if index == own_index:
+            continue
+        check_advertise(advertise, context, roster)
+        if hashlib.sha256(advertise.to_bytes()).digest() != digests[index]:
+            raise VerificationFailed("advertised other keys than the list says", peer=advertise.sender)
+        drawn[index] = draws_of(advertise, context, index) & taking_part
+        if index not in drawn[own_index] and own_index not in drawn[index]:
+            raise MalformedMessage("the advertise list holds one who is no neighbour of ours")
+        advertises[index] = advertise
+    if not drawn[own_index] <= advertises.keys():
+        raise MalformedMessage("the advertise list keeps neighbours from us that take part")
+    incoming = sum(own_index in drawn[index] for index in advertises)
+    if incoming > graph.most_incoming(context.participants, context.drawn_neighbours):
+        raise TooFewParticipants("more institutions drew us than chance allows; not taking part")
+    execution = keys.execution_id(context.hash, message.participants, message.digests)
+    return Neighbourhood(own_index, execution, participants, advertises, drawn)

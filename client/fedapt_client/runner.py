@@ -9,25 +9,27 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from fedapt_client.learner import Learner, scores_to_fields
-from fedapt_client.ledger import Ledger
-from fedapt_client.session import (
+from fedapt_client.actions import (
     Action,
     Conclude,
-    InstitutionSession,
     Join,
+    MakeGroup,
+    OpenGroup,
     Prepare,
+    Quit,
     RecordRelease,
     Refused,
-    Requirements,
     RoundOver,
     Send,
-    State,
     Train,
 )
+from fedapt_client.learner import Learner, scores_to_fields
+from fedapt_client.ledger import Ledger
+from fedapt_client.session import InstitutionSession, Requirements, State
 from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_crypto.errors import BudgetExhausted, FedaptError, InvalidInput, PeerError, RunFailed
 from fedapt_crypto.private_files import write_atomically
+from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.config.party_folder import PartyFolder
@@ -136,6 +138,10 @@ class InstitutionRunner:
                         await self._refuse_session(connection, error)
                         raise
                     await self._carry_out(connection, prepared)
+                case MakeGroup() | OpenGroup():
+                    await self._carry_out(connection, await asyncio.to_thread(self._group, action))
+                case Quit():
+                    raise RunFailed(f"{self._settings.name} ends the session: {action.error}")
                 case Join():
                     try:
                         self._ledger.join(action.context)
@@ -150,7 +156,11 @@ class InstitutionRunner:
                 case Train():
                     await self._carry_out(connection, await asyncio.to_thread(self._train, action))
                 case RecordRelease():
-                    self._ledger.release(action.context)
+                    try:
+                        self._ledger.release(action.context)
+                    except PeerError as error:
+                        self._refused(error, action.context.round)
+                        return  # what follows would send an update a second time
                     self._log.write("released", self._release_body(action))
                 case RoundOver():
                     self._log.write(
@@ -196,6 +206,20 @@ class InstitutionRunner:
             }
         self._log.write("session_accepted", body)
         return self._session.prepared()
+
+    def _group(self, action: MakeGroup | OpenGroup) -> list[Action]:
+        """Make or open the session's group key."""
+        configuration, name = action.configuration, self._settings.name
+        session, roster = configuration.session, configuration.roster
+        count = configuration.decryptions
+        if isinstance(action, MakeGroup):
+            group, offer = make_group(session, roster, name, self._folder.identity(), decryptions=count)
+            self._log.write("group_key_made", {})
+            return self._session.group_made(group, offer)
+        sealing_key = self._folder.sealing_key()
+        opened = open_group(action.payload, session, roster, name, sealing_key, decryptions=count)
+        self._log.write("group_key_opened", {})
+        return self._session.group_opened(opened)
 
     def _train(self, action: Train) -> list[Action]:
         learner, session = self._ready(), self._session.configuration.session

@@ -8,8 +8,23 @@ Everything is verified against the institution's own roster and settings before 
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from fedapt_client.actions import (
+    Action,
+    Conclude,
+    Join,
+    MakeGroup,
+    OpenGroup,
+    Prepare,
+    Quit,
+    RecordRelease,
+    Refused,
+    RoundOver,
+    Send,
+    Train,
+)
+from fedapt_client.kept_model import KeptModel
 from fedapt_crypto import domain_keys
-from fedapt_crypto.encoding import TaggedMessage, decode_one_of
+from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import (
     ContextMismatch,
     FedaptError,
@@ -22,6 +37,8 @@ from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
+from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
@@ -34,78 +51,12 @@ class State(Enum):
     DISCONNECTED = auto()
     WAITING_FOR_OFFER = auto()
     PREPARING = auto()
+    JOINING = auto()
     READY = auto()
     TRAINING = auto()
     AGGREGATING = auto()
     CONCLUDING = auto()
     ENDED = auto()
-
-
-@dataclass(frozen=True)
-class Send:
-    """Send a message; ``round_number`` and ``phase`` are set for secure-aggregation payloads."""
-
-    message: TaggedMessage
-    round_number: int = 0
-    phase: Phase | None = None
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Load model and images and plan the budget for this session, then call `prepared`."""
-
-    configuration: SessionConfiguration
-
-
-@dataclass(frozen=True)
-class Join:
-    """Record durably that this round is joined."""
-
-    context: RoundContext
-
-
-@dataclass(frozen=True, repr=False)
-class Train:
-    """Reserve the budget, train from these parameters, then call `trained` or `declined`."""
-
-    round_number: int
-    parameters: Vector
-    domain_key: Vector
-
-
-@dataclass(frozen=True)
-class RecordRelease:
-    """Record durably that the update leaves now; ``saturated`` values of it were clipped."""
-
-    context: RoundContext
-    saturated: int
-
-
-@dataclass(frozen=True)
-class RoundOver:
-    """A round has ended; for the log."""
-
-    end: m.RoundEnd
-
-
-@dataclass(frozen=True, repr=False)
-class Conclude:
-    """Evaluate and store the finished model with all domain keys, then call `concluded`."""
-
-    model: Vector
-    model_hash: bytes
-    domain_keys: tuple[Vector, ...]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Something did not hold; for the log. The session goes on unless the state says otherwise."""
-
-    error: FedaptError
-    round_number: int
-
-
-Action = Send | Prepare | Join | Train | RecordRelease | RoundOver | Conclude | Refused
 
 
 @dataclass(frozen=True)
@@ -146,6 +97,8 @@ class InstitutionSession:
         self._configuration: SessionConfiguration | None = None
         self._prepared = False
         self._seed: bytes | None = None
+        self._group: GroupKey | None = None
+        self._kept: KeptModel | None = None
         self._context: RoundContext | None = None
         self._round: InstitutionRound | None = None
 
@@ -180,9 +133,15 @@ class InstitutionSession:
         match message:
             case m.SessionOffer() if self._state is State.WAITING_FOR_OFFER:
                 return self._offer(message)
-            case m.SealedKey() if self._state is State.READY:
+            case m.SealedKey() if self._state in (State.READY, State.JOINING):
                 self._receive_key(message)
                 return []
+            case m.GroupPart() if self._state is State.JOINING:
+                if self._group is not None:
+                    return self.group_opened(self._group)
+                return [OpenGroup(self.configuration, message.payload)]
+            case m.MissedSum() if self._kept is not None and self._state is State.READY:
+                return self._catch_up(message)
             case m.RoundStart() if self._state is State.READY:
                 return self._start_round(message)
             case m.Aggregation():
@@ -200,8 +159,29 @@ class InstitutionSession:
             self._state = State.ENDED
             return [Send(m.SessionRefuse(reason=refusal[:400]))]
         self._prepared = True
+        configuration = self.configuration
+        if not configuration.blind:
+            self._state = State.READY
+            return [Send(m.SessionAccept(configuration_hash=configuration.hash))]
+        self._state = State.JOINING
+        self._kept = self._kept or KeptModel.initial(configuration)
+        accept = m.SessionAccept(
+            configuration_hash=configuration.hash, applied_round=self._kept.applied_round
+        )
+        if self._group is None and self._roster.index(self._name) == 0:
+            return [Send(accept), MakeGroup(configuration)]
+        return [Send(accept)]
+
+    def group_made(self, group: GroupKey, offer: bytes) -> list[Action]:
+        """Report the group key that this institution has made, and offer it to the others."""
+        self._group = group
+        return [Send(m.GroupOffer(payload=offer))]
+
+    def group_opened(self, group: GroupKey) -> list[Action]:
+        """Report that this institution holds the group key."""
+        self._group = group
         self._state = State.READY
-        return [Send(m.SessionAccept(configuration_hash=self.configuration.hash))]
+        return [Send(m.GroupReady())]
 
     def trained(self, update: Vector) -> list[Action]:
         """Report a round's update and enter secure aggregation with it."""
@@ -215,6 +195,7 @@ class InstitutionSession:
             self._identity,
             update,
             minimum_participants=self._requirements.minimum_participants,
+            group=self._group,
         )
         self._state = State.AGGREGATING
         return self._answer(self._round.start())
@@ -287,8 +268,12 @@ class InstitutionSession:
         configuration = self.configuration
         if self._seed is None:
             raise UnexpectedMessage("a round started before the domain key arrived")
-        parameters = m.model_from_bytes(start.model, configuration.plan.shape)
-        self._context = configuration.round_context(start.round, start.attempt, start.model)
+        if self._kept is not None:
+            parameters, model_id = self._kept.model, self._kept.model_id
+        else:
+            parameters = m.model_from_bytes(start.model, configuration.plan.shape)
+            model_id = model_hash(start.model)
+        self._context = configuration.round_context(start.round, start.attempt, model_id)
         try:
             check_vector(configuration.plan.shape, parameters)
         except InvalidInput as error:
@@ -304,13 +289,36 @@ class InstitutionSession:
             raise UnexpectedMessage("a secure-aggregation message belongs to another round")
         try:
             outgoing = self._round.receive(message.payload)
-            return [] if outgoing is None else self._answer(outgoing)
         except PeerError as error:
             refused: list[Action] = [Refused(error, message.round)]
             statement = self._round.abort_payload()
             if self._round.finished and statement is not None:
                 refused.append(Send(self._envelope(Phase(message.phase), statement)))
+            if self._group is not None and self._group.discarded:
+                return [*refused, *self._quit(error)]
             return refused
+        if outgoing is not None:
+            return self._answer(outgoing)
+        if self._kept is not None and self._round.aggregate is not None:
+            self._kept = self._kept.after(message.round, message.payload, self._round.aggregate)
+        return []
+
+    def _catch_up(self, missed: m.MissedSum) -> list[Action]:
+        """Open the sum of a round that was completed without us, so that our model is the others' again."""
+        if self._kept is None or self._group is None or missed.round <= self._kept.applied_round:
+            return []
+        configuration = self.configuration
+        context = configuration.round_context(missed.round, missed.attempt, self._kept.model_id)
+        try:
+            aggregate = open_missed_sum(context, self._roster, self._group, missed.payload)
+        except PeerError as error:
+            return [Refused(error, missed.round), *self._quit(error)]
+        self._kept = self._kept.after(missed.round, missed.payload, aggregate)
+        return []
+
+    def _quit(self, error: FedaptError) -> list[Action]:
+        self._state = State.ENDED
+        return [Send(m.SessionRefuse(reason=str(error)[:400])), Quit(error)]
 
     def _answer(self, outgoing: Outgoing) -> list[Action]:
         if self._context is None:
@@ -338,12 +346,13 @@ class InstitutionSession:
     def _end_session(self, end: m.SessionEnd) -> list[Action]:
         configuration = self.configuration
         shape = configuration.plan.shape
+        model_id = model_hash(end.model) if self._kept is None else self._kept.model_id
         verify(
             self._roster.coordinator_key,
             end.signature,
             "session end",
             configuration.hash,
-            model_hash(end.model),
+            model_id,
             end.key_seeds,
             signer="coordinator",
         )
@@ -353,11 +362,11 @@ class InstitutionSession:
             zip(end.key_seeds, configuration.key_commitments, strict=True)
         ):
             domain_keys.check_seed(seed, configuration.session, index, commitment)
-        model = m.model_from_bytes(end.model, shape)
+        model = m.model_from_bytes(end.model, shape) if self._kept is None else self._kept.model
         check_vector(shape, model)
         keys = tuple(self._expand(seed, index) for index, seed in enumerate(end.key_seeds))
         self._state = State.CONCLUDING
-        return [Conclude(model, model_hash(end.model), keys)]
+        return [Conclude(model, model_id, keys)]
 
     def _expand(self, seed: bytes, domain_index: int) -> Vector:
         configuration = self.configuration

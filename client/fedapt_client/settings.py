@@ -55,7 +55,7 @@ class ClientSettings(Settings):
 def parse_vanish(entry: str) -> tuple[int, Phase]:
     """Return round and phase of a ``ROUND:PHASE`` entry; raises ValueError with what was expected."""
     number, _, phase = entry.partition(":")
-    if not number.isdecimal() or int(number) < 1:
+    if not (number.isascii() and number.isdecimal() and len(number) < 10 and int(number) >= 1):
         raise ValueError(f"{entry!r}: expected ROUND:PHASE with a round from 1")
     if phase not in set(Phase):
         raise ValueError(f"{entry!r}: unknown phase {phase!r}; phases are {', '.join(Phase)}")

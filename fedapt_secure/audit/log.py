@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fedapt_crypto.errors import InvalidInput
 
@@ -63,16 +65,41 @@ class LogWriter:
                 self._stream.close()
 
 
-def parse_line(line: str, where: str) -> LogEntry:
-    """Parse one line of a log; raises `InvalidInput` naming ``where``."""
+def decode_line(raw: bytes, where: str) -> str:
+    """Return a line as text; raises `InvalidInput` where it is not UTF-8."""
     try:
-        fields = json.loads(line)
-        entry = LogEntry(
-            int(fields["seq"]), datetime.fromisoformat(fields["time"]), str(fields["type"]), fields["body"]
-        )
-    except (ValueError, KeyError, TypeError):
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
         raise InvalidInput(f"{where} is not a log line") from None
-    return entry
+
+
+def parse_line(line: str, where: str) -> LogEntry:
+    """Parse one whole line of a log, strictly; raises `InvalidInput` naming ``where``."""
+    try:
+        fields = _LogLine.model_validate(json.loads(line, parse_constant=_no_constant))
+    except (ValueError, RecursionError):  # pydantic's and json's errors are ValueErrors
+        raise InvalidInput(f"{where} is not a log line") from None
+    return LogEntry(fields.seq, datetime.fromisoformat(fields.time), fields.type, fields.body)
+
+
+class _LogLine(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    seq: Annotated[int, Field(ge=0)]
+    time: str
+    type: str
+    body: dict[str, Any]
+
+    @field_validator("time")
+    @classmethod
+    def _aware(cls, value: str) -> str:
+        if datetime.fromisoformat(value).tzinfo is None:
+            raise ValueError("a time without its zone")
+        return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def read_log(path: Path) -> Iterator[LogEntry]:
@@ -81,9 +108,12 @@ def read_log(path: Path) -> Iterator[LogEntry]:
     Raises:
         InvalidInput: If a line does not parse or a sequence number is out of order.
     """
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream):
-            entry = parse_line(line, f"{path}, line {number + 1},")
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream):
+            where = f"{path}, line {number + 1},"
+            if not raw.endswith(b"\n"):
+                raise InvalidInput(f"{where} is cut off: the last write was lost; archive this log first")
+            entry = parse_line(decode_line(raw, where), where)
             if entry.seq != number:
                 raise InvalidInput(f"{path}, line {number + 1}: sequence number {entry.seq} out of order")
             yield entry

@@ -56,7 +56,9 @@ def simulate(
     no_dp: Annotated[
         bool | None, _option("Train without privacy: for experiments only.", _PRIVACY, "--no-dp")
     ] = None,
-    secure_aggregation: Annotated[str | None, _option("masking or none (default masking).", _PRIVACY)] = None,
+    secure_aggregation: Annotated[
+        str | None, _option("masking, ckks or none (default masking).", _PRIVACY)
+    ] = None,
     clients: Annotated[int | None, _option("Number of institutions (default 5).", _TRAINING)] = None,
     rounds: Annotated[int | None, _option("Rounds (default 15).", _TRAINING)] = None,
     local_steps: Annotated[
@@ -163,6 +165,8 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         return INTERRUPTED
+    if status == INTERRUPTED:  # Typer's way of passing on Ctrl-C
+        errors.print("interrupted")
     return int(status or DONE)
 
 

@@ -62,7 +62,10 @@ class PartyFolder:
         Raises:
             InvalidInput: If there are keys already; they are never overwritten.
         """
-        make_private_folder(self.path)
+        try:
+            make_private_folder(self.path)
+        except OSError as error:
+            raise InvalidInput(f"cannot make the folder {self.path}: {error.strerror}") from None
         if self.identity_file.exists() or self.sealing_file.exists():
             raise InvalidInput(f"{self.path} already holds keys; they are not overwritten")
         identity, root = Identity.generate(), SealingKey.fresh_root()
@@ -90,7 +93,7 @@ class PartyFolder:
 
     def roster(self) -> Roster:
         """Load the approved roster; raises `InvalidInput` where it is missing or broken."""
-        return roster_from_json(read_private(self.roster_file).decode(), self.roster_file)
+        return roster_from_json(read_private(self.roster_file), self.roster_file)
 
     def _key(self, path: Path) -> bytes:
         data = read_private(path)
@@ -120,14 +123,14 @@ def roster_to_json(roster: Roster) -> str:
     return json.dumps(fields, indent=2) + "\n"
 
 
-def roster_from_json(text: str, source: Path) -> Roster:
+def roster_from_json(data: bytes, source: Path) -> Roster:
     """Read what `roster_to_json` wrote; the stored hash and fingerprints must fit.
 
     Raises:
         InvalidInput: If the file is not a roster or does not fit its own hash.
     """
     try:
-        fields: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = json.loads(data)
         roster = Roster.model_validate(
             {
                 "coordinator_key": bytes.fromhex(fields["coordinator_key"]),
@@ -142,8 +145,8 @@ def roster_from_json(text: str, source: Path) -> Roster:
                 ),
             }
         )
-        whole = roster_to_json(roster) == text
-    except (ValueError, KeyError, TypeError, ValidationError):
+        whole = roster_to_json(roster).encode() == data
+    except (ValueError, KeyError, TypeError, ValidationError, RecursionError):
         whole = False
     if not whole:
         raise InvalidInput(f"{source} is not a roster, or was edited; get it again and approve it")

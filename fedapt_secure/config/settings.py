@@ -21,6 +21,19 @@ class Settings(BaseModel):
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
+class _FlatLoader(yaml.SafeLoader):
+    """Safe YAML in which a repeated key is a mistake, not a silent last word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} stands here twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a flat YAML mapping.
 
@@ -28,7 +41,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InvalidInput: If the file cannot be read, is not YAML, or is not a flat mapping.
     """
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.load(path.read_text(encoding="utf-8"), _FlatLoader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InvalidInput(f"cannot read {path}: {reason}") from None
@@ -37,6 +50,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise InvalidInput(f"{path}{where}: {problem}") from None
+    except (ValueError, KeyError, AttributeError, RecursionError):
+        # What PyYAML lets through from values that look like numbers or dates and are none.
+        raise InvalidInput(f"{path}: a value is not what its notation says; put it in quotes") from None
     if fields is None:
         return {}
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):

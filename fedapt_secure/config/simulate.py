@@ -27,7 +27,8 @@ class SimulateSettings(Settings):
         clients: Number of institutions; ``None`` means 5, or one a domain for ``folder``.
         rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: Training plan.
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
-        secure_aggregation: ``masking``, or ``none`` for comparisons.
+        secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
+            ``none`` for comparisons.
         update_clip: Largest absolute parameter change that the fixed-point encoding represents.
         model, pretrained: Any open_clip model; ``tiny`` ships with the package.
         dataset: ``digits``, ``digits-flipped``, or ``folder`` with ``data_root/domain/class/image``.
@@ -50,7 +51,7 @@ class SimulateSettings(Settings):
     max_grad_norm: PositiveFloat = 1.0
     context_tokens: PositiveInt = 8
     shared_context: bool = False
-    secure_aggregation: Literal["masking", "none"] = "masking"
+    secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
     update_clip: PositiveFloat = 16.0
     model: str = "tiny"
     pretrained: str | None = None

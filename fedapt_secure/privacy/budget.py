@@ -94,11 +94,9 @@ class PrivacyBudget:
         """Return ε of all steps spent so far and ``steps`` more."""
         total = self.steps_spent + steps
         plan = self.plan
-        return (
-            0.0
-            if total == 0
-            else self._epsilon_of(plan.noise_multiplier, plan.sample_rate, total, plan.delta)
-        )
+        if total == 0:
+            return 0.0
+        return self._epsilon_of(plan.noise_multiplier, plan.sample_rate, total, plan.delta)
 
     def reserve(self, steps: int) -> None:
         """Count ``steps`` as spent.
@@ -106,10 +104,11 @@ class PrivacyBudget:
         Raises:
             BudgetExhausted: If they would exceed the planned steps or ε; nothing is counted then.
         """
-        if (
-            self.steps_spent + steps > self.plan.max_steps
-            or self.epsilon_after(steps) > self.plan.epsilon_budget
-        ):
+        if steps < 1:
+            raise ValueError("at least one step is reserved at a time; nothing is ever given back")
+        too_many = self.steps_spent + steps > self.plan.max_steps
+        # Written so that an epsilon that is not a number is refused as well.
+        if too_many or not self.epsilon_after(steps) <= self.plan.epsilon_budget:
             raise BudgetExhausted(
                 f"{steps} more steps would exceed epsilon {self.plan.epsilon_budget:g}"
                 f" ({self.steps_spent} of {self.plan.max_steps} planned steps are spent)"

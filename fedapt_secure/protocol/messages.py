@@ -10,14 +10,14 @@ from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, PartyName, Signature, TaggedMessage, kinds_of
 from fedapt_crypto.errors import MalformedMessage
-from fedapt_crypto.secagg.scheme import Phase
+from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
 
 MAX_FRAME_BYTES = 64 << 20
 """Largest frame either side accepts; a deployment's policy may say less."""
 
 Seed = Annotated[bytes, Field(min_length=32, max_length=32)]
-Round = Annotated[int, Field(ge=1)]
+Round = Annotated[int, Field(ge=1, le=MAX_ROUND)]
 
 
 class Hello(TaggedMessage):
@@ -37,10 +37,15 @@ class SessionOffer(TaggedMessage):
 
 
 class SessionAccept(TaggedMessage):
-    """Institution: takes part in exactly this configuration."""
+    """Institution: takes part in exactly this configuration.
+
+    ``applied_round`` is the last round whose sum is in its model, in schemes that give the sum to
+    institutions only; a coordinator then sends the sums that it has missed.
+    """
 
     kind: Literal["session accept"] = "session accept"
     configuration_hash: Hash
+    applied_round: Annotated[int, Field(ge=0)] = 0
 
 
 class SessionRefuse(TaggedMessage):
@@ -60,8 +65,41 @@ class SealedKey(TaggedMessage):
     signature: Signature
 
 
+class GroupOffer(TaggedMessage):
+    """The roster's first institution: the session's group key, sealed to everyone (CKKS)."""
+
+    kind: Literal["group offer"] = "group offer"
+    payload: bytes
+
+
+class GroupPart(TaggedMessage):
+    """Coordinator: one institution's part of the group offer."""
+
+    kind: Literal["group part"] = "group part"
+    payload: bytes
+
+
+class GroupReady(TaggedMessage):
+    """Institution: holds the group key and can start rounds."""
+
+    kind: Literal["group ready"] = "group ready"
+
+
+class MissedSum(TaggedMessage):
+    """Coordinator: the signed sum of a completed round that the institution was not there to open."""
+
+    kind: Literal["missed sum"] = "missed sum"
+    max_bytes = MAX_FRAME_BYTES
+    round: Round
+    attempt: Round
+    payload: bytes
+
+
 class RoundStart(TaggedMessage):
-    """Coordinator: a round begins with this model, flat little-endian float32."""
+    """Coordinator: a round begins with this model, flat little-endian float32.
+
+    Empty where the coordinator does not know the model and institutions keep it themselves.
+    """
 
     kind: Literal["round start"] = "round start"
     max_bytes = MAX_FRAME_BYTES
@@ -118,8 +156,12 @@ class Done(TaggedMessage):
     bundle_hash: Hash
 
 
-FROM_INSTITUTION = kinds_of(Hello, SessionAccept, SessionRefuse, RoundDecline, Aggregation, Done)
-FROM_COORDINATOR = kinds_of(SessionOffer, SealedKey, RoundStart, Aggregation, RoundEnd, SessionEnd)
+FROM_INSTITUTION = kinds_of(
+    Hello, SessionAccept, SessionRefuse, GroupOffer, GroupReady, RoundDecline, Aggregation, Done
+)
+FROM_COORDINATOR = kinds_of(
+    SessionOffer, SealedKey, GroupPart, MissedSum, RoundStart, Aggregation, RoundEnd, SessionEnd
+)
 
 
 def model_to_bytes(vector: Vector) -> bytes:

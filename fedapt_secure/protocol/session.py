@@ -1,6 +1,6 @@
 """What a session is: the plan that people choose, and the signed configuration that parties agree on."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -8,6 +8,7 @@ from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
 from fedapt_secure.protocol.parameters import ParameterShape
@@ -115,8 +116,18 @@ class SessionConfiguration(Message):
         """Who shares masks with whom, from the size of the roster alone."""
         return topology(len(self.roster.members))
 
-    def round_context(self, round_number: int, attempt: int, model: bytes) -> RoundContext:
-        """Return what all parties of a round must agree on; ``model`` is the round's start, as bytes."""
+    @property
+    def blind(self) -> bool:
+        """Whether the coordinator knows neither updates nor model, only ciphertexts."""
+        return self.plan.secure_aggregation == registry.CKKS
+
+    @property
+    def decryptions(self) -> int:
+        """How many ciphertext pieces the session decrypts at most; its flooding noise is sized for it."""
+        return self.plan.rounds * pieces_of(self.plan.shape.size)
+
+    def round_context(self, round_number: int, attempt: int, model_id: bytes) -> RoundContext:
+        """Return what all parties of a round must agree on; ``model_id`` stands for the round's start."""
         return RoundContext(
             session=self.session,
             round=round_number,
@@ -124,7 +135,7 @@ class SessionConfiguration(Message):
             purpose=UPDATE_PURPOSE,
             configuration_hash=self.hash,
             roster_hash=self.roster.hash,
-            model_hash=model_hash(model),
+            model_hash=model_id,
             participants=len(self.roster.members),
             threshold=self.threshold,
             neighbours=self.topology.neighbours,
@@ -139,6 +150,10 @@ def model_hash(model: bytes) -> bytes:
     return digest("model", model)
 
 
-def plan_from_fields(fields: dict[str, Any]) -> SessionPlan:
-    """Build a plan from plain values, as read from a file; lists stand for tuples."""
-    return SessionPlan.model_validate(fields)
+def next_model_id(model_id: bytes, round_number: int, sum_payload: bytes) -> bytes:
+    """Return what stands for the model after a round whose sum only institutions can open.
+
+    Both sides can compute it, from the initial model and the signed sums: who starts from the same one and
+    opens the same sums has the same model.
+    """
+    return digest("blind model", model_id, round_number, sum_payload)

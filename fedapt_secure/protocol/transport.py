@@ -4,6 +4,7 @@ import ssl
 from typing import Any
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage
+from fedapt_crypto.private_files import read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 
@@ -28,6 +29,7 @@ def client_context(folder: PartyFolder) -> ssl.SSLContext:
 
 
 def _context(folder: PartyFolder, purpose: ssl.Purpose) -> ssl.SSLContext:
+    read_private(folder.private_key_file)  # refuses a key that others can read
     try:
         context = ssl.create_default_context(purpose, cafile=str(folder.authority_file))
         context.load_cert_chain(folder.certificate_file, folder.private_key_file)

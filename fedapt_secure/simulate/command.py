@@ -6,6 +6,7 @@ import time
 import torch
 from rich.console import Console
 
+from fedapt_crypto.secagg import registry
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate import engine
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
@@ -26,6 +27,8 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     with console.status("loading the model and dealing the images"):
         federation = prepare(settings)
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
+    if settings.secure_aggregation == registry.CKKS:
+        console.print(f"[yellow]{CKKS_STATEMENT}[/]", highlight=False)
     with ProgressDisplay(console, federation) as display:
         asyncio.run(engine.run(federation, display.watch))
     summary = summarise(federation, time.monotonic() - started)
@@ -33,10 +36,21 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     return federation, summary
 
 
+_PROTECTION = {
+    "masking": "masked updates",
+    "ckks": "CKKS-encrypted updates",
+    "none": "updates in the clear",
+}
+CKKS_STATEMENT = (
+    "CKKS tolerates no collusion: every institution holds the one key, so a coordinator in league with any"
+    " of them reads every update. It is for consortia that trust each other and not the host."
+)
+
+
 def _headline(settings: SimulateSettings, institutions: int) -> str:
     privacy = "without differential privacy" if settings.no_dp else f"each under ε = {settings.epsilon:g}"
     model = settings.model if settings.pretrained is None else f"{settings.model} ({settings.pretrained})"
-    protection = {"masking": "masked updates", "none": "updates in the clear"}[settings.secure_aggregation]
+    protection = _PROTECTION[settings.secure_aggregation]
     return (
         f"{institutions} institutions tune {model} on {settings.dataset}, {privacy}, {protection},"
         " mutual TLS 1.3 on loopback"

@@ -83,14 +83,18 @@ class Federation:
         return self.roster.names
 
 
-def new_run_folder(settings: SimulateSettings) -> RunFolder:
+def run_path(settings: SimulateSettings) -> Path:
+    """Return where this run is to go."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return settings.out or Path("runs") / f"{stamp}-seed{settings.seed}"
+
+
+def new_run_folder(path: Path) -> RunFolder:
     """Return the run folder, made and empty.
 
     Raises:
         InvalidInput: If it exists and holds something, or cannot be made.
     """
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = settings.out or Path("runs") / f"{stamp}-seed{settings.seed}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -149,11 +153,15 @@ def prepare(settings: SimulateSettings) -> Federation:
         parse_failures(settings, institution_names(settings, settings.clients or DEFAULT_DIGITS_CLIENTS))
     device = resolve_device(settings.device)
     backbone = load_backbone(settings.model, settings.pretrained, device)
-    folder = new_run_folder(settings)
+    wanted = run_path(settings)
+    made = next((path for path in reversed((wanted, *wanted.parents)) if not path.exists()), None)
+    folder = new_run_folder(wanted)
     try:
         return _fill(folder, settings, backbone, str(device.type))
     except FedaptError:
-        shutil.rmtree(folder.path)  # ours and empty a moment ago: nothing of the user's is in it
+        # Leave things as they were: what we made goes, an empty folder of the user's stays.
+        for path in [made] if made is not None else list(wanted.iterdir()):
+            shutil.rmtree(path)
         raise
 
 

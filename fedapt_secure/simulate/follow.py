@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedapt_secure.audit.log import LogEntry, parse_line
+from fedapt_secure.audit.log import LogEntry, decode_line, parse_line
 
 
 class LogFollower:
@@ -25,4 +25,5 @@ class LogFollower:
                     return
                 self._offset += len(line)
                 self._lines += 1
-                yield parse_line(line.decode(), f"{self._path}, line {self._lines},")
+                where = f"{self._path}, line {self._lines},"
+                yield parse_line(decode_line(line, where), where)

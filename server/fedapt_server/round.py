@@ -6,6 +6,7 @@ from typing import Literal
 
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.group import PublicGroup
 from fedapt_crypto.secagg.scheme import Aggregate, Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
@@ -18,22 +19,21 @@ class Outcome:
 
     Attributes:
         status: Whether there is a sum.
-        aggregate: The sum, if there is one.
         participants: Who the round started with.
+        contributors: Whose update is in the sum.
         dropped: Who vanished or declined during the round, before or after contributing.
         detail: Why it was aborted, else empty.
+        aggregate: The sum, if the coordinator has it.
+        sealed_sum: The signed ciphertext of the sum, in schemes that hide it from the coordinator.
     """
 
     status: Literal["completed", "aborted"]
-    aggregate: Aggregate | None
     participants: tuple[str, ...]
+    contributors: tuple[str, ...]
     dropped: tuple[str, ...]
     detail: str
-
-    @property
-    def contributors(self) -> tuple[str, ...]:
-        """Whose update is in the sum."""
-        return self.aggregate.contributors if self.aggregate is not None else ()
+    aggregate: Aggregate | None = None
+    sealed_sum: bytes = b""
 
 
 @dataclass
@@ -52,7 +52,8 @@ class CoordinatorRound:
         configuration: The session.
         number: Round number, from 1.
         attempt: Attempt, from 1.
-        model: The round's start, as bytes.
+        model: The round's start, as bytes; empty where the coordinator does not know it.
+        model_id: What stands for it.
         participants: Who is ready; the others count as gone.
     """
 
@@ -60,15 +61,18 @@ class CoordinatorRound:
     number: int
     attempt: int
     model: bytes
+    model_id: bytes
     participants: tuple[str, ...]
+    group: PublicGroup | None = None
+    sealed_sum: bytes = b""
     traffic: Traffic = field(default_factory=Traffic)
     dropped: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        context = self.configuration.round_context(self.number, self.attempt, self.model)
+        context = self.configuration.round_context(self.number, self.attempt, self.model_id)
         scheme = self.configuration.plan.secure_aggregation
         roster = self.configuration.roster
-        self._machine = registry.coordinator_round(scheme, context, roster)
+        self._machine = registry.coordinator_round(scheme, context, roster, group=self.group)
         for name in roster.names:
             if name not in self.participants:
                 self._machine.drop(name)
@@ -117,15 +121,18 @@ class CoordinatorRound:
         return late
 
     def close_phase(self) -> Mapping[str, m.Aggregation]:
-        """End the phase and return what goes to whom; empty when the round is over.
+        """End the phase and return what goes to whom; at the round's end only a sum that stays sealed.
 
         Raises:
             RoundAborted: If there can be no sum.
         """
+        closed = self._machine.phase
         deliveries = self._machine.close_phase()
-        phase = self._machine.phase
+        phase = self._machine.phase or closed
         if phase is None:
             return {}
+        if self._machine.phase is None and deliveries:
+            self.sealed_sum = next(iter(deliveries.values()))
         return {
             name: m.Aggregation(round=self.number, attempt=self.attempt, phase=phase.value, payload=payload)
             for name, payload in deliveries.items()
@@ -134,17 +141,26 @@ class CoordinatorRound:
 
     def completed(self) -> Outcome:
         """Return the outcome of a round with a sum."""
-        return self._outcome("completed", self._machine.aggregate, "")
+        return self._outcome("completed", self._machine.contributors, "")
 
     def aborted(self, reason: RoundAborted | PeerError) -> Outcome:
         """Return the outcome of a round without one."""
-        return self._outcome("aborted", None, str(reason)[:800])
+        return self._outcome("aborted", (), str(reason)[:800])
 
     def _outcome(
-        self, status: Literal["completed", "aborted"], aggregate: Aggregate | None, detail: str
+        self, status: Literal["completed", "aborted"], contributors: tuple[str, ...], detail: str
     ) -> Outcome:
         dropped = tuple(name for name in self.configuration.roster.names if name in self.dropped)
-        return Outcome(status, aggregate, self.participants, dropped, detail)
+        completed = status == "completed"
+        return Outcome(
+            status,
+            self.participants,
+            contributors,
+            dropped,
+            detail,
+            aggregate=self._machine.aggregate if completed else None,
+            sealed_sum=self.sealed_sum if completed else b"",
+        )
 
 
 def apply_mean(model: Vector, aggregate: Aggregate) -> Vector:

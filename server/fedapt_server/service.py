@@ -16,7 +16,8 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, certificate_name, server_context
-from fedapt_server.session import Action, CoordinatorSession, End, Log, SendTo, SetTimer
+from fedapt_server.actions import Action, End, Log, SendTo, SetTimer
+from fedapt_server.session import CoordinatorSession
 from fedapt_server.settings import ServerSettings
 
 HELLO_TIMEOUT_S = 10
@@ -95,6 +96,11 @@ class CoordinatorService:
                 self._carry_out(self._session.receive(name, binary(frame)))
         except (ConnectionClosed, PeerError):
             pass  # either way the institution is gone, which is what the session is told below
+        except Exception as error:
+            # A mistake of ours must end the session with its reason, not leave institutions waiting.
+            if not self._completed_rounds.done():
+                self._completed_rounds.set_exception(error)
+            raise
         finally:
             sender.cancel()
             if self._connections.get(name) is connection:

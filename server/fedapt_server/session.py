@@ -5,17 +5,19 @@ round starts when everyone who has not left for good is ready, or after the gath
 the threshold; it is aborted cleanly when fewer remain, and the next one begins.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
-from typing import Any
 
 from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
+from fedapt_crypto.secagg.ckks.group import PublicGroup
+from fedapt_crypto.secagg.ckks.setup import route_offer
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, initial_parameters
-from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
+from fedapt_server.actions import Action, End, Log, SendTo, SetTimer
 from fedapt_server.round import CoordinatorRound, Outcome, apply_mean
 
 
@@ -33,41 +35,9 @@ class Presence(Enum):
 
     ABSENT = auto()
     CONNECTED = auto()
+    JOINING = auto()
     READY = auto()
     LEFT = auto()
-
-
-@dataclass(frozen=True)
-class SendTo:
-    """Send a message to a connected institution."""
-
-    name: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Log:
-    """Write a log line."""
-
-    type: str
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class SetTimer:
-    """Call `timeout` after this many seconds, instead of any earlier timer; ``None`` for never."""
-
-    seconds: float | None
-
-
-@dataclass(frozen=True)
-class End:
-    """The session is over."""
-
-    completed_rounds: int
-
-
-Action = SendTo | Log | SetTimer | End
 
 
 class CoordinatorSession:
@@ -91,6 +61,10 @@ class CoordinatorSession:
         self._given_up_on: set[str] = set()
         self._state = State.GATHERING
         self._model: Vector = initial_parameters(plan.shape, plan.initial_seed)
+        self._model_id = model_hash(m.model_to_bytes(self._model))
+        self._group: PublicGroup | None = None
+        self._group_parts: Mapping[str, bytes] = {}
+        self._sealed_sums: list[m.MissedSum] = []
         self._number = 0
         self._completed = 0
         self._round: CoordinatorRound | None = None
@@ -104,7 +78,7 @@ class CoordinatorSession:
 
     @property
     def model(self) -> Vector:
-        """The shared parameters after the rounds so far."""
+        """The shared parameters after the rounds so far; the first ones where only institutions know more."""
         return self._model
 
     def start(self) -> list[Action]:
@@ -159,7 +133,7 @@ class CoordinatorSession:
                 late = self._round.drop_missing()
                 return [Log("late", {"round": self._number, "names": list(late)}), *self._proceed()]
             case State.GATHERING:
-                missing = [n for n, p in self._presence.items() if p in (Presence.ABSENT, Presence.CONNECTED)]
+                missing = [n for n, p in self._presence.items() if p not in (Presence.READY, Presence.LEFT)]
                 self._given_up_on = set(missing)
                 return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]
             case State.CLOSING:
@@ -171,6 +145,10 @@ class CoordinatorSession:
         match message:
             case m.SessionAccept() if self._presence[name] is Presence.CONNECTED:
                 return self._accept(name, message)
+            case m.GroupOffer() if self._configuration.blind and self._group is None:
+                return self._receive_group(name, message)
+            case m.GroupReady() if self._presence[name] is Presence.JOINING and self._group is not None:
+                return self._ready(name)
             case m.SessionRefuse():
                 return self._leave(name, message.reason)
             case m.RoundDecline() if self._round is not None and message.round == self._number:
@@ -221,9 +199,31 @@ class CoordinatorSession:
             sealed=sealed,
             signature=signature,
         )
+        if not configuration.blind:
+            return [self._send(name, key), *self._ready(name)]
+        self._presence[name] = Presence.JOINING
+        parts = [m.GroupPart(payload=self._group_parts[name])] if self._group is not None else []
+        missed = [s for s in self._sealed_sums if s.round > message.applied_round]
+        return [self._send(name, each) for each in (key, *parts, *missed)]
+
+    def _receive_group(self, name: str, offer: m.GroupOffer) -> list[Action]:
+        """Take the group key's public part; the rest is sealed to the institutions."""
+        configuration = self._configuration
+        self._group, self._group_parts = route_offer(
+            offer.payload,
+            configuration.session,
+            configuration.roster,
+            name,
+            decryptions=configuration.decryptions,
+        )
+        joining = [other for other, p in self._presence.items() if p is Presence.JOINING]
+        sends = [self._send(other, m.GroupPart(payload=self._group_parts[other])) for other in joining]
+        return [Log("group_key", {"made_by": name}), *sends]
+
+    def _ready(self, name: str) -> list[Action]:
         self._presence[name] = Presence.READY
         self._given_up_on.discard(name)
-        actions: list[Action] = [Log("ready", {"name": name}), self._send(name, key)]
+        actions: list[Action] = [Log("ready", {"name": name})]
         if self._state is State.CLOSING:
             return [*actions, self._send(name, self._session_end())]
         return actions + (self._maybe_start_round() if self._round is None else [])
@@ -268,13 +268,21 @@ class CoordinatorSession:
         self._number += 1
         self._state = State.ROUND
         self._waiting = False
-        model = m.model_to_bytes(self._model)
-        self._round = CoordinatorRound(self._configuration, self._number, 1, model, participants)
+        model = b"" if self._configuration.blind else m.model_to_bytes(self._model)
+        self._round = CoordinatorRound(
+            self._configuration,
+            self._number,
+            1,
+            model,
+            self._model_id,
+            participants,
+            group=self._group,
+        )
         body = {
             "round": self._number,
             "attempt": 1,
             "participants": list(participants),
-            "model": model_hash(model).hex(),
+            "model": self._model_id.hex(),
             "phase": self._phase_name(),
         }
         start = self._round.start_message()
@@ -293,12 +301,14 @@ class CoordinatorSession:
         except RoundAborted as error:
             return self._finish_round(self._round.aborted(error))
         if self._round.phase is None:
-            return self._finish_round(self._round.completed())
+            sends = [self._send(name, message) for name, message in deliveries.items()]
+            return [*sends, *self._finish_round(self._round.completed(), given=deliveries.keys())]
         actions: list[Action] = [Log("phase", {"round": self._number, "phase": self._phase_name()})]
         actions += [self._send(name, message) for name, message in deliveries.items()]
         return [*actions, SetTimer(self._plan.phase_timeout_s), *self._proceed()]
 
-    def _finish_round(self, outcome: Outcome) -> list[Action]:
+    def _finish_round(self, outcome: Outcome, given: Collection[str] = ()) -> list[Action]:
+        """End the round; ``given`` have got a sealed sum already, where there is one."""
         if self._round is None:
             return []
         end = m.RoundEnd(
@@ -311,12 +321,20 @@ class CoordinatorSession:
         sends = [
             self._send(name, end)
             for name in outcome.participants
-            if self._presence[name] in (Presence.READY, Presence.CONNECTED)
+            if self._presence[name] not in (Presence.ABSENT, Presence.LEFT)
         ]
         traffic, self._round = self._round.traffic, None
         if outcome.aggregate is not None:
             self._model = apply_mean(self._model, outcome.aggregate)
-            self._completed += 1
+            self._model_id = model_hash(m.model_to_bytes(self._model))
+        if outcome.sealed_sum:
+            missed = m.MissedSum(round=self._number, attempt=1, payload=outcome.sealed_sum)
+            self._sealed_sums.append(missed)
+            self._model_id = next_model_id(self._model_id, self._number, outcome.sealed_sum)
+            there = (Presence.READY, Presence.JOINING)
+            late = [n for n, p in self._presence.items() if p in there and n not in given]
+            sends += [self._send(name, missed) for name in late]
+        self._completed += outcome.status == "completed"
         body = {
             "round": self._number,
             "status": outcome.status,
@@ -326,7 +344,7 @@ class CoordinatorSession:
             "detail": outcome.detail,
             "bytes_up": traffic.bytes_up,
             "bytes_down": traffic.bytes_down,
-            "model": model_hash(m.model_to_bytes(self._model)).hex(),
+            "model": self._model_id.hex(),
         }
         self._state = State.GATHERING
         following = self._close() if self._number >= self._plan.rounds else self._maybe_start_round()
@@ -337,16 +355,16 @@ class CoordinatorSession:
         end = self._session_end()
         sends = [self._send(name, end) for name, p in self._presence.items() if p is Presence.READY]
         return [
-            Log("closing", {"completed_rounds": self._completed, "model": model_hash(end.model).hex()}),
+            Log("closing", {"completed_rounds": self._completed, "model": self._model_id.hex()}),
             *sends,
             SetTimer(self._plan.round_timeout_s),
             *self._maybe_end(),
         ]
 
     def _session_end(self) -> m.SessionEnd:
-        model = m.model_to_bytes(self._model)
+        model = b"" if self._configuration.blind else m.model_to_bytes(self._model)
         signature = self._identity.sign(
-            "session end", self._configuration.hash, model_hash(model), self._key_seeds
+            "session end", self._configuration.hash, self._model_id, self._key_seeds
         )
         return m.SessionEnd(model=model, key_seeds=self._key_seeds, signature=signature)
 

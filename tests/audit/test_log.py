@@ -152,9 +152,9 @@ class TestDamage:
             write(path, "first", "lást")
             whole = path.read_bytes()
             last = whole.index(b"\n") + 1
-            cut = data.draw(st.integers(last + 1, len(whole) - 2))
+            cut = data.draw(st.integers(last + 1, len(whole) - 1))
             path.write_bytes(whole[:cut])
-            with pytest.raises(InvalidInput, match=f"{path}, line 2, is not a log line"):
+            with pytest.raises(InvalidInput, match=f"{path}, line 2, is cut off"):
                 list(read_log(path))
             with pytest.raises(InvalidInput, match="line 2"):
                 LogWriter(path)
@@ -162,14 +162,14 @@ class TestDamage:
 
     @pytest.mark.parametrize(
         ("order", "line", "number"),
-        [([1], 1, 1), ([0, 2], 2, 2), ([0, 0], 2, 0), ([0, 2, 1], 2, 2), ([-1], 1, -1)],
+        [([1], 1, 1), ([0, 2], 2, 2), ([0, 0], 2, 0), ([0, 2, 1], 2, 2), ([-1], 1, 7)],
     )
     def test_lines_missing_repeated_or_swapped(
         self, path: Path, order: list[int], line: int, number: int
     ) -> None:
         write(path, "a", "b", "c")
         lines = path.read_text().splitlines(keepends=True)
-        lines.append(lines[0].replace('"seq":0', '"seq":-1'))
+        lines.append(lines[0].replace('"seq":0', '"seq":7'))
         path.write_text("".join(lines[seq] for seq in order))
         message = f"{path}, line {line}: sequence number {number} out of order"
         with pytest.raises(InvalidInput, match=message):

@@ -115,7 +115,7 @@ class TestBadOptions:
             (["--local-steps", "0"], "--local-steps: "),
             (["--seed", "-1"], "--seed: "),
             (["--device", "tpu"], "--device: Input should be 'auto', 'cpu' or 'cuda'"),
-            (["--secure-aggregation", "ckks"], "--secure-aggregation: Input should be 'masking' or 'none'"),
+            (["--secure-aggregation", "paillier"], "--secure-aggregation: Input should be 'masking'"),
             (["--dataset", "folder"], "'folder' needs data_root"),
             (["--data-root", "."], "data_root goes with dataset 'folder' only"),
             (["--no-dp", "--dp-epsilon", "3"], "exclude each other"),

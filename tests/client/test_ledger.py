@@ -246,7 +246,7 @@ class TestSharedFile:
         assert won["join", 5] == 1
         assert ledger.steps_spent(MINE) == 20
 
-    def test_of_many_processes_one_wins_each_round(self, path: Path) -> None:
+    def test_many_processes_may_open_a_new_file_at_once_and_one_wins_each_round(self, path: Path) -> None:
         contexts = [context(number) for number in range(1, 6)]
         code = """
         def won(action, one):
@@ -264,7 +264,6 @@ class TestSharedFile:
             ledger.reserve(one.session, one.round, 4)
         print(*joined, "|", *released, flush=True)
         """
-        Ledger(path)
         children = [start_child(code, path, contexts) for _ in range(3)]
         for child in children:
             assert child.stdout.readline() == "ready\n"
@@ -423,6 +422,15 @@ class TestBadFiles:
             ):
                 Ledger(path)
             assert Ledger(path).steps_spent(MINE) == 4
+
+    def test_a_new_one_where_none_can_be_made(self, tmp_path: Path) -> None:
+        missing = tmp_path / "none" / "ledger.sqlite"
+        with pytest.raises(InvalidInput, match=f"the ledger {missing} cannot be made: No such file"):
+            Ledger(missing)
+        with tempfile.TemporaryDirectory() as name, read_only(Path(name)):
+            path = Path(name) / "ledger.sqlite"
+            with pytest.raises(InvalidInput, match=f"the ledger {path} cannot be made: Permission denied"):
+                Ledger(path)
 
 
 @contextmanager

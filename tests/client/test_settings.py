@@ -16,7 +16,7 @@ LEAST = {"name": "clinic-1", "port": 8443, "data": "images"}
 
 
 class TestParseVanish:
-    @given(st.integers(1, 10**12), st.sampled_from(Phase))
+    @given(st.integers(1, 10**9 - 1), st.sampled_from(Phase))
     def test_round_and_phase(self, number: int, phase: Phase) -> None:
         parsed = parse_vanish(f"{number}:{phase.value}")
         assert parsed == (number, phase)

@@ -154,7 +154,7 @@ class TestRoster:
     @given(st.integers(1, 6))
     def test_round_trip(self, n: int) -> None:
         roster, _ = make_parties(n)
-        assert roster_from_json(roster_to_json(roster), FILE) == roster
+        assert roster_from_json(roster_to_json(roster).encode(), FILE) == roster
 
     def test_people_find_names_and_fingerprints_in_it(self) -> None:
         fields = json.loads(TEXT)
@@ -182,17 +182,17 @@ class TestRoster:
     )
     def test_what_is_no_roster(self, text: str) -> None:
         with pytest.raises(InvalidInput, match=r"^roster\.json is not a roster"):
-            roster_from_json(text, FILE)
+            roster_from_json(text.encode(), FILE)
 
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, len(TEXT) - 1), st.characters(min_codepoint=32, max_codepoint=126))
     def test_any_changed_character_is_noticed(self, position: int, character: str) -> None:
         text = TEXT[:position] + character + TEXT[position + 1 :]
         if text == TEXT:
-            assert roster_from_json(text, FILE) == ROSTER
+            assert roster_from_json(text.encode(), FILE) == ROSTER
         else:
             with pytest.raises(InvalidInput, match="was edited"):
-                roster_from_json(text, FILE)
+                roster_from_json(text.encode(), FILE)
 
     def test_a_missing_one_is_named(self, folder: PartyFolder) -> None:
         folder.create()

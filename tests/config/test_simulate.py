@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,8 @@ NOT_THE_DEFAULT = {
     "processes": True,
     "fail": ("clinic-1@1:share", "clinic-2@2:unmask"),
 }
+
+SCHEMES = get_args(SimulateSettings.model_fields["secure_aggregation"].annotation)
 
 
 def make(**fields: object) -> SimulateSettings:
@@ -98,7 +101,7 @@ class TestBounds:
             ("sample_rate", [0, 1.01, math.nan]),
             ("momentum", [-0.1, 1, math.nan]),
             ("seed", [-1, 2**63, 0.5]),
-            ("secure_aggregation", ["ckks", "", None, False]),
+            ("secure_aggregation", ["paillier", "", None, False]),
             ("dataset", ["mnist", "Digits"]),
             ("device", ["gpu", "cuda:1"]),
             ("fail", ["clinic-1@1:share", [1]]),
@@ -118,7 +121,7 @@ class TestRules:
         refuse("^here: no_dp and dp_epsilon .* exclude each other", no_dp=True, **other)
         make(**other)
 
-    @pytest.mark.parametrize("scheme", sorted(registry.PHASES))
+    @pytest.mark.parametrize("scheme", SCHEMES)
     def test_how_many_institutions_a_scheme_takes(self, scheme: str) -> None:
         least, most = registry.MIN_INSTITUTIONS[scheme], registry.MAX_INSTITUTIONS[scheme]
         for clients in (least, most):

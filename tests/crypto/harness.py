@@ -1,5 +1,6 @@
 """Run a whole aggregation round in memory: real machines on both sides, no sockets."""
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,30 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Member, Roster, threshold
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.scheme import CoordinatorRound, InstitutionRound, Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.ckks import flooding, parameters
+from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
+from fedapt_crypto.secagg.scheme import (
+    Aggregate,
+    CoordinatorRound,
+    InstitutionRound,
+    Outgoing,
+    Phase,
+    RoundContext,
+)
+from tests.crypto.ckks.groups import make_groups
+
+SCHEMES = sorted(
+    scheme
+    for scheme in registry.PHASES
+    if scheme != registry.CKKS or importlib.util.find_spec("tenseal") is not None
+)
+"""The schemes that can run here: TenSEAL is an extra."""
+RELEASED_IN = {
+    registry.MASKING: Phase.MASKED_INPUT,
+    registry.CKKS: Phase.UPDATE,
+    registry.NONE: Phase.UPDATE,
+}
+"""The phase whose payload carries the update."""
 
 Tamper = Callable[[Phase | None, str, bytes], bytes | None]
 """(phase just closed, receiver, payload) to what really arrives; ``None`` loses it."""
@@ -56,35 +80,70 @@ class World:
     scheme: str = registry.MASKING
     length: int = 37
     minimum: int = 2
+    clip: float = 4.0
     contexts: Mapping[str, RoundContext] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.roster, self.identities = make_parties(self.n)
-        self.context = make_context(self.roster, self.length)
+        self.context = make_context(self.roster, self.length, clip=self.clip)
         rng = np.random.default_rng(self.n)
         self.updates = {name: rng.normal(0, 1, self.length) for name in self.identities}
+        self.keys: dict[str, GroupKey] = {}
+        self.public: PublicGroup | None = None
+        if self.scheme == registry.CKKS:
+            self.keys, self.public = make_groups(self.roster, self.context.session)
         self.coordinator: CoordinatorRound = registry.coordinator_round(
-            self.scheme, self.context, self.roster
+            self.scheme, self.context, self.roster, group=self.public
         )
         self.institutions: dict[str, InstitutionRound] = {
-            name: registry.institution_round(
-                self.scheme,
-                self.contexts.get(name, self.context),
-                self.roster,
-                name,
-                identity,
-                self.updates[name],
-                minimum_participants=self.minimum,
-            )
-            for name, identity in self.identities.items()
+            name: self.institution(name, self.contexts.get(name, self.context), self.keys.get(name))
+            for name in self.identities
         }
         self.sent_to_coordinator: list[tuple[str, Outgoing]] = []
         self.refusals: dict[str, FedaptError] = {}
+
+    def institution(self, name: str, context: RoundContext, key: GroupKey | None = None) -> InstitutionRound:
+        """A machine of one institution for any context."""
+        if self.scheme == registry.CKKS and key is None:
+            key = make_groups(self.roster, context.session)[0][name]
+        return registry.institution_round(
+            self.scheme,
+            context,
+            self.roster,
+            name,
+            self.identities[name],
+            self.updates[name],
+            minimum_participants=self.minimum,
+            group=key,
+        )
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The sum, from whoever has it in this scheme; all who have it have the same."""
+        sums = [m.aggregate for m in self.institutions.values() if m.aggregate is not None]
+        if not sums:
+            return self.coordinator.aggregate
+        assert self.coordinator.aggregate is None
+        for other in sums:
+            assert np.array_equal(other.total, sums[0].total)
+            assert other.contributors == sums[0].contributors == self.coordinator.contributors
+        return sums[0]
+
+    @property
+    def error_bound(self) -> float:
+        """How far from `exact_sum` a sum may be: only under ckks, whose noise ends at 8.6 deviations."""
+        if self.scheme != registry.CKKS:
+            return 0.0
+        deviation = flooding.noise_deviation(self.n, flooding.DEFAULT_DECRYPTIONS)
+        return 9 * deviation / parameters.gain(self.n, self.context.clip)
 
     def exact_sum(self, names: tuple[str, ...]) -> np.ndarray:
         """The sum of the named updates as the scheme's encoding represents them."""
         if self.scheme == registry.NONE:
             return np.sum([self.updates[name].astype(np.float32) for name in names], axis=0, dtype=float)
+        if self.scheme == registry.CKKS:
+            clip = self.context.clip
+            return np.sum([np.clip(self.updates[name], -clip, clip) for name in names], axis=0)
         fixed = self.context.fixed_point
         return np.sum([np.rint(self.updates[n] / fixed.resolution) for n in names], axis=0) * fixed.resolution
 

@@ -16,6 +16,7 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Member, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_server import session as server
@@ -78,6 +79,7 @@ class Federation:
         self.coordinator_identity = Identity.generate()
         identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
         sealing = {name: SealingKey.fresh() for name in identities}
+        self.identities, self.sealing = identities, sealing
         members = tuple(
             Member(
                 name=name,
@@ -118,6 +120,10 @@ class Federation:
         self._to_institutions: deque[tuple[str, bytes]] = deque()
         self._to_reconnect: deque[str] = deque()
         self.tamper: Callable[[str, bytes], bytes] = lambda name, data: data
+
+    @property
+    def _group_arguments(self) -> tuple:
+        return (self.configuration.session, self.roster)
 
     def update_of(self, name: str, round_number: int) -> np.ndarray:
         index = list(self.parties).index(name)
@@ -188,6 +194,25 @@ class Federation:
                     self._server(self.coordinator.receive(party.name, data))
                 case client.Prepare():
                     self._institution(party, party.machine.prepared())
+                case client.MakeGroup():
+                    group, offer = make_group(
+                        *self._group_arguments,
+                        party.name,
+                        self.identities[party.name],
+                        decryptions=self.configuration.decryptions,
+                    )
+                    self._institution(party, party.machine.group_made(group, offer))
+                case client.OpenGroup():
+                    group = open_group(
+                        action.payload,
+                        *self._group_arguments,
+                        party.name,
+                        self.sealing[party.name],
+                        decryptions=self.configuration.decryptions,
+                    )
+                    self._institution(party, party.machine.group_opened(group))
+                case client.Quit():
+                    party.refused.append(f"quit: {type(action.error).__name__}")
                 case client.Join():
                     party.joined.append((action.context.round, action.context.attempt))
                 case client.Train():

@@ -20,7 +20,7 @@ from fedapt_crypto.secagg.messages import Advertise
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
-from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 from fedapt_server.session import State
 from tests.protocol.federation import Federation
 
@@ -41,7 +41,7 @@ def expected_model(federation: Federation) -> np.ndarray:
 def assert_sound(federation: Federation) -> None:
     """What must hold however a session went."""
     rounds = federation.entries("round_ended")
-    fixed = federation.configuration.round_context(1, 1, b"").fixed_point
+    fixed = federation.configuration.round_context(1, 1, bytes(32)).fixed_point
     bound = len(rounds) * (fixed.resolution / 2 + 1e-6)
     assert np.abs(federation.coordinator.model - expected_model(federation)).max() <= bound
     assert [body["round"] for body in rounds] == list(range(1, len(rounds) + 1))
@@ -148,7 +148,7 @@ def test_nothing_the_coordinator_receives_holds_an_update() -> None:
     federation = Federation(5)
     federation.run()
     sent = b"".join(data for _, data in federation.received_by_coordinator)
-    fixed = federation.configuration.round_context(1, 1, b"").fixed_point
+    fixed = federation.configuration.round_context(1, 1, bytes(32)).fixed_point
     for name in federation.parties:
         for round_number in (1, 2, 3):
             update = federation.update_of(name, round_number)
@@ -166,6 +166,56 @@ def test_nothing_the_coordinator_receives_holds_an_update() -> None:
     without.run()
     sent = b"".join(data for _, data in without.received_by_coordinator)
     assert without.update_of("clinic-1", 1).tobytes() in sent, "the search above can find an update"
+
+
+class TestBlindCoordinator:
+    """CKKS: the sum is the institutions' alone, and so is the model."""
+
+    def final_models(self, federation: Federation) -> list[np.ndarray]:
+        return [party.concluded.model for party in federation.parties.values() if party.concluded]
+
+    def assert_sound(self, federation: Federation, models: int = 3) -> None:
+        found = self.final_models(federation)
+        assert len(found) == models
+        assert len({model.tobytes() for model in found}) == 1
+        assert np.abs(found[0] - expected_model(federation)).max() < 1e-4
+        assert federation.ended
+        for party in federation.parties.values():
+            assert len(set(party.released)) == len(party.released)
+
+    def test_everyone_stays(self) -> None:
+        federation = Federation(3, secure_aggregation=registry.CKKS)
+        federation.run()
+        self.assert_sound(federation)
+        assert [body["status"] for body in federation.entries("round_ended")] == ["completed"] * 3
+        start = initial_parameters(federation.configuration.plan.shape, 0)
+        assert np.array_equal(federation.coordinator.model, start), "the coordinator learns no model"
+        sent = b"".join(data for _, data in federation.received_by_coordinator)
+        for model in self.final_models(federation):
+            assert model.tobytes()[:64] not in sent
+
+    @pytest.mark.parametrize("phase", registry.PHASES[registry.CKKS])
+    def test_one_who_vanishes_catches_up(self, phase: Phase) -> None:
+        federation = Federation(4, secure_aggregation=registry.CKKS)
+        federation.parties["clinic-2"].vanish_at = {(2, phase)}
+        federation.run()
+        self.assert_sound(federation, models=4)
+        _, second, third = federation.entries("round_ended")
+        assert second["dropped"] == ["clinic-2"]
+        assert ("clinic-2" in second["contributors"]) == (phase is Phase.CONSISTENCY)
+        assert len(third["contributors"]) == 4
+
+    def test_too_few_is_a_clean_abort(self) -> None:
+        federation = Federation(4, secure_aggregation=registry.CKKS)
+        for name in ("clinic-2", "clinic-3"):
+            federation.parties[name].vanish_at = {(2, Phase.UPDATE)}
+        federation.run()
+        self.assert_sound(federation, models=4)
+        assert [b["status"] for b in federation.entries("round_ended")] == [
+            "completed",
+            "aborted",
+            "completed",
+        ]
 
 
 class TestRefusals:
@@ -212,6 +262,7 @@ class TestRefusals:
     def test_a_model_that_no_honest_run_gives(self, bad: float) -> None:
         federation = Federation(5)
         federation.coordinator._model[0] = bad
+        federation.coordinator._model_id = model_hash(m.model_to_bytes(federation.coordinator._model))
         with pytest.raises(InvalidInput, match="not finite"):
             federation.run()  # each declines every round, and the finished model as well
         assert all("InvalidInput" in party.refused for party in federation.parties.values())
@@ -260,9 +311,9 @@ class TestRefusals:
         federation = Federation(3, rounds=1)
         start = federation.coordinator._finish_round
 
-        def finish(outcome):
+        def finish(outcome, **given):
             federation.coordinator._key_seeds = (bytes(32), bytes(32))
-            return start(outcome)
+            return start(outcome, **given)
 
         federation.coordinator._finish_round = finish
         with pytest.raises(VerificationFailed, match="committed"):

@@ -87,6 +87,11 @@ class MaskingCoordinator:
         return self._aggregate
 
     @property
+    def contributors(self) -> tuple[str, ...]:
+        """Whose update is in the sum, once the round is over."""
+        return self._aggregate.contributors if self._aggregate is not None else ()
+
+    @property
     def _arrived(self) -> set[str]:
         arrived: Mapping[Phase, set[str]] = {
             Phase.ADVERTISE: set(self._advertises),

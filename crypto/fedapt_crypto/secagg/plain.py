@@ -105,6 +105,11 @@ class PlainCoordinator:
         """The sum, once the round is over."""
         return self._aggregate
 
+    @property
+    def contributors(self) -> tuple[str, ...]:
+        """Whose update is in the sum, once the round is over."""
+        return self._aggregate.contributors if self._aggregate is not None else ()
+
     def drop(self, name: str) -> None:
         """Count ``name`` as gone."""
         self._gone.add(name)

@@ -1,7 +1,7 @@
 """Name to scheme: the one place that knows which aggregation schemes there are."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,24 +9,32 @@ from numpy.typing import NDArray
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
+from fedapt_crypto.secagg.ckks import parameters
+from fedapt_crypto.secagg.ckks.coordinator import CkksCoordinator
+from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
+from fedapt_crypto.secagg.ckks.institution import CkksInstitution
 from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution
 from fedapt_crypto.secagg.plain import PlainCoordinator, PlainInstitution
 from fedapt_crypto.secagg.scheme import CoordinatorRound, InstitutionRound, Phase, RoundContext
 
 MASKING: Final = "masking"
+CKKS: Final = "ckks"
 NONE: Final = "none"
+
+Group = TypeVar("Group", GroupKey, PublicGroup)
 
 PHASES: Final[Mapping[str, tuple[Phase, ...]]] = {
     MASKING: (Phase.ADVERTISE, Phase.SHARE, Phase.MASKED_INPUT, Phase.CONSISTENCY, Phase.UNMASK),
+    CKKS: (Phase.UPDATE, Phase.CONSISTENCY),
     NONE: (Phase.UPDATE,),
 }
 """Scheme name to its phases."""
 
-MIN_INSTITUTIONS: Final[Mapping[str, int]] = {MASKING: 3, NONE: 1}
+MIN_INSTITUTIONS: Final[Mapping[str, int]] = {MASKING: 3, CKKS: parameters.MIN_INSTITUTIONS, NONE: 1}
 """Below three institutions a sum gives each of two the other's update."""
-MAX_INSTITUTIONS: Final[Mapping[str, int]] = {MASKING: 64, NONE: 64}
-"""Full graph only: every pair shares a mask."""
+MAX_INSTITUTIONS: Final[Mapping[str, int]] = {MASKING: 64, CKKS: parameters.MAX_INSTITUTIONS, NONE: 64}
+"""Masking: full graph only, every pair shares a mask. CKKS: room under the modulus."""
 
 
 def phases(scheme: str) -> tuple[Phase, ...]:
@@ -46,17 +54,48 @@ def institution_round(
     update: NDArray[np.floating],
     *,
     minimum_participants: int,
+    group: GroupKey | None = None,
 ) -> InstitutionRound:
-    """Return the institution's machine for one round; raises `InvalidInput` for an unknown scheme."""
+    """Return the institution's machine for one round; ``ckks`` needs the session's ``group``.
+
+    Raises:
+        InvalidInput: If the scheme is unknown, or has no group it needs or cannot hold the round.
+    """
     if phases(scheme) == PHASES[NONE]:
         return PlainInstitution(context, name, identity, update)
+    if scheme == CKKS:
+        parameters.require_tenseal()
+        return CkksInstitution(
+            context,
+            roster,
+            name,
+            identity,
+            update,
+            _needed(group),
+            minimum_participants=minimum_participants,
+        )
     return MaskingInstitution(
         context, roster, name, identity, update, minimum_participants=minimum_participants
     )
 
 
-def coordinator_round(scheme: str, context: RoundContext, roster: Roster) -> CoordinatorRound:
-    """Return the coordinator's machine for one round; raises `InvalidInput` for an unknown scheme."""
+def coordinator_round(
+    scheme: str, context: RoundContext, roster: Roster, *, group: PublicGroup | None = None
+) -> CoordinatorRound:
+    """Return the coordinator's machine for one round; ``ckks`` needs its part of the session's ``group``.
+
+    Raises:
+        InvalidInput: If the scheme is unknown, or has no group it needs or cannot hold the round.
+    """
     if phases(scheme) == PHASES[NONE]:
         return PlainCoordinator(context, roster)
+    if scheme == CKKS:
+        parameters.require_tenseal()
+        return CkksCoordinator(context, roster, _needed(group))
     return MaskingCoordinator(context, roster)
+
+
+def _needed(group: Group | None) -> Group:
+    if group is None:
+        raise InvalidInput("the ckks scheme needs the session's group key")
+    return group

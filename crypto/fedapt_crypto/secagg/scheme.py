@@ -19,6 +19,8 @@ from fedapt_crypto.kdf import digest
 
 SESSION_BYTES = 16
 MAX_VECTOR_LENGTH = 1 << 28
+MAX_ROUND = 1 << 31
+"""Larger numbers come from nobody honest, and would not fit a ledger."""
 
 
 class Phase(StrEnum):
@@ -49,8 +51,8 @@ class RoundContext(Message):
     """
 
     session: Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
-    round: Annotated[int, Field(ge=1)]
-    attempt: Annotated[int, Field(ge=1)]
+    round: Annotated[int, Field(ge=1, le=MAX_ROUND)]
+    attempt: Annotated[int, Field(ge=1, le=MAX_ROUND)]
     purpose: Annotated[str, Field(min_length=1, max_length=32)]
     configuration_hash: Hash
     roster_hash: Hash
@@ -161,7 +163,11 @@ class CoordinatorRound(Protocol):
 
     @property
     def aggregate(self) -> Aggregate | None:
-        """The sum, once the round is over."""
+        """The sum, once the round is over, in schemes that give it to the coordinator."""
+
+    @property
+    def contributors(self) -> tuple[str, ...]:
+        """Whose update is in the sum, in roster order, once the round is over."""
 
     def receive(self, sender: str, payload: bytes) -> None:
         """Take a payload.

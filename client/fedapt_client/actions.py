@@ -1,0 +1,111 @@
+"""What an institution's session asks of its I/O shell, one frozen type each; carried out in order."""
+
+from dataclasses import dataclass
+
+from fedapt_crypto.encoding import TaggedMessage
+from fedapt_crypto.errors import FedaptError
+from fedapt_crypto.secagg.scheme import Phase, RoundContext
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.session import SessionConfiguration
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a message; ``round_number`` and ``phase`` are set for secure-aggregation payloads."""
+
+    message: TaggedMessage
+    round_number: int = 0
+    phase: Phase | None = None
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Load model and images and plan the budget for this session, then call `prepared`."""
+
+    configuration: SessionConfiguration
+
+
+@dataclass(frozen=True)
+class MakeGroup:
+    """Make the session's group key (CKKS), then call `group_made`."""
+
+    configuration: SessionConfiguration
+
+
+@dataclass(frozen=True)
+class OpenGroup:
+    """Open our part of the group key, then call `group_opened`."""
+
+    configuration: SessionConfiguration
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Join:
+    """Record durably that this round is joined."""
+
+    context: RoundContext
+
+
+@dataclass(frozen=True, repr=False)
+class Train:
+    """Reserve the budget, train from these parameters, then call `trained` or `declined`."""
+
+    round_number: int
+    parameters: Vector
+    domain_key: Vector
+
+
+@dataclass(frozen=True)
+class RecordRelease:
+    """Record durably that the update leaves now; ``saturated`` values of it were clipped."""
+
+    context: RoundContext
+    saturated: int
+
+
+@dataclass(frozen=True)
+class Quit:
+    """The session cannot go on for this institution: end with this error."""
+
+    error: FedaptError
+
+
+@dataclass(frozen=True)
+class RoundOver:
+    """A round has ended; for the log."""
+
+    end: m.RoundEnd
+
+
+@dataclass(frozen=True, repr=False)
+class Conclude:
+    """Evaluate and store the finished model with all domain keys, then call `concluded`."""
+
+    model: Vector
+    model_hash: bytes
+    domain_keys: tuple[Vector, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Something did not hold; for the log. The session goes on unless the state says otherwise."""
+
+    error: FedaptError
+    round_number: int
+
+
+Action = (
+    Send
+    | Prepare
+    | MakeGroup
+    | OpenGroup
+    | Quit
+    | Join
+    | Train
+    | RecordRelease
+    | RoundOver
+    | Conclude
+    | Refused
+)

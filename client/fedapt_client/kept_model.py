@@ -1,0 +1,35 @@
+"""The model as institutions keep it where the coordinator cannot know it (CKKS)."""
+
+from dataclasses import dataclass
+
+from fedapt_crypto.secagg.scheme import Aggregate
+from fedapt_secure.protocol.messages import model_to_bytes
+from fedapt_secure.protocol.parameters import Vector, initial_parameters
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
+
+
+@dataclass(frozen=True, repr=False)
+class KeptModel:
+    """Parameters and what stands for them.
+
+    Attributes:
+        model: Flat parameters.
+        model_id: Follows from the initial model and the signed sums, so the coordinator can compute it.
+        applied_round: The last round whose sum is in ``model``.
+    """
+
+    model: Vector
+    model_id: bytes
+    applied_round: int
+
+    @classmethod
+    def initial(cls, configuration: SessionConfiguration) -> "KeptModel":
+        """Return the session's first model, which follows from its public seed."""
+        plan = configuration.plan
+        model = initial_parameters(plan.shape, plan.initial_seed)
+        return cls(model, model_hash(model_to_bytes(model)), 0)
+
+    def after(self, round_number: int, sum_payload: bytes, aggregate: Aggregate) -> "KeptModel":
+        """Return the model after a round: plus the uniform mean of its contributors' updates."""
+        model: Vector = (self.model.astype("f8") + aggregate.mean).astype("f4")
+        return KeptModel(model, next_model_id(self.model_id, round_number, sum_payload), round_number)

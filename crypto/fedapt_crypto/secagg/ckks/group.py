@@ -1,0 +1,227 @@
+"""What the two sides hold for a session: institutions the one key, the coordinator only its parameters.
+
+`GroupKey` is where the key's rules live: one encryption and one decryption an execution, no more decryptions
+than its noise is sized for, and an end at the first failed check. It never hands out a decryption without
+noise except to the check that decides whether there is one. TenSEAL works in a worker process on both sides.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedapt_crypto.errors import InvalidInput, MalformedMessage, UnexpectedMessage
+from fedapt_crypto.kdf import Part, derive, digest
+from fedapt_crypto.secagg.ckks.flooding import flood, noise_deviation
+from fedapt_crypto.secagg.ckks.frames import Operation
+from fedapt_crypto.secagg.ckks.packing import Kappa, Slots, kappa, kappa_mask, pack, unpack
+from fedapt_crypto.secagg.ckks.parameters import CAPACITY, SLOTS, check_round, gain, pieces_of
+from fedapt_crypto.secagg.ckks.process import Worker
+from fedapt_crypto.secagg.ckks.structure import check_piece
+from fedapt_crypto.secagg.scheme import RoundContext
+
+
+def execution_id(context: RoundContext) -> bytes:
+    """Return the identifier that every signature, check value and noise of a round is bound to."""
+    return digest("ckks execution", context.hash)
+
+
+def sum_hash(execution: bytes, pieces: Sequence[bytes]) -> bytes:
+    """Return the hash of a sum's ciphertexts, by which institutions sign it."""
+    return digest("ckks sum", execution, tuple(pieces))
+
+
+class PublicGroup:
+    """The coordinator's part: the parameters and a process that adds ciphertexts. Holds no secret key.
+
+    Attributes:
+        session, roster_hash: What the group is for.
+        decryptions: How many pieces may be decrypted in all.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: bytes,
+        roster_hash: bytes,
+        decryptions: int,
+        public_context: bytes,
+        worker: Worker | None = None,
+    ) -> None:
+        self.session = session
+        self.roster_hash = roster_hash
+        self.decryptions = decryptions
+        self.public_context = public_context
+        self._worker = Worker(public_context) if worker is None else worker
+
+    def __repr__(self) -> str:
+        return f"PublicGroup(session {self.session.hex()})"
+
+    def add(self, total: Sequence[bytes], pieces: Sequence[bytes], peer: str) -> list[bytes]:
+        """Return the sum so far plus a peer's ciphertexts; ``total`` is left as it is, whatever happens.
+
+        Args:
+            total: Serialized running sum, empty before the first.
+            pieces: The peer's ciphertexts.
+            peer: Whom to name.
+
+        Raises:
+            MalformedMessage: If the pieces are no proper ciphertexts, or crash the process that adds them.
+        """
+        for piece in pieces:
+            check_piece(piece, peer)
+        so_far = total or [b""] * len(pieces)
+        result = []
+        for mine, theirs in zip(so_far, pieces, strict=True):
+            (added,) = self._worker.call(Operation.ADD, mine, theirs, blame=peer)
+            check_piece(added, peer)
+            result.append(added)
+        return result
+
+    def close(self) -> None:
+        """End the worker process."""
+        self._worker.close()
+
+
+class GroupKey:
+    """An institution's part: the secret key, the group secret g, and what has been done with them.
+
+    Attributes:
+        session, roster_hash: What the group is for.
+        decryptions: How many pieces may be decrypted in all; the noise is sized for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: bytes,
+        roster_hash: bytes,
+        decryptions: int,
+        public_context: bytes,
+        secret_context: bytes,
+        secret: bytes,
+        worker: Worker | None = None,
+    ) -> None:
+        self.session = session
+        self.roster_hash = roster_hash
+        self.decryptions = decryptions
+        self.public_context = public_context
+        self._secret_context = secret_context
+        self._secret = secret
+        self._worker = Worker(secret_context) if worker is None else worker
+        self._encrypted: set[bytes] = set()
+        self._decrypted: set[bytes] = set()
+        self._decrypted_pieces = 0
+        self._discarded = False
+
+    def __repr__(self) -> str:
+        return f"GroupKey(session {self.session.hex()}, everything else hidden)"
+
+    @property
+    def discarded(self) -> bool:
+        """Whether the key is burned."""
+        return self._discarded
+
+    def discard(self) -> None:
+        """Burn the key: a check failed, or the session is over. Any later use raises `InvalidInput`."""
+        self._discarded = True
+        self._secret_context = self._secret = b""
+        self._worker.close()
+
+    def check_usable(self, context: RoundContext) -> None:
+        """Refuse a round that this key must not or cannot serve.
+
+        Raises:
+            InvalidInput: If the key is burned, for another session or roster, used for this round already,
+                or out of decryptions, or if the parameters cannot hold the round.
+        """
+        self._check_fits(context)
+        if execution_id(context) in self._encrypted | self._decrypted:
+            raise InvalidInput("the group key has served this round already")
+
+    def encrypt(self, context: RoundContext, name: str, values: NDArray[np.float64]) -> tuple[bytes, ...]:
+        """Encrypt an institution's clipped update with its check values, once in a round.
+
+        Raises:
+            InvalidInput: See `check_usable`.
+            RunFailed: If TenSEAL fails.
+        """
+        self.check_usable(context)
+        execution = execution_id(context)
+        self._encrypted.add(execution)
+        scaled = values * gain(context.participants, context.clip)
+        slots = pack(scaled, self._mask(context), self._kappa(context, name))
+        return tuple(
+            self._worker.call(Operation.ENCRYPT, row.astype("<f8", copy=False).tobytes())[0] for row in slots
+        )
+
+    def decrypt(
+        self, context: RoundContext, contributors: Sequence[str], pieces: Sequence[bytes]
+    ) -> NDArray[np.float64]:
+        """Decrypt a round's sum, check it and return it with noise, once in a round.
+
+        Args:
+            context: The round.
+            contributors: Whose ciphertexts the sum must be of.
+            pieces: The sum's ciphertexts.
+
+        Returns:
+            The sum, shape (vector_length,), the same for every institution.
+
+        Raises:
+            MalformedMessage, VerificationFailed: If it is not that sum; the key is burned.
+            UnexpectedMessage: If the key has decrypted in this round.
+            InvalidInput: If the key is burned, for another session or roster, or out of decryptions.
+        """
+        self._check_fits(context)
+        execution = execution_id(context)
+        if execution in self._decrypted:
+            raise UnexpectedMessage("a second sum for one round")
+        self._decrypted.add(execution)
+        self._decrypted_pieces += len(pieces)
+        # The noise belongs to this very ciphertext: two that differ by a known amount would cancel it.
+        noise_key = self._derive("noise", execution, tuple(contributors), sum_hash(execution, pieces))
+        kappa_sum = np.sum([self._kappa(context, name) for name in contributors], axis=0)
+        largest = len(contributors) * CAPACITY / context.participants
+        try:
+            slots = self._open(pieces, pieces_of(context.vector_length))
+            exact = unpack(slots, self._mask(context), kappa_sum, context.vector_length, largest)
+        except Exception:
+            self.discard()
+            raise
+        flooded = flood(exact, noise_deviation(context.participants, self.decryptions), noise_key)
+        return flooded / gain(context.participants, context.clip)
+
+    def _open(self, pieces: Sequence[bytes], expected: int) -> Slots:
+        if len(pieces) != expected:
+            raise MalformedMessage("the sum has another number of ciphertexts than the update")
+        for piece in pieces:
+            check_piece(piece)
+        rows = [self._worker.call(Operation.DECRYPT, piece, blame="coordinator")[0] for piece in pieces]
+        if any(len(row) != SLOTS * 8 for row in rows):
+            raise MalformedMessage("a ciphertext that does not decrypt")
+        return np.frombuffer(b"".join(rows), "<f8").reshape(expected, SLOTS)
+
+    def _mask(self, context: RoundContext) -> NDArray[np.bool_]:
+        return kappa_mask(self._derive("kappa slots", execution_id(context)), context.vector_length)
+
+    def _kappa(self, context: RoundContext, name: str) -> Kappa:
+        return kappa(self._derive("kappa", execution_id(context), name), context.vector_length)
+
+    def _derive(self, purpose: str, *parts: Part) -> bytes:
+        self._check_live()
+        return derive(self._secret, f"ckks {purpose}", *parts)
+
+    def _check_fits(self, context: RoundContext) -> None:
+        self._check_live()
+        check_round(context)
+        if (context.session, context.roster_hash) != (self.session, self.roster_hash):
+            raise InvalidInput("the group key is for another session or roster")
+        if self._decrypted_pieces + pieces_of(context.vector_length) > self.decryptions:
+            raise InvalidInput(
+                f"the group key's noise is sized for {self.decryptions} decrypted pieces: start a new session"
+            )
+
+    def _check_live(self) -> None:
+        if self._discarded:
+            raise InvalidInput("the group key was discarded: start a new session")

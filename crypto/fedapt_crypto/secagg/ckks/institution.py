@@ -1,0 +1,248 @@
+"""The institution's side of CKKS aggregation, without I/O but for its worker process.
+
+What must hold, in order:
+
+* everything is verified against our own roster and our own context, never against what we are told;
+* one update is encrypted once; one contributor set and sum is signed; one sum is decrypted;
+* what we decrypt is what at least ``threshold`` institutions signed, and the check values agree;
+* a sum that does not hold burns the key: a coordinator gets one try, not an oracle.
+
+Whoever vanishes after ``update`` is in the sum; there is nothing to recover.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    FedaptError,
+    MalformedMessage,
+    PeerError,
+    TooFewParticipants,
+    UnexpectedMessage,
+)
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.roster import Roster
+from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash
+from fedapt_crypto.secagg.ckks.messages import (
+    CkksUpdate,
+    ContributorAnnouncement,
+    ContributorSignature,
+    SumDelivery,
+    max_delivery_bytes,
+)
+from fedapt_crypto.secagg.messages import UNSIGNED, Abort
+from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
+
+
+class State(Enum):
+    """What the institution waits for."""
+
+    NEW = auto()
+    UPDATED = auto()
+    SIGNED = auto()
+    FINISHED = auto()
+    ABORTED = auto()
+
+
+class CkksInstitution:
+    """One institution in one round of CKKS aggregation.
+
+    Args:
+        context: The round as this institution knows it.
+        roster: Its own approved roster.
+        name: Its name on the roster.
+        identity: Its signing key.
+        update: The vector to contribute, shape (vector_length,).
+        group: The session's key; used, and burned by a sum that does not hold.
+        minimum_participants: Its own floor for the number of contributors; the threshold holds anyway.
+
+    Raises:
+        InvalidInput: If the parameters cannot hold the round or the key cannot serve it.
+    """
+
+    def __init__(
+        self,
+        context: RoundContext,
+        roster: Roster,
+        name: str,
+        identity: Identity,
+        update: NDArray[np.floating],
+        group: GroupKey,
+        *,
+        minimum_participants: int = 2,
+    ) -> None:
+        if update.shape != (context.vector_length,):
+            raise ValueError("the update's length does not fit the round")
+        if roster.member(name).identity_key != identity.public_key:
+            raise ValueError("this identity is not the one the roster has under that name")
+        group.check_usable(context)
+        self._context = context
+        self._roster = roster
+        self._name = name
+        self._identity = identity
+        self._minimum = max(minimum_participants, context.threshold)
+        self._group = group
+        self._update: NDArray[np.floating] | None = update
+        self._state = State.NEW
+        self._execution = execution_id(context)
+        self._contributors: tuple[str, ...] = ()
+        self._sum_hash = b""
+        self._aggregate: Aggregate | None = None
+        self._abort: bytes | None = None
+        self._saturated = 0
+
+    @property
+    def state(self) -> State:
+        """Where the machine stands."""
+        return self._state
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be sent."""
+        return self._state in (State.FINISHED, State.ABORTED)
+
+    @property
+    def saturated(self) -> int:
+        """How many values were clipped to ±clip; stays inside the institution."""
+        return self._saturated
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The sum with the flooding noise, once the round is over."""
+        return self._aggregate
+
+    def start(self) -> Outgoing:
+        """Phase ``update``: encrypt and sign the update.
+
+        Raises:
+            UnexpectedMessage: If called twice.
+            ValueError: If the update holds values that are not finite.
+        """
+        if self._state is not State.NEW or self._update is None:
+            raise UnexpectedMessage("this round has already been started")
+        values = np.asarray(self._update, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("an update holds values that are not finite")
+        clipped = np.clip(values, -self._context.clip, self._context.clip)
+        self._saturated = int(np.count_nonzero(clipped != values))
+        unsigned = CkksUpdate(
+            sender=self._name,
+            signature=UNSIGNED,
+            execution=self._execution,
+            pieces=self._group.encrypt(self._context, self._name, clipped),
+        )
+        self._update = None
+        self._state = State.UPDATED
+        return Outgoing(Phase.UPDATE, unsigned.signed_by(self._identity).to_bytes(), releases=True)
+
+    def receive(self, payload: bytes) -> Outgoing | None:
+        """Take the coordinator's next message and answer it; see `scheme.InstitutionRound.receive`."""
+        if self._state not in _TRANSITIONS:
+            raise UnexpectedMessage("this round is over or was not started")
+        expected, answer = _TRANSITIONS[self._state]
+        message = decode_one_of(payload, _KINDS, max_bytes=max_delivery_bytes(self._context.vector_length))
+        if type(message) is not expected:
+            raise UnexpectedMessage(f"{message.kind!r} came where {expected.tag()!r} was due")
+        try:
+            return answer(self, message)
+        except FedaptError as error:
+            self._give_up(error)
+            raise
+
+    def abort_payload(self) -> bytes | None:
+        """Return the signed statement of why this institution aborted, if it did."""
+        return self._abort
+
+    def _sign(self, message: ContributorAnnouncement) -> Outgoing:
+        self._check_execution(message.execution)
+        self._check_contributors(message.contributors)
+        self._contributors, self._sum_hash = message.contributors, message.sum_hash
+        unsigned = ContributorSignature(
+            sender=self._name,
+            signature=UNSIGNED,
+            execution=self._execution,
+            contributors=self._contributors,
+            sum_hash=self._sum_hash,
+        )
+        self._state = State.SIGNED
+        return Outgoing(Phase.CONSISTENCY, unsigned.signed_by(self._identity).to_bytes())
+
+    def _open(self, message: SumDelivery) -> None:
+        try:
+            self._check_sum(message)
+            total = self._group.decrypt(self._context, self._contributors, message.pieces)
+        except FedaptError:
+            self._group.discard()
+            raise
+        self._aggregate = Aggregate(total, self._contributors)
+        self._state = State.FINISHED
+
+    def _check_sum(self, message: SumDelivery) -> None:
+        self._check_execution(message.execution)
+        if message.contributors != self._contributors:
+            raise ContextMismatch("the sum is of other contributors than the ones we signed for")
+        if sum_hash(self._execution, message.pieces) != self._sum_hash:
+            raise ContextMismatch("the sum is not the one we signed for")
+        signers = [signature.sender for signature in message.signatures]
+        if len(set(signers)) != len(signers) or not set(signers) <= set(self._contributors):
+            raise PeerError("the signatures repeat a signer or come from one who is no contributor")
+        if len(signers) < self._context.threshold:
+            raise TooFewParticipants(
+                f"{len(signers)} parties signed the contributor set where {self._context.threshold} must"
+            )
+        for signature in message.signatures:
+            signature.check_signature(self._roster)
+            self._check_execution(signature.execution)
+            if (signature.contributors, signature.sum_hash) != (self._contributors, self._sum_hash):
+                raise ContextMismatch("signed another contributor set or sum", peer=signature.sender)
+
+    def _check_execution(self, execution: bytes) -> None:
+        if execution != self._execution:
+            raise ContextMismatch("a message belongs to another round, model, configuration or roster")
+
+    def _check_contributors(self, names: tuple[str, ...]) -> None:
+        """Check order, uniqueness, membership, our own presence, and the threshold."""
+        in_order = tuple(name for name in self._roster.names if name in set(names))
+        if names != in_order:
+            raise MalformedMessage(
+                "the contributor set names strangers, repeats a party or is out of roster order"
+            )
+        if self._name not in names:
+            raise ContextMismatch("the contributor set leaves us out")
+        if len(names) < self._minimum:
+            raise TooFewParticipants(
+                f"the contributor set has {len(names)} parties where at least {self._minimum} must be"
+            )
+
+    def _give_up(self, error: FedaptError) -> None:
+        self._state = State.ABORTED
+        accused = error.peer if isinstance(error, PeerError) and error.peer in self._roster.names else None
+        unsigned = Abort(
+            sender=self._name,
+            signature=UNSIGNED,
+            context=self._context.hash,
+            reason=type(error).__name__,
+            accused=accused,
+            detail=str(error)[:400],
+        )
+        self._abort = unsigned.signed_by(self._identity).to_bytes()
+
+
+_TRANSITIONS: Final[Mapping[State, tuple[type[TaggedMessage], Callable[..., Outgoing | None]]]] = (
+    MappingProxyType(
+        {
+            State.UPDATED: (ContributorAnnouncement, CkksInstitution._sign),
+            State.SIGNED: (SumDelivery, CkksInstitution._open),
+        }
+    )
+)
+"""In each state one kind of message moves the machine one state on; any error in it ends in ABORTED."""
+
+_KINDS: Final = kinds_of(*(expected for expected, _ in _TRANSITIONS.values()))

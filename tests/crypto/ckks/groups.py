@@ -1,0 +1,67 @@
+"""Group keys for tests: one secret context and two worker processes serve the whole test run.
+
+Every call makes new `GroupKey` objects around them, so rounds, budgets and burned keys stay apart.
+"""
+
+import functools
+import secrets
+
+from fedapt_crypto.roster import Roster
+from fedapt_crypto.secagg.ckks.flooding import DEFAULT_DECRYPTIONS
+from fedapt_crypto.secagg.ckks.frames import Operation
+from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
+from fedapt_crypto.secagg.ckks.process import Worker
+
+
+class SharedWorker(Worker):
+    """A worker that a burned key leaves to the other tests."""
+
+    def close(self) -> None:
+        pass
+
+
+@functools.cache
+def contexts() -> tuple[bytes, bytes]:
+    """Serialized context with the secret key, and without."""
+    maker = Worker()
+    secret, public = maker.call(Operation.NEW)
+    maker.close()
+    return secret, public
+
+
+@functools.cache
+def secret_worker() -> Worker:
+    return SharedWorker(contexts()[0])
+
+
+@functools.cache
+def public_worker() -> Worker:
+    return SharedWorker(contexts()[1])
+
+
+def make_groups(
+    roster: Roster, session: bytes, decryptions: int = DEFAULT_DECRYPTIONS
+) -> tuple[dict[str, GroupKey], PublicGroup]:
+    """Return every institution's key and the coordinator's part."""
+    secret_context, public_context = contexts()
+    secret = secrets.token_bytes(32)
+    keys = {
+        name: GroupKey(
+            session=session,
+            roster_hash=roster.hash,
+            decryptions=decryptions,
+            public_context=public_context,
+            secret_context=secret_context,
+            secret=secret,
+            worker=secret_worker(),
+        )
+        for name in roster.names
+    }
+    public = PublicGroup(
+        session=session,
+        roster_hash=roster.hash,
+        decryptions=decryptions,
+        public_context=public_context,
+        worker=public_worker(),
+    )
+    return keys, public

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,11 @@ def test_documents_name_files_that_exist() -> None:
             r"`((?:docs|configs|crypto|tests|fedapt_secure|benchmarks|\.ci)/[\w./-]*)`", text
         ):
             assert (ROOT / path).exists(), f"{document} names {path}"
+
+
+def test_the_specification_is_up_to_date_with_the_code() -> None:
+    command = [sys.executable, str(ROOT / "crypto" / "spec_tables.py"), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0, "run python crypto/spec_tables.py"
 
 
 def test_the_shipped_model_is_small_enough() -> None:

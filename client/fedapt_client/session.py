@@ -241,6 +241,8 @@ class InstitutionSession:
             raise InvalidInput("refused: the session trains without differential privacy")
         if self._requirements.secure_aggregation and scheme == registry.NONE:
             raise InvalidInput("refused: the coordinator of this session would see single updates")
+        first = configuration.round_context(1, 1, bytes(32))
+        registry.check_round(scheme, first)
         if len(self._roster.members) < self._requirements.minimum_participants:
             raise InvalidInput("refused: the roster has fewer institutions than required here")
 

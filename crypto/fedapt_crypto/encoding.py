@@ -6,7 +6,9 @@ repeated map keys, unsorted or unknown fields and non-minimal numbers in one str
 an encoded message covers the only spelling that message has.
 """
 
+import struct
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgpack
@@ -16,6 +18,12 @@ from fedapt_crypto.errors import MalformedMessage
 
 DEFAULT_MAX_BYTES = 1 << 20
 MAX_CONTAINER_ITEMS = 4096
+LONG_BYTES = 1 << 16
+_BUFFER_BYTES = 4096  # the packer's default of 256 KiB costs more than the packing
+_SCALARS = frozenset((bytes, str, int, bool, float, type(None)))
+_SIGNATURE = "signature"
+_ENCODED = "_encoded"
+"""Where a message keeps its encoding, beside its fields; not a field, so it counts in no comparison."""
 
 Hash = Annotated[bytes, Field(min_length=32, max_length=32)]
 """A SHA-256 value."""
@@ -26,17 +34,71 @@ PartyName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z
 
 
 def encode(value: Any) -> bytes:
-    """Return the canonical msgpack bytes of plain values: maps sorted by key, no extension types."""
-    packed: bytes = msgpack.packb(_sorted(value), use_bin_type=True)
+    """Return the canonical msgpack bytes of plain values and messages: maps sorted by key, no extensions."""
+    pieces: list[bytes] = []
+    _write(value, pieces)
+    return b"".join(pieces)
+
+
+def encode_plain(value: Any) -> bytes:
+    """Return what `encode` does for a short value without maps and messages in it, several times faster."""
+    packed: bytes = msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES).pack(value)
     return packed
 
 
-def _sorted(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, (list, tuple)):
-        return [_sorted(item) for item in value]
-    return value
+class Encoded(bytes):
+    """The encoding of a value, to stand in a larger one in that value's place."""
+
+
+def _write(value: Any, pieces: list[bytes]) -> None:
+    """Append the encoding of ``value``; long byte strings are copied once, when all is joined."""
+    if isinstance(value, Message):
+        pieces.append(value.to_bytes())
+    elif type(value) is Encoded:
+        pieces.append(value)
+    elif type(value) is bytes:
+        size = len(value)
+        pieces.append(bytes((0xC4, size)) if size < 1 << 8 else _header(0xC5, size))
+        pieces.append(value)
+    elif isinstance(value, BaseModel):
+        _write(value.model_dump(mode="python"), pieces)
+    elif isinstance(value, Mapping):
+        _write_map({key: value[key] for key in sorted(value)}, pieces)
+    elif isinstance(value, (list, tuple)):
+        pieces.append(bytes((0x90 | len(value),)) if len(value) < 16 else _header(0xDC, len(value)))
+        for item in value:
+            _write(item, pieces)
+    else:
+        pieces.append(encode_plain(value))
+
+
+def _write_map(entries: Mapping[Any, Any], pieces: list[bytes]) -> None:
+    """Append a map whose keys are in order; runs of plain entries are encoded in one go."""
+    pieces.append(bytes((0x80 | len(entries),)) if len(entries) < 16 else _header(0xDE, len(entries)))
+    run: dict[Any, Any] = {}
+    for key, value in entries.items():
+        if len(run) < 15 and _is_plain(value):
+            run[key] = value
+            continue
+        if run:
+            pieces.append(encode_plain(run)[1:])  # without its own header, one byte up to 15 entries
+            run = {}
+        _write(key, pieces)
+        _write(value, pieces)
+    if run:
+        pieces.append(encode_plain(run)[1:])
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is bytes:
+        return len(value) < LONG_BYTES
+    return kind in _SCALARS or (kind is tuple and all(type(item) in _SCALARS for item in value))
+
+
+def _header(code: int, size: int) -> bytes:
+    """Return a header with a size of 16 bits, or under the next code one of 32 bits."""
+    return struct.pack(">BH", code, size) if size < 1 << 16 else struct.pack(">BI", code + 1, size)
 
 
 class Message(BaseModel):
@@ -54,8 +116,30 @@ class Message(BaseModel):
             yield name, f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
     def to_bytes(self) -> bytes:
-        """Return the canonical encoding."""
-        return encode(self.model_dump(mode="python"))
+        """Return the canonical encoding.
+
+        That of a signed message is kept: it is hashed, verified, compared and passed on, often many times.
+        """
+        kept: bytes | None = self.__dict__.get(_ENCODED)
+        if kept is not None:
+            return kept
+        encoded = self.encode_fields(self.__dict__)
+        if _SIGNATURE in self.__dict__:
+            self.__dict__[_ENCODED] = encoded
+        return encoded
+
+    @classmethod
+    def encode_fields(cls, fields: Mapping[str, Any]) -> bytes:
+        """Return the encoding of a message with these fields; unchecked, and values may be `Encoded`."""
+        pieces: list[bytes] = []
+        _write_map({name: fields[name] for name in _sorted_names(cls)}, pieces)
+        return b"".join(pieces)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, see pydantic; one with other fields has another encoding."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop(_ENCODED, None)
+        return copied
 
     @classmethod
     def from_bytes(cls, data: bytes, *, max_bytes: int | None = None) -> Self:
@@ -77,7 +161,15 @@ class Message(BaseModel):
             raise MalformedMessage(f"{cls.__name__}: {where}: {first['msg']}") from None
         if message.to_bytes() != data:
             raise MalformedMessage(f"{cls.__name__} is not in its canonical encoding")
+        if _ENCODED in message.__dict__:
+            message.__dict__[_ENCODED] = data  # the same bytes once, not twice
         return message
+
+
+@cache
+def _sorted_names(cls: type[Message]) -> tuple[str, ...]:
+    """Return the names of a message's fields in the order of encoding."""
+    return tuple(sorted(cls.model_fields))
 
 
 class TaggedMessage(Message):

@@ -9,7 +9,7 @@ import hashlib
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from fedapt_crypto.encoding import encode
+from fedapt_crypto.encoding import LONG_BYTES, encode, encode_plain
 
 Part = bytes | str | int | tuple["Part", ...]
 """What labelled hashes and derivations take, in order."""
@@ -19,7 +19,9 @@ VERSION = "fedapt-secure/1"
 
 def labelled(label: str, *parts: Part) -> bytes:
     """Return the unambiguous encoding of a label and its parts."""
-    return encode([VERSION, label, *parts])
+    if any(type(part) is bytes and len(part) > LONG_BYTES for part in parts):
+        return encode([VERSION, label, *parts])  # one copy of a long vector, not three
+    return encode_plain([VERSION, label, *parts])
 
 
 def digest(label: str, *parts: Part) -> bytes:

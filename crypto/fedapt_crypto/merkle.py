@@ -48,6 +48,14 @@ class MerkleTree:
             position //= 2
         return tuple(path)
 
+    def proofs(self) -> list[tuple[bytes, ...]]:
+        """Return the proof of every leaf, in their order; cheaper than one at a time."""
+        paths: list[tuple[bytes, ...]] = [()] * len(self._levels[-1])
+        for level in reversed(self._levels[:-1]):
+            siblings = [level[i ^ 1 : (i ^ 1) + 1] for i in range(len(level))]  # an odd node has none
+            paths = [(*sibling, *paths[i // 2]) for i, sibling in enumerate(siblings)]
+        return paths
+
 
 def check_proof(root: bytes, leaf: bytes, position: int, count: int, proof: Sequence[bytes]) -> None:
     """Check that ``leaf`` stands at ``position`` of ``count`` leaves under ``root``.
@@ -57,15 +65,15 @@ def check_proof(root: bytes, leaf: bytes, position: int, count: int, proof: Sequ
     """
     if not 0 <= position < count:
         raise VerificationFailed("a record's position does not exist in its dealer's list")
-    found, path = _leaf(leaf), list(proof)
+    found, path = _leaf(leaf), iter(proof)
     width = count
     while width > 1:
         if position ^ 1 < width:
-            if not path:
+            sibling = next(path, None)
+            if sibling is None:
                 raise VerificationFailed("a record's proof is too short")
-            sibling = path.pop(0)
             found = _node(sibling, found) if position & 1 else _node(found, sibling)
         position //= 2
         width = (width + 1) // 2
-    if path or found != root:
+    if next(path, None) is not None or found != root:
         raise VerificationFailed("a record is not the one that its dealer signed")

@@ -7,6 +7,8 @@ not constant-time; shares are made and combined where the secret is known anyway
 
 import secrets
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from math import prod
 from typing import Final
 
 PRIME: Final = 2**256 + 297
@@ -47,16 +49,22 @@ def weights_at_zero(indices: Sequence[int]) -> tuple[int, ...]:
     """Return the Lagrange weights that map shares at ``indices`` to the secret.
 
     Compute them once for a set of survivors: every secret shared over the same set uses the same ones.
+    Weight i is the product of all indices over i times the product of all j - i; those denominators are
+    inverted together (Montgomery's trick), so a set costs one modular inverse.
     """
+    denominators = [prod([j - i for j in indices if j != i]) * i % PRIME for i in indices]
+    below = list(accumulate(denominators, _multiply, initial=1))
+    inverse = pow(below[-1], -1, PRIME)  # of the product of those up to the current one
+    scale = prod(indices) % PRIME
     weights = []
-    for i in indices:
-        numerator = denominator = 1
-        for j in indices:
-            if j != i:
-                numerator = numerator * j % PRIME
-                denominator = denominator * (j - i) % PRIME
-        weights.append(numerator * pow(denominator, -1, PRIME) % PRIME)
-    return tuple(weights)
+    for denominator, product_below in zip(reversed(denominators), reversed(below[:-1]), strict=True):
+        weights.append(scale * (inverse * product_below % PRIME) % PRIME)
+        inverse = inverse * denominator % PRIME
+    return tuple(reversed(weights))
+
+
+def _multiply(a: int, b: int) -> int:
+    return a * b % PRIME
 
 
 def combine(shares: Mapping[int, bytes], weights: Sequence[int] | None = None) -> bytes:

@@ -16,12 +16,13 @@ from fedapt_crypto.pki import CertificateAuthority
 from fedapt_crypto.private_files import make_private_folder, write_atomically
 from fedapt_crypto.roster import Member, Roster
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_DIGITS_CLIENTS, DEFAULT_EPSILON, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 
@@ -177,6 +178,13 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
     parse_failures(settings, names)
     plan = _plan(settings, dataset, backbone)
     roster = _found(folder, dataset)
+    unsigned = SessionConfiguration(
+        session=bytes(SESSION_BYTES),
+        plan=plan,
+        roster=roster,
+        key_commitments=tuple(bytes(32) for _ in plan.domains),
+    )
+    registry.check_round(settings.secure_aggregation, unsigned.round_context(1, 1, bytes(32)))
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")

@@ -130,7 +130,7 @@ class TestRules:
         refuse("^here: ", secure_aggregation=scheme, clients=least - 1)
 
     def test_two_under_masking_are_too_few(self) -> None:
-        refuse("'masking' works with 3 to 64 institutions, not 2$", clients=2)
+        refuse("'masking' works with 3 to 4096 institutions, not 2$", clients=2)
 
     def test_steps_have_a_limit(self) -> None:
         make(rounds=MAX_STEPS // 4, local_steps=4)

@@ -5,7 +5,7 @@ masks with shares that the institutions reveal. It checks every message against 
 revealed share and secret against its dealer's commitments, and never sees an unmasked update.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -92,15 +92,19 @@ class MaskingCoordinator:
         return self._aggregate.contributors if self._aggregate is not None else ()
 
     @property
-    def _arrived(self) -> set[str]:
-        arrived: Mapping[Phase, set[str]] = {
-            Phase.ADVERTISE: set(self._advertises),
-            Phase.SHARE: set(self._shares),
+    def _arrived(self) -> Collection[str]:
+        arrived: Mapping[Phase, Collection[str]] = {
+            Phase.ADVERTISE: self._advertises,
+            Phase.SHARE: self._shares,
             Phase.MASKED_INPUT: self._masked,
-            Phase.CONSISTENCY: set(self._signatures),
-            Phase.UNMASK: set(self._revealed),
+            Phase.CONSISTENCY: self._signatures,
+            Phase.UNMASK: self._revealed,
         }
-        return arrived[self._phase] if self._phase is not None else set()
+        return arrived[self._phase] if self._phase is not None else ()
+
+    def _is_due(self, sender: str) -> bool:
+        """Whether ``sender`` is among `waiting_for`, without making that set for every message."""
+        return sender in self._expected and sender not in self._gone and sender not in self._arrived
 
     def drop(self, name: str) -> None:
         """Count ``name`` as gone for the rest of the round; what it has sent stays."""
@@ -119,7 +123,7 @@ class MaskingCoordinator:
         if isinstance(message, Abort):
             self._receive_abort(message)
         expected, take = _COLLECTING[self._phase]
-        if type(message) is not expected or sender not in self.waiting_for:
+        if type(message) is not expected or not self._is_due(sender):
             raise UnexpectedMessage(f"sent {message.kind!r} in the wrong phase, late or twice", peer=sender)
         take(self, sender, message)
 

@@ -273,15 +273,15 @@ class MaskingInstitution:
             raise ContextMismatch("the survivor set names parties that dealt no shares")
         self._survivors = survivors
         self._state = State.SIGNED
-        signed = self._statement(self._name).signed_by(self._identity)
+        signed = self._statement().signed_by(self._identity)
         return Outgoing(Phase.CONSISTENCY, signed.to_bytes())
 
-    def _statement(self, sender: str, signature: bytes = UNSIGNED) -> ConsistencySignature:
-        """What every survivor signs about the survivor set that we signed."""
+    def _statement(self) -> ConsistencySignature:
+        """What every survivor signs about our survivor set; ours, before it is signed."""
         execution = self._around().execution
         return ConsistencySignature(
-            sender=sender,
-            signature=signature,
+            sender=self._name,
+            signature=UNSIGNED,
             execution=execution,
             transcript=self._transcript,
             survivors_hash=keys.survivors_id(execution, self._transcript, parties.pack(self._survivors)),
@@ -319,7 +319,7 @@ class MaskingInstitution:
         signers = parties.unpack(message.signers, len(self._roster.members))
         if len(message.signatures) != 64 * len(signers) or not set(signers) <= set(self._survivors):
             raise MalformedMessage("the survivor signatures do not fit their signers, or come from others")
-        around = self._around()
+        around, statement = self._around(), self._statement()
         missing = dict.fromkeys(held, self._context.holders_needed)
         speaks_for: dict[int, list[int]] = {}
         for owner in held:
@@ -329,7 +329,8 @@ class MaskingInstitution:
             counted = [owner for owner in speaks_for.get(signer, ()) if missing[owner] > 0]
             if counted:  # a signature that decides nothing any more is not worth its cost
                 signature = message.signatures[64 * position : 64 * (position + 1)]
-                self._statement(self._roster.names[signer], signature).check_signature(self._roster)
+                signed = {"sender": self._roster.names[signer], "signature": signature}
+                statement.model_copy(update=signed).check_signature(self._roster)
                 for owner in counted:
                     missing[owner] -= 1
         if short := [owner for owner, count in missing.items() if count > 0]:

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedapt_crypto.encoding import MAX_CONTAINER_ITEMS
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
@@ -33,8 +34,12 @@ PHASES: Final[Mapping[str, tuple[Phase, ...]]] = {
 
 MIN_INSTITUTIONS: Final[Mapping[str, int]] = {MASKING: 3, CKKS: parameters.MIN_INSTITUTIONS, NONE: 1}
 """Below three institutions a sum gives each of two the other's update."""
-MAX_INSTITUTIONS: Final[Mapping[str, int]] = {MASKING: 64, CKKS: parameters.MAX_INSTITUTIONS, NONE: 64}
-"""Masking: full graph only, every pair shares a mask. CKKS: room under the modulus."""
+MAX_INSTITUTIONS: Final[Mapping[str, int]] = {
+    MASKING: MAX_CONTAINER_ITEMS,
+    CKKS: parameters.MAX_INSTITUTIONS,
+    NONE: MAX_CONTAINER_ITEMS,
+}
+"""Masking: what fits a message; a neighbour graph above 64. CKKS: room under the modulus."""
 
 
 def phases(scheme: str) -> tuple[Phase, ...]:
@@ -43,6 +48,23 @@ def phases(scheme: str) -> tuple[Phase, ...]:
         return PHASES[scheme]
     except KeyError:
         raise InvalidInput(f"unknown aggregation scheme {scheme!r}: use {' or '.join(PHASES)}") from None
+
+
+def check_round(scheme: str, context: RoundContext) -> None:
+    """Refuse, before anything starts, a scheme that is not installed or cannot hold such rounds.
+
+    Raises:
+        InvalidInput: Saying what to change.
+    """
+    least, most = MIN_INSTITUTIONS[scheme], MAX_INSTITUTIONS[scheme]
+    if not least <= context.participants <= most:
+        raise InvalidInput(
+            f"secure aggregation {scheme!r} works with {least} to {most} institutions,"
+            f" not {context.participants}"
+        )
+    if scheme == CKKS:
+        parameters.require_tenseal()
+        parameters.check_round(context)
 
 
 def institution_round(

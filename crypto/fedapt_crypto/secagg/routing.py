@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fedapt_crypto.encoding import Encoded
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, VerificationFailed
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.roster import Roster
@@ -71,22 +72,21 @@ def check_dealt(
 
 def deliveries(dealt: Mapping[int, Dealt], dealers: bytes, digests: bytes) -> dict[int, bytes]:
     """Return what each of the dealers receives from its neighbours among them."""
-    parcels: dict[int, list[Parcel]] = {index: [] for index in dealt}
+    parcels: dict[int, list[Encoded]] = {index: [] for index in dealt}
     for dealer, part in dealt.items():  # ascending, as receivers expect
-        for position, receiver in enumerate(part.records):
+        proofs = part.tree.proofs()
+        for position, (receiver, record) in enumerate(part.records.items()):
             if receiver != dealer and receiver in parcels:
-                parcel = Parcel(
-                    header=part.header,
-                    record=part.records[receiver].to_bytes(),
-                    position=position,
-                    proof=part.tree.proof(position),
-                    sealed=part.sealed[receiver],
-                )
-                parcels[receiver].append(parcel)
-    return {
-        index: ShareDelivery(dealers=dealers, digests=digests, parcels=tuple(parcels[index])).to_bytes()
-        for index in dealt
-    }
+                parcel = {
+                    "header": part.header,
+                    "record": record.to_bytes(),
+                    "position": position,
+                    "proof": proofs[position],
+                    "sealed": part.sealed[receiver],
+                }
+                parcels[receiver].append(Encoded(Parcel.encode_fields(parcel)))
+    common = {"kind": ShareDelivery.tag(), "dealers": dealers, "digests": digests}
+    return {index: ShareDelivery.encode_fields(common | {"parcels": parcels.pop(index)}) for index in dealt}
 
 
 def enough_signatures(signed: Collection[int], holder_sets: Sequence[Iterable[int]], needed: int) -> set[int]:

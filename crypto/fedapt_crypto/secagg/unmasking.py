@@ -65,15 +65,18 @@ class Unmasking:
         """Return the revealed shares that match their commitments, for each kind of secret."""
         self_masks: Shares = defaultdict(dict)
         roots: Shares = defaultdict(dict)
-        for holder, message in self.revealed.items():
+        needed = self.context.holders_needed
+        for holder, message in sorted(self.revealed.items()):
             for owner, share in _owned(message.survivors, message.self_mask_shares, self.roster):
-                committed = self.dealt[owner].records[holder].self_mask_share
-                if self._commitment("self mask", owner, holder, share) == committed:
-                    self_masks[owner][holder + 1] = share
+                if len(self_masks[owner]) < needed:  # more would not be used, see `_combine`
+                    committed = self.dealt[owner].records[holder].self_mask_share
+                    if self._commitment("self mask", owner, holder, share) == committed:
+                        self_masks[owner][holder + 1] = share
             for owner, share in _owned(message.dropped, message.root_shares, self.roster):
-                committed = self.dealt[owner].records[holder].root_share
-                if self._commitment("root", owner, holder, share) == committed:
-                    roots[owner][holder + 1] = share
+                if len(roots[owner]) < needed:
+                    committed = self.dealt[owner].records[holder].root_share
+                    if self._commitment("root", owner, holder, share) == committed:
+                        roots[owner][holder + 1] = share
         return self_masks, roots
 
     def _commitment(self, kind: str, owner: int, holder: int, share: bytes) -> bytes:

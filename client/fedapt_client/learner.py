@@ -12,6 +12,8 @@ import numpy as np
 
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.kdf import digest
+from fedapt_crypto.keystream import Keystream
 from fedapt_crypto.private_files import make_private_folder, write_atomically
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
@@ -85,7 +87,7 @@ class Learner:
             return None
         return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)
 
-    def train(self, parameters: Vector, domain_key: Vector) -> Vector:
+    def train(self, parameters: Vector, domain_key: Vector, round_number: int) -> Vector:
         """Return this institution's update, local minus round-start parameters, noised under DP."""
         plan = self._configuration.plan
         private = self.privacy_plan is not None
@@ -109,8 +111,16 @@ class Learner:
             features,
             labels,
             settings,
+            None if private else self._repeatable_sampling(round_number),
         )
         return trainer.train(parameters)
+
+    def _repeatable_sampling(self, round_number: int) -> Keystream | None:
+        """Return the stream that draws batches in an experiment without privacy that is to be repeated."""
+        number = self._settings.experiment_seed
+        if number is None:
+            return None
+        return Keystream(digest("experiment sampling", number, self._settings.name, round_number))
 
     def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
         """Store the finished bundle in the party's folder and evaluate it on the images held out."""

@@ -243,7 +243,7 @@ class InstitutionRunner:
                     "delta": budget.plan.delta,
                 },
             )
-        return self._session.trained(learner.train(action.parameters, action.domain_key))
+        return self._session.trained(learner.train(action.parameters, action.domain_key, action.round_number))
 
     def _conclude(self, action: Conclude) -> list[Action]:
         concluded = self._ready().conclude(action.model, action.domain_keys)

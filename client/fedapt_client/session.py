@@ -372,7 +372,7 @@ class InstitutionSession:
 
     def _expand(self, seed: bytes, domain_index: int) -> Vector:
         configuration = self.configuration
-        return domain_keys.expand(seed, configuration.session, domain_index, configuration.plan.shape.key)
+        return domain_keys.expand(seed, domain_index, configuration.plan.shape.key)
 
     def _forget_round(self) -> None:
         self._round = None

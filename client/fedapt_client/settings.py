@@ -27,6 +27,7 @@ class ClientSettings(Settings):
         minimum_participants: Smallest survivor set this institution helps to unmask; the protocol's
             threshold holds anyway.
         log: Where the log goes, relative to the party's folder.
+        experiment_seed: Makes sampling repeatable, without differential privacy only; ignored under it.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -42,6 +43,7 @@ class ClientSettings(Settings):
     require_secure_aggregation: bool = True
     minimum_participants: Annotated[int, Field(ge=1)] = 2
     log: Path = Path("log.jsonl")
+    experiment_seed: Annotated[int, Field(ge=0)] | None = None
     vanish_at: tuple[str, ...] = ()
 
     @field_validator("vanish_at")

@@ -25,6 +25,11 @@ def draw_seed() -> bytes:
     return secrets.token_bytes(SEED_BYTES)
 
 
+def experiment_seed(number: int, domain_index: int) -> bytes:
+    """Return a seed that anybody can compute, for experiments that are to be repeated exactly."""
+    return digest("experiment domain key", number, domain_index)
+
+
 def commitment(seed: bytes, session: bytes, domain_index: int) -> bytes:
     """Return the commitment to a domain's seed that stands in the session configuration."""
     return digest("domain key", session, domain_index, seed)
@@ -46,9 +51,9 @@ def open_seed(sealed: bytes, key: SealingKey, session: bytes, domain_index: int,
     return key.open(sealed, "domain key", session, domain_index, receiver)
 
 
-def expand(seed: bytes, session: bytes, domain_index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+def expand(seed: bytes, domain_index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the key a seed stands for, U[0, 1) on a grid of 2**-24, shape (n_ctx, W)."""
-    stream = Keystream(derive(seed, "domain key values", session, domain_index))
+    stream = Keystream(derive(seed, "domain key values", domain_index))
     words = stream.uniform_words(shape[0] * shape[1], np.uint32)
     # The 24 high bits fit a float32 exactly, so the largest value is 1 - 2**-24, below 1.
     values = (words >> np.uint32(32 - _MANTISSA_BITS)).astype(np.float32) * np.float32(2.0**-_MANTISSA_BITS)

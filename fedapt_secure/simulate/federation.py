@@ -188,7 +188,12 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")
-    server = ServerSettings(host=HOST, port=0, log=Path("../../logs") / f"{COORDINATOR}.jsonl")
+    server = ServerSettings(
+        host=HOST,
+        port=0,
+        log=Path("../../logs") / f"{COORDINATOR}.jsonl",
+        experiment_seed=settings.seed,
+    )
     write_yaml(coordinator / SERVER_FILE, server, comment="The coordinator's settings.")
     _write_config(folder, settings, len(names), device)
     return Federation(folder, settings, dataset, roster, device)
@@ -211,6 +216,7 @@ def connect_institutions(federation: Federation, port: int) -> None:
             require_secure_aggregation=settings.secure_aggregation != registry.NONE,
             minimum_participants=registry.MIN_INSTITUTIONS[settings.secure_aggregation],
             log=Path("../../logs") / f"{institution.name}.jsonl",
+            experiment_seed=settings.seed,
             vanish_at=failures.get(institution.name, ()),
         )
         path = folder.party(institution.name) / CLIENT_FILE

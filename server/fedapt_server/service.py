@@ -37,7 +37,11 @@ class CoordinatorService:
         self._settings = settings
         self._log = LogWriter(folder / settings.log)
         identity = self._folder.identity()
-        seeds = tuple(domain_keys.draw_seed() for _ in plan.domains)
+        number = settings.experiment_seed
+        seeds = tuple(
+            domain_keys.draw_seed() if number is None else domain_keys.experiment_seed(number, index)
+            for index in range(len(plan.domains))
+        )
         session = secrets.token_bytes(SESSION_BYTES)
         self._configuration = SessionConfiguration(
             session=session,

@@ -16,9 +16,11 @@ class ServerSettings(Settings):
         port: Port to listen on; 0 takes a free one and logs it.
         session: File with the session plan, relative to the coordinator's folder.
         log: Where the log goes, relative to the coordinator's folder.
+        experiment_seed: Makes the domain keys repeatable, and so known to everybody: for experiments only.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
     session: Path = Path("session.yaml")
     log: Path = Path("log.jsonl")
+    experiment_seed: Annotated[int, Field(ge=0)] | None = None

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import itertools
 
 import numpy as np
 import pytest
@@ -248,7 +247,7 @@ class TestDomainKeys:
             domain_keys.check_seed(opened, session, 1, domain_keys.commitment(seed, session, 2))
 
     def test_values_are_uniform_in_the_half_open_unit_interval(self) -> None:
-        values = domain_keys.expand(bytes(32), bytes(16), 0, (100, 1000))
+        values = domain_keys.expand(bytes(32), 0, (100, 1000))
         assert values.dtype == np.float32
         assert values.min() >= 0
         assert values.max() < 1
@@ -257,12 +256,14 @@ class TestDomainKeys:
         # chi-square with 19 degrees of freedom; the seed is fixed, so this cannot flicker
         assert ((counts - expected) ** 2 / expected).sum() < 43.8
 
-    def test_bound_to_session_and_domain(self) -> None:
-        expansions = [
-            domain_keys.expand(bytes(32), s, d, (2, 3)).tobytes()
-            for s, d in itertools.product([bytes(16), b"\x01" * 16], [0, 1])
-        ]
+    def test_bound_to_seed_and_domain(self) -> None:
+        seeds = (bytes(32), b"\x01" * 32)
+        expansions = [domain_keys.expand(seed, d, (2, 3)).tobytes() for seed in seeds for d in (0, 1)]
         assert len(set(expansions)) == 4
+
+    def test_experiments_can_be_repeated(self) -> None:
+        assert domain_keys.experiment_seed(3, 1) == domain_keys.experiment_seed(3, 1)
+        assert len({domain_keys.experiment_seed(n, d) for n in (0, 1) for d in (0, 1)}) == 4
 
 
 class TestRoster:

@@ -34,8 +34,8 @@ class Tap:
         self.received: list[bytes] = []
         train, receive = Learner.train, CoordinatorSession.receive
 
-        def tapped_train(learner: Learner, parameters: np.ndarray, domain_key: np.ndarray) -> np.ndarray:
-            update = train(learner, parameters, domain_key)
+        def tapped_train(learner: Learner, *arguments: object) -> np.ndarray:
+            update = train(learner, *arguments)
             self.updates[learner._settings.name].append(update)
             return update
 
@@ -129,6 +129,39 @@ def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap
     for secret in secrets:
         assert secret not in public
         assert secret.hex().encode() not in public
+
+
+def test_without_privacy_a_seed_gives_the_same_model_under_every_scheme(simulate) -> None:
+    models = []
+    for scheme in ("masking", "none", "ckks"):
+        run = simulate(
+            "--rounds", "2", "--no-dp", "--clients", "3", "--secure-aggregation", scheme, out=scheme
+        )
+        assert run.status == 0
+        bundle = read_bundle(run.folder / "model.safetensors")
+        models.append(flatten(bundle.meta_prompt, bundle.adaptive_network))
+    assert np.abs(models[0] - models[1]).max() < 1e-4
+    assert np.abs(models[0] - models[2]).max() < 1e-2
+
+
+def test_with_privacy_the_seed_decides_nothing_that_protects(simulate) -> None:
+    models = []
+    for number in range(2):
+        run = simulate("--rounds", "1", "--clients", "3", out=str(number))
+        models.append((run.folder / "model.safetensors").read_bytes())
+    assert models[0] != models[1]
+
+
+def test_ckks_and_one_who_misses_the_sum(simulate, capsys) -> None:
+    run = simulate(
+        "--rounds", "3", "--clients", "4", "--secure-aggregation", "ckks", "--fail", "clinic-2@2:consistency"
+    )
+    assert run.status == 0
+    assert "tolerates no collusion" in " ".join(capsys.readouterr().out.split())
+    _, second, third = run.summary["rounds"]
+    assert second["dropped"] == ["clinic-2"]
+    assert "clinic-2" in second["contributors"]
+    assert len(third["contributors"]) == 4
 
 
 def test_without_protection_the_same_tap_finds_the_update(simulate, tap: Tap) -> None:

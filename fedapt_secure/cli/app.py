@@ -77,7 +77,7 @@ def simulate(
         bool | None, _option("One context for all classes.", _TRAINING, "--shared-context")
     ] = None,
     update_clip: Annotated[
-        float | None, _option("Largest parameter change that is sent (default 16).", _TRAINING)
+        float | None, _option("Largest parameter change that is sent (default 4).", _TRAINING)
     ] = None,
     model: Annotated[str | None, _option("open_clip model, or tiny (default tiny).", _DATA)] = None,
     pretrained: Annotated[str | None, _option("open_clip tag, checkpoint file, or random.", _DATA)] = None,

@@ -52,7 +52,7 @@ class SimulateSettings(Settings):
     context_tokens: PositiveInt = 8
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
-    update_clip: PositiveFloat = 16.0
+    update_clip: PositiveFloat = 4.0
     model: str = "tiny"
     pretrained: str | None = None
     dataset: Literal["digits", "digits-flipped", "folder"] = "digits"

@@ -70,6 +70,7 @@ class InstitutionRunner:
                 differential_privacy=settings.require_differential_privacy,
                 secure_aggregation=settings.require_secure_aggregation,
                 minimum_participants=settings.minimum_participants,
+                masking=settings.require_masking,
             ),
         )
 

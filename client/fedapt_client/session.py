@@ -66,6 +66,7 @@ class Requirements:
     differential_privacy: bool
     secure_aggregation: bool
     minimum_participants: int
+    masking: bool = False
 
 
 class InstitutionSession:
@@ -241,6 +242,8 @@ class InstitutionSession:
             raise InvalidInput("refused: the session trains without differential privacy")
         if self._requirements.secure_aggregation and scheme == registry.NONE:
             raise InvalidInput("refused: the coordinator of this session would see single updates")
+        if self._requirements.masking and scheme != registry.MASKING:
+            raise InvalidInput(f"refused: masking is required here, the session uses {scheme!r}")
         first = configuration.round_context(1, 1, bytes(32))
         registry.check_round(scheme, first)
         if len(self._roster.members) < self._requirements.minimum_participants:

@@ -24,6 +24,7 @@ class ClientSettings(Settings):
         dp_delta: δ; by default 1 / (2 x declared records).
         require_differential_privacy: Refuse sessions without DP.
         require_secure_aggregation: Refuse sessions in which the coordinator sees updates.
+        require_masking: Refuse CKKS too, which tolerates no collusion.
         minimum_participants: Smallest survivor set this institution helps to unmask; the protocol's
             threshold holds anyway.
         log: Where the log goes, relative to the party's folder.
@@ -41,6 +42,7 @@ class ClientSettings(Settings):
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     require_differential_privacy: bool = True
     require_secure_aggregation: bool = True
+    require_masking: bool = False
     minimum_participants: Annotated[int, Field(ge=1)] = 2
     log: Path = Path("log.jsonl")
     experiment_seed: Annotated[int, Field(ge=0)] | None = None

@@ -9,7 +9,8 @@ an encoded message covers the only spelling that message has.
 import struct
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +20,7 @@ from fedapt_crypto.errors import MalformedMessage
 DEFAULT_MAX_BYTES = 1 << 20
 MAX_CONTAINER_ITEMS = 4096
 LONG_BYTES = 1 << 16
+_FIXED_MAP_ITEMS = 15  # up to here the header of a map is one byte
 _BUFFER_BYTES = 4096  # the packer's default of 256 KiB costs more than the packing
 _SCALARS = frozenset((bytes, str, int, bool, float, type(None)))
 _SIGNATURE = "signature"
@@ -63,37 +65,16 @@ def _write(value: Any, pieces: list[bytes]) -> None:
     elif isinstance(value, BaseModel):
         _write(value.model_dump(mode="python"), pieces)
     elif isinstance(value, Mapping):
-        _write_map({key: value[key] for key in sorted(value)}, pieces)
+        pieces.append(bytes((0x80 | len(value),)) if len(value) < 16 else _header(0xDE, len(value)))
+        for key in sorted(value):
+            _write(key, pieces)
+            _write(value[key], pieces)
     elif isinstance(value, (list, tuple)):
         pieces.append(bytes((0x90 | len(value),)) if len(value) < 16 else _header(0xDC, len(value)))
         for item in value:
             _write(item, pieces)
     else:
         pieces.append(encode_plain(value))
-
-
-def _write_map(entries: Mapping[Any, Any], pieces: list[bytes]) -> None:
-    """Append a map whose keys are in order; runs of plain entries are encoded in one go."""
-    pieces.append(bytes((0x80 | len(entries),)) if len(entries) < 16 else _header(0xDE, len(entries)))
-    run: dict[Any, Any] = {}
-    for key, value in entries.items():
-        if len(run) < 15 and _is_plain(value):
-            run[key] = value
-            continue
-        if run:
-            pieces.append(encode_plain(run)[1:])  # without its own header, one byte up to 15 entries
-            run = {}
-        _write(key, pieces)
-        _write(value, pieces)
-    if run:
-        pieces.append(encode_plain(run)[1:])
-
-
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind is bytes:
-        return len(value) < LONG_BYTES
-    return kind in _SCALARS or (kind is tuple and all(type(item) in _SCALARS for item in value))
 
 
 def _header(code: int, size: int) -> bytes:
@@ -131,8 +112,14 @@ class Message(BaseModel):
     @classmethod
     def encode_fields(cls, fields: Mapping[str, Any]) -> bytes:
         """Return the encoding of a message with these fields; unchecked, and values may be `Encoded`."""
-        pieces: list[bytes] = []
-        _write_map({name: fields[name] for name in _sorted_names(cls)}, pieces)
+        count, runs = _layout(cls)
+        pieces = [bytes((0x80 | count,)) if count < 16 else _header(0xDE, count)]
+        for names, key in runs:
+            if key is None:
+                pieces.append(encode_plain({name: fields[name] for name in names})[1:])  # less its header
+            else:
+                pieces.append(key)
+                _write(fields[names[0]], pieces)
         return b"".join(pieces)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -167,9 +154,32 @@ class Message(BaseModel):
 
 
 @cache
-def _sorted_names(cls: type[Message]) -> tuple[str, ...]:
-    """Return the names of a message's fields in the order of encoding."""
-    return tuple(sorted(cls.model_fields))
+def _layout(cls: type[Message]) -> tuple[int, tuple[tuple[tuple[str, ...], bytes | None], ...]]:
+    """Return how a message is encoded: how many fields, and runs of them in order.
+
+    Short plain fields that follow each other make up one run, encoded at once, without a key here. A field
+    that holds messages or long bytes is a run of its own, with its encoded key.
+    """
+    runs: list[tuple[tuple[str, ...], bytes | None]] = []
+    for name, about in sorted(cls.model_fields.items()):
+        unbounded = about.annotation is bytes and not about.metadata
+        if unbounded or not _is_plain(about.annotation):
+            runs.append(((name,), encode_plain(name)))
+        elif runs and runs[-1][1] is None and len(runs[-1][0]) < _FIXED_MAP_ITEMS:
+            runs[-1] = ((*runs[-1][0], name), None)
+        else:
+            runs.append(((name,), None))
+    return len(cls.model_fields), tuple(runs)
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Whether values of an annotated type hold no message and no map."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _is_plain(inner[0])
+    if get_origin(annotation) in (Union, UnionType, tuple):
+        return all(part is Ellipsis or _is_plain(part) for part in inner)
+    return get_origin(annotation) is Literal or annotation in _SCALARS
 
 
 class TaggedMessage(Message):

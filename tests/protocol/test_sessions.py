@@ -252,6 +252,14 @@ class TestRefusals:
     def test_a_session_in_which_the_coordinator_sees_updates(self) -> None:
         self.refuse(InvalidInput, lambda f, data: data, match="single updates", secure_aggregation="none")
 
+    def test_another_scheme_where_masking_is_required(self) -> None:
+        requirements = client.Requirements(
+            differential_privacy=True, secure_aggregation=True, minimum_participants=2, masking=True
+        )
+        federation = Federation(3, requirements=requirements, secure_aggregation=registry.CKKS)
+        with pytest.raises(InvalidInput, match="masking is required"):
+            federation.run()
+
     def test_a_domain_key_that_was_not_committed_to(self) -> None:
         federation = Federation(3)
         federation.coordinator._key_seeds = (bytes(32), bytes(32))

@@ -38,7 +38,7 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """Return the 163 bytes."""
-        return _LAYOUT.pack(*(getattr(self, name) for name in _FIELDS))
+        return _LAYOUT.pack(*self.__dict__.values())  # they stand in the order of the layout
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Record":

@@ -104,7 +104,9 @@ class TestClientSettings:
             "dp_delta": 1e-7,
             "require_differential_privacy": False,
             "require_secure_aggregation": False,
+            "require_masking": True,
             "minimum_participants": 4,
+            "experiment_seed": 3,
             "log": "logs/über.jsonl",
             "vanish_at": ["1:share", "3:unmask"],
         }

@@ -29,6 +29,7 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
+from fedapt_crypto.secagg.ckks.catch_up import check_delivery
 from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash
 from fedapt_crypto.secagg.ckks.messages import (
     CkksUpdate,
@@ -190,18 +191,7 @@ class CkksInstitution:
             raise ContextMismatch("the sum is of other contributors than the ones we signed for")
         if sum_hash(self._execution, message.pieces) != self._sum_hash:
             raise ContextMismatch("the sum is not the one we signed for")
-        signers = [signature.sender for signature in message.signatures]
-        if len(set(signers)) != len(signers) or not set(signers) <= set(self._contributors):
-            raise PeerError("the signatures repeat a signer or come from one who is no contributor")
-        if len(signers) < self._context.threshold:
-            raise TooFewParticipants(
-                f"{len(signers)} parties signed the contributor set where {self._context.threshold} must"
-            )
-        for signature in message.signatures:
-            signature.check_signature(self._roster)
-            self._check_execution(signature.execution)
-            if (signature.contributors, signature.sum_hash) != (self._contributors, self._sum_hash):
-                raise ContextMismatch("signed another contributor set or sum", peer=signature.sender)
+        check_delivery(message, self._execution, self._context.threshold, self._roster)
 
     def _check_execution(self, execution: bytes) -> None:
         if execution != self._execution:

@@ -54,27 +54,35 @@ class Encoded(bytes):
 
 def _write(value: Any, pieces: list[bytes]) -> None:
     """Append the encoding of ``value``; long byte strings are copied once, when all is joined."""
-    if isinstance(value, Message):
-        pieces.append(value.to_bytes())
-    elif type(value) is Encoded:
-        pieces.append(value)
-    elif type(value) is bytes:
+    if type(value) is bytes:
         size = len(value)
         pieces.append(bytes((0xC4, size)) if size < 1 << 8 else _header(0xC5, size))
         pieces.append(value)
+    elif type(value) is Encoded:
+        pieces.append(value)
+    elif isinstance(value, Message):
+        pieces.append(value.to_bytes())
     elif isinstance(value, BaseModel):
         _write(value.model_dump(mode="python"), pieces)
     elif isinstance(value, Mapping):
+        ordered = {key: value[key] for key in sorted(value)}
+        if all(_is_short(item) for item in ordered.values()):
+            pieces.append(encode_plain(ordered))
+            return
         pieces.append(bytes((0x80 | len(value),)) if len(value) < 16 else _header(0xDE, len(value)))
-        for key in sorted(value):
+        for key, item in ordered.items():
             _write(key, pieces)
-            _write(value[key], pieces)
+            _write(item, pieces)
     elif isinstance(value, (list, tuple)):
         pieces.append(bytes((0x90 | len(value),)) if len(value) < 16 else _header(0xDC, len(value)))
         for item in value:
             _write(item, pieces)
     else:
         pieces.append(encode_plain(value))
+
+
+def _is_short(value: Any) -> bool:
+    return type(value) in _SCALARS and not (type(value) is bytes and len(value) > LONG_BYTES)
 
 
 def _header(code: int, size: int) -> bytes:
@@ -112,6 +120,10 @@ class Message(BaseModel):
     @classmethod
     def encode_fields(cls, fields: Mapping[str, Any]) -> bytes:
         """Return the encoding of a message with these fields; unchecked, and values may be `Encoded`."""
+        return b"".join(cls._pieces(fields))
+
+    @classmethod
+    def _pieces(cls, fields: Mapping[str, Any]) -> list[bytes]:
         count, runs = _layout(cls)
         pieces = [bytes((0x80 | count,)) if count < 16 else _header(0xDE, count)]
         for names, key in runs:
@@ -120,7 +132,7 @@ class Message(BaseModel):
             else:
                 pieces.append(key)
                 _write(fields[names[0]], pieces)
-        return b"".join(pieces)
+        return pieces
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy, see pydantic; one with other fields has another encoding."""
@@ -146,11 +158,23 @@ class Message(BaseModel):
             first = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "message"
             raise MalformedMessage(f"{cls.__name__}: {where}: {first['msg']}") from None
-        if message.to_bytes() != data:
+        if not _joined_is(cls._pieces(message.__dict__), data):
             raise MalformedMessage(f"{cls.__name__} is not in its canonical encoding")
-        if _ENCODED in message.__dict__:
-            message.__dict__[_ENCODED] = data  # the same bytes once, not twice
+        if _SIGNATURE in message.__dict__:
+            message.__dict__[_ENCODED] = bytes(data)
         return message
+
+
+def _joined_is(pieces: list[bytes], data: bytes) -> bool:
+    """Return whether the pieces make up ``data``, without another copy of a long vector."""
+    if len(data) <= LONG_BYTES:
+        return b"".join(pieces) == data
+    start = 0
+    for piece in pieces:
+        if not data.startswith(piece, start):
+            return False
+        start += len(piece)
+    return start == len(data)
 
 
 @cache

@@ -10,9 +10,12 @@ from pydantic import Field
 
 from fedapt_crypto.encoding import Message, TaggedMessage, decode_one_of, encode, kinds_of
 from fedapt_crypto.errors import MalformedMessage
+from fedapt_crypto.secagg import masking_coordinator
 from fedapt_crypto.secagg import messages as secagg
 from fedapt_crypto.secagg.masking_institution import _KINDS as FROM_COORDINATOR
+from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as session
+from tests.crypto.harness import World
 
 EVERY_KIND = {**session.FROM_INSTITUTION, **session.FROM_COORDINATOR, **FROM_COORDINATOR}
 
@@ -110,3 +113,52 @@ def test_the_tag_chooses_the_class() -> None:
     assert decode_one_of(Tagged(value=3).to_bytes(), kinds, max_bytes=100) == Tagged(value=3)
     with pytest.raises(MalformedMessage):
         decode_one_of(encode({"kind": "other", "value": 3}), kinds, max_bytes=100)
+
+
+def plain(value: object) -> object:
+    """The obvious way: everything to plain values, maps sorted, and the library packs it."""
+    if isinstance(value, dict):
+        return {key: plain(value[key]) for key in sorted(value)}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@pytest.mark.parametrize("length", [1, 70_000])
+def test_every_message_of_a_round_is_encoded_as_the_library_would(length: int) -> None:
+    world = World(5, length=length)
+    seen: list[bytes] = []
+
+    def keep(phase: object, receiver: str, payload: bytes) -> bytes:
+        seen.append(payload)
+        return payload
+
+    world.run({"clinic-2": Phase.MASKED_INPUT}, keep)
+    seen += [outgoing.payload for _, outgoing in world.sent_to_coordinator]
+    kinds = {**FROM_COORDINATOR, **masking_coordinator._KINDS}
+    for payload in seen:
+        message = decode_one_of(payload, kinds, max_bytes=1 << 24)
+        slow = msgpack.packb(plain(message.model_dump(mode="python")), use_bin_type=True)
+        assert slow == payload == encode(message.model_dump(mode="python"))
+        assert message.model_copy(update={}).to_bytes() == payload
+    assert len({decode_one_of(p, kinds, max_bytes=1 << 24).kind for p in seen}) == 9
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner),
+        max_leaves=30,
+    )
+)
+def test_plain_values_are_encoded_as_the_library_would(value: object) -> None:
+    assert encode(value) == msgpack.packb(plain(value), use_bin_type=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 31, 32, 255, 256, 65535, 65536, 70000])
+def test_every_header_size(size: int) -> None:
+    for value in (
+        bytes(size),
+        "x" * size,
+        list(range(min(size, 4096))),
+        {str(i): 0 for i in range(min(size, 300))},
+    ):
+        assert encode({"a": value}) == msgpack.packb(plain({"a": value}), use_bin_type=True)

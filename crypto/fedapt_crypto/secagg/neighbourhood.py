@@ -113,9 +113,9 @@ def settle(message: AdvertiseList, own: Advertise, context: RoundContext, roster
     taking_part = frozenset(participants)
     drawn = {own_index: draws_of(own, context, own_index) & taking_part}
     advertises: dict[int, Advertise] = {}
-    last = -1
+    last, known = -1, frozenset(roster.names)
     for advertise in message.advertises:
-        index = roster.index(advertise.sender) if advertise.sender in roster.names else -1
+        index = roster.index(advertise.sender) if advertise.sender in known else -1
         if index <= last or index not in taking_part:
             raise MalformedMessage("the advertise list names strangers, repeats a party or is out of order")
         last = index

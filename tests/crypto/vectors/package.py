@@ -1,0 +1,162 @@
+"""The package behind the function names of the reference, so that one list of cases runs through both."""
+
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from fedapt_crypto import domain_keys, encoding, kdf, masks, merkle, roster, seal, shamir
+from fedapt_crypto import fixed_point as fp
+from fedapt_crypto import identity as ids
+from fedapt_crypto.keystream import Keystream
+from fedapt_crypto.secagg import masking_keys as keys
+from fedapt_crypto.secagg import parties
+from tests.crypto.vectors.recorded import RecordedSource
+
+
+class _Holder(encoding.Message):
+    """A message with room for any value: what strict decoding does whatever the message."""
+
+    value: Any
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+encode = encoding.encode
+
+
+def decode(data: bytes) -> object:
+    return _Holder.from_bytes(data).model_dump()
+
+
+def pack_parties(indices: Sequence[int]) -> bytes:
+    packed = parties.pack(indices)
+    assert list(parties.unpack(packed, max(indices, default=0) + 1)) == sorted(indices)
+    return packed
+
+
+def unpack_parties(data: bytes, roster_size: int) -> list[int]:
+    return list(parties.unpack(data, roster_size))
+
+
+def labelled(label: str, parts: Sequence[object]) -> bytes:
+    return kdf.labelled(label, *_tuples(parts))
+
+
+def digest(label: str, parts: Sequence[object]) -> bytes:
+    return kdf.digest(label, *_tuples(parts))
+
+
+def derive(secret: bytes, label: str, parts: Sequence[object], length: int = 32) -> bytes:
+    return kdf.derive(secret, label, *_tuples(parts), length=length)
+
+
+def identity_key(identity: bytes) -> bytes:
+    return ids.Identity.from_private_bytes(identity).public_key
+
+
+def sign(identity: bytes, label: str, parts: Sequence[object]) -> bytes:
+    signer = ids.Identity.from_private_bytes(identity)
+    signature = signer.sign(label, *_tuples(parts))
+    ids.verify(signer.public_key, signature, label, *_tuples(parts), signer="signer")
+    return signature
+
+
+fingerprint = ids.fingerprint
+pair_seed = keys.pair_seed
+pair_mask_key = keys.pair_mask_key
+self_mask_key = keys.self_mask_key
+execution_id = keys.execution_id
+transcript_id = keys.transcript_id
+survivors_id = keys.survivors_id
+
+
+def mask_key(root: bytes, context: bytes) -> bytes:
+    return keys.mask_key(root, context).public_key
+
+
+def commit(kind: str, execution: bytes, owner: str, value: Sequence[bytes | str]) -> bytes:
+    return keys.commit(kind, execution, owner, *value)
+
+
+def keystream(key: bytes, start: int, length: int) -> bytes:
+    return Keystream(key).uniform_words(start + length, np.uint8)[start:].tobytes()
+
+
+def add_masks(words: Sequence[int], keys: Sequence[tuple[bytes, bool]]) -> list[int]:
+    vector = np.array(words, np.uint32)
+    masks.apply_masks(vector, [(key, 1 if add else -1) for key, add in keys])
+    return vector.tolist()
+
+
+def split(
+    secret: bytes, threshold: int, indices: Sequence[int], coefficients: Sequence[bytes]
+) -> list[bytes]:
+    source = RecordedSource(numbers=coefficients)
+    with patch.object(shamir, "secrets", source):
+        shares = shamir.split(secret, threshold, indices)
+    assert not source.numbers, "coefficients left over"
+    return [shares[index] for index in indices]
+
+
+def weights_at_zero(indices: Sequence[int]) -> list[bytes]:
+    return [weight.to_bytes(33) for weight in shamir.weights_at_zero(indices)]
+
+
+def combine(shares: Sequence[tuple[int, bytes]]) -> bytes:
+    assert len(dict(shares)) == len(shares), "two shares at one point"
+    return shamir.combine(dict(shares))
+
+
+def thresholds(up_to: int) -> list[int]:
+    return [roster.threshold(n) for n in range(1, up_to + 1)]
+
+
+def fixed_sizes(summands: int, clip: float) -> dict[str, int]:
+    fixed = fp.FixedPoint(summands, clip)
+    return {"limit": fixed.limit, "fraction_bits": fixed.fraction_bits}
+
+
+def fixed_encode(summands: int, clip: float, values: Sequence[float]) -> dict[str, object]:
+    fixed = fp.FixedPoint(summands, clip)
+    words, saturated = fixed.encode(np.array(values))
+    return {**fixed_sizes(summands, clip), "words": words.tolist(), "saturated": saturated}
+
+
+def fixed_decode(summands: int, clip: float, words: Sequence[int]) -> dict[str, object]:
+    values = fp.FixedPoint(summands, clip).decode(np.array(words, np.uint32))
+    return {**fixed_sizes(summands, clip), "values": values.tolist()}
+
+
+def sealing_key(root: bytes) -> bytes:
+    return seal.SealingKey(root).public_key
+
+
+def open_sealed(root: bytes, sealed: bytes, info: Sequence[object]) -> bytes:
+    return seal.SealingKey(root).open(sealed, *_tuples(info))
+
+
+def merkle_tree(leaves: Sequence[bytes]) -> dict[str, object]:
+    tree = merkle.MerkleTree(leaves)
+    proofs = [list(tree.proof(position)) for position in range(len(leaves))]
+    assert [list(proof) for proof in tree.proofs()] == proofs
+    for position, proof in enumerate(proofs):
+        merkle.check_proof(tree.root, leaves[position], position, len(leaves), proof)
+    return {"root": tree.root, "proofs": proofs}
+
+
+merkle_check = merkle.check_proof
+domain_commitment = domain_keys.commitment
+domain_check = domain_keys.check_seed
+
+
+def domain_open(root: bytes, sealed: bytes, session: bytes, domain_index: int, receiver: str) -> bytes:
+    return domain_keys.open_seed(sealed, seal.SealingKey(root), session, domain_index, receiver)
+
+
+def domain_values(seed: bytes, domain_index: int, shape: tuple[int, int]) -> list[list[int]]:
+    values = domain_keys.expand(seed, domain_index, tuple(shape))
+    return (values.astype(np.float64) * 2**24).astype(int).tolist()

@@ -1,0 +1,299 @@
+"""A whole recorded round once more, from the parties' secrets to the sum, with the reference's primitives.
+
+Everything is computed from what the parties put in (identities, seeds, roots, coefficients, updates) and
+compared with every recorded message, byte for byte. Only ciphertexts are taken as recorded, because HPKE
+draws its randomness itself: they are opened and must hold what was computed.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.crypto.vectors import reference as ref
+
+HOLDER, PAIR = 1, 2
+
+
+def sealed_hash(sealed: bytes | None) -> bytes:
+    return bytes(32) if sealed is None else hashlib.sha256(b"fedapt-secure/1 sealed\x00" + sealed).digest()
+
+
+class ReferenceRound:
+    """One recorded round on a full graph; parties are roster indices.
+
+    Attributes:
+        expected: What was recorded.
+        execution, transcript: The identifiers, once their phase is over.
+        shares: Kind of secret, then owner, then holder, to share.
+        tables: Dealer to its records, in roster order.
+    """
+
+    def __init__(self, expected: Mapping[str, Any]) -> None:
+        self.expected = expected
+        self.parties = expected["parties"]
+        self.names = [party["name"] for party in self.parties]
+        self.everyone = range(len(self.names))
+        self.context = ref.digest("round context", [ref.encode(expected["context"])])
+        self.execution = self.transcript = b""
+        self.shares: dict[str, list[list[bytes]]] = {}
+        self.tables: list[list[bytes]] = []
+        self.headers: list[dict[str, Any]] = []
+        self.sealed: list[list[dict[str, bytes | None]]] = []
+
+    def run(self) -> None:
+        """Recompute and compare the round.
+
+        Raises:
+            AssertionError: Where something is not what was recorded.
+        """
+        self.check_context()
+        self.advertise()
+        self.share()
+        inputs = self.masked_inputs()
+        survivors = self.consistency_and_unmask()
+        self.unmask(inputs, survivors)
+
+    def check_context(self) -> None:
+        members = [
+            {
+                "name": party["name"],
+                "identity_key": ref.identity_key(party["identity"]),
+                "sealing_key": ref.sealing_key(party["sealing_root"]),
+                "domain_index": party["domain_index"],
+            }
+            for party in self.parties
+        ]
+        coordinator = ref.identity_key(self.expected["coordinator_identity"])
+        roster = ref.encode({"coordinator_key": coordinator, "members": members})
+        context = self.expected["context"]
+        assert context["roster_hash"] == ref.digest("roster", [roster])
+        assert context["participants"] == len(self.names)
+        assert context["threshold"] == ref.thresholds(len(self.names))[-1]
+        assert self.expected["derived"]["context"] == self.context
+
+    def signed(self, index: int, kind: str, **fields: object) -> dict[str, Any]:
+        message = {"kind": kind, "sender": self.names[index], **fields}
+        signature = ref.sign(self.parties[index]["identity"], f"secagg {kind}", [ref.encode(message)])
+        return {**message, "signature": signature}
+
+    def check_step(
+        self,
+        phase: int,
+        name: str,
+        sent: Mapping[int, Mapping[str, Any]],
+        delivered: Mapping[int, Mapping[str, Any]],
+    ) -> None:
+        step = self.expected["steps"][phase]
+        assert step["phase"] == name
+        assert step["sent"] == {self.names[i]: ref.encode(message) for i, message in sent.items()}
+        recorded = {to: delivery["payload"] for delivery in step["delivered"] for to in delivery["to"]}
+        assert recorded == {self.names[i]: ref.encode(message) for i, message in delivered.items()}
+
+    def advertise(self) -> None:
+        messages = {
+            i: self.signed(
+                i,
+                "advertise",
+                context=self.context,
+                seal_key=ref.sealing_key(party["seal_root"]),
+                mask_key=ref.mask_key(party["root"], self.context),
+                neighbours=ref.pack_parties([j for j in self.everyone if j != i]),
+            )
+            for i, party in enumerate(self.parties)
+        }
+        answer = {
+            "kind": "advertise list",
+            "participants": ref.pack_parties(self.everyone),
+            "digests": b"".join(hashlib.sha256(ref.encode(messages[i])).digest() for i in self.everyone),
+            "advertises": [messages[i] for i in self.everyone],
+        }
+        self.execution = ref.execution_id(self.context, answer["participants"], answer["digests"])
+        assert self.expected["derived"]["execution"] == self.execution
+        self.check_step(0, "advertise", messages, dict.fromkeys(self.everyone, answer))
+
+    def share(self) -> None:
+        needed = self.expected["context"]["threshold"]
+        points = [i + 1 for i in self.everyone]
+        for kind in ("self_mask", "root"):
+            self.shares[kind] = [
+                ref.split(party[kind], needed, points, party[f"{kind}_coefficients"])
+                for party in self.parties
+            ]
+        recorded = self.expected["steps"][1]["sent"]
+        self.sealed = [ref.decode(recorded[name])["sealed"] for name in self.names]
+        messages = {dealer: self.deal(dealer) for dealer in self.everyone}
+        dealers = ref.pack_parties(self.everyone)
+        digests = b"".join(hashlib.sha256(ref.encode(header)).digest() for header in self.headers)
+        self.transcript = ref.transcript_id(self.execution, dealers, digests)
+        assert self.expected["derived"]["transcript"] == self.transcript
+        deliveries = {
+            receiver: {
+                "kind": "share delivery",
+                "dealers": dealers,
+                "digests": digests,
+                "parcels": [self.parcel(d, receiver) for d in self.everyone if d != receiver],
+            }
+            for receiver in self.everyone
+        }
+        self.check_step(1, "share", messages, deliveries)
+
+    def deal(self, dealer: int) -> dict[str, Any]:
+        name, party = self.names[dealer], self.parties[dealer]
+        table = [self.record(dealer, receiver) for receiver in self.everyone]
+        header = self.signed(
+            dealer,
+            "share header",
+            execution=self.execution,
+            self_mask=ref.commit("self mask", self.execution, name, [party["self_mask"]]),
+            root=ref.commit("root", self.execution, name, [party["root"]]),
+            records_root=ref.merkle_root(table),
+            record_count=len(table),
+        )
+        self.tables.append(table)
+        self.headers.append(header)
+        return {
+            "kind": "share",
+            "header": header,
+            "records": b"".join(table),
+            "sealed": self.sealed[dealer],
+        }
+
+    def record(self, dealer: int, receiver: int) -> bytes:
+        """Return the record of what a dealer gives a receiver, having opened what it sealed to it."""
+        ends = [self.names[receiver]]
+        self_mask, root = (self.shares[kind][dealer][receiver] for kind in ("self_mask", "root"))
+        seed = self.pair_seed(dealer, receiver) if receiver > dealer else None
+        sealed = self.sealed[dealer][receiver]
+        plaintexts: dict[str, dict[str, Any] | None] = {"shares": None, "pair_seed": None}
+        if receiver != dealer:
+            plaintexts["shares"] = {"kind": "shares", "self_mask_share": self_mask, "root_share": root}
+        if seed is not None:
+            plaintexts["pair_seed"] = {"kind": "pair seed", "seed": seed}
+        for what, plaintext in plaintexts.items():
+            self.check_sealed(dealer, receiver, sealed[what], plaintext, what)
+        commitments = [
+            self.commit("self mask share", dealer, [*ends, self_mask]),
+            self.commit("root share", dealer, [*ends, root]),
+            self.commit("pair seed", dealer, [*ends, seed]) if seed is not None else bytes(32),
+            sealed_hash(sealed["shares"]),
+            sealed_hash(sealed["pair_seed"]),
+        ]
+        flags = HOLDER | (PAIR if seed is not None else 0)
+        return receiver.to_bytes(2) + bytes([flags]) + b"".join(commitments)
+
+    def commit(self, kind: str, owner: int, value: Sequence[bytes | str]) -> bytes:
+        return ref.commit(kind, self.execution, self.names[owner], value)
+
+    def pair_seed(self, dealer: int, receiver: int) -> bytes:
+        root = self.parties[dealer]["root"]
+        return ref.pair_seed(root, self.execution, self.names[dealer], self.names[receiver])
+
+    def check_sealed(
+        self, dealer: int, receiver: int, sealed: bytes | None, fields: Mapping[str, Any] | None, what: str
+    ) -> None:
+        if fields is None:
+            assert sealed is None
+            return
+        party, ends = self.parties[receiver], [self.names[dealer], self.names[receiver]]
+        root = party["seal_root"]
+        if what == "pair_seed":
+            root = ref.derive(party["root"], "secagg mask key", [self.context])
+        info = [f"secagg {fields['kind']}", self.execution, *ends]
+        plaintext = {**fields, "execution": self.execution, "sender": ends[0], "receiver": ends[1]}
+        assert ref.open_sealed(root, sealed, info) == ref.encode(plaintext)
+
+    def parcel(self, dealer: int, receiver: int) -> dict[str, Any]:
+        return {
+            "header": self.headers[dealer],
+            "record": self.tables[dealer][receiver],
+            "position": receiver,
+            "proof": ref.merkle_proof(self.tables[dealer], receiver),
+            "sealed": self.sealed[dealer][receiver],
+        }
+
+    def masked_inputs(self) -> list[list[int]]:
+        """Return every party's masked vector, and compare what was sent, in time or late."""
+        context = self.expected["context"]
+        vectors, messages = [], {}
+        for i, party in enumerate(self.parties):
+            encoded = ref.fixed_encode(context["participants"], context["clip"], party["update"])
+            assert encoded["saturated"] == party["saturated"]
+            keys = [(self.self_mask_key(i), True)]
+            keys += [(self.pair_mask_key(*sorted((i, j))), i < j) for j in self.everyone if j != i]
+            vectors.append(ref.add_masks(encoded["words"], keys))
+            masked = b"".join(word.to_bytes(4, "little") for word in vectors[i])
+            bound = {"execution": self.execution, "transcript": self.transcript}
+            messages[i] = self.signed(i, "masked input", **bound, masked=masked)
+        late = self.expected["late"]
+        assert late["payload"] == ref.encode(messages.pop(self.names.index(late["sender"])))
+        survivors = ref.pack_parties(messages)
+        announcement = {"kind": "survivors", "survivors": survivors, **bound}
+        self.check_step(2, "masked_input", messages, dict.fromkeys(messages, announcement))
+        return vectors
+
+    def self_mask_key(self, owner: int) -> bytes:
+        secret = self.parties[owner]["self_mask"]
+        return ref.self_mask_key(secret, self.execution, self.transcript, self.names[owner])
+
+    def pair_mask_key(self, dealer: int, receiver: int) -> bytes:
+        seed = self.pair_seed(dealer, receiver)
+        names = (self.names[dealer], self.names[receiver])
+        return ref.pair_mask_key(seed, self.execution, self.transcript, *names)
+
+    def consistency_and_unmask(self) -> list[int]:
+        """Compare the last two phases and return the survivors."""
+        dropped = [self.names.index(self.expected["late"]["sender"])]
+        survivors = [i for i in self.everyone if i not in dropped]
+        packed = ref.pack_parties(survivors)
+        name = ref.survivors_id(self.execution, self.transcript, packed)
+        assert self.expected["derived"]["survivors"] == name
+        bound = {"execution": self.execution, "transcript": self.transcript}
+        statements = {i: self.signed(i, "consistency", **bound, survivors_hash=name) for i in survivors}
+        request = {
+            "kind": "unmask request",
+            "execution": self.execution,
+            "survivors": packed,
+            "dropped": ref.pack_parties(dropped),
+            "signers": packed,
+            "signatures": b"".join(statements[i]["signature"] for i in survivors),
+        }
+        self.check_step(3, "consistency", statements, dict.fromkeys(survivors, request))
+        revealed = {
+            holder: self.signed(
+                holder,
+                "unmask",
+                execution=self.execution,
+                survivors=packed,
+                self_mask_shares=b"".join(self.shares["self_mask"][owner][holder] for owner in survivors),
+                dropped=ref.pack_parties(dropped),
+                root_shares=b"".join(self.shares["root"][owner][holder] for owner in dropped),
+            )
+            for holder in survivors
+        }
+        self.check_step(4, "unmask", revealed, {})
+        return survivors
+
+    def unmask(self, inputs: Sequence[Sequence[int]], survivors: Sequence[int]) -> None:
+        """Recompute the sum from masked inputs and revealed shares alone."""
+        cancel = []
+        for owner in survivors:
+            secret = self.combine("self_mask", owner, survivors)
+            key = ref.self_mask_key(secret, self.execution, self.transcript, self.names[owner])
+            cancel.append((key, False))
+        for gone in set(self.everyone) - set(survivors):
+            root = self.combine("root", gone, survivors)
+            assert root == self.parties[gone]["root"]
+            for other in survivors:
+                # the earlier of a pair has added their mask, the later has subtracted it
+                cancel.append((self.pair_mask_key(*sorted((gone, other))), gone < other))
+        total = [sum(words) % ref.RING for words in zip(*(inputs[i] for i in survivors), strict=True)]
+        words = ref.add_masks(total, cancel)
+        context = self.expected["context"]
+        assert words == self.expected["sum_words"]
+        decoded = ref.fixed_decode(context["participants"], context["clip"], words)
+        assert decoded["values"] == self.expected["sum"]
+        assert [self.names[i] for i in survivors] == self.expected["contributors"]
+
+    def combine(self, kind: str, owner: int, holders: Sequence[int]) -> bytes:
+        needed = self.expected["context"]["threshold"]
+        return ref.combine([(h + 1, self.shares[kind][owner][h]) for h in holders][:needed])

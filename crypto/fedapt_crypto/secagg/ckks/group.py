@@ -186,7 +186,7 @@ class GroupKey:
         try:
             slots = self._open(pieces, pieces_of(context.vector_length))
             exact = unpack(slots, self._mask(context), kappa_sum, context.vector_length, largest)
-        except Exception:
+        except Exception:  # whatever went wrong: a key whose sum did not hold is never used again
             self.discard()
             raise
         flooded = flood(exact, noise_deviation(context.participants, self.decryptions), noise_key)

@@ -7,6 +7,7 @@ impossible by construction, and what clipping changed is counted.
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,7 @@ class FixedPoint:
 
     Attributes:
         summands: n, the most vectors that are ever added: the size of the roster.
-        clip: Largest absolute value that is represented without clipping.
+        clip: Absolute value up to which nothing is clipped; the limit lies at less than twice this.
     """
 
     summands: int
@@ -46,7 +47,9 @@ class FixedPoint:
     @property
     def fraction_bits(self) -> int:
         """f, the most fraction bits with which ``clip`` still fits below the limit."""
-        return min(_MAX_FRACTION_BITS, math.floor(math.log2(self.limit / self.clip)))
+        bits = min(_MAX_FRACTION_BITS, math.floor(math.log2(self.limit / self.clip)))
+        # The quotient is rounded: at an edge one bit too many could be left, and both ends must agree.
+        return bits if Fraction(self.clip) * Fraction(2) ** bits <= self.limit else bits - 1
 
     @property
     def resolution(self) -> float:

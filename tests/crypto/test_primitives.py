@@ -229,6 +229,12 @@ class TestFixedPoint:
         fixed = FixedPoint(5, 4.0)
         assert 4.0 / fixed.resolution <= fixed.limit < 4.0 / (fixed.resolution / 2)
 
+    @pytest.mark.parametrize(
+        ("n", "clip", "bits"), [(1000, 2097.1513671875005, 9), (4, 511.99999904632574, 19)]
+    )
+    def test_the_largest_fraction_is_exact_at_an_edge(self, n: int, clip: float, bits: int) -> None:
+        assert FixedPoint(n, clip).fraction_bits == bits
+
     def test_not_finite_is_refused(self) -> None:
         for value in (np.nan, np.inf, -np.inf):
             with pytest.raises(ValueError, match="not finite"):

@@ -106,6 +106,8 @@ def topology(
     if institutions <= full_graph_up_to:
         everyone = threshold(institutions)
         return Topology(institutions - 1, everyone, everyone)
+    if not (0 <= corrupt < 1 and 0 <= dropped < 1):
+        raise InvalidInput("the corrupt and the dropped fraction lie in [0, 1)")
     bad, gone = int(institutions * corrupt), int(institutions * dropped)
     allowed = Fraction(1, institutions * 2**bits)  # a union over the institutions
     others = institutions - 1

@@ -1,0 +1,59 @@
+"""Every decoder that takes bytes from the network, by name."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from fedapt_crypto.encoding import Message, decode_one_of
+from fedapt_crypto.merkle import check_proof
+from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, parties
+from fedapt_crypto.secagg.neighbourhood import split_digests
+from fedapt_crypto.secagg.records import Record, split_table
+from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES
+from fedapt_secure.protocol.session import SessionConfiguration
+
+Decoder = Callable[[bytes], object]
+ROSTER_SIZE = 5
+
+
+def _subclasses(cls: type[Message]) -> Iterator[type[Message]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _records(data: bytes) -> object:
+    return [Record.from_bytes(record) for record in split_table(data)]
+
+
+def _proof(data: bytes) -> object:
+    """Read a root, a position, a count, and siblings up to the leaf, which is the rest."""
+    root, position, count, siblings = data[:32], data[32:33], data[33:34], data[34:-1]
+    proof = [siblings[start : start + 32] for start in range(0, len(siblings), 32)]
+    return check_proof(root, data[-1:], int.from_bytes(position), int.from_bytes(count), proof)
+
+
+def _digests(data: bytes) -> object:
+    indices = parties.unpack(data[:8], ROSTER_SIZE)
+    return split_digests(data[8:], indices)
+
+
+DECODERS: Mapping[str, Decoder] = {
+    "from-institution": lambda data: decode_one_of(data, FROM_INSTITUTION, max_bytes=MAX_FRAME_BYTES),
+    "from-coordinator": lambda data: decode_one_of(data, FROM_COORDINATOR, max_bytes=MAX_FRAME_BYTES),
+    "masking-to-coordinator": lambda data: decode_one_of(
+        data, masking_coordinator._KINDS, max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
+    ),
+    "masking-to-institution": lambda data: decode_one_of(
+        data, masking_institution._KINDS, max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
+    ),
+    "session-configuration": SessionConfiguration.from_bytes,
+    "records": _records,
+    "parties": lambda data: parties.unpack(data, ROSTER_SIZE),
+    "digests": _digests,
+    "merkle-proof": _proof,
+    **{
+        f"message-{cls.__name__}": cls.from_bytes
+        for cls in sorted(set(_subclasses(Message)), key=lambda cls: cls.__name__)
+        if cls.__module__ == messages.__name__ or "signature" in cls.model_fields
+    },
+}
+"""Name to decoder; a name is also the folder of its seeds in ``corpus``."""

@@ -1,0 +1,334 @@
+"""One round of each contender of `secure_aggregation.py`: ours, Flower's SecAgg+, TenSEAL's CKKS."""
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import tenseal
+from flwr.client.mod.secure_aggregation.secaggplus_mod import (
+    SecAggPlusState,
+    _collect_masked_vectors,
+    _setup,
+    _share_keys,
+    _unmask,
+)
+from flwr.common import bytes_to_ndarray, ndarrays_to_parameters
+from flwr.common.secure_aggregation.crypto.shamir import combine_shares
+from flwr.common.secure_aggregation.crypto.symmetric_encryption import generate_shared_key
+from flwr.common.secure_aggregation.ndarrays_arithmetic import (
+    factor_extract,
+    get_parameters_shape,
+    parameters_addition,
+    parameters_mod,
+    parameters_subtraction,
+)
+from flwr.common.secure_aggregation.quantization import dequantize
+from flwr.common.secure_aggregation.secaggplus_constants import Key
+from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
+from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
+
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.kdf import digest
+from fedapt_crypto.roster import Member, Roster, threshold
+from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.graph import Topology, topology
+from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking_institution import MaskingInstitution
+from fedapt_crypto.secagg.scheme import Phase, RoundContext
+
+CLIP = 4.0
+LARGE = 1 << 22
+SMALL = 100_000
+FLOWER_QUANTIZATION = 1 << 22  # its workflow's defaults
+FLOWER_MODULUS = 1 << 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size of a round; ``neighbours`` is what each institution draws, ``None`` for everybody."""
+
+    institutions: int
+    length: int
+    graph: str
+    repeats: int
+    neighbours: int | None = None
+    against_flower: bool = True
+
+    @property
+    def title(self) -> str:
+        return f"n={self.institutions}, d={self.length:,}, {self.graph}"
+
+    @property
+    def topology(self) -> Topology:
+        n = self.institutions
+        if self.graph == "chosen graph":
+            return topology(n)
+        if self.neighbours is None:
+            return Topology(n - 1, threshold(n), threshold(n))
+        return Topology(self.neighbours, threshold(self.neighbours + 1), n - n // 10)
+
+
+CASES = (
+    Case(10, SMALL, "full graph", 9),
+    Case(10, LARGE, "full graph", 5),
+    Case(100, SMALL, "20 neighbours", 3, neighbours=20),
+    Case(100, SMALL, "full graph", 3, against_flower=False),
+    Case(100, LARGE, "20 neighbours", 1, neighbours=20, against_flower=False),
+    Case(1000, SMALL, "chosen graph", 1, against_flower=False),
+)
+QUICK = (
+    Case(10, SMALL, "full graph", 3),
+    Case(20, SMALL, "10 neighbours", 1, neighbours=10),
+    Case(100, SMALL, "20 neighbours", 1, neighbours=20, against_flower=False),
+)
+
+
+@dataclass
+class Timings:
+    """What one round cost."""
+
+    clients: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    phases: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    server: float = 0.0
+    value_bytes: float = 0.0
+    fixed_bytes: float = 0.0
+
+    @contextmanager
+    def client(self, index: int) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.clients[index] += time.perf_counter() - start
+
+    @contextmanager
+    def coordinator(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        spent = time.perf_counter() - start
+        self.server += spent
+        self.phases[phase] += spent
+
+    @property
+    def client_seconds(self) -> float:
+        return statistics.median(self.clients.values())
+
+
+class Parties:
+    """A roster and updates; 16 distinct updates serve any number of institutions."""
+
+    def __init__(self, institutions: int, length: int) -> None:
+        self.identities = [Identity.generate() for _ in range(institutions)]
+        sealing_key = SealingKey.fresh().public_key
+        self.roster = Roster(
+            coordinator_key=Identity.generate().public_key,
+            members=tuple(
+                Member(
+                    name=f"clinic-{i}",
+                    identity_key=identity.public_key,
+                    sealing_key=sealing_key,
+                    domain_index=0,
+                )
+                for i, identity in enumerate(self.identities)
+            ),
+        )
+        rng = np.random.default_rng(institutions)
+        shape = (min(16, institutions), length)
+        self._updates = rng.standard_normal(shape, np.float32).clip(-CLIP, CLIP)
+
+    def update(self, index: int) -> np.ndarray:
+        return self._updates[index % len(self._updates)]
+
+    def total(self, indices: range) -> np.ndarray:
+        counts = np.bincount([i % len(self._updates) for i in indices], minlength=len(self._updates))
+        return counts @ self._updates.astype(np.float64)
+
+    def context(self, case: Case) -> RoundContext:
+        graph = case.topology
+        return RoundContext(
+            session=bytes(16),
+            round=1,
+            attempt=1,
+            purpose="update",
+            configuration_hash=digest("benchmark configuration"),
+            roster_hash=self.roster.hash,
+            model_hash=digest("benchmark model"),
+            participants=case.institutions,
+            threshold=graph.quorum,
+            neighbours=graph.neighbours,
+            share_threshold=graph.share_threshold,
+            vector_length=case.length,
+            clip=CLIP,
+        )
+
+
+def our_round(case: Case, parties: Parties) -> Timings:
+    """Play the whole masking protocol; the last institution drops out before its masked input."""
+    timings, context = Timings(), parties.context(case)
+    names = parties.roster.names
+    coordinator = MaskingCoordinator(context, parties.roster)
+    machines: dict[str, MaskingInstitution] = {}
+    answers: dict[str, bytes] = {}
+    for i, name in enumerate(names):
+        with timings.client(i):
+            machines[name] = MaskingInstitution(
+                context, parties.roster, name, parties.identities[i], parties.update(i)
+            )
+            answers[name] = machines[name].start().payload
+    deliveries: dict[str, bytes] = {}
+    sent: dict[int, int] = defaultdict(int)
+    while (phase := coordinator.phase) is not None:
+        for i, name in enumerate(names):
+            if phase is Phase.MASKED_INPUT and name == names[-1]:
+                coordinator.drop(name)
+            if name not in coordinator.waiting_for:
+                continue
+            if phase is not Phase.ADVERTISE:
+                with timings.client(i):
+                    answers[name] = machines[name].receive(deliveries.pop(name)).payload
+            if phase is Phase.MASKED_INPUT:
+                timings.value_bytes = len(answers[name]) / case.length
+            else:
+                sent[i] += len(answers[name])
+            with timings.coordinator(phase.value):
+                coordinator.receive(name, answers.pop(name))
+        with timings.coordinator(phase.value):
+            deliveries = dict(coordinator.close_phase())
+    timings.fixed_bytes = statistics.median(sent.values())
+    aggregate = coordinator.aggregate
+    assert aggregate is not None
+    assert aggregate.contributors == names[:-1]
+    check_sum(aggregate.total, parties.total(range(len(names) - 1)), len(names) * 2**-20)
+    timings.clients.pop(len(names) - 1)
+    return timings
+
+
+def flower_round(case: Case, parties: Parties) -> Timings:
+    """Play Flower's SecAgg+ as its mod and its workflow do, with weight 1 for everybody."""
+    timings, n = Timings(), case.institutions
+    shares = n if case.neighbours is None else case.neighbours + 1
+    around = {i: sorted({(i + o) % n for o in range(-(shares // 2), shares // 2 + 1)}) for i in range(n)}
+    setup = {
+        Key.SAMPLE_NUMBER: n,
+        Key.SHARE_NUMBER: shares,
+        Key.THRESHOLD: case.topology.share_threshold,
+        Key.CLIPPING_RANGE: CLIP,
+        Key.TARGET_RANGE: FLOWER_QUANTIZATION,
+        Key.MOD_RANGE: FLOWER_MODULUS,
+        Key.MAX_WEIGHT: 1.0,
+    }
+    states, public, inbox = {}, {}, defaultdict(list)
+    fixed: dict[int, int] = defaultdict(int)
+    for i in range(n):
+        with timings.client(i):
+            states[i] = SecAggPlusState(nid=i)
+            answer = _setup(states[i], setup)
+        public[i] = (answer[Key.PUBLIC_KEY_1], answer[Key.PUBLIC_KEY_2])
+        fixed[i] += sum(map(len, public[i]))
+    for i in range(n):
+        keys = {str(j): public[j] for j in around[i]}
+        with timings.client(i):
+            answer = _share_keys(states[i], keys)
+        with timings.coordinator("share"):
+            for j, sealed in zip(answer[Key.DESTINATION_LIST], answer[Key.CIPHERTEXT_LIST], strict=True):
+                inbox[j].append((i, sealed))
+        fixed[i] += sum(map(len, answer[Key.CIPHERTEXT_LIST]))
+    alive, total = range(n - 1), None
+    for i in alive:
+        update = ndarrays_to_parameters([parties.update(i)])
+        forwarded = {
+            Key.CIPHERTEXT_LIST: [sealed for _, sealed in inbox[i]],
+            Key.SOURCE_LIST: [source for source, _ in inbox[i]],
+        }
+        with timings.client(i):
+            masked = _collect_masked_vectors(states[i], forwarded, 1, update)[Key.MASKED_PARAMETERS]
+        timings.value_bytes = sum(map(len, masked)) / case.length
+        with timings.coordinator("masked_input"):
+            arrays = [bytes_to_ndarray(data) for data in masked]
+            total = arrays if total is None else parameters_addition(total, arrays)
+    with timings.coordinator("masked_input"):
+        total = parameters_mod(total, FLOWER_MODULUS)
+    revealed: dict[int, list[bytes]] = defaultdict(list)
+    for i in alive:
+        request = {
+            Key.ACTIVE_NODE_ID_LIST: [j for j in around[i] if j in alive],
+            Key.DEAD_NODE_ID_LIST: [j for j in around[i] if j not in alive],
+        }
+        with timings.client(i):
+            answer = _unmask(states[i], request)
+        fixed[i] += sum(map(len, answer[Key.SHARE_LIST]))
+        with timings.coordinator("unmask"):
+            for owner, share in zip(answer[Key.NODE_ID_LIST], answer[Key.SHARE_LIST], strict=True):
+                revealed[owner].append(share)
+    with timings.coordinator("unmask"):
+        result = flower_unmask(total, revealed, alive, around, public)
+    timings.fixed_bytes = statistics.median(fixed.values())
+    check_sum(result, parties.total(alive), n * 2 * CLIP / FLOWER_QUANTIZATION)
+    timings.clients.pop(n - 1)
+    return timings
+
+
+def flower_unmask(
+    masked: list[np.ndarray],
+    revealed: dict[int, list[bytes]],
+    alive: range,
+    around: dict[int, list[int]],
+    public: dict[int, tuple[bytes, bytes]],
+) -> np.ndarray:
+    """Return the sum, with the calls that Flower's ``SecAggPlusWorkflow.unmask_stage`` makes."""
+    for owner, share_list in revealed.items():
+        secret = combine_shares(share_list)
+        shape = get_parameters_shape(masked)
+        if owner in alive:
+            masked = parameters_subtraction(masked, pseudo_rand_gen(secret, FLOWER_MODULUS, shape))
+            continue
+        for neighbour in around[owner]:
+            if neighbour == owner:
+                continue
+            key = generate_shared_key(bytes_to_private_key(secret), bytes_to_public_key(public[neighbour][0]))
+            mask = pseudo_rand_gen(key, FLOWER_MODULUS, shape)
+            combine = parameters_addition if owner > neighbour else parameters_subtraction
+            masked = combine(masked, mask)
+    _, masked = factor_extract(parameters_mod(masked, FLOWER_MODULUS))
+    [total] = dequantize(masked, CLIP, FLOWER_QUANTIZATION)
+    total += -(len(alive) - 1) * CLIP
+    return total
+
+
+def ckks_round(case: Case, parties: Parties) -> Timings:
+    """Encrypt, add and decrypt with the parameters of TenSEAL's tutorial.
+
+    One ciphertext stands for all: each would cost the same. Keys are made outside the round.
+    """
+    timings, contributors = Timings(), case.institutions - 1
+    context = tenseal.context(
+        tenseal.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40, 60], n_threads=1
+    )
+    context.global_scale = 2**40
+    update, slots = parties.update(0).astype(np.float64), 4096
+    with timings.client(0):
+        pieces = [
+            tenseal.ckks_vector(context, update[start : start + slots]).serialize()
+            for start in range(0, update.size, slots)
+        ]
+    timings.value_bytes = sum(map(len, pieces)) / update.size
+    sums = []
+    for piece in pieces:
+        with timings.coordinator("update"):
+            total = tenseal.ckks_vector_from(context, piece)
+            for _ in range(contributors - 1):
+                total += tenseal.ckks_vector_from(context, piece)
+            sums.append(total.serialize())
+    with timings.client(0):
+        decrypted = [tenseal.ckks_vector_from(context, data).decrypt() for data in sums]
+    check_sum(np.concatenate(decrypted), contributors * update, contributors * 1e-5)
+    return timings
+
+
+def check_sum(found: np.ndarray, expected: np.ndarray, bound: float) -> None:
+    """Refuse to report the time of a wrong sum."""
+    error = float(np.abs(found - expected).max())
+    if error > bound:
+        raise SystemExit(f"a sum is off by {error:.3g}, more than {bound:.3g}: not measuring this")

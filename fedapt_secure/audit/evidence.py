@@ -142,8 +142,8 @@ def gather(paths: Sequence[Path], trust: Path | None = None) -> Evidence:
 def _files_at(path: Path) -> tuple[list[Path], Path | None]:
     """Return the log files that a path stands for, and the run folder they lie in, if they do."""
     if path.is_dir():
-        path = path.resolve()
-        folder = path / "logs" if (path / "logs").is_dir() else path
+        folder = path.resolve()
+        folder = folder / "logs" if (folder / "logs").is_dir() else folder
         found = sorted(one for one in folder.glob(f"*{SUFFIX}") if one.is_file())
         if not found:
             raise InvalidInput(f"there is no log in {path}: expected NAME{SUFFIX} or logs/NAME{SUFFIX}")

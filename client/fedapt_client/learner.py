@@ -111,16 +111,17 @@ class Learner:
             features,
             labels,
             settings,
-            None if private else self._repeatable_sampling(round_number),
+            self._repeatable(round_number),
         )
         return trainer.train(parameters)
 
-    def _repeatable_sampling(self, round_number: int) -> Keystream | None:
-        """Return the stream that draws batches in an experiment without privacy that is to be repeated."""
-        number = self._settings.experiment_seed
-        if number is None:
+    def _repeatable(self, round_number: int) -> Keystream | None:
+        """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
+        settings, private = self._settings, self.privacy_plan is not None
+        if settings.experiment_seed is None or (private and not settings.insecure_deterministic_noise):
             return None
-        return Keystream(digest("experiment sampling", number, self._settings.name, round_number))
+        purpose = "insecure deterministic noise" if private else "experiment sampling"
+        return Keystream(digest(purpose, settings.experiment_seed, settings.name, round_number))
 
     def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
         """Store the finished bundle in the party's folder and evaluate it on the images held out."""

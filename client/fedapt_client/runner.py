@@ -203,6 +203,9 @@ class InstitutionRunner:
                 "max_steps": plan.max_steps,
                 "declared_records": plan.declared_records,
                 "unit": "image",
+                "noise": "insecure-deterministic"
+                if self._settings.insecure_deterministic_noise
+                else "keystream",
                 "warning": delta_warning(plan.delta, plan.declared_records),
             }
         self._log.write("session_accepted", body)

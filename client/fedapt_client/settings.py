@@ -1,9 +1,9 @@
 """An institution's own settings; the coordinator cannot change any of them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
@@ -28,7 +28,10 @@ class ClientSettings(Settings):
         minimum_participants: Smallest survivor set this institution helps to unmask; the protocol's
             threshold holds anyway.
         log: Where the log goes, relative to the party's folder.
-        experiment_seed: Makes sampling repeatable, without differential privacy only; ignored under it.
+        experiment_seed: Makes sampling repeatable without differential privacy; ignored under it.
+        insecure_deterministic_noise: Let ``experiment_seed`` decide noise and sampling under differential
+            privacy too, to repeat an experiment. Whoever knows the seed can subtract the noise: the run
+            is not private, and its log says so.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -46,7 +49,14 @@ class ClientSettings(Settings):
     minimum_participants: Annotated[int, Field(ge=1)] = 2
     log: Path = Path("log.jsonl")
     experiment_seed: Annotated[int, Field(ge=0)] | None = None
+    insecure_deterministic_noise: bool = False
     vanish_at: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _seeded(self) -> Self:
+        if self.insecure_deterministic_noise and self.experiment_seed is None:
+            raise ValueError("insecure_deterministic_noise needs experiment_seed, which decides the noise")
+        return self
 
     @field_validator("vanish_at")
     @classmethod

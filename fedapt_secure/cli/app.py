@@ -56,6 +56,14 @@ def simulate(
     no_dp: Annotated[
         bool | None, _option("Train without privacy: for experiments only.", _PRIVACY, "--no-dp")
     ] = None,
+    insecure_deterministic_noise: Annotated[
+        bool | None,
+        _option(
+            "Let --seed decide the privacy noise, to repeat a run: NOT private, and marked so.",
+            _PRIVACY,
+            "--insecure-deterministic-noise",
+        ),
+    ] = None,
     secure_aggregation: Annotated[
         str | None, _option("masking, ckks or none (default masking).", _PRIVACY)
     ] = None,

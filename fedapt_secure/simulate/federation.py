@@ -217,6 +217,7 @@ def connect_institutions(federation: Federation, port: int) -> None:
             minimum_participants=registry.MIN_INSTITUTIONS[settings.secure_aggregation],
             log=Path("../../logs") / f"{institution.name}.jsonl",
             experiment_seed=settings.seed,
+            insecure_deterministic_noise=settings.insecure_deterministic_noise,
             vanish_at=failures.get(institution.name, ()),
         )
         path = folder.party(institution.name) / CLIENT_FILE

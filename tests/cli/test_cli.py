@@ -120,6 +120,7 @@ class TestBadOptions:
             (["--data-root", "."], "data_root goes with dataset 'folder' only"),
             (["--no-dp", "--dp-epsilon", "3"], "exclude each other"),
             (["--no-dp", "--dp-delta", "1e-5"], "exclude each other"),
+            (["--no-dp", "--insecure-deterministic-noise"], "no_dp has no noise"),
             (["--epsilon", "3"], "No such option: --epsilon"),
             (["--rounds"], "'--rounds' requires an argument"),
             (["digits"], "unexpected extra argument"),

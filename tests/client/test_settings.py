@@ -55,6 +55,11 @@ class TestClientSettings:
         assert settings.dp_epsilon == 8.0
         assert settings.dp_delta is None
 
+    def test_insecure_noise_is_off_and_needs_a_seed(self) -> None:
+        assert not build(ClientSettings, LEAST, source="x").insecure_deterministic_noise
+        with pytest.raises(InvalidInput, match="insecure_deterministic_noise needs experiment_seed"):
+            build(ClientSettings, LEAST | {"insecure_deterministic_noise": True}, source="x")
+
     @pytest.mark.parametrize("missing", sorted(LEAST))
     def test_what_has_no_default_must_be_given(self, missing: str) -> None:
         fields = {key: value for key, value in LEAST.items() if key != missing}
@@ -107,6 +112,7 @@ class TestClientSettings:
             "require_masking": True,
             "minimum_participants": 4,
             "experiment_seed": 3,
+            "insecure_deterministic_noise": True,
             "log": "logs/über.jsonl",
             "vanish_at": ["1:share", "3:unmask"],
         }

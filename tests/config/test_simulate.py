@@ -17,6 +17,7 @@ NOT_THE_DEFAULT = {
     "dp_epsilon": 1.5,
     "dp_delta": 1e-06,
     "no_dp": True,
+    "insecure_deterministic_noise": True,
     "clients": 7,
     "rounds": 3,
     "local_steps": 9,

@@ -136,7 +136,7 @@ def _on_grid(history: tuple[tuple[Event, int], ...], delta: float, mesh: float) 
 @lru_cache(maxsize=64)
 def _single(sample_rate: float, noise_multiplier: float, mesh: float) -> Any:
     # A second of imports, for those who get here only.
-    from dp_accounting.pld import privacy_loss_distribution  # type: ignore[import-untyped]  # noqa: PLC0415
+    from dp_accounting.pld import privacy_loss_distribution  # noqa: PLC0415
 
     return privacy_loss_distribution.from_gaussian_mechanism(
         noise_multiplier, value_discretization_interval=mesh, sampling_prob=sample_rate

@@ -26,8 +26,8 @@ def renyi_divergence(sample_rate: float, noise_multiplier: float, order: float) 
     if not (0 < sample_rate <= 1 and 0 < noise_multiplier < math.inf and 1 < order < _LARGEST_ORDER):
         raise ValueError("the divergence needs a sample rate in (0, 1], positive noise and an order above 1")
     # A second of imports, for those who get here only.
-    import dp_accounting  # type: ignore[import-untyped]  # noqa: PLC0415
-    from dp_accounting.rdp import RdpAccountant  # type: ignore[import-untyped]  # noqa: PLC0415
+    import dp_accounting  # noqa: PLC0415
+    from dp_accounting.rdp import RdpAccountant  # noqa: PLC0415
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # it writes to the screen where a series diverges
     accountant = RdpAccountant(orders=[order])
@@ -43,14 +43,3 @@ def rdp_epsilon(divergence: float, order: float, delta: float) -> float:
     """Return ε at δ of a Rényi divergence at one order (Canonne, Kamath, Steinke 2020, proposition 12)."""
     log_ratio = math.log(delta) + math.log(order)
     return max(0.0, divergence + math.log1p(-1 / order) - log_ratio / (order - 1))
-
-
-def default_order(epsilon: float, delta: float) -> float:
-    """Return the order that a policy stands for when it names none: 1 + √(ln(1/δ)/ρ) at the ρ of its budget.
-
-    A Gaussian mechanism of Rényi divergence ρα that just meets (ε, δ) meets it there (Bun and Steinke 2016,
-    proposition 1.3): √ρ = √(ln(1/δ) + ε) − √ln(1/δ).
-    """
-    logarithm = math.log(1 / delta)
-    root = epsilon / (math.sqrt(logarithm + epsilon) + math.sqrt(logarithm))
-    return 1 + math.sqrt(logarithm) / root

@@ -15,7 +15,8 @@ from fedapt_secure.audit import bodies as b
 from fedapt_secure.audit.collect import LogRecord, SessionRecord
 from fedapt_secure.audit.findings import Findings, Kind
 from fedapt_secure.audit.recompute import NOTHING, Recomputed, merged, recompute
-from fedapt_secure.audit.renyi import default_order, rdp_epsilon, renyi_divergence
+from fedapt_secure.audit.renyi import rdp_epsilon, renyi_divergence
+from fedapt_secure.privacy.composition import default_rdp_order
 
 AGREEMENT: Final = 1.01
 """The two accountants are bounds from above with errors of their own; this far apart they still agree."""
@@ -129,7 +130,7 @@ class DatasetSpend:
             return policy.rdp_order
         if policy.max_epsilon is None:
             return None
-        return default_order(policy.max_epsilon, self.delta_of_rule)
+        return default_rdp_order(policy.max_epsilon, self.delta_of_rule)
 
     @property
     def delta_of_rule(self) -> float:

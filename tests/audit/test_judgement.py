@@ -13,7 +13,8 @@ from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement, audit
 from fedapt_secure.audit.line import parse_line
 from fedapt_secure.audit.recompute import merged, recompute
-from fedapt_secure.audit.renyi import default_order, rdp_epsilon, renyi_divergence
+from fedapt_secure.audit.renyi import rdp_epsilon, renyi_divergence
+from fedapt_secure.privacy.composition import default_rdp_order
 from tests.audit.harness import Federation, Terms, federation
 
 ONE_SESSION = recompute({(0.5, 2.2): 12}, 1e-3).epsilon
@@ -200,7 +201,7 @@ class TestBudgets:
         judgement = judged(federation(3, sessions=3, rotate=False, **terms), tmp_path)
         assert judgement.verdict is Verdict.VERIFIED, judgement.findings
         (spend,) = party(judgement).spends
-        at = order or default_order(10.0, 1e-3)
+        at = order or default_rdp_order(10.0, 1e-3)
         assert spend.committed == pytest.approx(rdp_epsilon(36 * renyi_divergence(0.5, 2.2, at), at, 1e-3))
         assert spend.committed >= recompute({(0.5, 2.2): 36}, 1e-3).epsilon
         assert judged(

@@ -18,6 +18,8 @@ AXIS: Final = "#555"
 GRID: Final = "#e3e3e3"
 WIDTH: Final = 460
 HEIGHT: Final = 230
+_LABEL: Final = 14
+"""Height that a label takes, with the room around it."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 22, 38
 _SVG = Markup(
     '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg">'
@@ -68,7 +70,8 @@ def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> M
         parts.append(_PATH.format(d=path, color=LINE))
         end_x, end_y = x_of(len(points)), y_of(last)
         parts.append(_DOT.format(x=end_x, y=end_y, color=LINE))
-        parts.append(_text(end_x - 8, end_y + 18, "end", f"ε = {last:.2f}", LINE))
+        below = y_of(budget) if budget is not None and abs(y_of(budget) - end_y) < _LABEL else end_y
+        parts.append(_text(end_x, max(end_y, below) + 2 * _LABEL, "end", f"ε = {last:.2f}", LINE))
     parts.append(_line(_LEFT, HEIGHT - _BOTTOM, WIDTH - _RIGHT, HEIGHT - _BOTTOM, AXIS))
     parts.append(_text(_LEFT - 6, 12, "end", "ε"))
     parts.append(_text((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 4, "middle", "round"))

@@ -123,11 +123,6 @@ class Findings:
         """Note that intact records show a broken rule."""
         self.add(Verdict.VIOLATED, kind, party, file, line, detail)
 
-    @property
-    def omitted(self) -> int:
-        """How many findings were counted and not kept."""
-        return sum(max(0, count - MAX_KEPT) for count in self.counts.values())
-
     def verdict(self, party: str) -> Verdict:
         """Return the worst that was found about a party."""
         return worst(finding.verdict for finding in self.kept if finding.party == party)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -95,6 +95,8 @@ class Judgement:
         verdict: The worst of all parties. trusted: Whether ``--trust`` pinned the identities.
         self_attested: Whether one operator held all keys, or nobody else's log was given.
         roster_hash: Hash of the roster that identities were checked against.
+        findings: What is wrong, worst first; the first ones of each party and kind.
+        counts: How many of each party and kind there are.
     """
 
     verdict: Verdict
@@ -103,9 +105,17 @@ class Judgement:
     roster_hash: str | None
     parties: tuple[PartyJudgement, ...]
     findings: tuple[Finding, ...]
-    omitted_findings: int
+    counts: Mapping[tuple[str, Kind], int]
     unchecked: tuple[str, ...]
     participation: Participation
+
+    @property
+    def grouped(self) -> list[tuple[Finding, int]]:
+        """The first finding of each party and kind, and how many more of them there are."""
+        first: dict[tuple[str, Kind], Finding] = {}
+        for finding in self.findings:
+            first.setdefault((finding.party, finding.kind), finding)
+        return [(finding, self.counts[key] - 1) for key, finding in first.items()]
 
 
 def audit(paths: Sequence[Path], trust: Path | None = None, *, threads: int | None = None) -> Judgement:
@@ -147,7 +157,7 @@ def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
             roster_hash=evidence.roster.hash.hex() if evidence.roster is not None else None,
             parties=parties,
             findings=tuple(sorted(findings.kept, key=lambda one: -one.verdict.severity)),
-            omitted_findings=findings.omitted,
+            counts=findings.counts,
             unchecked=tuple(dict.fromkeys(unchecked)),
             participation=participation(records, facts),
         )

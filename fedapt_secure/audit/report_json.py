@@ -31,7 +31,7 @@ def to_fields(judgement: Judgement) -> dict[str, Any]:
         "not_proved": list(wording.NOT_PROVED),
         "not_checked": list(judgement.unchecked),
         "findings": [_finding(finding) for finding in judgement.findings],
-        "omitted_findings": judgement.omitted_findings,
+        "findings_in_all": sum(judgement.counts.values()),
         "parties": [_party(party) for party in judgement.parties],
         "rounds": {"source": grid.source, "total": grid.rounds, "completed": grid.completed},
     }

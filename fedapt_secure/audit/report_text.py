@@ -18,7 +18,8 @@ STYLE: Final = {
     Verdict.VIOLATED: "bold red",
     Verdict.TAMPERED: "bold white on red",
 }
-MAX_FINDINGS: Final = 25
+UNRELIABLE: Final = "?"
+"""Stands for every figure that rests on altered records."""
 
 
 def print_report(console: Console, judgement: Judgement) -> None:
@@ -43,14 +44,9 @@ def print_report(console: Console, judgement: Judgement) -> None:
 
 def _print_findings(console: Console, judgement: Judgement) -> None:
     console.print("[bold]What is wrong[/]")
-    for finding in judgement.findings[:MAX_FINDINGS]:
-        console.print(
-            f"  [{STYLE[finding.verdict]}]{finding.verdict}[/] {escape(str(finding))}", highlight=False
-        )
-    more = len(judgement.findings) - MAX_FINDINGS
-    more = max(0, more) + judgement.omitted_findings
-    if more:
-        console.print(f"  … and {more} more (--json lists what was kept)", highlight=False)
+    for finding, more in judgement.grouped:
+        style, others = STYLE[finding.verdict], f" (and {more} more of this kind)" if more else ""
+        console.print(f"  [{style}]{finding.verdict}[/] {escape(str(finding))}{others}", highlight=False)
 
 
 def _table(judgement: Judgement) -> Table:
@@ -89,6 +85,9 @@ def _table(judgement: Judgement) -> Table:
 
 
 def _add(table: Table, party: PartyJudgement, spend: DatasetSpend, *, first: bool) -> None:
+    if party.verdict is Verdict.TAMPERED:
+        _row(table, party, (wording.budget_text(spend), *(UNRELIABLE,) * 4), first=first)
+        return
     margin = "—" if spend.margin is None else f"{spend.margin:.3f}"
     over = spend.margin is not None and spend.margin < 0
     cells = (

@@ -162,7 +162,9 @@ def seen_until(party: PartyJudgement) -> str:
     parts = []
     for log in party.logs:
         last = log.first_line + log.lines - 1
-        if log.seen is None:
+        if party.verdict is Verdict.TAMPERED:
+            parts.append(f"{log.lines} lines, altered or not this party's")
+        elif log.seen is None:
             parts.append(f"{last} lines, seen by nobody else")
         else:
             who = ", ".join(log.seen.witnesses)

@@ -93,7 +93,14 @@ class TestText:
             for line in range(MAX_KEPT + 5):
                 findings.tampered(kind, "clinic-1", "clinic-1.jsonl", line, "something")
         assert len(findings.kept) == MAX_KEPT * len(Kind)
-        assert findings.omitted == 5 * len(Kind)
+        assert set(findings.counts.values()) == {MAX_KEPT + 5}
+
+    def test_findings_of_one_kind_are_shown_once(self, tmp_path: Path) -> None:
+        made = Federation(3)
+        made.session(1, 6, steps=3)
+        judgement = audit([made.save(tmp_path)])
+        assert [(one.kind, more) for one, more in judgement.grouped] == [(Kind.PLAN, 1)] * 3
+        assert shown(judgement).count("(and 1 more of this kind)") == 3
 
 
 class TestJson:

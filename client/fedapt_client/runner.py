@@ -23,6 +23,7 @@ from fedapt_client.actions import (
     Send,
     Train,
 )
+from fedapt_client.group_journal import GroupJournal
 from fedapt_client.learner import Learner, scores_to_fields
 from fedapt_client.ledger import Ledger
 from fedapt_client.session import InstitutionSession, Requirements, State
@@ -112,7 +113,8 @@ class InstitutionRunner:
         while self._session.state is not State.ENDED:
             data = binary(await connection.recv())
             try:
-                actions = self._session.receive(data)
+                # Off the event loop: long vectors and ciphertexts take a while, and pings must be answered.
+                actions = await asyncio.to_thread(self._session.receive, data)
             except PeerError as error:
                 self._refused(error, 0)
                 if self._session.state is State.WAITING_FOR_OFFER:
@@ -212,13 +214,16 @@ class InstitutionRunner:
         """Make or open the session's group key."""
         configuration, name = action.configuration, self._settings.name
         session, roster = configuration.session, configuration.roster
-        count = configuration.decryptions
+        count, journal = configuration.decryptions, GroupJournal(self._folder.path, session)
         if isinstance(action, MakeGroup):
-            group, offer = make_group(session, roster, name, self._folder.identity(), decryptions=count)
+            identity = self._folder.identity()
+            group, offer = make_group(session, roster, name, identity, decryptions=count, journal=journal)
             self._log.write("group_key_made", {})
             return self._session.group_made(group, offer)
         sealing_key = self._folder.sealing_key()
-        opened = open_group(action.payload, session, roster, name, sealing_key, decryptions=count)
+        opened = open_group(
+            action.payload, session, roster, name, sealing_key, decryptions=count, journal=journal
+        )
         self._log.write("group_key_opened", {})
         return self._session.group_opened(opened)
 

@@ -39,6 +39,7 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
 from fedapt_crypto.secagg.ckks.group import GroupKey
+from fedapt_crypto.secagg.ckks.setup import is_part_of
 from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
@@ -138,7 +139,7 @@ class InstitutionSession:
                 self._receive_key(message)
                 return []
             case m.GroupPart() if self._state is State.JOINING:
-                if self._group is not None:
+                if self._group is not None and is_part_of(message.payload, self._group):
                     return self.group_opened(self._group)
                 return [OpenGroup(self.configuration, message.payload)]
             case m.MissedSum() if self._kept is not None and self._state is State.READY:
@@ -157,7 +158,7 @@ class InstitutionSession:
     def prepared(self, refusal: str | None = None) -> list[Action]:
         """Report that `Prepare` is done, or why this institution cannot take part."""
         if refusal is not None:
-            self._state = State.ENDED
+            self._end()
             return [Send(m.SessionRefuse(reason=refusal[:400]))]
         self._prepared = True
         configuration = self.configuration
@@ -180,6 +181,8 @@ class InstitutionSession:
 
     def group_opened(self, group: GroupKey) -> list[Action]:
         """Report that this institution holds the group key."""
+        if self._group is not None and self._group is not group:
+            self._group.close()
         self._group = group
         self._state = State.READY
         return [Send(m.GroupReady())]
@@ -210,7 +213,7 @@ class InstitutionSession:
 
     def concluded(self, bundle_hash: bytes) -> list[Action]:
         """Report that the finished bundle is stored."""
-        self._state = State.ENDED
+        self._end()
         return [Send(m.Done(bundle_hash=bundle_hash))]
 
     def _offer(self, offer: m.SessionOffer) -> list[Action]:
@@ -321,8 +324,13 @@ class InstitutionSession:
         self._kept = self._kept.after(missed.round, missed.payload, aggregate)
         return []
 
-    def _quit(self, error: FedaptError) -> list[Action]:
+    def _end(self) -> None:
         self._state = State.ENDED
+        if self._group is not None:
+            self._group.close()
+
+    def _quit(self, error: FedaptError) -> list[Action]:
+        self._end()
         return [Send(m.SessionRefuse(reason=str(error)[:400])), Quit(error)]
 
     def _answer(self, outgoing: Outgoing) -> list[Action]:

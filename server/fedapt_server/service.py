@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -55,6 +56,8 @@ class CoordinatorService:
         self._connections: dict[str, ServerConnection] = {}
         self._outboxes: dict[str, asyncio.Queue[bytes]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
         self._completed_rounds: asyncio.Future[int]
 
     async def run(self) -> None:
@@ -72,11 +75,10 @@ class CoordinatorService:
             ) as server:
                 port = next(iter(server.sockets)).getsockname()[1]
                 self._log.write("listening", {"host": settings.host, "port": port})
-                self._carry_out(self._session.start())
+                await self._tell(self._session.start)
                 completed = await self._completed_rounds
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._set_timer(None)
             self._log.close()
         if completed == 0:
             raise RunFailed("no round was completed; the coordinator's log says why")
@@ -95,21 +97,19 @@ class CoordinatorService:
             replaced.transport.abort()
         sender = asyncio.create_task(_drain(outbox, connection))
         try:
-            self._carry_out(self._session.connected(name))
+            await self._tell(self._session.connected, name)
             async for frame in connection:
-                self._carry_out(self._session.receive(name, binary(frame)))
+                await self._tell(self._session.receive, name, binary(frame))
         except (ConnectionClosed, PeerError):
             pass  # either way the institution is gone, which is what the session is told below
         except Exception as error:
-            # A mistake of ours must end the session with its reason, not leave institutions waiting.
-            if not self._completed_rounds.done():
-                self._completed_rounds.set_exception(error)
+            self._fail(error)
             raise
         finally:
             sender.cancel()
             if self._connections.get(name) is connection:
                 del self._connections[name], self._outboxes[name]
-                self._carry_out(self._session.disconnected(name))
+                await self._tell(self._session.disconnected, name)
 
     async def _greet(self, connection: ServerConnection) -> str:
         """Return the institution's name, which certificate, roster and greeting must agree on."""
@@ -122,6 +122,15 @@ class CoordinatorService:
         if name not in self._configuration.roster.names:
             raise VerificationFailed("is not on the roster", peer=name)
         return name
+
+    async def _tell(self, event: Callable[..., list[Action]], *arguments: object) -> None:
+        """Let the session take an event and carry out what it asks for.
+
+        One event at a time, in a thread: adding ciphertexts or long vectors takes a while, and meanwhile
+        connections are to be answered.
+        """
+        async with self._one_at_a_time:
+            self._carry_out(await asyncio.to_thread(event, *arguments))
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
@@ -139,12 +148,30 @@ class CoordinatorService:
                         self._completed_rounds.set_result(action.completed_rounds)
 
     def _set_timer(self, seconds: float | None) -> None:
+        """Set the one timer anew, or stop it: also where it has gone off and waits for its turn."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._alarm is not None and self._alarm is not asyncio.current_task():
+            self._alarm.cancel()
+            self._alarm = None
         if seconds is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(seconds, lambda: self._carry_out(self._session.timeout()))
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = asyncio.create_task(self._time_out())
+
+    async def _time_out(self) -> None:
+        try:
+            await self._tell(self._session.timeout)
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        """End the session: a mistake of ours must not leave institutions waiting."""
+        if not self._completed_rounds.done():
+            self._completed_rounds.set_exception(error)
 
 
 async def _drain(outbox: asyncio.Queue[bytes], connection: ServerConnection) -> None:

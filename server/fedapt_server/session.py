@@ -374,6 +374,8 @@ class CoordinatorSession:
 
     def _end(self) -> list[Action]:
         self._state = State.ENDED
+        if self._group is not None:
+            self._group.close()
         body = {"completed_rounds": self._completed, "rounds": self._number, "done": sorted(self._done)}
         return [Log("session_ended", body), SetTimer(None), End(self._completed)]
 

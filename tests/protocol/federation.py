@@ -16,6 +16,7 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Member, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.journal import MemoryJournal
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
@@ -68,6 +69,9 @@ class Party:
     refused: list[str] = field(default_factory=list)
     concluded: client.Conclude | None = None
     budget_rounds: int = 10**9
+    restarts: bool = False
+    """Whether vanishing costs it its memory, as a power cut does."""
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
 
 
 class Federation:
@@ -103,16 +107,10 @@ class Federation:
         self.coordinator = server.CoordinatorSession(
             self.configuration, self.seeds, self.coordinator_identity
         )
-        requirements = requirements or client.Requirements(
+        self.requirements = requirements or client.Requirements(
             differential_privacy=True, secure_aggregation=True, minimum_participants=2
         )
-        self.parties = {
-            name: Party(
-                name,
-                client.InstitutionSession(name, identities[name], sealing[name], self.roster, requirements),
-            )
-            for name in identities
-        }
+        self.parties = {name: Party(name, self.machine(name)) for name in identities}
         self.log: list[server.Log] = []
         self.received_by_coordinator: list[tuple[str, bytes]] = []
         self.timer: float | None = None
@@ -120,6 +118,12 @@ class Federation:
         self._to_institutions: deque[tuple[str, bytes]] = deque()
         self._to_reconnect: deque[str] = deque()
         self.tamper: Callable[[str, bytes], bytes] = lambda name, data: data
+
+    def machine(self, name: str) -> client.InstitutionSession:
+        """An institution that has just started."""
+        return client.InstitutionSession(
+            name, self.identities[name], self.sealing[name], self.roster, self.requirements
+        )
 
     @property
     def _group_arguments(self) -> tuple:
@@ -187,6 +191,8 @@ class Federation:
                     if key in party.vanish_at:
                         party.vanish_at.discard(key)
                         self._to_reconnect.append(party.name)
+                        if party.restarts:
+                            party.machine = self.machine(party.name)
                         self.disconnect(party.name)
                         return
                     data = action.message.to_bytes()
@@ -200,6 +206,7 @@ class Federation:
                         party.name,
                         self.identities[party.name],
                         decryptions=self.configuration.decryptions,
+                        journal=party.journal,
                     )
                     self._institution(party, party.machine.group_made(group, offer))
                 case client.OpenGroup():
@@ -209,6 +216,7 @@ class Federation:
                         party.name,
                         self.sealing[party.name],
                         decryptions=self.configuration.decryptions,
+                        journal=party.journal,
                     )
                     self._institution(party, party.machine.group_opened(group))
                 case client.Quit():

@@ -3,8 +3,8 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
+from os import pwrite
 from pathlib import Path
 from typing import Final
 
@@ -140,7 +140,7 @@ def set_aside(path: Path, torn: bytes) -> dict[str, object]:
         return {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest(), "file": name.name}
 
 
-def write_at(descriptor: int, data: bytes, offset: int, pwrite: Callable[..., int] = os.pwrite) -> None:
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
     """Write all of ``data`` at ``offset``."""
     view = memoryview(data)
     while view:

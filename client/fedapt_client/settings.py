@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,6 +33,8 @@ class ClientSettings(Settings):
         insecure_deterministic_noise: Let ``experiment_seed`` decide noise and sampling under differential
             privacy too, to repeat an experiment. Whoever knows the seed can subtract the noise: the run
             is not private, and its log says so.
+        log_continues: Only where the log was lost: the head ``LOG:SEQ:HASH`` of it that others hold; a new
+            log says with it what it takes the place of.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -48,6 +51,7 @@ class ClientSettings(Settings):
     require_masking: bool = False
     minimum_participants: Annotated[int, Field(ge=1)] = 2
     log: Path = Path("log.jsonl")
+    log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
     experiment_seed: Annotated[int, Field(ge=0)] | None = None
     insecure_deterministic_noise: bool = False
     vanish_at: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ _PREV = re.compile(rb',"prev":"([0-9a-f]{64})"')
 _SIG = re.compile(rb',"sig":"([0-9a-f]{128})"\}')
 _PREV_BYTES = len(',"prev":""') + 64
 _SIG_BYTES = len(',"sig":""}') + 128
+HEAD_PATTERN: Final = "^([0-9a-f]{32}):(0|[1-9][0-9]{0,17}):([0-9a-f]{64})$"
 _TYPE = re.compile("[a-z][a-z0-9_]{0,63}")
 _PARTY = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
@@ -88,7 +89,7 @@ class LogHead:
     @classmethod
     def parse(cls, text: str) -> "LogHead":
         """Read what ``str`` of a head gives, ``log:seq:hash``; raises `InvalidInput` for anything else."""
-        match = re.fullmatch(r"([0-9a-f]{32}):(0|[1-9][0-9]{0,17}):([0-9a-f]{64})", text)
+        match = re.fullmatch(HEAD_PATTERN, text)
         if match is None:
             raise InvalidInput("a log's head is written LOG:SEQ:HASH, 32 hex digits, a number, 64 hex digits")
         return cls(bytes.fromhex(match[1]), int(match[2]), bytes.fromhex(match[3]))
@@ -98,7 +99,7 @@ def canonical_body(body: JsonBody) -> str:
     """Return the one JSON spelling of a body: keys sorted, no spaces, ASCII, no NaN.
 
     Raises:
-        ValueError: If it holds what JSON cannot, or would not read back as it is (a key that is no string).
+        ValueError: If it holds what JSON cannot, or would be spelled in another way once read back.
         TypeError: If it holds a value that is not JSON.
     """
     text = _encode(dict(body))
@@ -192,7 +193,7 @@ class SegmentHeader:
 
     Attributes:
         log: The log's identifier. party, role, identity: Whose it is.
-        continues: For the first segment of a log that takes the place of a lost one: where that one ended.
+        continues: For a log in the place of a lost one: the highest head of that one that others held.
         segment_of: For later segments: the hash of the log's very first line.
     """
 
@@ -206,17 +207,18 @@ class SegmentHeader:
 
 def opened_body(header: SegmentHeader) -> dict[str, Any]:
     """Return the body of a segment's first line, ``log_opened`` or ``log_continued``."""
-    common = {
+    lost = header.continues
+    body: dict[str, Any] = {
+        "format": FORMAT,
         "log": header.log.hex(),
         "party": header.party,
         "role": header.role,
         "identity": header.identity.hex(),
+        "continues": lost and {"log": lost.log.hex(), "seq": lost.seq, "hash": lost.hash.hex()},
     }
     if header.segment_of is not None:
-        return {**common, "segment_of": header.segment_of.hex()}
-    lost = header.continues
-    continues = None if lost is None else {"log": lost.log.hex(), "seq": lost.seq, "hash": lost.hash.hex()}
-    return {**common, "format": FORMAT, "continues": continues}
+        body["segment_of"] = header.segment_of.hex()
+    return body
 
 
 def read_header(entry: LogEntry, where: str) -> SegmentHeader:
@@ -232,7 +234,7 @@ def read_header(entry: LogEntry, where: str) -> SegmentHeader:
             party=str(body["party"]),
             role=str(body["role"]),
             identity=_hex(body["identity"], 32),
-            continues=_continued(body["continues"]) if entry.type == LOG_OPENED else None,
+            continues=_continued(body["continues"]),
             segment_of=None if entry.type == LOG_OPENED else _hex(body["segment_of"], 32),
         )
         begins = entry.type in (LOG_OPENED, LOG_CONTINUED)

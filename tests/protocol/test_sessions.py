@@ -21,7 +21,7 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-from fedapt_server.session import State
+from fedapt_server.states import State
 from tests.protocol.federation import Federation
 
 ALL = registry.PHASES[registry.MASKING]
@@ -205,6 +205,31 @@ class TestBlindCoordinator:
         assert ("clinic-2" in second["contributors"]) == (phase is Phase.CONSISTENCY)
         assert len(third["contributors"]) == 4
 
+    @pytest.mark.parametrize("phase", registry.PHASES[registry.CKKS])
+    @pytest.mark.parametrize("name", ["clinic-1", "clinic-2"], ids=["key maker", "another"])
+    def test_one_who_restarts_opens_the_group_key_and_all_sums_again(self, name: str, phase: Phase) -> None:
+        federation = Federation(4, secure_aggregation=registry.CKKS)
+        party = federation.parties[name]
+        party.vanish_at, party.restarts = {(2, phase)}, True
+        federation.run()
+        self.assert_sound(federation, models=4)
+        assert party.refused == []
+        assert len(federation.entries("round_ended")[2]["contributors"]) == 4
+
+    def test_a_burned_key_stays_burned_after_a_restart(self) -> None:
+        federation = Federation(4, secure_aggregation=registry.CKKS)
+        party = federation.parties["clinic-2"]
+        party.vanish_at, party.restarts = {(2, Phase.UPDATE)}, True
+        party.journal.discard()
+        with pytest.raises(InvalidInput, match="discarded"):
+            federation.run()
+
+    def test_a_sessions_end_ends_the_worker_processes(self) -> None:
+        federation = Federation(3, secure_aggregation=registry.CKKS)
+        federation.run()
+        groups = [federation.coordinator._group, *(p.machine._group for p in federation.parties.values())]
+        assert [group._worker.process_id for group in groups] == [None] * 4
+
     def test_too_few_is_a_clean_abort(self) -> None:
         federation = Federation(4, secure_aggregation=registry.CKKS)
         for name in ("clinic-2", "clinic-3"):
@@ -229,9 +254,11 @@ class TestRefusals:
     @staticmethod
     def offered(federation: Federation, data: bytes, identity: Identity, **changes) -> bytes:
         offer = m.SessionOffer.from_bytes(data)
+        head = offer.head
         configuration = SessionConfiguration.from_bytes(offer.configuration).model_copy(update=changes)
         signature = identity.sign("session offer", configuration.hash)
-        return m.SessionOffer(configuration=configuration.to_bytes(), signature=signature).to_bytes()
+        offer = m.SessionOffer(configuration=configuration.to_bytes(), signature=signature, head=head)
+        return offer.to_bytes()
 
     def test_a_session_that_the_pinned_coordinator_did_not_sign(self) -> None:
         stranger = Identity.generate()
@@ -342,7 +369,7 @@ class TestRefusals:
         for data in (
             b"",
             b"\xc1",
-            m.Done(bundle_hash=bytes(32)).to_bytes(),
+            m.GroupReady().to_bytes(),
             m.Hello(name="clinic-1").to_bytes(),
         ):
             federation._server(federation.coordinator.receive("clinic-1", data))

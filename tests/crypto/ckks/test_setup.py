@@ -265,19 +265,19 @@ class TestCheatingKeyMaker:
         context = self.context(bits, scale).serialize(
             save_secret_key=True, save_galois_keys=False, save_relin_keys=False
         )
-        commitment = setup._commitment(context, parties.key._secret)
+        commitment = setup.commitment(context, parties.key._secret)
         with pytest.raises(MalformedMessage, match="clinic-1: .*refused"):
             parties.open(self.deal(parties, {"commitment": commitment}, secret_context=context))
 
     def test_a_secret_context_without_a_secret_key(self, parties: Parties) -> None:
         context = parties.public.public_context
-        commitment = setup._commitment(context, parties.key._secret)
+        commitment = setup.commitment(context, parties.key._secret)
         with pytest.raises(VerificationFailed, match="with a secret key"):
             parties.open(self.deal(parties, {"commitment": commitment}, secret_context=context))
 
     @pytest.mark.parametrize("context", [b"\x00", bytes(200), bytes.fromhex("0a02801019000000000000")])
     def test_rubbish_for_a_context(self, parties: Parties, context: bytes) -> None:
-        commitment = setup._commitment(context, parties.key._secret)
+        commitment = setup.commitment(context, parties.key._secret)
         with pytest.raises(MalformedMessage, match="clinic-1"):
             parties.open(self.deal(parties, {"commitment": commitment}, secret_context=context))
         with pytest.raises(MalformedMessage, match="clinic-1"):

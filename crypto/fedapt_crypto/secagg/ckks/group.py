@@ -14,6 +14,7 @@ from fedapt_crypto.errors import InvalidInput, MalformedMessage, UnexpectedMessa
 from fedapt_crypto.kdf import Part, derive, digest
 from fedapt_crypto.secagg.ckks.flooding import flood, noise_deviation
 from fedapt_crypto.secagg.ckks.frames import Operation
+from fedapt_crypto.secagg.ckks.journal import DISCARDED, Journal, MemoryJournal
 from fedapt_crypto.secagg.ckks.packing import Kappa, Slots, kappa, kappa_mask, pack, unpack
 from fedapt_crypto.secagg.ckks.parameters import CAPACITY, SLOTS, check_round, gain, pieces_of
 from fedapt_crypto.secagg.ckks.process import Worker
@@ -29,6 +30,16 @@ def execution_id(context: RoundContext) -> bytes:
 def sum_hash(execution: bytes, pieces: Sequence[bytes]) -> bytes:
     """Return the hash of a sum's ciphertexts, by which institutions sign it."""
     return digest("ckks sum", execution, tuple(pieces))
+
+
+def transcript_id(execution: bytes, contributors: Sequence[str], sum_digest: bytes) -> bytes:
+    """Return what stands for a round in its parties' logs: who contributed, and the sum they signed."""
+    return digest("ckks transcript", execution, tuple(contributors), sum_digest)
+
+
+def commitment(secret_context: bytes, secret: bytes) -> bytes:
+    """Return the commitment to a group's secret part, by which receivers know that all got the same."""
+    return digest("ckks group commitment", secret_context, secret)
 
 
 class PublicGroup:
@@ -89,6 +100,12 @@ class GroupKey:
     Attributes:
         session, roster_hash: What the group is for.
         decryptions: How many pieces may be decrypted in all; the noise is sized for it.
+
+    Args:
+        journal: Where the key's use is recorded; by default in memory only.
+
+    Raises:
+        InvalidInput: If the journal says that the key is burned.
     """
 
     def __init__(
@@ -101,6 +118,7 @@ class GroupKey:
         secret_context: bytes,
         secret: bytes,
         worker: Worker | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.session = session
         self.roster_hash = roster_hash
@@ -109,22 +127,32 @@ class GroupKey:
         self._secret_context = secret_context
         self._secret = secret
         self._worker = Worker(secret_context) if worker is None else worker
-        self._encrypted: set[bytes] = set()
+        self._journal = MemoryJournal() if journal is None else journal
+        self._served: set[bytes] = set()
         self._decrypted: set[bytes] = set()
-        self._decrypted_pieces = 0
-        self._discarded = False
+        self._check_live()
 
     def __repr__(self) -> str:
         return f"GroupKey(session {self.session.hex()}, everything else hidden)"
 
     @property
+    def commitment(self) -> bytes:
+        """The key maker's public commitment to the secret part."""
+        self._check_live()
+        return commitment(self._secret_context, self._secret)
+
+    @property
     def discarded(self) -> bool:
         """Whether the key is burned."""
-        return self._discarded
+        return self._journal.discarded
 
     def discard(self) -> None:
-        """Burn the key: a check failed, or the session is over. Any later use raises `InvalidInput`."""
-        self._discarded = True
+        """Burn the key for good: a check has failed. Any later use raises `InvalidInput`."""
+        self.close()
+        self._journal.discard()
+
+    def close(self) -> None:
+        """Forget the secrets and end the worker process: the session is over for this process."""
         self._secret_context = self._secret = b""
         self._worker.close()
 
@@ -136,7 +164,7 @@ class GroupKey:
                 or out of decryptions, or if the parameters cannot hold the round.
         """
         self._check_fits(context)
-        if execution_id(context) in self._encrypted | self._decrypted:
+        if execution_id(context) in self._served | self._decrypted:
             raise InvalidInput("the group key has served this round already")
 
     def encrypt(self, context: RoundContext, name: str, values: NDArray[np.float64]) -> tuple[bytes, ...]:
@@ -148,7 +176,8 @@ class GroupKey:
         """
         self.check_usable(context)
         execution = execution_id(context)
-        self._encrypted.add(execution)
+        self._journal.encrypting(execution)
+        self._served.add(execution)
         scaled = values * gain(context.participants, context.clip)
         slots = pack(scaled, self._mask(context), self._kappa(context, name))
         return tuple(
@@ -171,6 +200,7 @@ class GroupKey:
         Raises:
             MalformedMessage, VerificationFailed: If it is not that sum; the key is burned.
             UnexpectedMessage: If the key has decrypted in this round.
+            VerificationFailed: If it did so before a restart, and that was another sum.
             InvalidInput: If the key is burned, for another session or roster, or out of decryptions.
         """
         self._check_fits(context)
@@ -178,9 +208,10 @@ class GroupKey:
         if execution in self._decrypted:
             raise UnexpectedMessage("a second sum for one round")
         self._decrypted.add(execution)
-        self._decrypted_pieces += len(pieces)
+        hashed = sum_hash(execution, pieces)
+        self._journal.decrypting(execution, hashed, len(pieces))
         # The noise belongs to this very ciphertext: two that differ by a known amount would cancel it.
-        noise_key = self._derive("noise", execution, tuple(contributors), sum_hash(execution, pieces))
+        noise_key = self._derive("noise", execution, tuple(contributors), hashed)
         kappa_sum = np.sum([self._kappa(context, name) for name in contributors], axis=0)
         largest = len(contributors) * CAPACITY / context.participants
         try:
@@ -217,11 +248,15 @@ class GroupKey:
         check_round(context)
         if (context.session, context.roster_hash) != (self.session, self.roster_hash):
             raise InvalidInput("the group key is for another session or roster")
-        if self._decrypted_pieces + pieces_of(context.vector_length) > self.decryptions:
+        earlier = self._journal.decrypted_pieces(apart_from=execution_id(context))
+        if earlier + pieces_of(context.vector_length) > self.decryptions:
             raise InvalidInput(
                 f"the group key's noise is sized for {self.decryptions} decrypted pieces: start a new session"
             )
 
     def _check_live(self) -> None:
-        if self._discarded:
-            raise InvalidInput("the group key was discarded: start a new session")
+        if self._journal.discarded:
+            self.close()
+            raise InvalidInput(DISCARDED)
+        if not self._secret:
+            raise InvalidInput("the group key was closed with its session")

@@ -30,7 +30,7 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.ckks.catch_up import check_delivery
-from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash
+from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash, transcript_id
 from fedapt_crypto.secagg.ckks.messages import (
     CkksUpdate,
     ContributorAnnouncement,
@@ -118,6 +118,13 @@ class CkksInstitution:
     def aggregate(self) -> Aggregate | None:
         """The sum with the flooding noise, once the round is over."""
         return self._aggregate
+
+    @property
+    def transcript(self) -> bytes | None:
+        """What this institution has signed about contributors and sum; ``None`` before that."""
+        if not self._contributors:
+            return None
+        return transcript_id(self._execution, self._contributors, self._sum_hash)
 
     def start(self) -> Outgoing:
         """Phase ``update``: encrypt and sign the update.

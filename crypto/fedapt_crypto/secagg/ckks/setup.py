@@ -18,12 +18,13 @@ from typing import Final
 
 from fedapt_crypto.errors import ContextMismatch, InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.kdf import Part, digest
+from fedapt_crypto.kdf import Part
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey, seal
 from fedapt_crypto.secagg.ckks.flooding import DEFAULT_DECRYPTIONS, MAX_DECRYPTIONS
 from fedapt_crypto.secagg.ckks.frames import Operation
-from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
+from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup, commitment
+from fedapt_crypto.secagg.ckks.journal import Journal
 from fedapt_crypto.secagg.ckks.messages import (
     GROUP_SECRET_BYTES,
     GroupDelivery,
@@ -47,6 +48,7 @@ def make_group(
     identity: Identity,
     *,
     decryptions: int = DEFAULT_DECRYPTIONS,
+    journal: Journal | None = None,
 ) -> tuple[GroupKey, bytes]:
     """Make a session's group key; for the first institution of the roster.
 
@@ -57,6 +59,7 @@ def make_group(
         identity: Our signing key.
         decryptions: How many pieces the session may decrypt in all: rounds times attempts times
             `parameters.pieces_of` the vector. All sides must agree; the noise grows with its square root.
+        journal: Where the key's use is recorded; by default in memory only.
 
     Returns:
         The key, and the offer to send to the coordinator.
@@ -91,7 +94,7 @@ def make_group(
         roster_hash=roster.hash,
         decryptions=decryptions,
         public_context=public_context,
-        commitment=_commitment(secret_context, secret),
+        commitment=commitment(secret_context, secret),
         receivers=tuple(
             SealedHash(receiver=receiver, sealed_hash=_hash(part))
             for receiver, part in zip(roster.names, sealed, strict=True)
@@ -105,6 +108,7 @@ def make_group(
         public_context=public_context,
         secret_context=secret_context,
         secret=secret,
+        journal=journal,
     )
     return key, offer.to_bytes()
 
@@ -159,13 +163,15 @@ def open_group(
     sealing_key: SealingKey,
     *,
     decryptions: int = DEFAULT_DECRYPTIONS,
+    journal: Journal | None = None,
 ) -> GroupKey:
     """Open our part of the group; for every institution but the key maker, and for it after a restart.
 
     Raises:
         MalformedMessage, ContextMismatch, VerificationFailed: If it is not from the roster's first
             institution, for this session, roster and receiver, and sound.
-        InvalidInput: If the numbers do not fit, we are not on the roster, or TenSEAL is not installed.
+        InvalidInput: If the numbers do not fit, we are not on the roster, TenSEAL is not installed, or the
+            journal says that the key is burned.
     """
     _check_numbers(roster, decryptions)
     roster.index(name)
@@ -180,7 +186,7 @@ def open_group(
     bound = (plaintext.session, plaintext.roster_hash, plaintext.sender, plaintext.receiver)
     if bound != (session, roster.hash, header.sender, name):
         raise ContextMismatch("sealed the group key of another session", peer=header.sender)
-    if _commitment(plaintext.secret_context, plaintext.secret) != header.commitment:
+    if commitment(plaintext.secret_context, plaintext.secret) != header.commitment:
         raise VerificationFailed("sealed another group key than it committed to", peer=header.sender)
     # Parameters are all there is in the public part, so both belong together if both are the agreed ones.
     worker = Worker(plaintext.secret_context)
@@ -194,7 +200,20 @@ def open_group(
         secret_context=plaintext.secret_context,
         secret=plaintext.secret,
         worker=worker,
+        journal=journal,
     )
+
+
+def is_part_of(payload: bytes, group: GroupKey) -> bool:
+    """Return whether a delivered part is of a group that we hold already; if not, it is to be opened.
+
+    The two differ when the key maker has lost its key in a restart and made another one before it learned
+    that the session has one.
+
+    Raises:
+        MalformedMessage: If the part does not decode.
+    """
+    return GroupDelivery.from_bytes(payload).header.commitment == group.commitment
 
 
 def _check_header(header: GroupHeader, session: bytes, roster: Roster, decryptions: int) -> None:
@@ -235,10 +254,6 @@ def _key_maker(roster: Roster) -> str:
 
 def _seal_info(session: bytes, roster: Roster, sender: str, receiver: str) -> tuple[Part, ...]:
     return ("ckks group", session, roster.hash, sender, receiver)
-
-
-def _commitment(secret_context: bytes, secret: bytes) -> bytes:
-    return digest("ckks group commitment", secret_context, secret)
 
 
 def _hash(sealed: bytes) -> bytes:

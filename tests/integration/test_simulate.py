@@ -1,7 +1,6 @@
 """`fedapt-secure simulate` as its user runs it: real images, DP, TLS, sockets and masks."""
 
 import hashlib
-import json
 import re
 import stat
 from collections import defaultdict

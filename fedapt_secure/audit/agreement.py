@@ -86,7 +86,7 @@ def _check_contributors(records: Sequence[LogRecord], facts: Facts, findings: Fi
         "SELECT count(*) FROM round WHERE kind = 'released' AND session = ? AND round = ? AND attempt = ?"
         " AND log IN (SELECT value FROM json_each(?))"
     )
-    for session, round_number, attempt, contributors, log, file, line in list(facts.rows(query, COMPLETED)):
+    for session, round_number, attempt, contributors, log, file, line in facts.rows(query, COMPLETED):
         for name in names(contributors):
             if name not in logs:
                 continue

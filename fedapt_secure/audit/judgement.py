@@ -134,6 +134,9 @@ def audit(paths: Sequence[Path], trust: Path | None = None, *, threads: int | No
 
 def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
     """Run every check on the evidence."""
+    if threads is None:
+        size = sum(path.stat().st_size for log in evidence.logs for path in log.files)
+        threads = (os.cpu_count() or 1) if size > PARALLEL_FROM_BYTES else 1
     facts, findings = Facts(), Findings()
     unchecked: list[str] = []
     records: list[LogRecord] = []
@@ -141,7 +144,7 @@ def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
         for index, log in enumerate(evidence.logs):
             records.append(_read(index, log, evidence, facts, findings, unchecked, threads))
         _check_names(evidence, findings)
-        check_witnesses(evidence, records, facts, findings, unchecked)
+        check_witnesses(evidence, records, facts, findings, unchecked, threads=threads)
         check_rounds(records, facts, findings)
         check_closes(evidence, records, findings, unchecked)
         spends = account(records, findings)
@@ -174,7 +177,7 @@ def _read(
     facts: Facts,
     findings: Findings,
     unchecked: list[str],
-    threads: int | None,
+    threads: int,
 ) -> LogRecord:
     """Read one log from end to end."""
     key = evidence.key_of(log.party)
@@ -182,7 +185,7 @@ def _read(
         findings.tampered(
             Kind.IDENTITY, log.party, log.files[0].name, 1, "nobody of this name is on the roster"
         )
-    reader = LogReader(log.files, identity=key, threads=_threads(log) if threads is None else threads)
+    reader = LogReader(log.files, identity=key, threads=threads)
     record = LogRecord(index, log, LineHashes())
     collector = Collector(record, evidence, facts, findings)
     for found in reader.entries():
@@ -207,11 +210,6 @@ def _read(
             " not given"
         )
     return record
-
-
-def _threads(log: LogFiles) -> int:
-    size = sum(path.stat().st_size for path in log.files)
-    return (os.cpu_count() or 1) if size > PARALLEL_FROM_BYTES else 1
 
 
 def _check_names(evidence: Evidence, findings: Findings) -> None:

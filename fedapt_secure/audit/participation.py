@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from fedapt_secure.audit.collect import LogRecord
@@ -49,16 +50,22 @@ def participation(records: Sequence[LogRecord], facts: Facts) -> Participation:
     if not records:
         return Participation((), (), None, 0, 0)
     source = next((record for record in records if record.files.is_coordinator), records[0])
+    total = facts.one(
+        "SELECT count(DISTINCT session || ' ' || round),"
+        " count(DISTINCT CASE WHEN status = ? THEN session || ' ' || round END)"
+        " FROM round WHERE log = ? AND kind = 'ended'",
+        COMPLETED,
+        source.index,
+    )
+    group = max(1, -(-total[0] // MAX_COLUMNS))
     query = (
-        "SELECT session, round, max(status = ?), max(attempt) FROM round WHERE log = ? AND kind = 'ended'"
+        "SELECT session, round, max(status = ?) FROM round WHERE log = ? AND kind = 'ended'"
         " GROUP BY session, round ORDER BY min(line_seq)"
     )
-    rounds = [(row[0], row[1], row[2]) for row in facts.rows(query, COMPLETED, source.index)]
-    group = max(1, -(-len(rounds) // MAX_COLUMNS))
+    rounds = facts.rows(query, COMPLETED, source.index)
     found: set[str] = set()
     columns = []
-    for start in range(0, len(rounds), group):
-        part = rounds[start : start + group]
+    while part := list(islice(rounds, group)):
         contributed: dict[str, int] = {}
         dropped: dict[str, int] = {}
         for session, number, _ in part:
@@ -67,8 +74,7 @@ def participation(records: Sequence[LogRecord], facts: Facts) -> Participation:
         label = str(part[0][1]) if len(part) == 1 else f"{part[0][1]}–{part[-1][1]}"
         completed = sum(one[2] for one in part)
         columns.append(Column(label, part[0][0], len(part), completed, contributed, dropped))
-    total = sum(one[2] for one in rounds)
-    return Participation(tuple(sorted(found)), tuple(columns), source.party, len(rounds), total)
+    return Participation(tuple(sorted(found)), tuple(columns), source.party, total[0], total[1])
 
 
 def _count(

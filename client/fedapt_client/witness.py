@@ -37,6 +37,9 @@ class Witness:
         self._identity = identity
         self._roster = roster
         self._book = HeadBook.of_earlier_sessions(roster, witnessed)
+        # As they were before this session: what its parties sign now cannot take the place of what they must
+        # account for.
+        self._brought = self._book.of_others(name)
         self._sent: dict[int, SignedHead] = {}
 
     def own(self, session: bytes, round_number: int, head: LogHead) -> SignedHead:
@@ -53,7 +56,7 @@ class Witness:
             configuration_hash=configuration.hash,
             applied_round=applied_round,
             head=self.own(configuration.session, SESSION_START, head),
-            witnessed=self._book.of_others(self._name),
+            witnessed=self._brought,
         )
 
     def first_of_round(

@@ -6,6 +6,7 @@ the same meaning, for print in grey.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from markupsafe import Markup
@@ -18,6 +19,8 @@ AXIS: Final = "#555"
 GRID: Final = "#e3e3e3"
 WIDTH: Final = 460
 HEIGHT: Final = 230
+CEILING: Final = 1e9
+"""An ε beyond it, or without any bound, is drawn here: it says nothing any more."""
 _LABEL: Final = 14
 """Height that a label takes, with the room around it."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 22, 38
@@ -41,6 +44,8 @@ def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> M
         budget: The budget line, if there is one.
         name: Whose, for the label that screen readers read.
     """
+    points = [replace(point, epsilon=min(point.epsilon, CEILING)) for point in points]
+    budget = None if budget is None else min(budget, CEILING)
     last = points[-1].epsilon if points else 0.0
     highest = max([*(point.epsilon for point in points), budget or 0.0, 1e-9])
     ticks = nice_ticks(highest * 1.08)

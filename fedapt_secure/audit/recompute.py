@@ -29,6 +29,7 @@ _SETTLED: Final = 1e-3
 _MAX_POINTS: Final = 1 << 22
 """Grid points of a composed distribution that are affordable: about a second and 200 MB."""
 _BISECTION_ERROR: Final = 1e-9
+_ROUNDING: Final = 16 * 2.0**-52
 _SMALLEST_DELTA: Final = 1e-12
 """Below it the double precision of the convolution is no longer a bound; the closed form answers instead."""
 
@@ -94,7 +95,9 @@ def _recompute(history: tuple[tuple[Event, int], ...], delta: float, limit: floa
     if not history:
         return NOTHING
     mesh, best = COARSEST_MESH, None
-    while delta >= _SMALLEST_DELTA:
+    # Raising a transform to the power of T multiplies its rounding errors by T, which must stay far below δ.
+    rounding = _ROUNDING * sum(steps for _, steps in history)
+    while delta >= max(_SMALLEST_DELTA, rounding):
         try:
             found = _on_grid(history, delta, mesh)
         except (ValueError, ArithmeticError, MemoryError, IndexError):
@@ -162,7 +165,7 @@ def _closed_form(history: tuple[tuple[Event, int], ...], delta: float) -> Recomp
     Unsampled Gaussian steps compose to one with μ² = Σ steps/σ² (Dong, Roth, Su, "Gaussian differential
     privacy", 2022), whose δ(ε) = Φ(μ/2 − ε/μ) − e^ε Φ(−μ/2 − ε/μ) (Balle and Wang, ICML 2018).
     """
-    mu = math.sqrt(sum(steps / sigma**2 for (_, sigma), steps in history))
+    mu = math.sqrt(sum(steps * (1 / sigma) * (1 / sigma) for (_, sigma), steps in history))
     if not 0 < mu < 1e150:
         bound = 0.0 if mu == 0 else math.inf
         return Recomputed(bound, bound, 0.0, bound)

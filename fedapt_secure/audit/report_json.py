@@ -95,7 +95,7 @@ def _data_set(spend: DatasetSpend) -> dict[str, Any]:
         "recomputed_error": _figure(spend.error),
         "margin": None if spend.margin is None else _figure(spend.margin),
         "delta": spend.delta_of_rule,
-        "carried_from_before": spend.carried,
+        "carried_from_before": _figure(spend.carried),
         "steps": spend.steps,
         "jointly": None if jointly is None else _recomputed(jointly),
         "sessions": [_session(one) for one in spend.counted],

@@ -16,7 +16,6 @@ from fedapt_secure.audit.collect import LogRecord, SessionRecord
 from fedapt_secure.audit.findings import Findings, Kind
 from fedapt_secure.audit.recompute import NOTHING, Recomputed, merged, recompute
 from fedapt_secure.audit.renyi import rdp_epsilon, renyi_divergence
-from fedapt_secure.privacy.composition import default_rdp_order
 
 AGREEMENT: Final = 1.01
 """The two accountants are bounds from above with errors of their own; this far apart they still agree."""
@@ -111,26 +110,24 @@ class DatasetSpend:
     @property
     def committed(self) -> float:
         """What counts against the budget, by the policy's rule."""
+        if self.composition == "sum":
+            return self.carried + sum(one.committed for one in self.counted)
         order = self.order
         if order is None:
-            return self.carried + sum(one.committed for one in self.counted)
-        divergence = sum(
-            one.plan.max_steps * renyi_divergence(one.plan.sample_rate, one.plan.noise_multiplier, order)
-            for one in self.counted
-        )
+            return math.inf  # a filter without its order allows nothing
+        try:
+            divergence = sum(
+                one.plan.max_steps * renyi_divergence(one.plan.sample_rate, one.plan.noise_multiplier, order)
+                for one in self.counted
+            )
+        except ValueError:  # an order that no divergence can be computed at bounds nothing
+            return math.inf
         return self.carried + rdp_epsilon(divergence, order, self.delta_of_rule)
 
     @property
     def order(self) -> float | None:
         """The order of the Rényi filter, ``None`` under the sum rule."""
-        policy = self.policy
-        if policy is None or policy.composition != "rdp-filter":
-            return None
-        if policy.rdp_order is not None:
-            return policy.rdp_order
-        if policy.max_epsilon is None:
-            return None
-        return default_rdp_order(policy.max_epsilon, self.delta_of_rule)
+        return self.policy.rdp_order if self.policy is not None else None
 
     @property
     def delta_of_rule(self) -> float:
@@ -253,7 +250,7 @@ def _carry(
         entry.carried = math.inf  # a session without private noise has used these records
         return
     place = spend.record.place
-    if stated.sessions < len(before) or (entry.order is None and stated.epsilon * AGREEMENT < known):
+    if stated.sessions < len(before) or (entry.composition == "sum" and stated.epsilon * AGREEMENT < known):
         findings.violated(
             Kind.PLAN,
             spend.party,

@@ -1,5 +1,7 @@
 """Intact logs that break a rule, and what is counted against which budget."""
 
+import io
+import json
 import math
 import shutil
 from pathlib import Path
@@ -8,14 +10,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement, audit
 from fedapt_secure.audit.line import parse_line
 from fedapt_secure.audit.recompute import merged, recompute
 from fedapt_secure.audit.renyi import rdp_epsilon, renyi_divergence
-from fedapt_secure.privacy.composition import default_rdp_order
-from tests.audit.harness import Federation, Terms, federation
+from fedapt_secure.audit.report_html import to_html
+from fedapt_secure.audit.report_json import to_json
+from fedapt_secure.audit.report_text import print_report
+from tests.audit.harness import Federation, Terms, federation, forge
 
 ONE_SESSION = recompute({(0.5, 2.2): 12}, 1e-3).epsilon
 CLINICS = {"clinic-1", "clinic-2", "clinic-3"}
@@ -194,19 +199,72 @@ class TestBudgets:
         assert "unbounded is committed" in only(judgement, Kind.BUDGET)[0].detail.replace("ε = ", "")
         assert party(judgement).spends[0].committed == math.inf
 
-    @pytest.mark.parametrize("order", [None, 4.0, 6.5])
-    def test_a_renyi_filter(self, tmp_path: Path, order: float | None) -> None:
+    @pytest.mark.parametrize("order", [4.0, 6.5])
+    def test_a_renyi_filter(self, tmp_path: Path, order: float) -> None:
         """Tighter than the sum over several sessions; the conversion is at the policy's δ."""
         terms = {"composition": "rdp-filter", "rdp_order": order, "max_epsilon": 10.0, "max_delta": 1e-3}
         judgement = judged(federation(3, sessions=3, rotate=False, **terms), tmp_path)
         assert judgement.verdict is Verdict.VERIFIED, judgement.findings
         (spend,) = party(judgement).spends
-        at = order or default_rdp_order(10.0, 1e-3)
-        assert spend.committed == pytest.approx(rdp_epsilon(36 * renyi_divergence(0.5, 2.2, at), at, 1e-3))
+        divergence = 36 * renyi_divergence(0.5, 2.2, order)
+        assert spend.committed == pytest.approx(rdp_epsilon(divergence, order, 1e-3))
         assert spend.committed >= recompute({(0.5, 2.2): 36}, 1e-3).epsilon
         assert judged(
             federation(3, 3, rotate=False, **terms | {"max_epsilon": 1.0}), tmp_path / "b"
         ).verdict is (Verdict.VIOLATED)
+
+
+SIZES = st.sampled_from([5e-324, 1e-300, 1e-12, 0.5, 1.0, 1.5, 7.0, 1e12, 1e300])
+SHARES = st.sampled_from([5e-324, 1e-300, 1e-12, 0.5, 1 - 2**-53])
+
+
+class TestExtremes:
+    @settings(max_examples=60, deadline=None)
+    @given(st.data())
+    def test_any_numbers_that_a_line_may_hold_end_in_a_verdict(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    ) -> None:
+        """A party can sign whatever it likes: the answer is a verdict, never a traceback."""
+        made = federation(3, sessions=2, rounds=1, rotate=False)
+        folder = made.save(tmp_path_factory.mktemp("extreme"))
+        plan = {
+            "noise_multiplier": data.draw(SIZES),
+            "sample_rate": data.draw(SHARES),
+            "delta": data.draw(SHARES),
+            "max_steps": data.draw(st.sampled_from([1, 12, 10**6, 2**53 - 1])),
+            "epsilon_budget": data.draw(SIZES),
+            "epsilon_planned": data.draw(SIZES),
+            "spent_before": {
+                "epsilon": data.draw(st.none() | SIZES),
+                "delta": data.draw(SIZES),
+                "sessions": data.draw(st.integers(0, 3)),
+            },
+        }
+        policy = {
+            "max_epsilon": data.draw(SIZES),
+            "max_delta": data.draw(SHARES),
+            "composition": data.draw(st.sampled_from(["sum", "rdp-filter"])),
+            "rdp_order": data.draw(st.none() | SIZES.filter(lambda order: order > 1)),
+        }
+
+        def edit(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+            for type, body in entries:
+                if type == "session_accepted":
+                    body["privacy"] = body["privacy"] | plan
+                elif type == "policy":
+                    body.update(policy)
+                elif type == "spend":
+                    body.update({key: plan[key] for key in ("noise_multiplier", "sample_rate", "delta")})
+                    body["epsilon"] = plan["epsilon_planned"]
+            return [entry for entry in entries if entry[0] != "witnessed"]
+
+        log = folder / "logs" / "clinic-1.jsonl"
+        forge(log, made.identities["clinic-1"], edit)
+        judgement = audit([log], folder / "roster.json")
+        assert not {one.kind for one in judgement.findings} & {Kind.BODY, Kind.SIGNATURE}
+        json.loads(to_json(judgement))
+        to_html(judgement, [])
+        print_report(Console(file=io.StringIO()), judgement)
 
 
 class TestCounts:

@@ -75,8 +75,7 @@ def _table(judgement: Judgement) -> Table:
         for position, spend in enumerate(party.spends):
             _add(table, party, spend, first=position == 0)
         if not party.spends:
-            none = "none" if not party.private else "—"
-            _row(table, party, (none, "∞" if not party.private else "—", "—", "—", "—"), first=True)
+            _row(table, party, ("—", "∞" if not party.private else "—", "—", "—", "—"), first=True)
     coordinator = next((party for party in judgement.parties if party.is_coordinator), None)
     if coordinator is not None:
         table.add_section()
@@ -88,7 +87,7 @@ def _add(table: Table, party: PartyJudgement, spend: DatasetSpend, *, first: boo
     if party.verdict is Verdict.TAMPERED:
         _row(table, party, (wording.budget_text(spend), *(UNRELIABLE,) * 4), first=first)
         return
-    margin = "—" if spend.margin is None else f"{spend.margin:.3f}"
+    margin = wording.margin_text(spend)
     over = spend.margin is not None and spend.margin < 0
     cells = (
         wording.budget_text(spend),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fedapt_secure.audit import bodies as b
-from fedapt_secure.audit.collect import LogRecord, SessionRecord
+from fedapt_secure.audit.collect import SECURE_NOISE, LogRecord, SessionRecord
 from fedapt_secure.audit.findings import Findings, Kind
 from fedapt_secure.audit.recompute import NOTHING, Recomputed, merged, recompute
 from fedapt_secure.audit.renyi import rdp_epsilon, renyi_divergence
@@ -39,7 +39,12 @@ class SessionSpend:
 
     @property
     def committed(self) -> float:
-        """What the session counts for under the sum rule: the larger of both accountants' planned ε."""
+        """What the session counts for under the sum rule: the larger of both accountants' planned ε.
+
+        Infinite where somebody could foretell the noise, and so subtract it.
+        """
+        if self.plan.noise != SECURE_NOISE:
+            return math.inf
         return max(self.planned.epsilon, self.plan.epsilon_planned)
 
 
@@ -115,6 +120,8 @@ class DatasetSpend:
         order = self.order
         if order is None:
             return math.inf  # a filter without its order allows nothing
+        if any(one.plan.noise != SECURE_NOISE for one in self.counted):
+            return math.inf
         try:
             divergence = sum(
                 one.plan.max_steps * renyi_divergence(one.plan.sample_rate, one.plan.noise_multiplier, order)
@@ -191,7 +198,8 @@ def account(records: Sequence[LogRecord], findings: Findings) -> list[DatasetSpe
             entry.sessions.append(spend)
             entry.overlapping = [one for one in before if one.plan.dataset != plan.dataset]
             _carry(entry, spend, before, findings)
-            _check_budget(entry, spend, findings)
+            if plan.noise == SECURE_NOISE:  # another noise was found fault with already
+                _check_budget(entry, spend, findings)
             done.append(spend)
             for other in datasets.values():  # what is spent here counts for older data sets it overlaps, too
                 shared = other.party == party and other.dataset != plan.dataset

@@ -3,6 +3,7 @@
 Every report reads them from here, so that a screen, a file and a printed page say the same.
 """
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Final
@@ -177,9 +178,16 @@ def budget_text(spend: DatasetSpend) -> str:
     return "none stated" if spend.budget is None else f"{spend.budget:g}"
 
 
+def margin_text(spend: DatasetSpend) -> str:
+    """Return what is left of a data set's budget, for a table."""
+    if spend.margin is None:
+        return "—"
+    return f"{spend.margin:.3f}" if math.isfinite(spend.margin) else "−∞"
+
+
 def number(value: float) -> str:
     """Return an ε for people: three decimals, rounded up so that an upper bound stays one."""
-    if value == float("inf"):
+    if value == math.inf:
         return "∞"
     rounded = -(-round(value * 1e6) // 1000) / 1000
     return f"{rounded:.3f}"

@@ -68,6 +68,17 @@ class TestRules:
         assert all(one.line and one.file for one in found)
         assert party(judgement, "coordinator").verdict is Verdict.VERIFIED
 
+    def test_noise_that_can_be_foretold_bounds_nothing(self, tmp_path: Path) -> None:
+        made = Federation(3, Terms(noise="insecure-deterministic"))
+        made.session(1)
+        made.terms.noise = "keystream"
+        made.session(2)
+        judgement = judged(made, tmp_path)
+        (spend,) = party(judgement).spends
+        assert spend.committed == math.inf
+        assert {one.kind for one in judgement.findings} == {Kind.INSECURE_NOISE, Kind.BUDGET}
+        assert not party(judgement).private
+
     def test_without_privacy_where_nobody_requires_it(self, tmp_path: Path) -> None:
         made = Federation(3, Terms(require_differential_privacy=False))
         made.session(1, private=False)
@@ -288,8 +299,8 @@ class TestCounts:
         assert [point.round for point in one.curves[one.spends[0].dataset]] == [1, 2, 3, 4]
 
     def test_long_histories_are_grouped(self, tmp_path: Path) -> None:
-        made = Federation(3, Terms(max_steps=130, epsilon_budget=20.0, max_epsilon=20.0))
-        made.session(1, 130)
+        made = Federation(3, Terms(require_differential_privacy=False))
+        made.session(1, 130, private=False)
         judgement = judged(made, tmp_path)
         grid = judgement.participation
         assert len(grid.columns) <= 60

@@ -128,11 +128,18 @@ def measure(path: Path, threads: int) -> None:
     start = time.perf_counter()
     judgement = audit([path], path.with_name("roster.json"), threads=threads)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    peak, cpu_s = usage.ru_maxrss, usage.ru_utime + usage.ru_stime
     lines = judgement.parties[0].logs[0].lines
     print(
         json.dumps(
-            {"lines": lines, "seconds": seconds, "peak_mib": peak / 1024, "verdict": judgement.verdict}
+            {
+                "lines": lines,
+                "seconds": seconds,
+                "cpu_s": cpu_s,
+                "peak_mib": peak / 1024,
+                "verdict": judgement.verdict,
+            }
         )
     )
 
@@ -158,7 +165,8 @@ def main() -> int:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found = json.loads(done.stdout)
             print(
-                f"{found['lines']} lines, {threads} threads: {found['seconds']:.1f} s,"
+                f"{found['lines']} lines, {threads} threads: {found['seconds']:.1f} s"
+                f" ({found['cpu_s']:.1f} s of one core),"
                 f" {found['peak_mib']:.0f} MiB at most, {found['verdict']}"
             )
     return 0

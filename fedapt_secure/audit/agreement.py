@@ -72,8 +72,8 @@ def _name_the_odd_ones(
 
 
 def _whole(records: Sequence[LogRecord]) -> dict[str, LogRecord]:
-    """Return the logs that are there from their first line on, by party; the last where there are more."""
-    return {record.party: record for record in records if not record.begins_late}
+    """Return the logs that nothing is missing from, by party; the last where there are more."""
+    return {record.party: record for record in records if record.is_whole}
 
 
 def _check_contributors(records: Sequence[LogRecord], facts: Facts, findings: Findings) -> None:
@@ -196,7 +196,7 @@ def _check_signer(
 ) -> None:
     """A party that signed the end of a session has that session in its log, and the same end."""
     own = [record for record in records if record.party == party]
-    if not own or any(record.begins_late for record in own):
+    if not own or not all(record.is_whole for record in own):
         return
     sessions = [record.sessions[session_id] for record in own if session_id in record.sessions]
     if not any(session.accepted is not None for session in sessions):
@@ -257,7 +257,7 @@ def _check_session(
     faults = []
     if session.accepted is not None and session.accepted.configuration != statement.configuration.hex():
         faults.append("another configuration than the session began with")
-    if record.files.is_coordinator and not record.begins_late:
+    if record.files.is_coordinator and record.is_whole:
         if session.completed != statement.completed_rounds:
             faults.append(f"{statement.completed_rounds} completed rounds; the log holds {session.completed}")
         if session.transcript is not None and session.transcript != statement.transcript:

@@ -80,6 +80,7 @@ class LogRecord:
         sessions: By session identifier, in order of appearance.
         policies: Every policy with its place, in order.
         segment_starts: First line number and name of each file, in order.
+        damaged: Whether a line so far was not in order; what is missing then may have stood in it.
     """
 
     index: int
@@ -91,6 +92,7 @@ class LogRecord:
     sessions: dict[str, SessionRecord] = field(default_factory=dict)
     policies: list[tuple[Place, b.Policy]] = field(default_factory=list)
     segment_starts: list[tuple[int, str]] = field(default_factory=list)
+    damaged: bool = False
 
     @property
     def party(self) -> str:
@@ -106,6 +108,11 @@ class LogRecord:
     def begins_late(self) -> bool:
         """Whether an archived first part was not given."""
         return (self.hashes.first_seq or 0) > 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing: only then does it mean something that a line is not there."""
+        return not self.begins_late and not self.damaged
 
     def locate(self, seq: int) -> tuple[str, int]:
         """Return file name and line of a line number; the last line for a number beyond the end."""
@@ -203,7 +210,7 @@ class Collector:
         session = self._session(place, time, body.session)
         self._facts.add_spend(place, body)
         before = session.steps
-        late = session.accepted is None and self.record.begins_late
+        late = session.accepted is None and not self.record.is_whole
         # After a crash between ledger and log a total holds steps that have no line of their own.
         if body.total_steps < before + body.steps and not late:
             self._tampered(
@@ -231,7 +238,8 @@ class Collector:
         if self._session(place, time, body.session).plan is None:
             return
         query = "SELECT count(*) FROM spend WHERE log = ? AND session = ? AND round = ?"
-        if not self._facts.one(query, self.record.index, body.session, body.round)[0]:
+        spends = self._facts.one(query, self.record.index, body.session, body.round)[0]
+        if not spends and self.record.is_whole:
             self._violated(
                 Kind.RELEASE,
                 place,

@@ -8,7 +8,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -111,7 +111,7 @@ class Facts:
         self._insert("refusal", place, moment, body.session, body.round, body.rule, body.error, body.detail)
 
     def _insert(self, table: str, place: Place, *values: Any) -> None:
-        row = (*astuple(place), *values)
+        row = (place.log, place.file, place.line, place.seq, *values)
         marks = ", ".join("?" * len(row))
         self._database.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 - our own names
 

@@ -190,8 +190,9 @@ def _read(
     collector = Collector(record, evidence, facts, findings)
     for found in reader.entries():
         record.hashes.put(found.entry.seq, found.entry.hash, reader.lines)
+        record.damaged = bool(reader.problem_count)
         collector.take(found)
-    record.lines = reader.lines
+    record.lines, record.damaged = reader.lines, bool(reader.problem_count)
     record.last_hash = reader.head.hash.hex() if reader.head is not None else None
     if not record.segment_starts:
         record.segment_starts.append((0, log.files[-1].name))
@@ -258,10 +259,10 @@ def _list_unchecked(evidence: Evidence, records: Sequence[LogRecord], unchecked:
         if record.files.is_coordinator:
             continue
         spent = [session for session in record.sessions.values() if session.plan is not None]
-        if spent and not record.policies and not record.begins_late:
+        if spent and not record.policies and record.is_whole:
             unchecked.append(f"a policy of {record.party}: its log holds none, so only its plans were held")
         late = [session for session in record.sessions.values() if session.accepted is None]
-        if late:
+        if late and not record.damaged:
             unchecked.append(
                 f"the plans of {len(late)} sessions of {record.party}: they began before what was given"
             )

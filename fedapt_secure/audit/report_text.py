@@ -74,7 +74,9 @@ def _table(judgement: Judgement) -> Table:
             continue
         for position, spend in enumerate(party.spends):
             _add(table, party, spend, first=position == 0)
-        if not party.spends:
+        if not party.spends and party.verdict is Verdict.TAMPERED:
+            _row(table, party, (UNRELIABLE,) * 5, first=True)
+        elif not party.spends:
             _row(table, party, ("—", "∞" if not party.private else "—", "—", "—", "—"), first=True)
     coordinator = next((party for party in judgement.parties if party.is_coordinator), None)
     if coordinator is not None:

@@ -170,6 +170,8 @@ def _check_log(record: LogRecord, records: Sequence[LogRecord], facts: Facts, fi
         mine = record.hashes.at(seq)
         if seq < (record.hashes.first_seq or 0) or (mine is not None and mine.hex() == hash):
             continue
+        if mine is None and seq < record.hashes.next_seq:
+            continue  # that line is not genuine, which the reader has said
         kind = Kind.ROLLED_BACK if seq >= record.hashes.next_seq else Kind.REWRITTEN
         counts[kind] += 1
         first.setdefault(kind, (seq, file, line, records[holder].party))
@@ -235,7 +237,7 @@ def _check_other_logs(
 def _check_coordinator_has_what_it_countersigned(
     records: Sequence[LogRecord], facts: Facts, findings: Findings
 ) -> None:
-    coordinator = next((r for r in records if r.party == "coordinator" and not r.begins_late), None)
+    coordinator = next((r for r in records if r.party == "coordinator" and r.is_whole), None)
     if coordinator is None:
         return
     query = (

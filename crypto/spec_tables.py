@@ -19,6 +19,7 @@ from fedapt_crypto.encoding import Message
 from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, scheme
 from fedapt_crypto.secagg.ckks import institution as ckks_institution
 from fedapt_crypto.secagg.ckks import messages as ckks_messages
+from fedapt_secure.audit import heads
 from fedapt_secure.protocol import messages as session_messages
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 
@@ -106,6 +107,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "masking coordinator": coordinator_diagram,
     "ckks messages": lambda: message_tables(defined_in(ckks_messages)),
     "ckks institution": lambda: institution_diagram(ckks_institution._TRANSITIONS, "update"),
+    "log messages": lambda: message_tables(defined_in(heads)),
     "session messages": lambda: message_tables(
         [*defined_in(session_messages), SessionConfiguration, SessionPlan]  # type: ignore[list-item]
     ),

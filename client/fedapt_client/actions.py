@@ -1,10 +1,14 @@
 """What an institution's session asks of its I/O shell, one frozen type each; carried out in order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.secagg.scheme import Phase, RoundContext
+from fedapt_secure.audit.heads import RoundRecord
+from fedapt_secure.audit.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration
@@ -17,6 +21,28 @@ class Send:
     message: TaggedMessage
     round_number: int = 0
     phase: Phase | None = None
+
+
+@dataclass(frozen=True)
+class Log:
+    """Write a log line."""
+
+    type: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TakeHead:
+    """Carry out what follows from the head of our log, which covers all lines so far."""
+
+    then: "Callable[[LogHead], list[Action]]"
+
+
+@dataclass(frozen=True)
+class CheckLog:
+    """Check that our own log has these lines, which others hold; else refuse the session."""
+
+    heads: tuple[LogHead, ...]
 
 
 @dataclass(frozen=True)
@@ -74,9 +100,14 @@ class Quit:
 
 @dataclass(frozen=True)
 class RoundOver:
-    """A round has ended; for the log."""
+    """A round that we were in has ended; for the log.
+
+    Attributes:
+        end: What the coordinator says. record: How it ended here.
+    """
 
     end: m.RoundEnd
+    record: RoundRecord
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,6 +129,9 @@ class Refused:
 
 Action = (
     Send
+    | Log
+    | TakeHead
+    | CheckLog
     | Prepare
     | MakeGroup
     | OpenGroup

@@ -11,8 +11,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from fedapt_client.actions import (
     Action,
+    CheckLog,
     Conclude,
     Join,
+    Log,
     MakeGroup,
     OpenGroup,
     Prepare,
@@ -21,24 +23,39 @@ from fedapt_client.actions import (
     Refused,
     RoundOver,
     Send,
+    TakeHead,
     Train,
 )
+from fedapt_client.bodies import accepted_fields, ended_fields, refused_fields, round_fields
 from fedapt_client.group_journal import GroupJournal
 from fedapt_client.learner import Learner, scores_to_fields
 from fedapt_client.ledger import Ledger
-from fedapt_client.session import InstitutionSession, Requirements, State
+from fedapt_client.session import InstitutionSession, Requirements
 from fedapt_client.settings import ClientSettings, parse_vanish
-from fedapt_crypto.errors import BudgetExhausted, FedaptError, InvalidInput, PeerError, RunFailed
+from fedapt_client.states import State
+from fedapt_crypto.errors import (
+    BudgetExhausted,
+    FedaptError,
+    InvalidInput,
+    PeerError,
+    RollbackDetected,
+    RunFailed,
+)
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.audit.line import LogHead
 from fedapt_secure.audit.log import LogWriter
+from fedapt_secure.audit.reader import segments
+from fedapt_secure.audit.witness import highest_heads
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.privacy.budget import delta_warning
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 FIRST_RETRY_S: Final = 0.1
 MAX_RETRY_S: Final = 5.0
+CLOSE_RETRY_S: Final = 10.0
+"""How long to try to reach the coordinator when only the record with all signatures is missing."""
 
 
 class _Vanished(Exception):
@@ -58,13 +75,20 @@ class InstitutionRunner:
         self._folder = PartyFolder(folder)
         self._settings = settings
         self._retry_for_s = retry_for_s
-        self._log = LogWriter(folder / settings.log)
+        identity, lost = self._folder.identity(), settings.log_continues
+        self._log = LogWriter(
+            folder / settings.log,
+            party=settings.name,
+            role="institution",
+            identity=identity,
+            continues=LogHead.parse(lost) if lost is not None else None,
+        )
         self._ledger = Ledger(folder / "ledger.sqlite")
         self._learner: Learner | None = None
         self._vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
         self._session = InstitutionSession(
             settings.name,
-            self._folder.identity(),
+            identity,
             self._folder.sealing_key(),
             self._folder.roster(),
             Requirements(
@@ -73,6 +97,7 @@ class InstitutionRunner:
                 minimum_participants=settings.minimum_participants,
                 masking=settings.require_masking,
             ),
+            highest_heads(segments(folder / settings.log)),
         )
 
     async def run(self) -> None:
@@ -83,6 +108,7 @@ class InstitutionRunner:
             InvalidInput: If this institution refuses the session.
         """
         tls = client_context(self._folder)
+        self._log.write("certificate", self._folder.certificate_fields())
         url = f"wss://{self._settings.host}:{self._settings.port}"
         failing_since: float | None = None
         pause_s = FIRST_RETRY_S
@@ -98,6 +124,10 @@ class InstitutionRunner:
                     now = asyncio.get_running_loop().time()
                     failing_since = failing_since or now
                     self._log.write("disconnected", {"reason": type(error).__name__})
+                    if self._session.concluded_all and now - failing_since > CLOSE_RETRY_S:
+                        # The work is done and signed; only the others' signatures were not seen.
+                        self._log.write("not_closed", self._session_field)
+                        return
                     if now - failing_since > self._retry_for_s:
                         raise RunFailed(
                             f"{self._settings.name}: the coordinator at {url} cannot be reached: {error}"
@@ -134,50 +164,74 @@ class InstitutionRunner:
             match action:
                 case Send():
                     await self._send(connection, action)
+                case TakeHead():
+                    await self._carry_out(connection, action.then(self._log.head()))
+                case Log() | RoundOver() | Refused():
+                    self._note(action)
+                case CheckLog():
+                    await self._check_log(connection, action)
                 case Prepare():
-                    try:
-                        prepared = await asyncio.to_thread(self._prepare, action)
-                    except InvalidInput as error:
-                        await self._refuse_session(connection, error)
-                        raise
-                    await self._carry_out(connection, prepared)
+                    await self._prepare_or_refuse(connection, action)
                 case MakeGroup() | OpenGroup():
                     await self._carry_out(connection, await asyncio.to_thread(self._group, action))
                 case Quit():
                     raise RunFailed(f"{self._settings.name} ends the session: {action.error}")
                 case Join():
-                    try:
-                        self._ledger.join(action.context)
-                    except PeerError as error:
-                        self._refused(error, action.context.round)
-                        await self._carry_out(connection, self._session.declined(str(error), final=False))
+                    if not await self._join(connection, action):
                         return
-                    self._log.write(
-                        "round_joined",
-                        {"round": action.context.round, "context": action.context.hash.hex()},
-                    )
                 case Train():
                     await self._carry_out(connection, await asyncio.to_thread(self._train, action))
                 case RecordRelease():
-                    try:
-                        self._ledger.release(action.context)
-                    except PeerError as error:
-                        self._refused(error, action.context.round)
+                    if not self._record_release(action):
                         return  # what follows would send an update a second time
-                    self._log.write("released", self._release_body(action))
-                case RoundOver():
-                    self._log.write(
-                        "round_ended",
-                        {
-                            "round": action.end.round,
-                            "status": action.end.status,
-                            "contributors": list(action.end.contributors),
-                        },
-                    )
                 case Conclude():
                     await self._carry_out(connection, await asyncio.to_thread(self._conclude, action))
-                case Refused():
-                    self._refused(action.error, action.round_number)
+
+    def _note(self, action: Log | RoundOver | Refused) -> None:
+        match action:
+            case Log():
+                self._log.write(action.type, action.body)
+            case RoundOver():
+                self._log.write("round_ended", self._session_field | ended_fields(action))
+            case Refused():
+                self._refused(action.error, action.round_number)
+
+    async def _prepare_or_refuse(self, connection: ClientConnection, action: Prepare) -> None:
+        try:
+            prepared = await asyncio.to_thread(self._prepare, action)
+        except InvalidInput as error:
+            await self._refuse_session(connection, error)
+            raise
+        await self._carry_out(connection, prepared)
+
+    async def _join(self, connection: ClientConnection, action: Join) -> bool:
+        """Record durably that a round is joined; returns whether it may be."""
+        try:
+            self._ledger.join(action.context)
+        except PeerError as error:
+            self._refused(error, action.context.round)
+            await self._carry_out(connection, self._session.declined(str(error), final=False))
+            return False
+        body = round_fields(action.context) | {"model": action.context.model_hash.hex()}
+        self._log.write("round_joined", body)
+        return True
+
+    def _record_release(self, action: RecordRelease) -> bool:
+        """Record durably that an update leaves; returns whether it may."""
+        try:
+            self._ledger.release(action.context)
+        except PeerError as error:
+            self._refused(error, action.context.round)
+            return False
+        self._log.write("released", round_fields(action.context) | self._release_body(action))
+        return True
+
+    async def _check_log(self, connection: ClientConnection, action: CheckLog) -> None:
+        try:
+            self._log.check_holds(action.heads)
+        except RollbackDetected as error:
+            await self._refuse_session(connection, error)
+            raise
 
     async def _send(self, connection: ClientConnection, send: Send) -> None:
         if send.phase is not None:
@@ -194,7 +248,7 @@ class InstitutionRunner:
     def _prepare(self, action: Prepare) -> list[Action]:
         self._learner = Learner(self._settings, self._folder.path, action.configuration)
         plan = self._learner.privacy_plan
-        body: dict[str, object] = {"configuration": action.configuration.hash.hex(), "privacy": None}
+        body: dict[str, object] = {**accepted_fields(action.configuration), "privacy": None}
         if plan is not None:
             self._ledger.record_plan(action.configuration.session, plan)
             body["privacy"] = {
@@ -242,6 +296,7 @@ class InstitutionRunner:
             self._log.write(
                 "spend",
                 {
+                    "session": session.hex(),
                     "round": action.round_number,
                     "steps": steps,
                     "total_steps": budget.steps_spent,
@@ -256,7 +311,8 @@ class InstitutionRunner:
         fields = scores_to_fields(concluded.scores)
         write_atomically(self._folder.path / "evaluation.json", (json.dumps(fields) + "\n").encode())
         self._log.write(
-            "session_ended", {"model": action.model_hash.hex(), "bundle": concluded.bundle_hash.hex()}
+            "session_ended",
+            self._session_field | {"model": action.model_hash.hex(), "bundle": concluded.bundle_hash.hex()},
         )
         return self._session.concluded(concluded.bundle_hash)
 
@@ -273,6 +329,8 @@ class InstitutionRunner:
         return body
 
     def _refused(self, error: FedaptError, round_number: int) -> None:
-        self._log.write(
-            "refused", {"round": round_number, "error": type(error).__name__, "detail": str(error)}
-        )
+        self._log.write("refused", self._session_field | refused_fields(error, round_number))
+
+    @property
+    def _session_field(self) -> dict[str, object]:
+        return {"session": self._session.session_id.hex() if self._session.session_id is not None else None}

@@ -5,8 +5,8 @@ The shell (`runner`) carries the actions out in order and reports back. Order ma
 Everything is verified against the institution's own roster and settings before any image is touched.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from fedapt_client.actions import (
     Action,
@@ -20,9 +20,14 @@ from fedapt_client.actions import (
     Refused,
     RoundOver,
     Send,
+    TakeHead,
     Train,
 )
+from fedapt_client.closing import Closing
 from fedapt_client.kept_model import KeptModel
+from fedapt_client.opening import check_session_end, open_own_key
+from fedapt_client.states import State
+from fedapt_client.witness import Witness
 from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import (
@@ -31,33 +36,20 @@ from fedapt_crypto.errors import (
     InvalidInput,
     PeerError,
     UnexpectedMessage,
-    VerificationFailed,
 )
 from fedapt_crypto.identity import Identity, verify
-from fedapt_crypto.roster import Roster
+from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
 from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.ckks.setup import is_part_of
 from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext
+from fedapt_secure.audit.heads import WitnessedHead
+from fedapt_secure.audit.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-
-
-class State(Enum):
-    """Where the institution stands in its session."""
-
-    DISCONNECTED = auto()
-    WAITING_FOR_OFFER = auto()
-    PREPARING = auto()
-    JOINING = auto()
-    READY = auto()
-    TRAINING = auto()
-    AGGREGATING = auto()
-    CONCLUDING = auto()
-    ENDED = auto()
 
 
 @dataclass(frozen=True)
@@ -79,6 +71,7 @@ class InstitutionSession:
         sealing_key: Its key for sealed messages.
         roster: Its approved roster.
         requirements: What it insists on.
+        witnessed: The highest heads of others' logs that its own log holds.
     """
 
     def __init__(
@@ -88,6 +81,7 @@ class InstitutionSession:
         sealing_key: SealingKey,
         roster: Roster,
         requirements: Requirements,
+        witnessed: Iterable[WitnessedHead] = (),
     ) -> None:
         self._name = name
         self._identity = identity
@@ -103,6 +97,9 @@ class InstitutionSession:
         self._kept: KeptModel | None = None
         self._context: RoundContext | None = None
         self._round: InstitutionRound | None = None
+        self._head_sent = False
+        self._witness = Witness(name, identity, roster, witnessed)
+        self._closing = Closing()
 
     @property
     def state(self) -> State:
@@ -115,6 +112,16 @@ class InstitutionSession:
         if self._configuration is None:
             raise UnexpectedMessage("the coordinator has not offered a session yet")
         return self._configuration
+
+    @property
+    def session_id(self) -> bytes | None:
+        """The session's identifier, once one has been agreed on."""
+        return self._configuration.session if self._configuration is not None else None
+
+    @property
+    def concluded_all(self) -> bool:
+        """Whether only the closed record is still to come."""
+        return self._closing.bundle_hash is not None
 
     def connected(self) -> list[Action]:
         """Start on a fresh connection. A round that was under way is lost, with all its secrets."""
@@ -136,12 +143,12 @@ class InstitutionSession:
             case m.SessionOffer() if self._state is State.WAITING_FOR_OFFER:
                 return self._offer(message)
             case m.SealedKey() if self._state in (State.READY, State.JOINING):
-                self._receive_key(message)
+                self._seed = open_own_key(
+                    message, self.configuration, self._roster, self._name, self._sealing_key
+                )
                 return []
             case m.GroupPart() if self._state is State.JOINING:
-                if self._group is not None and is_part_of(message.payload, self._group):
-                    return self.group_opened(self._group)
-                return [OpenGroup(self.configuration, message.payload)]
+                return self._take_part(message)
             case m.MissedSum() if self._kept is not None and self._state is State.READY:
                 return self._catch_up(message)
             case m.RoundStart() if self._state is State.READY:
@@ -152,6 +159,10 @@ class InstitutionSession:
                 return self._end_round(message)
             case m.SessionEnd() if self._state is State.READY:
                 return self._end_session(message)
+            case m.SessionClosed() if self._state in (State.READY, State.JOINING, State.CLOSING):
+                return self._close(message)
+            case m.HeldHead() if self._configuration is not None:
+                return self._witness.check_held(message.held)
             case _:
                 raise UnexpectedMessage(f"the coordinator sent {message.kind!r} out of turn")
 
@@ -164,15 +175,19 @@ class InstitutionSession:
         configuration = self.configuration
         if not configuration.blind:
             self._state = State.READY
-            return [Send(m.SessionAccept(configuration_hash=configuration.hash))]
+            return [TakeHead(lambda head: [Send(self._witness.accept(configuration, 0, head))])]
         self._state = State.JOINING
         self._kept = self._kept or KeptModel.initial(configuration)
-        accept = m.SessionAccept(
-            configuration_hash=configuration.hash, applied_round=self._kept.applied_round
-        )
+        applied = self._kept.applied_round
+        accept = TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])
         if self._group is None and self._roster.index(self._name) == 0:
-            return [Send(accept), MakeGroup(configuration)]
-        return [Send(accept)]
+            return [accept, MakeGroup(configuration)]
+        return [accept]
+
+    def _take_part(self, part: m.GroupPart) -> list[Action]:
+        if self._group is not None and is_part_of(part.payload, self._group):
+            return self.group_opened(self._group)
+        return [OpenGroup(self.configuration, part.payload)]
 
     def group_made(self, group: GroupKey, offer: bytes) -> list[Action]:
         """Report the group key that this institution has made, and offer it to the others."""
@@ -212,29 +227,31 @@ class InstitutionSession:
         return [Send(m.RoundDecline(round=number, final=final, reason=reason[:400]))]
 
     def concluded(self, bundle_hash: bytes) -> list[Action]:
-        """Report that the finished bundle is stored."""
-        self._end()
-        return [Send(m.Done(bundle_hash=bundle_hash))]
+        """Report that the finished bundle is stored; what is left is to sign the session's record."""
+        self._closing.bundle_hash = bundle_hash
+        self._state = State.CLOSING
+        return [TakeHead(lambda head: [self._done(head, bundle_hash)])]
+
+    def _done(self, head: LogHead, bundle_hash: bytes) -> Send:
+        signed = self._witness.own(self.configuration.session, self._closing.last_round + 1, head)
+        signature = self._closing.sign(self._identity)
+        return Send(m.Done(bundle_hash=bundle_hash, head=signed, signature=signature))
 
     def _offer(self, offer: m.SessionOffer) -> list[Action]:
         configuration = SessionConfiguration.from_bytes(offer.configuration)
-        verify(
-            self._roster.coordinator_key,
-            offer.signature,
-            "session offer",
-            configuration.hash,
-            signer="coordinator",
-        )
+        parts = (offer.signature, "session offer", configuration.hash)
+        verify(self._roster.coordinator_key, *parts, signer=COORDINATOR)
         if self._configuration is not None:
             if configuration != self._configuration:
                 raise ContextMismatch("the coordinator changed the session's configuration")
         else:
             self._check(configuration)
-            self._configuration = configuration
+        logs = self._witness.check_offer(configuration.session, offer)
+        self._configuration = configuration
         if self._prepared:
-            return self.prepared()
+            return [*logs, *self.prepared()]
         self._state = State.PREPARING
-        return [Prepare(configuration)]
+        return [*logs, Prepare(configuration)]
 
     def _check(self, configuration: SessionConfiguration) -> None:
         plan = configuration.plan
@@ -251,26 +268,6 @@ class InstitutionSession:
         registry.check_round(scheme, first)
         if len(self._roster.members) < self._requirements.minimum_participants:
             raise InvalidInput("refused: the roster has fewer institutions than required here")
-
-    def _receive_key(self, message: m.SealedKey) -> None:
-        configuration, index = self.configuration, self._member.domain_index
-        verify(
-            self._roster.coordinator_key,
-            message.signature,
-            "sealed key",
-            message.session,
-            message.domain_index,
-            self._name,
-            message.sealed,
-            signer="coordinator",
-        )
-        if (message.session, message.domain_index) != (configuration.session, index):
-            raise ContextMismatch("the sealed key is for another session or domain")
-        seed = domain_keys.open_seed(
-            message.sealed, self._sealing_key, configuration.session, index, self._name
-        )
-        domain_keys.check_seed(seed, configuration.session, index, configuration.key_commitments[index])
-        self._seed = seed
 
     def _start_round(self, start: m.RoundStart) -> list[Action]:
         configuration = self.configuration
@@ -336,7 +333,12 @@ class InstitutionSession:
     def _answer(self, outgoing: Outgoing) -> list[Action]:
         if self._context is None:
             raise UnexpectedMessage("no round is under way")
-        send = Send(self._envelope(outgoing.phase, outgoing.payload), self._context.round, outgoing.phase)
+        number, message = self._context.round, self._envelope(outgoing.phase, outgoing.payload)
+        send: Action = Send(message, number, outgoing.phase)
+        if not self._head_sent:
+            self._head_sent = True
+            first, phase = self._witness.first_of_round, outgoing.phase
+            send = TakeHead(lambda head: [Send(first(self.configuration, message, head), number, phase)])
         return [RecordRelease(self._context, self._saturated()), send] if outgoing.releases else [send]
 
     def _saturated(self) -> int:
@@ -350,36 +352,40 @@ class InstitutionSession:
         )
 
     def _end_round(self, message: m.RoundEnd) -> list[Action]:
+        session = self.configuration.session
+        seen = self._witness.take(session, message.round, message.heads, message.countersignature)
         if self._context is None or message.round != self._context.round:
-            return []  # a round that this institution was not part of
+            return seen  # a round that this institution was not part of
+        transcript = self._round.transcript if self._round is not None else None
+        record = self._closing.note(self._context, message.status, transcript)
         self._forget_round()
         self._state = State.READY
-        return [RoundOver(message)]
+        return [RoundOver(message, record), *seen]
 
     def _end_session(self, end: m.SessionEnd) -> list[Action]:
         configuration = self.configuration
         shape = configuration.plan.shape
         model_id = model_hash(end.model) if self._kept is None else self._kept.model_id
-        verify(
-            self._roster.coordinator_key,
-            end.signature,
-            "session end",
-            configuration.hash,
-            model_id,
-            end.key_seeds,
-            signer="coordinator",
-        )
-        if len(end.key_seeds) != len(configuration.key_commitments):
-            raise VerificationFailed("the session end does not open every domain key")
-        for index, (seed, commitment) in enumerate(
-            zip(end.key_seeds, configuration.key_commitments, strict=True)
-        ):
-            domain_keys.check_seed(seed, configuration.session, index, commitment)
+        check_session_end(end, configuration, self._roster, model_id)
         model = m.model_from_bytes(end.model, shape) if self._kept is None else self._kept.model
         check_vector(shape, model)
+        try:
+            self._closing.agree(configuration, model_id, end.rounds)
+        except ContextMismatch as error:
+            return [Refused(error, len(end.rounds)), *self._quit(error)]
+        if self._closing.bundle_hash is not None:  # we had come this far before the connection broke
+            return self.concluded(self._closing.bundle_hash)
         keys = tuple(self._expand(seed, index) for index, seed in enumerate(end.key_seeds))
         self._state = State.CONCLUDING
         return [Conclude(model, model_id, keys)]
+
+    def _close(self, closed: m.SessionClosed) -> list[Action]:
+        line = self._closing.check(self.configuration, self._roster, closed)
+        seen = self._witness.take(
+            closed.statement.session, closed.round, closed.heads, closed.countersignature
+        )
+        self._end()
+        return [*seen, line]
 
     def _expand(self, seed: bytes, domain_index: int) -> Vector:
         configuration = self.configuration
@@ -388,3 +394,4 @@ class InstitutionSession:
     def _forget_round(self) -> None:
         self._round = None
         self._context = None
+        self._head_sent = False

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -28,6 +29,8 @@ class ClientSettings(Settings):
         minimum_participants: Smallest survivor set this institution helps to unmask; the protocol's
             threshold holds anyway.
         log: Where the log goes, relative to the party's folder.
+        log_continues: Only where the log was lost: the head ``LOG:SEQ:HASH`` of it that others hold; a new
+            log says with it what it takes the place of.
         experiment_seed: Makes sampling repeatable, without differential privacy only; ignored under it.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
@@ -45,6 +48,7 @@ class ClientSettings(Settings):
     require_masking: bool = False
     minimum_participants: Annotated[int, Field(ge=1)] = 2
     log: Path = Path("log.jsonl")
+    log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
     experiment_seed: Annotated[int, Field(ge=0)] | None = None
     vanish_at: tuple[str, ...] = ()
 

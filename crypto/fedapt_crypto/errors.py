@@ -13,6 +13,10 @@ class InvalidInput(FedaptError):
     """The user, a configuration or our caller gave something unusable. Exit status 2."""
 
 
+class RollbackDetected(InvalidInput):
+    """Our own log lacks a line that others witnessed: it was cut, restored from an old copy or replaced."""
+
+
 class RunFailed(FedaptError):
     """The work was well asked for and could not be finished. Exit status 1."""
 
@@ -63,3 +67,7 @@ class TooFewParticipants(PeerError):
 
 class ReplayedExecution(PeerError):
     """A round that is not newer than the newest one this institution joined."""
+
+
+class RolledBackLog(PeerError):
+    """A peer's log has gone back behind a head that it signed before, or has two lines in one place."""

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedapt_crypto.errors import InvalidInput
+
 CLOCK_SKEW = timedelta(minutes=5)
 CA_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=90)
@@ -20,6 +22,36 @@ class Certificate:
 
     certificate_pem: bytes
     private_key_pem: bytes
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """What a log says about a certificate.
+
+    Attributes:
+        name: Its common name. fingerprint: SHA-256 of its DER encoding, hexadecimal.
+        not_before, not_after: When it is valid.
+    """
+
+    name: str
+    fingerprint: str
+    not_before: datetime
+    not_after: datetime
+
+
+def read_certificate(pem: bytes) -> CertificateFacts:
+    """Return the facts about a PEM file's first certificate; raises `InvalidInput` where there is none."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        name = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    except (ValueError, IndexError):
+        raise InvalidInput("the TLS certificate does not parse") from None
+    return CertificateFacts(
+        name=str(name),
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
 
 
 class CertificateAuthority:

@@ -15,6 +15,9 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import PUBLIC_KEY_BYTES
 from fedapt_crypto.kdf import digest
 
+COORDINATOR = "coordinator"
+"""The coordinator's name in logs and signatures; no institution may have it."""
+
 IdentityKey = Annotated[bytes, Field(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
 SealingPublicKey = Annotated[bytes, Field(min_length=seal.PUBLIC_KEY_BYTES, max_length=seal.PUBLIC_KEY_BYTES)]
 
@@ -40,6 +43,8 @@ class Roster(Message):
         keys = {member.identity_key for member in self.members} | {self.coordinator_key}
         if len(set(names)) != len(names) or len(keys) != len(names) + 1:
             raise ValueError("names and identity keys in a roster must be distinct")
+        if COORDINATOR in names:
+            raise ValueError(f"no institution may be called {COORDINATOR!r}")
         return self
 
     @cached_property
@@ -70,6 +75,10 @@ class Roster(Message):
     def member(self, name: str) -> Member:
         """Return the member of that name; raises `InvalidInput` where there is none."""
         return self.members[self.index(name)]
+
+    def identity_key(self, party: str) -> bytes:
+        """Return a member's or the coordinator's identity key; raises `InvalidInput` for other names."""
+        return self.coordinator_key if party == COORDINATOR else self.member(party).identity_key
 
 
 def threshold(institutions: int) -> int:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity, fingerprint
-from fedapt_crypto.pki import Certificate
+from fedapt_crypto.pki import Certificate, read_certificate
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
@@ -94,6 +94,23 @@ class PartyFolder:
     def roster(self) -> Roster:
         """Load the approved roster; raises `InvalidInput` where it is missing or broken."""
         return roster_from_json(read_private(self.roster_file), self.roster_file)
+
+    def certificate_fields(self) -> dict[str, str]:
+        """Return name, fingerprint and validity of the TLS certificate, for the log.
+
+        Raises:
+            InvalidInput: If there is no certificate.
+        """
+        try:
+            facts = read_certificate(self.certificate_file.read_bytes())
+        except OSError as error:
+            raise InvalidInput(f"{self.certificate_file}: {error.strerror or error}") from None
+        return {
+            "name": facts.name,
+            "fingerprint": facts.fingerprint,
+            "not_before": facts.not_before.isoformat(),
+            "not_after": facts.not_after.isoformat(),
+        }
 
     def _key(self, path: Path) -> bytes:
         data = read_private(path)

@@ -8,13 +8,30 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from fedapt_crypto.encoding import Hash, PartyName, Signature, TaggedMessage, kinds_of
+from fedapt_crypto.encoding import (
+    DEFAULT_MAX_BYTES,
+    MAX_CONTAINER_ITEMS,
+    Hash,
+    PartyName,
+    Signature,
+    TaggedMessage,
+    kinds_of,
+)
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
+from fedapt_secure.audit.heads import CloseSignature, CloseStatement, RoundRecord, SignedHead, WitnessedHead
+from fedapt_secure.audit.witness import MAX_LOGS
+from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
+from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_ROUNDS
 
 MAX_FRAME_BYTES = 64 << 20
 """Largest frame either side accepts; a deployment's policy may say less."""
+
+MAX_HELD = MAX_LOGS
+MAX_PARTIES = MAX_CONTAINER_ITEMS
+MAX_HEADS_BYTES = 4 << 20
+"""Messages that carry a head or a signature of every party: 4,096 times about 250 bytes, several times."""
 
 Seed = Annotated[bytes, Field(min_length=32, max_length=32)]
 Round = Annotated[int, Field(ge=1, le=MAX_ROUND)]
@@ -29,23 +46,41 @@ class Hello(TaggedMessage):
 
 
 class SessionOffer(TaggedMessage):
-    """Coordinator: the session, signed with its pinned identity."""
+    """Coordinator: the session, signed with its pinned identity.
+
+    ``head`` is that of the coordinator's own log. ``held`` are the highest heads of the receiver's log that
+    it or other institutions have witnessed: a receiver whose log lacks one has been rolled back.
+    """
 
     kind: Literal["session offer"] = "session offer"
+    max_bytes = MAX_CONFIGURATION_BYTES + DEFAULT_MAX_BYTES
     configuration: bytes
     signature: Signature
+    head: SignedHead
+    held: HeldHeads = ()
+
+
+class HeldHead(TaggedMessage):
+    """Coordinator: heads of the receiver's log that another institution brought after the offer was sent."""
+
+    kind: Literal["held head"] = "held head"
+    held: HeldHeads
 
 
 class SessionAccept(TaggedMessage):
     """Institution: takes part in exactly this configuration.
 
     ``applied_round`` is the last round whose sum is in its model, in schemes that give the sum to
-    institutions only; a coordinator then sends the sums that it has missed.
+    institutions only; a coordinator then sends the sums that it has missed. ``witnessed`` are the highest
+    heads that it has seen of every other party's logs.
     """
 
     kind: Literal["session accept"] = "session accept"
+    max_bytes = MAX_HEADS_BYTES
     configuration_hash: Hash
     applied_round: Annotated[int, Field(ge=0)] = 0
+    head: SignedHead
+    witnessed: Annotated[tuple[WitnessedHead, ...], Field(max_length=MAX_PARTIES)] = ()
 
 
 class SessionRefuse(TaggedMessage):
@@ -118,7 +153,7 @@ class RoundDecline(TaggedMessage):
 
 
 class Aggregation(TaggedMessage):
-    """Both: a secure-aggregation payload of one round."""
+    """Both: a secure-aggregation payload of one round; an institution's first one carries its log's head."""
 
     kind: Literal["aggregation"] = "aggregation"
     max_bytes = MAX_FRAME_BYTES
@@ -126,41 +161,73 @@ class Aggregation(TaggedMessage):
     attempt: Round
     phase: Annotated[str, Field(pattern="^(" + "|".join(Phase) + ")$")]
     payload: bytes
+    head: SignedHead | None = None
 
 
 class RoundEnd(TaggedMessage):
-    """Coordinator: how a round ended and whose update is in the sum."""
+    """Coordinator: how a round ended, whose update is in the sum, and where all logs stood, countersigned."""
 
     kind: Literal["round end"] = "round end"
+    max_bytes = MAX_HEADS_BYTES
     round: Round
     status: Literal["completed", "aborted"]
     contributors: tuple[PartyName, ...]
     dropped: tuple[PartyName, ...]
     detail: Annotated[str, Field(max_length=800)]
+    heads: Annotated[tuple[SignedHead, ...], Field(max_length=MAX_PARTIES)]
+    countersignature: Signature
 
 
 class SessionEnd(TaggedMessage):
-    """Coordinator: the final model and the seeds of all domain keys, signed."""
+    """Coordinator: the final model, the seeds of all domain keys and how each round went, signed."""
 
     kind: Literal["session end"] = "session end"
     max_bytes = MAX_FRAME_BYTES
     model: bytes
     key_seeds: tuple[Seed, ...]
+    rounds: Annotated[tuple[RoundRecord, ...], Field(max_length=MAX_ROUNDS)]
     signature: Signature
 
 
 class Done(TaggedMessage):
-    """Institution: has evaluated and stored the finished bundle with this SHA-256."""
+    """Institution: has evaluated and stored the finished bundle with this SHA-256, and closes the session.
+
+    ``signature`` is on the session's `CloseStatement`.
+    """
 
     kind: Literal["done"] = "done"
     bundle_hash: Hash
+    head: SignedHead
+    signature: Signature
+
+
+class SessionClosed(TaggedMessage):
+    """Coordinator: the session's record with all signatures on it; who is missing did not sign in time."""
+
+    kind: Literal["session closed"] = "session closed"
+    max_bytes = MAX_HEADS_BYTES
+    statement: CloseStatement
+    signatures: Annotated[tuple[CloseSignature, ...], Field(max_length=MAX_PARTIES)]
+    missing: Annotated[tuple[PartyName, ...], Field(max_length=MAX_PARTIES)]
+    round: Annotated[int, Field(ge=1, le=MAX_ROUND)]
+    heads: Annotated[tuple[SignedHead, ...], Field(max_length=MAX_PARTIES)]
+    countersignature: Signature
 
 
 FROM_INSTITUTION = kinds_of(
     Hello, SessionAccept, SessionRefuse, GroupOffer, GroupReady, RoundDecline, Aggregation, Done
 )
 FROM_COORDINATOR = kinds_of(
-    SessionOffer, SealedKey, GroupPart, MissedSum, RoundStart, Aggregation, RoundEnd, SessionEnd
+    SessionOffer,
+    HeldHead,
+    SealedKey,
+    GroupPart,
+    MissedSum,
+    RoundStart,
+    Aggregation,
+    RoundEnd,
+    SessionEnd,
+    SessionClosed,
 )
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fedapt_secure.audit.log import LogEntry
+from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
 from fedapt_secure.simulate.summary import METHOD, Summary
 

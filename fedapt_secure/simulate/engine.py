@@ -12,7 +12,7 @@ from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import RunFailed
-from fedapt_secure.audit.log import LogEntry
+from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions

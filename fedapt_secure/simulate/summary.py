@@ -8,7 +8,8 @@ from typing import Any
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.private_files import write_atomically
-from fedapt_secure.audit.log import LogEntry, read_log
+from fedapt_secure.audit.line import LogEntry
+from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
 

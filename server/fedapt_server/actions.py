@@ -1,7 +1,10 @@
 """What the coordinator's session asks of its I/O shell, one frozen type each; carried out in order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from fedapt_secure.audit.line import LogHead
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,20 @@ class Log:
 
 
 @dataclass(frozen=True)
+class TakeHead:
+    """Carry out what follows from the head of the coordinator's log, which covers all lines so far."""
+
+    then: "Callable[[LogHead], list[Action]]"
+
+
+@dataclass(frozen=True)
+class CheckLog:
+    """Check that the coordinator's own log has these lines, which others hold; else the session is over."""
+
+    heads: tuple[LogHead, ...]
+
+
+@dataclass(frozen=True)
 class SetTimer:
     """Call `timeout` after this many seconds, instead of any earlier timer; ``None`` for never."""
 
@@ -34,4 +51,4 @@ class End:
     completed_rounds: int
 
 
-Action = SendTo | Log | SetTimer | End
+Action = SendTo | Log | TakeHead | CheckLog | SetTimer | End

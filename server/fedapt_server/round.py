@@ -8,32 +8,12 @@ from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.group import PublicGroup
 from fedapt_crypto.secagg.scheme import Aggregate, Phase
+from fedapt_secure.audit.heads import SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a round ended.
-
-    Attributes:
-        status: Whether there is a sum.
-        participants: Who the round started with.
-        contributors: Whose update is in the sum.
-        dropped: Who vanished or declined during the round, before or after contributing.
-        detail: Why it was aborted, else empty.
-        aggregate: The sum, if the coordinator has it.
-        sealed_sum: The signed ciphertext of the sum, in schemes that hide it from the coordinator.
-    """
-
-    status: Literal["completed", "aborted"]
-    participants: tuple[str, ...]
-    contributors: tuple[str, ...]
-    dropped: tuple[str, ...]
-    detail: str
-    aggregate: Aggregate | None = None
-    sealed_sum: bytes = b""
+from fedapt_server.outcome import Outcome
+from fedapt_server.witness import Witness
 
 
 @dataclass
@@ -55,6 +35,8 @@ class CoordinatorRound:
         model: The round's start, as bytes; empty where the coordinator does not know it.
         model_id: What stands for it.
         participants: Who is ready; the others count as gone.
+        witness: Checks the head of its log that each institution's first payload carries.
+        heads: Those heads.
     """
 
     configuration: SessionConfiguration
@@ -63,16 +45,18 @@ class CoordinatorRound:
     model: bytes
     model_id: bytes
     participants: tuple[str, ...]
+    witness: Witness
     group: PublicGroup | None = None
     sealed_sum: bytes = b""
     traffic: Traffic = field(default_factory=Traffic)
     dropped: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, SignedHead] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        context = self.configuration.round_context(self.number, self.attempt, self.model_id)
+        self.context = self.configuration.round_context(self.number, self.attempt, self.model_id)
         scheme = self.configuration.plan.secure_aggregation
         roster = self.configuration.roster
-        self._machine = registry.coordinator_round(scheme, context, roster, group=self.group)
+        self._machine = registry.coordinator_round(scheme, self.context, roster, group=self.group)
         for name in roster.names:
             if name not in self.participants:
                 self._machine.drop(name)
@@ -81,6 +65,11 @@ class CoordinatorRound:
     def phase(self) -> Phase | None:
         """The phase being collected, ``None`` when the round is over."""
         return self._machine.phase
+
+    @property
+    def transcript(self) -> bytes | None:
+        """What all parties of the round have agreed on, as far as it got."""
+        return self._machine.transcript
 
     @property
     def phase_complete(self) -> bool:
@@ -105,6 +94,13 @@ class CoordinatorRound:
         """
         if (message.round, message.attempt) != (self.number, self.attempt):
             raise UnexpectedMessage("sent a payload of another round", peer=sender)
+        if sender in self.heads:
+            if message.head is not None:
+                raise UnexpectedMessage("sent its log's head twice in a round", peer=sender)
+            self._machine.receive(sender, message.payload)
+            return
+        witnessed = self.witness.check(sender, self.number, message.head)
+        self.heads[sender] = witnessed.signed
         self._machine.receive(sender, message.payload)
 
     def drop(self, name: str, reason: str) -> None:

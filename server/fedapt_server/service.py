@@ -10,18 +10,23 @@ from websockets.exceptions import ConnectionClosed
 
 from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import decode_one_of
-from fedapt_crypto.errors import FedaptError, PeerError, RunFailed, VerificationFailed
+from fedapt_crypto.errors import FedaptError, PeerError, RollbackDetected, RunFailed, VerificationFailed
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
+from fedapt_secure.audit.line import LogHead
 from fedapt_secure.audit.log import LogWriter
+from fedapt_secure.audit.reader import segments
+from fedapt_secure.audit.witness import highest_heads
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, certificate_name, server_context
-from fedapt_server.actions import Action, End, Log, SendTo, SetTimer
+from fedapt_server.actions import Action, CheckLog, End, Log, SendTo, SetTimer, TakeHead
 from fedapt_server.session import CoordinatorSession
 from fedapt_server.settings import ServerSettings
 
 HELLO_TIMEOUT_S = 10
+FLUSH_TIMEOUT_S = 5
 
 
 class CoordinatorService:
@@ -36,8 +41,18 @@ class CoordinatorService:
     def __init__(self, folder: Path, settings: ServerSettings, plan: SessionPlan) -> None:
         self._folder = PartyFolder(folder)
         self._settings = settings
-        self._log = LogWriter(folder / settings.log)
         identity = self._folder.identity()
+        roster = self._folder.roster()
+        log_file = folder / settings.log
+        lost = settings.log_continues
+        self._log = LogWriter(
+            log_file,
+            party=COORDINATOR,
+            role="coordinator",
+            identity=identity,
+            continues=LogHead.parse(lost) if lost is not None else None,
+        )
+        witnessed = highest_heads(segments(log_file))
         number = settings.experiment_seed
         seeds = tuple(
             domain_keys.draw_seed() if number is None else domain_keys.experiment_seed(number, index)
@@ -47,12 +62,12 @@ class CoordinatorService:
         self._configuration = SessionConfiguration(
             session=session,
             plan=plan,
-            roster=self._folder.roster(),
+            roster=roster,
             key_commitments=tuple(
                 domain_keys.commitment(seed, session, index) for index, seed in enumerate(seeds)
             ),
         )
-        self._session = CoordinatorSession(self._configuration, seeds, identity)
+        self._session = CoordinatorSession(self._configuration, seeds, identity, witnessed)
         self._connections: dict[str, ServerConnection] = {}
         self._outboxes: dict[str, asyncio.Queue[bytes]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -74,9 +89,11 @@ class CoordinatorService:
                 self._serve_one, settings.host, settings.port, ssl=tls, **WEBSOCKET_OPTIONS
             ) as server:
                 port = next(iter(server.sockets)).getsockname()[1]
+                self._log.write("certificate", self._folder.certificate_fields())
                 self._log.write("listening", {"host": settings.host, "port": port})
                 await self._tell(self._session.start)
                 completed = await self._completed_rounds
+                await self._flush()
         finally:
             self._set_timer(None)
             self._log.close()
@@ -100,6 +117,10 @@ class CoordinatorService:
             await self._tell(self._session.connected, name)
             async for frame in connection:
                 await self._tell(self._session.receive, name, binary(frame))
+        except RollbackDetected as error:
+            body = {"name": COORDINATOR, "error": type(error).__name__, "detail": str(error)}
+            self._log.write("refused", body)
+            self._fail(error)
         except (ConnectionClosed, PeerError):
             pass  # either way the institution is gone, which is what the session is told below
         except Exception as error:
@@ -141,11 +162,23 @@ class CoordinatorService:
                         outbox.put_nowait(action.data)
                 case Log():
                     self._log.write(action.type, action.body)
+                case TakeHead():
+                    self._carry_out(action.then(self._log.head()))
+                case CheckLog():
+                    self._log.check_holds(action.heads)
                 case SetTimer():
                     self._set_timer(action.seconds)
                 case End():
                     if not self._completed_rounds.done():
                         self._completed_rounds.set_result(action.completed_rounds)
+
+    async def _flush(self) -> None:
+        """Wait until what the session sent last has left; a slow institution does not hold us up for long."""
+        waiting = [asyncio.create_task(outbox.join()) for outbox in self._outboxes.values()]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=FLUSH_TIMEOUT_S)
+            for task in late:
+                task.cancel()
 
     def _set_timer(self, seconds: float | None) -> None:
         """Set the one timer anew, or stop it: also where it has gone off and waits for its turn."""
@@ -178,6 +211,10 @@ async def _drain(outbox: asyncio.Queue[bytes], connection: ServerConnection) -> 
     """Send what is queued, in order; a slow institution holds up nobody else."""
     try:
         while True:
-            await connection.send(await outbox.get())
+            data = await outbox.get()
+            try:
+                await connection.send(data)
+            finally:
+                outbox.task_done()
     except ConnectionClosed:
         return

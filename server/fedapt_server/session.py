@@ -5,39 +5,30 @@ round starts when everyone who has not left for good is ready, or after the gath
 the threshold; it is aborted cleanly when fewer remain, and the next one begins.
 """
 
-from collections.abc import Collection, Mapping
-from enum import Enum, auto
+from collections.abc import Collection, Iterable, Mapping
 
-from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
-from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
+from fedapt_crypto.errors import PeerError, RolledBackLog, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.secagg.ckks.group import PublicGroup
 from fedapt_crypto.secagg.ckks.setup import route_offer
+from fedapt_secure.audit.heads import (
+    RoundRecord,
+    WitnessedHead,
+    transcript_digest,
+    witnessed_body,
+)
+from fedapt_secure.audit.line import WITNESSED, LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
-from fedapt_server.actions import Action, End, Log, SendTo, SetTimer
-from fedapt_server.round import CoordinatorRound, Outcome, apply_mean
-
-
-class State(Enum):
-    """Where the session stands."""
-
-    GATHERING = auto()
-    ROUND = auto()
-    CLOSING = auto()
-    ENDED = auto()
-
-
-class Presence(Enum):
-    """What an institution is doing."""
-
-    ABSENT = auto()
-    CONNECTED = auto()
-    JOINING = auto()
-    READY = auto()
-    LEFT = auto()
+from fedapt_server import bodies
+from fedapt_server.actions import Action, CheckLog, End, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.closing import Closing
+from fedapt_server.outcome import Outcome
+from fedapt_server.round import CoordinatorRound, apply_mean
+from fedapt_server.states import Presence, State
+from fedapt_server.witness import SESSION_START, News, Witness
 
 
 class CoordinatorSession:
@@ -47,10 +38,15 @@ class CoordinatorSession:
         configuration: The session, with commitments to ``key_seeds``.
         key_seeds: One seed a domain.
         identity: The coordinator's signing key.
+        witnessed: The highest heads of the institutions' logs that the coordinator's log holds.
     """
 
     def __init__(
-        self, configuration: SessionConfiguration, key_seeds: tuple[bytes, ...], identity: Identity
+        self,
+        configuration: SessionConfiguration,
+        key_seeds: tuple[bytes, ...],
+        identity: Identity,
+        witnessed: Iterable[WitnessedHead] = (),
     ) -> None:
         plan = configuration.plan
         self._configuration = configuration
@@ -68,8 +64,10 @@ class CoordinatorSession:
         self._number = 0
         self._completed = 0
         self._round: CoordinatorRound | None = None
-        self._done: set[str] = set()
+        self._records: list[RoundRecord] = []
+        self._closing: Closing | None = None
         self._waiting = False
+        self._witness = Witness(configuration, identity, witnessed)
 
     @property
     def state(self) -> State:
@@ -83,27 +81,23 @@ class CoordinatorSession:
 
     def start(self) -> list[Action]:
         """Begin to gather the institutions."""
-        configuration = self._configuration
-        body = {
-            "session": configuration.session.hex(),
-            "configuration": configuration.hash.hex(),
-            "roster": configuration.roster.hash.hex(),
-            "institutions": list(configuration.roster.names),
-            "threshold": configuration.threshold,
-            "rounds": self._plan.rounds,
-            "secure_aggregation": self._plan.secure_aggregation,
-            "key_commitments": [commitment.hex() for commitment in configuration.key_commitments],
-        }
-        return [Log("session_started", body), SetTimer(None)]
+        return [Log("session_started", bodies.session_started(self._configuration)), SetTimer(None)]
 
     def connected(self, name: str) -> list[Action]:
         """An institution has connected and said hello under its certificate's name."""
         lost = self.disconnected(name) if self._presence[name] is not Presence.ABSENT else []
         if self._presence[name] is not Presence.LEFT:
             self._presence[name] = Presence.CONNECTED
-        signature = self._identity.sign("session offer", self._configuration.hash)
-        offer = m.SessionOffer(configuration=self._configuration.to_bytes(), signature=signature)
-        return [*lost, Log("connected", {"name": name}), self._send(name, offer)]
+        return [*lost, Log("connected", {"name": name}), TakeHead(lambda head: [self._offer(name, head)])]
+
+    def _offer(self, name: str, head: LogHead) -> SendTo:
+        offer = m.SessionOffer(
+            configuration=self._configuration.to_bytes(),
+            signature=self._identity.sign("session offer", self._configuration.hash),
+            head=self._witness.own(SESSION_START, head),
+            held=self._witness.held(name),
+        )
+        return self._send(name, offer)
 
     def disconnected(self, name: str) -> list[Action]:
         """An institution's connection is gone."""
@@ -160,8 +154,8 @@ class CoordinatorSession:
             case m.Aggregation() if self._round is not None:
                 self._round.traffic.bytes_up += size
                 return self._receive_payload(self._round, name, message)
-            case m.Done() if self._state is State.CLOSING:
-                self._done.add(name)
+            case m.Done() if self._state is State.CLOSING and self._closing is not None:
+                self._closing.receive(name, message)
                 body = {"name": name, "bundle": message.bundle_hash.hex()}
                 return [Log("done", body), *self._maybe_end()]
             case _:
@@ -185,26 +179,28 @@ class CoordinatorSession:
         configuration = self._configuration
         if message.configuration_hash != configuration.hash:
             raise UnexpectedMessage("accepted another configuration", peer=name)
-        member = configuration.roster.member(name)
-        seed = self._key_seeds[member.domain_index]
-        sealed = domain_keys.seal_seed(
-            seed, member.sealing_key, configuration.session, member.domain_index, name
-        )
-        signature = self._identity.sign(
-            "sealed key", configuration.session, member.domain_index, name, sealed
-        )
-        key = m.SealedKey(
-            session=configuration.session,
-            domain_index=member.domain_index,
-            sealed=sealed,
-            signature=signature,
-        )
+        try:
+            news = self._hear(self._witness.accept(name, message))
+        except RolledBackLog as error:
+            return [_refusal(name, error), *self._leave(name, str(error))]
+        key = bodies.sealed_key(configuration, self._identity, self._key_seeds, name)
         if not configuration.blind:
-            return [self._send(name, key), *self._ready(name)]
+            return [*news, self._send(name, key), *self._ready(name)]
         self._presence[name] = Presence.JOINING
         parts = [m.GroupPart(payload=self._group_parts[name])] if self._group is not None else []
         missed = [s for s in self._sealed_sums if s.round > message.applied_round]
-        return [self._send(name, each) for each in (key, *parts, *missed)]
+        return [*news, *(self._send(name, each) for each in (key, *parts, *missed))]
+
+    def _hear(self, news: News) -> list[Action]:
+        """Act on what an institution brought about logs: ours, and those of others."""
+        actions: list[Action] = [CheckLog(tuple(news.own))] if news.own else []
+        actions += news.lines
+        for name, heads in news.tell.items():
+            if self._presence[name].there:
+                actions.append(self._send(name, m.HeldHead(held=heads)))
+        for name, error in news.behind.items():
+            actions += [_refusal(name, error), *self._leave(name, str(error))]
+        return actions
 
     def _receive_group(self, name: str, offer: m.GroupOffer) -> list[Action]:
         """Take the group key's public part; the rest is sealed to the institutions."""
@@ -230,6 +226,8 @@ class CoordinatorSession:
 
     def _leave(self, name: str, reason: str) -> list[Action]:
         """An institution will not take part any more: its budget is spent, or it refuses the session."""
+        if self._presence[name] is Presence.LEFT:
+            return []
         if self._round is not None:
             self._round.drop(name, "left")
         self._presence[name] = Presence.LEFT
@@ -276,15 +274,10 @@ class CoordinatorSession:
             model,
             self._model_id,
             participants,
+            self._witness,
             group=self._group,
         )
-        body = {
-            "round": self._number,
-            "attempt": 1,
-            "participants": list(participants),
-            "model": self._model_id.hex(),
-            "phase": self._phase_name(),
-        }
+        body = bodies.round_started(self._round)
         start = self._round.start_message()
         return [
             Log("round_started", body),
@@ -311,19 +304,8 @@ class CoordinatorSession:
         """End the round; ``given`` have got a sealed sum already, where there is one."""
         if self._round is None:
             return []
-        end = m.RoundEnd(
-            round=self._number,
-            status=outcome.status,
-            contributors=outcome.contributors,
-            dropped=outcome.dropped,
-            detail=outcome.detail,
-        )
-        sends = [
-            self._send(name, end)
-            for name in outcome.participants
-            if self._presence[name] not in (Presence.ABSENT, Presence.LEFT)
-        ]
-        traffic, self._round = self._round.traffic, None
+        ended, self._round = self._round, None
+        sends: list[Action] = []
         if outcome.aggregate is not None:
             self._model = apply_mean(self._model, outcome.aggregate)
             self._model_id = model_hash(m.model_to_bytes(self._model))
@@ -335,23 +317,29 @@ class CoordinatorSession:
             late = [n for n, p in self._presence.items() if p in there and n not in given]
             sends += [self._send(name, missed) for name in late]
         self._completed += outcome.status == "completed"
-        body = {
-            "round": self._number,
-            "status": outcome.status,
-            "participants": list(outcome.participants),
-            "contributors": list(outcome.contributors),
-            "dropped": list(outcome.dropped),
-            "detail": outcome.detail,
-            "bytes_up": traffic.bytes_up,
-            "bytes_down": traffic.bytes_down,
-            "model": self._model_id.hex(),
-        }
+        self._records.append(bodies.record_of(ended, outcome))
         self._state = State.GATHERING
         following = self._close() if self._number >= self._plan.rounds else self._maybe_start_round()
-        return [*sends, Log("round_ended", body), *following]
+        heads = tuple(ended.heads[name] for name in outcome.participants if name in ended.heads)
+        seen = witnessed_body(self._configuration.session, ended.number, heads)
+        return [
+            Log("round_ended", bodies.round_ended(ended, outcome, self._model_id)),
+            *([Log(WITNESSED, seen)] if heads else []),
+            TakeHead(lambda head: self._to_all(self._witness.round_end(ended.number, outcome, heads, head))),
+            *sends,
+            *following,
+        ]
+
+    def _to_all(self, message: TaggedMessage) -> list[Action]:
+        """Send to everyone who is connected, also to those who take no part any more."""
+        data = message.to_bytes()
+        return [SendTo(name, data) for name, p in self._presence.items() if p is not Presence.ABSENT]
 
     def _close(self) -> list[Action]:
         self._state = State.CLOSING
+        self._closing = Closing(
+            self._configuration, self._identity, self._witness, self._model_id, self._records
+        )
         end = self._session_end()
         sends = [self._send(name, end) for name, p in self._presence.items() if p is Presence.READY]
         return [
@@ -363,21 +351,36 @@ class CoordinatorSession:
 
     def _session_end(self) -> m.SessionEnd:
         model = b"" if self._configuration.blind else m.model_to_bytes(self._model)
-        signature = self._identity.sign(
-            "session end", self._configuration.hash, self._model_id, self._key_seeds
-        )
-        return m.SessionEnd(model=model, key_seeds=self._key_seeds, signature=signature)
+        rounds = tuple(self._records)
+        parts = (self._configuration.hash, self._model_id, self._key_seeds, transcript_digest(rounds))
+        signature = self._identity.sign("session end", *parts)
+        return m.SessionEnd(model=model, key_seeds=self._key_seeds, rounds=rounds, signature=signature)
 
     def _maybe_end(self) -> list[Action]:
         awaited = {name for name, p in self._presence.items() if p is not Presence.LEFT}
-        return self._end() if awaited <= self._done else []
+        return self._end() if self._closing is not None and awaited <= self._closing.signed else []
 
     def _end(self) -> list[Action]:
+        """Close the record with whoever has signed it, and give it to everyone who is still there."""
         self._state = State.ENDED
         if self._group is not None:
             self._group.close()
-        body = {"completed_rounds": self._completed, "rounds": self._number, "done": sorted(self._done)}
-        return [Log("session_ended", body), SetTimer(None), End(self._completed)]
+        closing = self._closing
+        if closing is None:
+            return []
+        body = {
+            "session": self._configuration.session.hex(),
+            "completed_rounds": self._completed,
+            "rounds": self._number,
+            "done": sorted(closing.signed),
+        }
+        return [
+            *closing.lines(),
+            TakeHead(lambda head: self._to_all(closing.message(head))),
+            Log("session_ended", body),
+            SetTimer(None),
+            End(self._completed),
+        ]
 
     def _phase_name(self) -> str | None:
         phase = self._round.phase if self._round is not None else None

@@ -108,6 +108,7 @@ class TestClientSettings:
             "minimum_participants": 4,
             "experiment_seed": 3,
             "log": "logs/über.jsonl",
+            "log_continues": f"{'0a' * 16}:17:{'1b' * 32}",
             "vanish_at": ["1:share", "3:unmask"],
         }
         assert fields.keys() == ClientSettings.model_fields.keys()

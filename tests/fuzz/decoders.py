@@ -8,6 +8,7 @@ from fedapt_crypto.secagg import masking_coordinator, masking_institution, messa
 from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.neighbourhood import split_digests
 from fedapt_crypto.secagg.records import Record, read_pair_seed, read_shares, split_parcels, split_records
+from fedapt_secure.audit import heads, line
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -51,6 +52,17 @@ def _proof(data: bytes) -> object:
     return check_proof(root, data[-1:], int.from_bytes(position), int.from_bytes(count), proof)
 
 
+def _log_line(data: bytes) -> object:
+    return line.parse_line(data, "fuzzed")
+
+
+def _log_body(read: Callable[[line.JsonBody], object]) -> Decoder:
+    def decode(data: bytes) -> object:
+        return read(line.parse_line(data, "fuzzed").body)
+
+    return decode
+
+
 def _digests(data: bytes) -> object:
     indices = parties.unpack(data[:8], ROSTER_SIZE)
     return split_digests(data[8:], indices)
@@ -74,10 +86,14 @@ DECODERS: Mapping[str, Decoder] = {
     "parties": lambda data: parties.unpack(data, ROSTER_SIZE),
     "digests": _digests,
     "merkle-proof": _proof,
+    "log-line": _log_line,
+    "log-witnessed": _log_body(heads.read_witnessed),
+    "log-closed": _log_body(heads.read_closed),
+    "log-header": lambda data: line.read_header(line.parse_line(data, "fuzzed"), "fuzzed"),
     **{
         f"message-{cls.__name__}": cls.from_bytes
         for cls in sorted(set(_subclasses(Message)), key=lambda cls: cls.__name__)
-        if cls.__module__ == messages.__name__ or "signature" in cls.model_fields
+        if cls.__module__ in (messages.__name__, heads.__name__) or "signature" in cls.model_fields
     },
 }
 """Name to decoder; a name is also the folder of its seeds in ``corpus``."""

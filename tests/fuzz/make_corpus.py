@@ -8,6 +8,9 @@ Each decoder gets every message it accepts, at most a few of a kind.
 import shutil
 from collections import defaultdict
 
+from pydantic import BaseModel
+
+from fedapt_crypto.encoding import Message, decode_one_of
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.secagg import parties
@@ -25,7 +28,8 @@ from fedapt_crypto.secagg.records import (
     split_parcels,
     split_records,
 )
-from fedapt_secure.protocol.messages import Hello
+from fedapt_secure.audit import heads
+from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES, Hello
 from tests.fuzz.decoders import DECODERS, MASKED_VALUES, ROSTER_SIZE
 from tests.fuzz.fuzz_decoders import CORPUS
 from tests.fuzz.live import play
@@ -41,9 +45,34 @@ def real_messages() -> list[bytes]:
     federation.run()
     found = [Hello(name="clinic-1").to_bytes(), federation.configuration.to_bytes(), *sent]
     found += [data for _, data in federation.received_by_coordinator]
+    for data in list(found):
+        found += signed_parts(data)
+    found += [line for log in federation.logs.values() for line in log.lines]
     for stage in play().values():
         found.append(stage.message)
         found += parts(stage.message)
+    return found
+
+
+def signed_parts(data: bytes) -> list[bytes]:
+    """Return what parties sign about logs inside a session message."""
+    found: list[bytes] = []
+
+    def look(value: object) -> None:
+        if isinstance(value, Message) and type(value).__module__ == heads.__name__:
+            found.append(value.to_bytes())
+        if isinstance(value, BaseModel):
+            for field in vars(value).values():
+                look(field)
+        if isinstance(value, tuple):
+            for item in value[:3]:
+                look(item)
+
+    for kinds in (FROM_COORDINATOR, FROM_INSTITUTION):
+        try:
+            look(decode_one_of(data, kinds, max_bytes=MAX_FRAME_BYTES))
+        except FedaptError:
+            continue
     return found
 
 

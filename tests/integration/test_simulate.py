@@ -1,6 +1,6 @@
 """`fedapt-secure simulate` as its user runs it: real images, DP, TLS, sockets and masks."""
 
-import json
+import hashlib
 import stat
 from collections import defaultdict
 from pathlib import Path
@@ -14,11 +14,15 @@ from fedapt_client.learner import Learner
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.secagg import registry
-from fedapt_secure.audit.log import read_log
+from fedapt_secure.audit.heads import check_countersigned, read_closed, read_witnessed
+from fedapt_secure.audit.reader import read_log
+from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
+from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_server.session import CoordinatorSession
+from tests.integration.log_schema import check_line
 
 pytestmark = pytest.mark.integration
 
@@ -195,17 +199,89 @@ def test_two_of_five_vanish(simulate, tap: Tap, capsys) -> None:
     assert "round 2 aborted" in capsys.readouterr().out
 
 
-def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate) -> None:
-    run = simulate("--rounds", "1")
-    allowed = {
-        "session_accepted", "round_joined", "spend", "phase", "released", "round_ended", "session_ended"
-    }  # fmt: skip
-    for name in ("clinic-1", "clinic-5"):
-        entries = list(read_log(run.folder / "logs" / f"{name}.jsonl"))
-        assert {entry.type for entry in entries} == allowed
-        text = json.dumps([entry.body for entry in entries])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--dp-epsilon", "8"],
+        ["--no-dp"],
+        ["--secure-aggregation", "ckks", "--fail", "clinic-2@1:consistency"],
+        ["--fail", "clinic-2@1:consistency", "--fail", "clinic-3@2:masked_input", "--clients", "5"],
+    ],
+    ids=["private", "not private", "blind", "failing"],
+)
+def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate, options) -> None:
+    run = simulate("--rounds", "2", "--clients", "4", *options)
+    assert run.status == 0
+    secrets = [path.read_bytes() for path in (run.folder / "parties").rglob("*.key")]
+    roster = roster_from_json((run.folder / "roster.json").read_bytes(), run.folder)
+    for path in (run.folder / "logs").iterdir():
+        key = roster.identity_key(path.stem)
+        entries = list(read_log(path, identity=key))
+        for entry in entries:
+            check_line(entries[0].body["role"], entry.type, entry.body)
+            assert ("--no-dp" in options) <= ("saturated" not in entry.body), (
+                "a count from data without noise"
+            )
+        text = path.read_text()
         for word in ("loss", "accuracy", "batch", "correct", "seed", 'image": '):
-            assert word not in text
+            assert word not in text.replace("initial_seed", "")
+        for secret in secrets:
+            assert secret.hex() not in text
+        for known in (run.folder / "parties" / path.stem).rglob("data/**/*.png"):
+            assert known.name not in text
+            assert hashlib.sha256(known.read_bytes()).hexdigest() not in text
+
+
+def test_the_run_folder_is_what_an_auditor_needs(simulate) -> None:
+    """All logs agree on the session, and its configuration can be put together again from what lies open."""
+    run = simulate("--rounds", "2", "--clients", "3")
+    roster = roster_from_json((run.folder / "roster.json").read_bytes(), run.folder)
+    logs = {
+        path.stem: list(read_log(path, identity=roster.identity_key(path.stem)))
+        for path in (run.folder / "logs").iterdir()
+    }
+    [started] = [entry.body for entry in logs["coordinator"] if entry.type == "session_started"]
+    configuration = SessionConfiguration(
+        session=bytes.fromhex(started["session"]),
+        plan=SessionPlan.model_validate(started["plan"]),
+        roster=roster,
+        key_commitments=tuple(bytes.fromhex(one) for one in started["key_commitments"]),
+    )
+    assert configuration.hash.hex() == started["configuration"]
+    assert roster.hash.hex() == started["roster"]
+    closed = [entry.body for log in logs.values() for entry in log if entry.type == "session_closed"]
+    assert len(closed) == 4
+    assert all(body == closed[0] for body in closed)
+    statement, signatures, missing = read_closed(closed[0])
+    assert missing == ()
+    assert {entry.party for entry in signatures} == logs.keys()
+    for entry in signatures:
+        statement.check(roster, entry.party, entry.signature)
+    records = {}
+    for name, log in logs.items():
+        [accepted] = [e.body for e in log if e.type == "session_accepted"] or [started]
+        assert (accepted["session"], accepted["configuration"]) == (
+            started["session"],
+            started["configuration"],
+        )
+        ended = [
+            tuple(entry.body[key] for key in ("round", "attempt", "status", "context", "transcript"))
+            for entry in log
+            if entry.type == "round_ended"
+        ]
+        records[name] = ended
+        for entry in log:
+            if entry.type == "witnessed":
+                heads, mark = read_witnessed(entry.body)
+                for head in heads:
+                    head.check(roster)
+                    seen = logs[head.signed.party][head.signed.seq]
+                    assert seen.hash == head.signed.hash, "every head that anyone holds is in its log"
+                if mark is not None:
+                    signed = tuple(head.signed for head in heads)
+                    check_countersigned(roster, statement.session, entry.body["round"], signed, mark)
+    assert len(records["coordinator"]) == 2
+    assert all(ended == records["coordinator"] for ended in records.values())
 
 
 def test_flipped_pages_and_more_institutions_than_domains(simulate) -> None:

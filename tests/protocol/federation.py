@@ -10,17 +10,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedapt_client import actions
 from fedapt_client import session as client
+from fedapt_client.bodies import ended_fields
+from fedapt_client.states import State as ClientState
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.roster import COORDINATOR, Member, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_server import actions as server_actions
 from fedapt_server import session as server
+from tests.protocol.memory_log import MemoryLog
 
 DOMAINS = ("ink", "chalk")
 
@@ -104,6 +109,8 @@ class Federation:
                 domain_keys.commitment(seed, session, i) for i, seed in enumerate(self.seeds)
             ),
         )
+        self.logs = {name: MemoryLog(name, identity) for name, identity in identities.items()}
+        self.logs[COORDINATOR] = MemoryLog(COORDINATOR, self.coordinator_identity)
         self.coordinator = server.CoordinatorSession(
             self.configuration, self.seeds, self.coordinator_identity
         )
@@ -153,7 +160,7 @@ class Federation:
 
     def connect(self, name: str) -> None:
         party = self.parties[name]
-        if party.machine.state is client.State.ENDED or self.ended:
+        if party.machine.state is ClientState.ENDED or self.ended:
             return
         party.connected = True
         party.machine.connected()  # the greeting is the I/O shell's business at the coordinator
@@ -172,6 +179,11 @@ class Federation:
                     self._to_institutions.append((action.name, action.data))
                 case server.Log():
                     self.log.append(action)
+                    self.logs[COORDINATOR].write(action.type, action.body)
+                case server_actions.TakeHead():
+                    self._server(action.then(self.logs[COORDINATOR].head()))
+                case server_actions.CheckLog():
+                    self.logs[COORDINATOR].check_holds(action.heads)
                 case server.SetTimer():
                     self.timer = action.seconds
                 case server.End():
@@ -179,13 +191,22 @@ class Federation:
 
     def _deliver(self, name: str, data: bytes) -> None:
         party = self.parties[name]
-        if not party.connected or party.machine.state is client.State.ENDED:
+        if not party.connected or party.machine.state is ClientState.ENDED:
             return
         self._institution(party, party.machine.receive(self.tamper(name, data)))
 
-    def _institution(self, party: Party, actions: list[client.Action]) -> None:
-        for action in actions:
+    def _institution(self, party: Party, todo: list[client.Action]) -> None:
+        log = self.logs[party.name]
+        for action in todo:
             match action:
+                case actions.Log():
+                    log.write(action.type, action.body)
+                case actions.TakeHead():
+                    self._institution(party, action.then(log.head()))
+                    if not party.connected:
+                        return
+                case actions.CheckLog():
+                    log.check_holds(action.heads)
                 case client.Send():
                     key = (action.round_number, action.phase)
                     if key in party.vanish_at:
@@ -223,6 +244,7 @@ class Federation:
                     party.refused.append(f"quit: {type(action.error).__name__}")
                 case client.Join():
                     party.joined.append((action.context.round, action.context.attempt))
+                    log.write("round_joined", {"round": action.context.round})
                 case client.Train():
                     if action.round_number > party.budget_rounds:
                         self._institution(party, party.machine.declined("budget spent", final=True))
@@ -231,8 +253,10 @@ class Federation:
                         self._institution(party, party.machine.trained(update))
                 case client.RecordRelease():
                     party.released.append(action.context.round)
+                    log.write("released", {"round": action.context.round})
                 case client.RoundOver():
                     party.ended.append(action.end.status)
+                    log.write("round_ended", ended_fields(action))
                 case client.Refused():
                     party.refused.append(type(action.error).__name__)
                 case client.Conclude():

@@ -21,7 +21,7 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-from fedapt_server.session import State
+from fedapt_server.states import State
 from tests.protocol.federation import Federation
 
 ALL = registry.PHASES[registry.MASKING]
@@ -254,9 +254,11 @@ class TestRefusals:
     @staticmethod
     def offered(federation: Federation, data: bytes, identity: Identity, **changes) -> bytes:
         offer = m.SessionOffer.from_bytes(data)
+        head = offer.head
         configuration = SessionConfiguration.from_bytes(offer.configuration).model_copy(update=changes)
         signature = identity.sign("session offer", configuration.hash)
-        return m.SessionOffer(configuration=configuration.to_bytes(), signature=signature).to_bytes()
+        offer = m.SessionOffer(configuration=configuration.to_bytes(), signature=signature, head=head)
+        return offer.to_bytes()
 
     def test_a_session_that_the_pinned_coordinator_did_not_sign(self) -> None:
         stranger = Identity.generate()
@@ -367,7 +369,7 @@ class TestRefusals:
         for data in (
             b"",
             b"\xc1",
-            m.Done(bundle_hash=bytes(32)).to_bytes(),
+            m.GroupReady().to_bytes(),
             m.Hello(name="clinic-1").to_bytes(),
         ):
             federation._server(federation.coordinator.receive("clinic-1", data))

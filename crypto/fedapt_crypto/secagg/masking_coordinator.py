@@ -97,6 +97,13 @@ class MaskingCoordinator:
         return self._aggregate.contributors if self._aggregate is not None else ()
 
     @property
+    def transcript(self) -> bytes | None:
+        """What survivors sign; ``None`` until the survivor set is fixed."""
+        if not self._survivors:
+            return None
+        return keys.survivors_id(self._execution, self._transcript, self._pack(self._survivors))
+
+    @property
     def _arrived(self) -> Collection[str]:
         arrived: Mapping[Phase, Collection[str]] = {
             Phase.ADVERTISE: self._advertises,

@@ -151,12 +151,13 @@ class MaskingInstitution:
         """Nothing: in this scheme the sum is the coordinator's."""
         return None
 
-    def start(self) -> Outgoing:
-        """Phase 0: advertise two fresh public keys.
+    @property
+    def transcript(self) -> bytes | None:
+        """What this institution has signed about the survivor set; ``None`` before that."""
+        return self._statement().survivors_hash if self._survivors else None
 
-        Raises:
-            UnexpectedMessage: If called twice.
-        """
+    def start(self) -> Outgoing:
+        """Phase 0: advertise two fresh public keys; a second call raises `UnexpectedMessage`."""
         if self._state is not State.NEW:
             raise UnexpectedMessage("this round has already been started")
         secrets = self._live()

@@ -59,6 +59,11 @@ class PlainInstitution:
         """Nothing: in this scheme the sum is the coordinator's."""
         return None
 
+    @property
+    def transcript(self) -> bytes | None:
+        """The context's hash: nothing else is agreed on here."""
+        return self._context.hash
+
     def start(self) -> Outgoing:
         """Return the signed update; a second call raises `UnexpectedMessage`."""
         if self._update is None:
@@ -109,6 +114,11 @@ class PlainCoordinator:
     def contributors(self) -> tuple[str, ...]:
         """Whose update is in the sum, once the round is over."""
         return self._aggregate.contributors if self._aggregate is not None else ()
+
+    @property
+    def transcript(self) -> bytes | None:
+        """The context's hash: nothing else is agreed on here."""
+        return self._context.hash
 
     def drop(self, name: str) -> None:
         """Count ``name`` as gone."""

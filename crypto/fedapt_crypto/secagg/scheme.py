@@ -138,6 +138,13 @@ class InstitutionRound(Protocol):
     def aggregate(self) -> Aggregate | None:
         """The sum, in schemes that give it to institutions and not to the coordinator."""
 
+    @property
+    def transcript(self) -> bytes | None:
+        """What stands for the round as its parties saw it, 32 bytes; ``None`` until we have agreed to it.
+
+        All parties of one execution that have one have the same, the coordinator too.
+        """
+
     def receive(self, payload: bytes) -> Outgoing | None:
         """Take the coordinator's payload and return the answer; ``None`` where nothing is to be sent.
 
@@ -169,6 +176,10 @@ class CoordinatorRound(Protocol):
     @property
     def contributors(self) -> tuple[str, ...]:
         """Whose update is in the sum, in roster order, once the round is over."""
+
+    @property
+    def transcript(self) -> bytes | None:
+        """What institutions have in their `InstitutionRound.transcript`; ``None`` until it is settled."""
 
     def receive(self, sender: str, payload: bytes) -> None:
         """Take a payload.

@@ -17,7 +17,7 @@ from fedapt_crypto.errors import (
     VerificationFailed,
 )
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.ckks.group import PublicGroup, execution_id, sum_hash
+from fedapt_crypto.secagg.ckks.group import PublicGroup, execution_id, sum_hash, transcript_id
 from fedapt_crypto.secagg.ckks.messages import (
     CkksUpdate,
     ContributorAnnouncement,
@@ -78,6 +78,13 @@ class CkksCoordinator:
     def contributors(self) -> tuple[str, ...]:
         """Whose updates are in the sum, in roster order; empty until the ``update`` phase is closed."""
         return self._contributors
+
+    @property
+    def transcript(self) -> bytes | None:
+        """What stands for contributors and sum; ``None`` until they are announced."""
+        if not self._contributors:
+            return None
+        return transcript_id(self._execution, self._contributors, self._sum_hash)
 
     @property
     def _arrived(self) -> set[str]:

@@ -32,6 +32,11 @@ def sum_hash(execution: bytes, pieces: Sequence[bytes]) -> bytes:
     return digest("ckks sum", execution, tuple(pieces))
 
 
+def transcript_id(execution: bytes, contributors: Sequence[str], sum_digest: bytes) -> bytes:
+    """Return what stands for a round in its parties' logs: who contributed, and the sum they signed."""
+    return digest("ckks transcript", execution, tuple(contributors), sum_digest)
+
+
 def commitment(secret_context: bytes, secret: bytes) -> bytes:
     """Return the commitment to a group's secret part, by which receivers know that all got the same."""
     return digest("ckks group commitment", secret_context, secret)

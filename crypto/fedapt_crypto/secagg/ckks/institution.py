@@ -27,7 +27,7 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.ckks.catch_up import check_delivery
-from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash
+from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash, transcript_id
 from fedapt_crypto.secagg.ckks.messages import (
     CkksUpdate,
     ContributorAnnouncement,
@@ -97,6 +97,13 @@ class CkksInstitution(InstitutionMachine):
 
     def _forget(self) -> None:
         self._update = None
+
+    @property
+    def transcript(self) -> bytes | None:
+        """What this institution has signed about contributors and sum; ``None`` before that."""
+        if not self._contributors:
+            return None
+        return transcript_id(self._execution, self._contributors, self._sum_hash)
 
     def start(self) -> Outgoing:
         """Phase ``update``: encrypt and sign the update.

@@ -1,0 +1,50 @@
+"""What an institution opens of the coordinator's secrets: its own domain key, and all of them in the end."""
+
+from fedapt_crypto import domain_keys
+from fedapt_crypto.errors import ContextMismatch, VerificationFailed
+from fedapt_crypto.identity import verify
+from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_crypto.seal import SealingKey
+from fedapt_secure.audit.heads import transcript_digest
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.session import SessionConfiguration
+
+
+def open_own_key(
+    message: m.SealedKey,
+    configuration: SessionConfiguration,
+    roster: Roster,
+    name: str,
+    sealing_key: SealingKey,
+) -> bytes:
+    """Return the seed of our domain key.
+
+    Raises:
+        VerificationFailed: If the coordinator did not sign it, or it is not the one that was committed to.
+        ContextMismatch: If it is for another session or domain.
+    """
+    index = roster.member(name).domain_index
+    parts = (message.session, message.domain_index, name, message.sealed)
+    verify(roster.coordinator_key, message.signature, "sealed key", *parts, signer=COORDINATOR)
+    if (message.session, message.domain_index) != (configuration.session, index):
+        raise ContextMismatch("the sealed key is for another session or domain")
+    seed = domain_keys.open_seed(message.sealed, sealing_key, configuration.session, index, name)
+    domain_keys.check_seed(seed, configuration.session, index, configuration.key_commitments[index])
+    return seed
+
+
+def check_session_end(
+    end: m.SessionEnd, configuration: SessionConfiguration, roster: Roster, model_id: bytes
+) -> None:
+    """Check that the coordinator signed the end, for this model, and that it opens every domain key.
+
+    Raises:
+        VerificationFailed: If one of them does not hold.
+    """
+    parts = (configuration.hash, model_id, end.key_seeds, transcript_digest(end.rounds))
+    verify(roster.coordinator_key, end.signature, "session end", *parts, signer=COORDINATOR)
+    if len(end.key_seeds) != len(configuration.key_commitments):
+        raise VerificationFailed("the session end does not open every domain key")
+    pairs = zip(end.key_seeds, configuration.key_commitments, strict=True)
+    for index, (seed, commitment) in enumerate(pairs):
+        domain_keys.check_seed(seed, configuration.session, index, commitment)

@@ -1,0 +1,83 @@
+"""Bodies of the coordinator's log lines, and the messages that follow from the configuration alone."""
+
+from typing import Any
+
+from fedapt_crypto import domain_keys
+from fedapt_crypto.identity import Identity
+from fedapt_secure.audit.heads import RoundRecord
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.outcome import Outcome
+from fedapt_server.round import CoordinatorRound
+
+
+def session_started(configuration: SessionConfiguration) -> dict[str, Any]:
+    """Return what an auditor needs to compute the configuration's hash again, the roster given."""
+    plan = configuration.plan
+    return {
+        "session": configuration.session.hex(),
+        "configuration": configuration.hash.hex(),
+        "roster": configuration.roster.hash.hex(),
+        "institutions": list(configuration.roster.names),
+        "threshold": configuration.threshold,
+        "rounds": plan.rounds,
+        "secure_aggregation": plan.secure_aggregation,
+        "differential_privacy": plan.differential_privacy,
+        "key_commitments": [commitment.hex() for commitment in configuration.key_commitments],
+        "plan": plan.model_dump(mode="json"),
+    }
+
+
+def round_started(round_: CoordinatorRound) -> dict[str, Any]:
+    """Return who begins a round, and with which model."""
+    return {
+        "session": round_.configuration.session.hex(),
+        "round": round_.number,
+        "attempt": round_.attempt,
+        "participants": list(round_.participants),
+        "model": round_.model_id.hex(),
+        "context": round_.context.hash.hex(),
+        "phase": round_.phase.value if round_.phase is not None else None,
+    }
+
+
+def round_ended(round_: CoordinatorRound, outcome: Outcome, model_id: bytes) -> dict[str, Any]:
+    """Return how a round ended; ``model_id`` stands for the model after it."""
+    record = record_of(round_, outcome)
+    return {
+        "session": round_.configuration.session.hex(),
+        "round": record.round,
+        "attempt": record.attempt,
+        "status": record.status,
+        "participants": list(outcome.participants),
+        "contributors": list(outcome.contributors),
+        "dropped": list(outcome.dropped),
+        "detail": outcome.detail,
+        "context": record.context.hex(),
+        "transcript": record.transcript.hex() if record.transcript is not None else None,
+        "model": model_id.hex(),
+        "bytes_up": round_.traffic.bytes_up,
+        "bytes_down": round_.traffic.bytes_down,
+    }
+
+
+def record_of(round_: CoordinatorRound, outcome: Outcome) -> RoundRecord:
+    """Return what the session's end says about a round."""
+    return RoundRecord(
+        round=round_.number,
+        attempt=round_.attempt,
+        status=outcome.status,
+        context=round_.context.hash,
+        transcript=round_.transcript,
+    )
+
+
+def sealed_key(
+    configuration: SessionConfiguration, identity: Identity, key_seeds: tuple[bytes, ...], name: str
+) -> m.SealedKey:
+    """Return the seed of an institution's domain key, sealed to it and signed."""
+    member = configuration.roster.member(name)
+    session, index = configuration.session, member.domain_index
+    sealed = domain_keys.seal_seed(key_seeds[index], member.sealing_key, session, index, name)
+    signature = identity.sign("sealed key", session, index, name, sealed)
+    return m.SealedKey(session=session, domain_index=index, sealed=sealed, signature=signature)

@@ -1,0 +1,123 @@
+"""What the coordinator knows of all parties' logs in one session, without I/O."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fedapt_crypto.errors import ContextMismatch, RolledBackLog
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.roster import COORDINATOR
+from fedapt_secure.audit.heads import SignedHead, WitnessedHead, countersign, sign_head, witnessed_body
+from fedapt_secure.audit.line import WITNESSED, LogHead
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.headbook import HeadBook
+from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.actions import Log
+from fedapt_server.outcome import Outcome
+
+SESSION_START = 0
+"""The round number of heads that are exchanged before the first round."""
+
+
+@dataclass
+class News:
+    """What an institution's acceptance says about logs.
+
+    Attributes:
+        lines: For the coordinator's log: every head that is new to it, as evidence.
+        own: Heads of the coordinator's own log, to be looked up in it.
+        tell: Whom to ask about heads of their logs.
+        behind: Whose log is behind what it signed before, and how.
+    """
+
+    lines: list[Log] = field(default_factory=list)
+    own: list[LogHead] = field(default_factory=list)
+    tell: dict[str, tuple[WitnessedHead, ...]] = field(default_factory=dict)
+    behind: dict[str, RolledBackLog] = field(default_factory=dict)
+
+
+class Witness:
+    """Checks the heads that institutions send and bring.
+
+    Args:
+        configuration: The session.
+        identity: The coordinator's signing key.
+        witnessed: The highest heads that the coordinator's log has seen in earlier sessions.
+    """
+
+    def __init__(
+        self, configuration: SessionConfiguration, identity: Identity, witnessed: Iterable[WitnessedHead]
+    ) -> None:
+        self._session = configuration.session
+        self._roster = configuration.roster
+        self._identity = identity
+        self._book = HeadBook.of_earlier_sessions(configuration.roster, witnessed)
+        self._present: dict[str, LogHead] = {}
+
+    def held(self, name: str) -> tuple[WitnessedHead, ...]:
+        """Return the heads of an institution's log that it has to account for."""
+        return self._book.held(name)
+
+    def own(self, round_number: int, head: LogHead) -> SignedHead:
+        """Sign the head of the coordinator's own log."""
+        return sign_head(self._identity, COORDINATOR, self._session, round_number, head)
+
+    def accept(self, name: str, message: m.SessionAccept) -> News:
+        """Take an institution's head at the start of the session, and the heads that it brings.
+
+        Raises:
+            PeerError: If a signature does not verify, or its own log has gone back.
+        """
+        news = News([self._line(self.check(name, SESSION_START, message.head))])
+        for head in message.witnessed:
+            if not self._book.is_known(head):
+                self._take_brought(head, news)
+        return news
+
+    def check(self, name: str, round_number: int, head: SignedHead | None) -> WitnessedHead:
+        """Check the present head of an institution's log.
+
+        Raises:
+            PeerError: If there is none or another's, it does not verify, or the log has gone back.
+        """
+        if head is None or head.party != name:
+            raise ContextMismatch("sent its first message of a round without its log's head", peer=name)
+        witnessed = self._book.advance(self._session, round_number, head)
+        self._present[name] = head.head
+        return witnessed
+
+    def round_end(
+        self, number: int, outcome: Outcome, heads: Sequence[SignedHead], head: LogHead
+    ) -> m.RoundEnd:
+        """Return how a round ended and where all logs stood, ours after it, countersigned."""
+        heads = (*heads, self.own(number, head))
+        return m.RoundEnd(
+            round=number,
+            status=outcome.status,
+            contributors=outcome.contributors,
+            dropped=outcome.dropped,
+            detail=outcome.detail,
+            heads=heads,
+            countersignature=countersign(self._identity, self._session, number, heads),
+        )
+
+    def _take_brought(self, head: WitnessedHead, news: News) -> None:
+        head.check(self._roster)
+        party = head.signed.party
+        try:
+            self._book.add(head)
+        except RolledBackLog as error:
+            news.behind[party] = error
+        if party == COORDINATOR:
+            news.own.append(head.signed.head)
+            return
+        news.lines.append(self._line(head))
+        news.tell[party] = (*news.tell.get(party, ()), head)[-m.MAX_HELD :]
+        present = self._present.get(party)
+        if present is not None and present.log == head.signed.log and present.seq < head.signed.seq:
+            news.behind[party] = RolledBackLog(
+                f"its log ends at line {present.seq}, though others hold line {head.signed.seq} of it",
+                peer=party,
+            )
+
+    def _line(self, head: WitnessedHead) -> Log:
+        return Log(WITNESSED, witnessed_body(head.session, head.round, (head.signed,)))

@@ -37,6 +37,9 @@ class Witness:
         self._identity = identity
         self._roster = roster
         self._book = HeadBook.of_earlier_sessions(roster, witnessed)
+        # As they were before this session: what its parties sign now cannot take the place of what they must
+        # account for.
+        self._brought = self._book.of_others(name)
         self._sent: dict[int, SignedHead] = {}
 
     def own(self, session: bytes, round_number: int, head: LogHead) -> SignedHead:
@@ -53,7 +56,7 @@ class Witness:
             configuration_hash=configuration.hash,
             applied_round=applied_round,
             head=self.own(configuration.session, SESSION_START, head),
-            witnessed=self._book.of_others(self._name),
+            witnessed=self._brought,
         )
 
     def first_of_round(
@@ -65,15 +68,17 @@ class Witness:
     def check_offer(self, session: bytes, offer: m.SessionOffer) -> list[Action]:
         """Check the coordinator's head, and what others hold of our log.
 
+        The head is not kept: a coordinator that learns only now that its log is not the right one could not
+        own up to that any more, were it held to the wrong one too.
+
         Raises:
             VerificationFailed: If a signature does not verify, or a head is another party's.
             RolledBackLog: If the coordinator's log is behind what it signed before.
         """
         if offer.head.party != COORDINATOR:
             raise VerificationFailed("the offer carries another party's head", peer=COORDINATOR)
-        head = self._book.advance(session, SESSION_START, offer.head)
-        seen = Log(WITNESSED, witnessed_body(session, SESSION_START, (head.signed,)))
-        return [*self.check_held(offer.held), seen]
+        self._book.advance(session, SESSION_START, offer.head)
+        return self.check_held(offer.held)
 
     def check_held(self, held: Sequence[WitnessedHead]) -> list[Action]:
         """Return what it takes to account for heads of our log that others hold.

@@ -15,7 +15,8 @@ from fedapt_secure.audit.heads import SignedHead, WitnessedHead
 from fedapt_secure.audit.line import LogHead
 from fedapt_secure.audit.witness import MAX_LOGS
 
-HeldHeads = Annotated[tuple[WitnessedHead, ...], Field(max_length=MAX_LOGS)]
+MAX_HELD = 64
+HeldHeads = Annotated[tuple[WitnessedHead, ...], Field(max_length=MAX_HELD)]
 """Heads of one party's logs, as others hold them."""
 
 

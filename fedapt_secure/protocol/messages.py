@@ -20,7 +20,6 @@ from fedapt_crypto.encoding import (
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
 from fedapt_secure.audit.heads import CloseSignature, CloseStatement, RoundRecord, SignedHead, WitnessedHead
-from fedapt_secure.audit.witness import MAX_LOGS
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
 from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_ROUNDS
@@ -28,7 +27,6 @@ from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_ROUNDS
 MAX_FRAME_BYTES = 64 << 20
 """Largest frame either side accepts; a deployment's policy may say less."""
 
-MAX_HELD = MAX_LOGS
 MAX_PARTIES = MAX_CONTAINER_ITEMS
 MAX_HEADS_BYTES = 4 << 20
 """Messages that carry a head or a signature of every party: 4,096 times about 250 bytes, several times."""

@@ -9,7 +9,7 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.audit.heads import SignedHead, WitnessedHead, countersign, sign_head, witnessed_body
 from fedapt_secure.audit.line import WITNESSED, LogHead
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.headbook import HeadBook
+from fedapt_secure.protocol.headbook import MAX_HELD, HeadBook
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.actions import Log
 from fedapt_server.outcome import Outcome
@@ -51,11 +51,17 @@ class Witness:
         self._roster = configuration.roster
         self._identity = identity
         self._book = HeadBook.of_earlier_sessions(configuration.roster, witnessed)
+        self._claims: dict[str, dict[LogHead, WitnessedHead]] = {}
+        for head in self._book.of_others(COORDINATOR):
+            self._claim(head)
         self._present: dict[str, LogHead] = {}
 
     def held(self, name: str) -> tuple[WitnessedHead, ...]:
-        """Return the heads of an institution's log that it has to account for."""
-        return self._book.held(name)
+        """Return the heads of an institution's log that it has to account for: all that somebody holds.
+
+        Not the highest only: a log that was rewritten may be longer by now than what others remember of it.
+        """
+        return tuple(self._claims.get(name, {}).values())
 
     def own(self, round_number: int, head: LogHead) -> SignedHead:
         """Sign the head of the coordinator's own log."""
@@ -69,7 +75,7 @@ class Witness:
         """
         news = News([self._line(self.check(name, SESSION_START, message.head))])
         for head in message.witnessed:
-            if not self._book.is_known(head):
+            if head.signed.head not in self._claims.get(head.signed.party, {}):
                 self._take_brought(head, news)
         return news
 
@@ -102,22 +108,32 @@ class Witness:
 
     def _take_brought(self, head: WitnessedHead, news: News) -> None:
         head.check(self._roster)
+        self._claim(head)
         party = head.signed.party
-        try:
-            self._book.add(head)
-        except RolledBackLog as error:
-            news.behind[party] = error
         if party == COORDINATOR:
             news.own.append(head.signed.head)
             return
-        news.lines.append(self._line(head))
-        news.tell[party] = (*news.tell.get(party, ()), head)[-m.MAX_HELD :]
+        try:
+            is_new = self._book.add(head)
+        except RolledBackLog as error:
+            is_new = True
+            news.behind[party] = error
+        if is_new:
+            news.lines.append(self._line(head))
+        news.tell[party] = (*news.tell.get(party, ()), head)[-MAX_HELD:]
         present = self._present.get(party)
         if present is not None and present.log == head.signed.log and present.seq < head.signed.seq:
             news.behind[party] = RolledBackLog(
                 f"its log ends at line {present.seq}, though others hold line {head.signed.seq} of it",
                 peer=party,
             )
+
+    def _claim(self, head: WitnessedHead) -> None:
+        """Have a party account for a head that others hold; of very many the ones that came last."""
+        claims = self._claims.setdefault(head.signed.party, {})
+        claims[head.signed.head] = head
+        if len(claims) > MAX_HELD:
+            del claims[next(iter(claims))]
 
     def _line(self, head: WitnessedHead) -> Log:
         return Log(WITNESSED, witnessed_body(head.session, head.round, (head.signed,)))

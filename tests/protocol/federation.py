@@ -4,6 +4,7 @@ Training is replaced by a fixed update for each institution and round, chosen so
 at once; everything else is the code that runs in a deployment.
 """
 
+import copy
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,24 +101,36 @@ class Federation:
         )
         self.roster = Roster(coordinator_key=self.coordinator_identity.public_key, members=members)
         self.seeds = tuple(domain_keys.draw_seed() for _ in DOMAINS)
-        session = bytes(range(16))
+        self.requirements = requirements or client.Requirements(
+            differential_privacy=True, secure_aggregation=True, minimum_participants=2
+        )
+        self.plan = make_plan(**plan)
+        self.logs = {name: MemoryLog(name, identity) for name, identity in identities.items()}
+        self.logs[COORDINATOR] = MemoryLog(COORDINATOR, self.coordinator_identity)
+        self._begin(bytes(range(16)))
+
+    def next_session(self, session: bytes) -> "Federation":
+        """Another session of the same parties, with the logs that they have by now."""
+        following = copy.copy(self)
+        following._begin(session)
+        return following
+
+    def _begin(self, session: bytes) -> None:
         self.configuration = SessionConfiguration(
             session=session,
-            plan=make_plan(**plan),
+            plan=self.plan,
             roster=self.roster,
             key_commitments=tuple(
                 domain_keys.commitment(seed, session, i) for i, seed in enumerate(self.seeds)
             ),
         )
-        self.logs = {name: MemoryLog(name, identity) for name, identity in identities.items()}
-        self.logs[COORDINATOR] = MemoryLog(COORDINATOR, self.coordinator_identity)
         self.coordinator = server.CoordinatorSession(
-            self.configuration, self.seeds, self.coordinator_identity
+            self.configuration,
+            self.seeds,
+            self.coordinator_identity,
+            self.logs[COORDINATOR].highest_heads(),
         )
-        self.requirements = requirements or client.Requirements(
-            differential_privacy=True, secure_aggregation=True, minimum_participants=2
-        )
-        self.parties = {name: Party(name, self.machine(name)) for name in identities}
+        self.parties = {name: Party(name, self.machine(name)) for name in self.identities}
         self.log: list[server.Log] = []
         self.received_by_coordinator: list[tuple[str, bytes]] = []
         self.timer: float | None = None
@@ -129,7 +142,12 @@ class Federation:
     def machine(self, name: str) -> client.InstitutionSession:
         """An institution that has just started."""
         return client.InstitutionSession(
-            name, self.identities[name], self.sealing[name], self.roster, self.requirements
+            name,
+            self.identities[name],
+            self.sealing[name],
+            self.roster,
+            self.requirements,
+            self.logs[name].highest_heads(),
         )
 
     @property

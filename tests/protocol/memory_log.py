@@ -1,11 +1,14 @@
 """A log in memory with the heads of a real one, for sessions without files."""
 
+import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from fedapt_crypto.errors import RollbackDetected
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
+from fedapt_secure.audit.heads import WitnessedHead
 from fedapt_secure.audit.line import (
     GENESIS,
     LogEntry,
@@ -15,6 +18,7 @@ from fedapt_secure.audit.line import (
     opened_body,
     parse_line,
 )
+from fedapt_secure.audit.witness import highest_heads
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -22,10 +26,10 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 class MemoryLog:
     """What `LogWriter` offers to a shell, without its file."""
 
-    def __init__(self, party: str, identity: Identity) -> None:
+    def __init__(self, party: str, identity: Identity, id: bytes | None = None) -> None:
         self.party = party
         self.identity = identity
-        self.id = identity.public_key[:16]
+        self.id = id or identity.public_key[:16]
         self.entries: list[LogEntry] = []
         self.lines: list[bytes] = []
         role = "coordinator" if party == COORDINATOR else "institution"
@@ -40,6 +44,13 @@ class MemoryLog:
 
     def head(self) -> LogHead:
         return LogHead(self.id, len(self.entries) - 1, self.entries[-1].hash)
+
+    def highest_heads(self) -> tuple[WitnessedHead, ...]:
+        """What a party that starts now finds in it."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"".join(line + b"\n" for line in self.lines))
+            file.flush()
+            return highest_heads([Path(file.name)])
 
     def check_holds(self, heads: tuple[LogHead, ...]) -> None:
         for head in heads:

@@ -23,17 +23,25 @@ from fedapt_client.actions import (
     Send,
     Train,
 )
+from fedapt_client.books import Books
 from fedapt_client.learner import Learner, scores_to_fields
-from fedapt_client.ledger import Ledger
-from fedapt_client.session import InstitutionSession, Requirements, State
+from fedapt_client.session import InstitutionSession, State
 from fedapt_client.settings import ClientSettings, parse_vanish
-from fedapt_crypto.errors import BudgetExhausted, FedaptError, InvalidInput, PeerError, RunFailed
+from fedapt_crypto.errors import (
+    BudgetExhausted,
+    FedaptError,
+    InvalidInput,
+    PeerError,
+    PolicyRefused,
+    RunFailed,
+)
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.privacy.budget import delta_warning
+from fedapt_secure.learning.accounting import epsilon_of
+from fedapt_secure.learning.mechanism import MECHANISM_NAME
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 FIRST_RETRY_S: Final = 0.1
@@ -57,8 +65,12 @@ class InstitutionRunner:
         self._folder = PartyFolder(folder)
         self._settings = settings
         self._retry_for_s = retry_for_s
+        # Before the log is opened for writing: the ledger must know every session that it shows.
+        self._books = Books(folder, settings, epsilon_of, MECHANISM_NAME)
         self._log = LogWriter(folder / settings.log)
-        self._ledger = Ledger(folder / "ledger.sqlite")
+        policy = self._books.policy_body()
+        if policy is not None:
+            self._log.write("policy", policy)
         self._learner: Learner | None = None
         self._vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
         self._session = InstitutionSession(
@@ -66,12 +78,7 @@ class InstitutionRunner:
             self._folder.identity(),
             self._folder.sealing_key(),
             self._folder.roster(),
-            Requirements(
-                differential_privacy=settings.require_differential_privacy,
-                secure_aggregation=settings.require_secure_aggregation,
-                minimum_participants=settings.minimum_participants,
-                masking=settings.require_masking,
-            ),
+            self._books.requirements,
         )
 
     async def run(self) -> None:
@@ -145,7 +152,7 @@ class InstitutionRunner:
                     raise RunFailed(f"{self._settings.name} ends the session: {action.error}")
                 case Join():
                     try:
-                        self._ledger.join(action.context)
+                        self._books.ledger.join(action.context)
                     except PeerError as error:
                         self._refused(error, action.context.round)
                         await self._carry_out(connection, self._session.declined(str(error), final=False))
@@ -158,7 +165,7 @@ class InstitutionRunner:
                     await self._carry_out(connection, await asyncio.to_thread(self._train, action))
                 case RecordRelease():
                     try:
-                        self._ledger.release(action.context)
+                        self._books.ledger.release(action.context)
                     except PeerError as error:
                         self._refused(error, action.context.round)
                         return  # what follows would send an update a second time
@@ -190,24 +197,16 @@ class InstitutionRunner:
             raise _Vanished
 
     def _prepare(self, action: Prepare) -> list[Action]:
-        self._learner = Learner(self._settings, self._folder.path, action.configuration)
-        plan = self._learner.privacy_plan
-        body: dict[str, object] = {"configuration": action.configuration.hash.hex(), "privacy": None}
-        if plan is not None:
-            self._ledger.record_plan(action.configuration.session, plan)
-            body["privacy"] = {
-                "epsilon_budget": plan.epsilon_budget,
-                "delta": plan.delta,
-                "noise_multiplier": plan.noise_multiplier,
-                "sample_rate": plan.sample_rate,
-                "max_steps": plan.max_steps,
-                "declared_records": plan.declared_records,
-                "unit": "image",
-                "noise": "insecure-deterministic"
-                if self._settings.insecure_deterministic_noise
-                else "keystream",
-                "warning": delta_warning(plan.delta, plan.declared_records),
-            }
+        configuration = action.configuration
+        self._learner = Learner(
+            self._settings, self._folder.path, configuration, self._books.policy.max_delta
+        )
+        body = self._books.accept(
+            configuration,
+            self._learner.privacy_plan,
+            self._learner.declared_records,
+            self._learner.image_digests,
+        )
         self._log.write("session_accepted", body)
         return self._session.prepared()
 
@@ -226,27 +225,18 @@ class InstitutionRunner:
         return self._session.group_opened(opened)
 
     def _train(self, action: Train) -> list[Action]:
-        learner, session = self._ready(), self._session.configuration.session
-        budget = learner.budget(self._ledger.steps_spent(session))
-        steps = self._session.configuration.plan.local_steps
+        learner, configuration = self._ready(), self._session.configuration
+        session, steps = configuration.session, configuration.plan.local_steps
+        budget = learner.budget(self._books.ledger.steps_spent(session))
+        try:
+            if budget is not None and not self._books.ledger.is_reserved(session, action.round_number):
+                budget.reserve(steps)
+            reserved = self._books.reserve(session, action.round_number, steps)
+        except (BudgetExhausted, PolicyRefused) as error:
+            self._refused(error, action.round_number)
+            return self._session.declined(str(error), final=True)
         if budget is not None:
-            try:
-                if not self._ledger.is_reserved(session, action.round_number):
-                    budget.reserve(steps)
-                    self._ledger.reserve(session, action.round_number, steps)
-            except BudgetExhausted as error:
-                self._refused(error, action.round_number)
-                return self._session.declined(str(error), final=True)
-            self._log.write(
-                "spend",
-                {
-                    "round": action.round_number,
-                    "steps": steps,
-                    "total_steps": budget.steps_spent,
-                    "epsilon": budget.epsilon_after(0),
-                    "delta": budget.plan.delta,
-                },
-            )
+            self._log.write("spend", self._books.spend_body(session, action.round_number, reserved, budget))
         return self._session.trained(learner.train(action.parameters, action.domain_key, action.round_number))
 
     def _conclude(self, action: Conclude) -> list[Action]:
@@ -264,13 +254,27 @@ class InstitutionRunner:
         return self._learner
 
     def _release_body(self, action: RecordRelease) -> dict[str, object]:
-        body: dict[str, object] = {"round": action.context.round}
+        context = action.context
+        body: dict[str, object] = {
+            "session": context.session.hex(),
+            "round": context.round,
+            "attempt": context.attempt,
+            "context": context.hash.hex(),
+        }
         if self._session.configuration.plan.differential_privacy:
             # Without noise this count would follow from the data, and a log must not hold such a thing.
             body["saturated"] = action.saturated
         return body
 
     def _refused(self, error: FedaptError, round_number: int) -> None:
+        offered = self._session.offered
         self._log.write(
-            "refused", {"round": round_number, "error": type(error).__name__, "detail": str(error)}
+            "refused",
+            {
+                "session": None if offered is None else offered.hex(),
+                "round": round_number,
+                "rule": error.rule if isinstance(error, PolicyRefused) else None,
+                "error": type(error).__name__,
+                "detail": str(error),
+            },
         )

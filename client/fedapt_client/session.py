@@ -30,6 +30,7 @@ from fedapt_crypto.errors import (
     FedaptError,
     InvalidInput,
     PeerError,
+    PolicyRefused,
     UnexpectedMessage,
     VerificationFailed,
 )
@@ -61,12 +62,11 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Requirements:
-    """What the institution insists on, from its settings."""
+    """What the institution's policy insists on."""
 
     differential_privacy: bool
-    secure_aggregation: bool
+    aggregation: tuple[str, ...]
     minimum_participants: int
-    masking: bool = False
 
 
 class InstitutionSession:
@@ -96,6 +96,8 @@ class InstitutionSession:
         self._requirements = requirements
         self._state = State.DISCONNECTED
         self._configuration: SessionConfiguration | None = None
+        self.offered: bytes | None = None
+        """The session that was offered last under the coordinator's signature, accepted or not."""
         self._prepared = False
         self._seed: bytes | None = None
         self._group: GroupKey | None = None
@@ -222,6 +224,7 @@ class InstitutionSession:
             configuration.hash,
             signer="coordinator",
         )
+        self.offered = configuration.session
         if self._configuration is not None:
             if configuration != self._configuration:
                 raise ContextMismatch("the coordinator changed the session's configuration")
@@ -239,15 +242,20 @@ class InstitutionSession:
         if configuration.roster != self._roster:
             raise ContextMismatch("the session's roster is not the one approved here")
         if self._requirements.differential_privacy and not plan.differential_privacy:
-            raise InvalidInput("refused: the session trains without differential privacy")
-        if self._requirements.secure_aggregation and scheme == registry.NONE:
-            raise InvalidInput("refused: the coordinator of this session would see single updates")
-        if self._requirements.masking and scheme != registry.MASKING:
-            raise InvalidInput(f"refused: masking is required here, the session uses {scheme!r}")
+            raise PolicyRefused(
+                "the session trains without differential privacy", rule="require_differential_privacy"
+            )
+        if scheme not in self._requirements.aggregation:
+            allowed = " or ".join(self._requirements.aggregation)
+            raise PolicyRefused(f"the session uses {scheme!r}, {allowed} is allowed", rule="aggregation")
         first = configuration.round_context(1, 1, bytes(32))
         registry.check_round(scheme, first)
         if len(self._roster.members) < self._requirements.minimum_participants:
-            raise InvalidInput("refused: the roster has fewer institutions than required here")
+            raise PolicyRefused(
+                f"the roster has {len(self._roster.members)} institutions,"
+                f" {self._requirements.minimum_participants} are required",
+                rule="minimum_participants",
+            )
 
     def _receive_key(self, message: m.SealedKey) -> None:
         configuration, index = self.configuration, self._member.domain_index

@@ -53,6 +53,22 @@ def simulate(
         float | None, _option("ε of each institution over the whole run (default 8).", _PRIVACY)
     ] = None,
     dp_delta: Annotated[float | None, _option("δ (default 1/(2 x declared records)).", _PRIVACY)] = None,
+    ledger: Annotated[
+        Path | None,
+        _option(
+            "Folder of lasting ledgers: what earlier runs spent on the same images counts, and a run over"
+            " the policy is refused (default: ledgers inside the run folder, each run counts alone).",
+            _PRIVACY,
+        ),
+    ] = None,
+    max_epsilon: Annotated[
+        float | None,
+        _option(
+            "With --ledger: ε allowed for each institution's images over all runs, δ in proportion"
+            " (default: this run's ε, so a second run on the same images is refused).",
+            _PRIVACY,
+        ),
+    ] = None,
     no_dp: Annotated[
         bool | None, _option("Train without privacy: for experiments only.", _PRIVACY, "--no-dp")
     ] = None,

@@ -127,7 +127,7 @@ def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap
         assert mode == (0o600 if path.is_file() else 0o700), path
 
     secrets = [path.read_bytes() for path in (run.folder / "parties").rglob("*.key")]
-    assert len(secrets) == 6 * 3 + 1
+    assert len(secrets) == 6 * 3 + 1 + 5  # the authority's, and five for fingerprints
     files = [path for path in run.folder.rglob("*") if path.is_file() and "parties" not in path.parts]
     public = b"".join(path.read_bytes() for path in files)
     for secret in secrets:
@@ -226,7 +226,8 @@ def test_two_of_five_vanish(simulate, tap: Tap, capsys) -> None:
 def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate) -> None:
     run = simulate("--rounds", "1")
     allowed = {
-        "session_accepted", "round_joined", "spend", "phase", "released", "round_ended", "session_ended"
+        "policy", "session_accepted", "round_joined", "spend", "phase", "released", "round_ended",
+        "session_ended",
     }  # fmt: skip
     for name in ("clinic-1", "clinic-5"):
         entries = list(read_log(run.folder / "logs" / f"{name}.jsonl"))

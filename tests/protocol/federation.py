@@ -104,7 +104,7 @@ class Federation:
             self.configuration, self.seeds, self.coordinator_identity
         )
         requirements = requirements or client.Requirements(
-            differential_privacy=True, secure_aggregation=True, minimum_participants=2
+            differential_privacy=True, aggregation=(registry.MASKING, registry.CKKS), minimum_participants=2
         )
         self.parties = {
             name: Party(

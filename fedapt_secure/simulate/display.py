@@ -57,7 +57,7 @@ class ProgressDisplay:
             self._epsilon = max(self._epsilon, float(body["epsilon"]))
         elif party != COORDINATOR:
             # What ends the run is said once, as its error.
-            if entry.type == "refused" and not (body["rule"] and body["round"] == 0):
+            if entry.type == "refused" and not (body.get("rule") and body["round"] == 0):
                 self._console.print(f"[yellow]{party} refused: {body['detail']}[/]", highlight=False)
             return
         elif entry.type == "ready":

@@ -60,12 +60,12 @@ def weights_at_zero(indices: Sequence[int]) -> tuple[int, ...]:
     """
     if not all(1 <= index <= LARGEST_INDEX for index in indices):
         raise ValueError(f"indices lie between 1 and {LARGEST_INDEX}")
-    points = np.array(indices, np.int64)
-    factors = points - points[:, np.newaxis]
-    np.fill_diagonal(factors, points)  # where j = i stands the factor i
     # Three factors at a time fit 64 bits; what is left for Python's long integers is a third of them.
-    filled = np.pad(factors, ((0, 0), (0, -points.size % 3)), constant_values=1)
-    partial = filled.reshape(points.size, -1, 3).prod(axis=2).tolist()
+    count, points = len(indices), np.array(indices, np.int64)
+    factors = np.ones((count, count + -count % 3), np.int64)
+    np.subtract(points, points[:, np.newaxis], out=factors[:, :count])
+    factors[np.arange(count), np.arange(count)] = points  # where j = i stands the factor i
+    partial = factors.reshape(count, -1, 3).prod(axis=2).tolist()
     denominators = [prod(row) % PRIME for row in partial]
     below = list(accumulate(denominators, _multiply, initial=1))
     inverse = pow(below[-1], -1, PRIME)  # of the product of those up to the current one

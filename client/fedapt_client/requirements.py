@@ -42,8 +42,9 @@ class Requirements:
             allowed = " or ".join(self.aggregation)
             raise PolicyRefused(f"the session uses {scheme!r}, {allowed} is allowed", rule="aggregation")
         registry.check_round(scheme, configuration.round_context(1, 1, bytes(32)))
-        if len(roster.members) < self.minimum_participants:
+        found, needed = len(roster.members), self.minimum_participants
+        if found < needed:
             raise PolicyRefused(
-                f"the roster has {len(roster.members)} members where {self.minimum_participants} are required",
+                f"the roster has {found} institutions where {needed} are required",
                 rule="minimum_participants",
             )

@@ -71,7 +71,7 @@ async def _all_or_first_failure(tasks: "list[asyncio.Task[None]]") -> None:
     done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     # An institution's own error says more than the coordinator's, which only follows from it. A process
     # takes a moment to end with it.
-    if running and done == {tasks[0]} and tasks[0].exception() is not None:
+    if running and [task for task in done if task.exception() is not None] == [tasks[0]]:
         more, _ = await asyncio.wait(running, timeout=LAST_WORDS_S, return_when=asyncio.FIRST_EXCEPTION)
         done |= more
     for task in sorted(done, key=lambda task: task is tasks[0]):

@@ -76,13 +76,6 @@ class InstitutionRunner:
         self._settings = settings
         self._retry_for_s = retry_for_s
         identity, lost = self._folder.identity(), settings.log_continues
-        self._log = LogWriter(
-            folder / settings.log,
-            party=settings.name,
-            role="institution",
-            identity=identity,
-            continues=LogHead.parse(lost) if lost is not None else None,
-        )
         self._ledger = Ledger(folder / "ledger.sqlite")
         self._learner: Learner | None = None
         self._vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
@@ -99,6 +92,14 @@ class InstitutionRunner:
             ),
             highest_heads(segments(folder / settings.log)),
         )
+        # Last: it is locked from here on, and `run` closes it.
+        self._log = LogWriter(
+            folder / settings.log,
+            party=settings.name,
+            role="institution",
+            identity=identity,
+            continues=LogHead.parse(lost) if lost is not None else None,
+        )
 
     async def run(self) -> None:
         """Take part until the session ends; reconnect when the connection breaks.
@@ -107,12 +108,12 @@ class InstitutionRunner:
             RunFailed: If the coordinator cannot be reached any more or misbehaves.
             InvalidInput: If this institution refuses the session.
         """
-        tls = client_context(self._folder)
-        self._log.write("certificate", self._folder.certificate_fields())
         url = f"wss://{self._settings.host}:{self._settings.port}"
         failing_since: float | None = None
         pause_s = FIRST_RETRY_S
         try:
+            tls = client_context(self._folder)
+            self._log.write("certificate", self._folder.certificate_fields())
             while self._session.state is not State.ENDED:
                 try:
                     async with connect(url, ssl=tls, proxy=None, **WEBSOCKET_OPTIONS) as connection:

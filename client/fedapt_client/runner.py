@@ -80,16 +80,6 @@ class InstitutionRunner:
         identity, lost = self._folder.identity(), settings.log_continues
         # Before the log is opened for writing: the ledger must know every session that it shows.
         self._books = Books(folder, settings, epsilon_of, MECHANISM_NAME)
-        self._log = LogWriter(
-            folder / settings.log,
-            party=settings.name,
-            role="institution",
-            identity=identity,
-            continues=LogHead.parse(lost) if lost is not None else None,
-        )
-        policy = self._books.policy_body()
-        if policy is not None:
-            self._log.write("policy", policy)
         self._learner: Learner | None = None
         self._vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
         self._session = InstitutionSession(
@@ -100,6 +90,17 @@ class InstitutionRunner:
             self._books.requirements,
             highest_heads(segments(folder / settings.log)),
         )
+        # Last: it is locked from here on, and `run` closes it.
+        self._log = LogWriter(
+            folder / settings.log,
+            party=settings.name,
+            role="institution",
+            identity=identity,
+            continues=LogHead.parse(lost) if lost is not None else None,
+        )
+        policy = self._books.policy_body()
+        if policy is not None:
+            self._log.write("policy", policy)
 
     async def run(self) -> None:
         """Take part until the session ends; reconnect when the connection breaks.
@@ -108,12 +109,12 @@ class InstitutionRunner:
             RunFailed: If the coordinator cannot be reached any more or misbehaves.
             InvalidInput: If this institution refuses the session.
         """
-        tls = client_context(self._folder)
-        self._log.write("certificate", self._folder.certificate_fields())
         url = f"wss://{self._settings.host}:{self._settings.port}"
         failing_since: float | None = None
         pause_s = FIRST_RETRY_S
         try:
+            tls = client_context(self._folder)
+            self._log.write("certificate", self._folder.certificate_fields())
             while self._session.state is not State.ENDED:
                 try:
                     async with connect(url, ssl=tls, proxy=None, **WEBSOCKET_OPTIONS) as connection:

@@ -344,13 +344,13 @@ class InstitutionSession:
         configuration = self.configuration
         shape = configuration.plan.shape
         model_id = model_hash(end.model) if self._kept is None else self._kept.model_id
-        check_session_end(end, configuration, self._roster, model_id)
+        rounds = check_session_end(end, configuration, self._roster, model_id)
         model = m.model_from_bytes(end.model, shape) if self._kept is None else self._kept.model
         check_vector(shape, model)
         try:
-            self._closing.agree(configuration, model_id, end.rounds)
+            self._closing.agree(configuration, model_id, rounds)
         except ContextMismatch as error:
-            return [Refused(error, len(end.rounds)), *self._quit(error)]
+            return [Refused(error, len(rounds)), *self._quit(error)]
         if self._closing.bundle_hash is not None:  # we had come this far before the connection broke
             return self.concluded(self._closing.bundle_hash)
         keys = tuple(self._expand(seed, index) for index, seed in enumerate(end.key_seeds))

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fedapt_crypto import domain_keys, kdf, shamir
 from fedapt_crypto.encoding import encode
@@ -310,6 +311,16 @@ class TestRoster:
                 Roster(coordinator_key=roster.coordinator_key, members=(roster.members[0], twice))
         with pytest.raises(InvalidInput, match="not on the roster"):
             roster.member("stranger")
+
+    def test_the_coordinators_name_is_its_own(self) -> None:
+        roster, _ = make_parties(2)
+        assert roster.identity_key("coordinator") == roster.coordinator_key
+        assert roster.identity_key("clinic-1") == roster.members[0].identity_key
+        with pytest.raises(InvalidInput, match="not on the roster"):
+            roster.identity_key("stranger")
+        named = roster.members[0].model_copy(update={"name": "coordinator"})
+        with pytest.raises(ValidationError, match="coordinator"):
+            Roster(coordinator_key=roster.coordinator_key, members=(named,))
 
 
 class TestPrivateFiles:

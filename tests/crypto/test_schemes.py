@@ -45,6 +45,10 @@ def test_everyone_contributes(scheme: str, n: int) -> None:
     world.run()
     assert_exact(world)
     assert world.aggregate.contributors == world.roster.names
+    assert {machine.transcript for machine in world.institutions.values()} == {world.coordinator.transcript}
+    other = World(n, scheme)
+    other.run()
+    assert world.coordinator.transcript != other.coordinator.transcript
     assert all(machine.finished for machine in world.institutions.values())
     assert not world.refusals
 
@@ -57,6 +61,9 @@ def test_one_of_five_vanishes(scheme: str, phase: Phase, who: str) -> None:
     assert_exact(world)
     released = registry.PHASES[scheme].index(RELEASED_IN[scheme])
     in_the_sum = registry.PHASES[scheme].index(phase) > released
+    transcripts = {machine.transcript for name, machine in world.institutions.items() if name != who}
+    assert transcripts == {world.coordinator.transcript}
+    assert world.institutions[who].transcript in (None, world.coordinator.transcript, world.context.hash)
     assert (who in world.aggregate.contributors) == in_the_sum
 
 

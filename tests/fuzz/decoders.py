@@ -87,6 +87,7 @@ DECODERS: Mapping[str, Decoder] = {
     "digests": _digests,
     "merkle-proof": _proof,
     "log-line": _log_line,
+    "rounds": heads.unpack_rounds,
     "log-witnessed": _log_body(heads.read_witnessed),
     "log-closed": _log_body(heads.read_closed),
     "log-header": lambda data: line.read_header(line.parse_line(data, "fuzzed"), "fuzzed"),

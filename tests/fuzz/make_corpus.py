@@ -29,6 +29,7 @@ from fedapt_crypto.secagg.records import (
     split_records,
 )
 from fedapt_secure.audit import heads
+from fedapt_secure.audit.heads import RoundRecord, pack_rounds
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES, Hello
 from tests.fuzz.decoders import DECODERS, MASKED_VALUES, ROSTER_SIZE
 from tests.fuzz.fuzz_decoders import CORPUS
@@ -41,8 +42,10 @@ OF_A_KIND = 2
 def real_messages() -> list[bytes]:
     """Return what travels in a session of three institutions, and in a round of four."""
     federation, sent = Federation(3, rounds=1), []
-    federation.tamper = lambda name, data: sent.append(data) or data
-    federation.run()
+    for session in (bytes(16), bytes(range(16))):  # in the second one there are heads to be shown again
+        federation = federation.next_session(session)
+        federation.tamper = lambda name, data: sent.append(data) or data
+        federation.run()
     found = [Hello(name="clinic-1").to_bytes(), federation.configuration.to_bytes(), *sent]
     found += [data for _, data in federation.received_by_coordinator]
     for data in list(found):
@@ -99,10 +102,12 @@ def parts(data: bytes) -> list[bytes]:
 
 def rare() -> list[bytes]:
     """Return messages that an honest session does not show: aborts, clear updates."""
+    ended = RoundRecord(round=1, attempt=1, status="aborted", context=bytes(32), transcript=None)
     common = {"sender": "clinic-1", "signature": UNSIGNED, "context": bytes(32)}
     made = [
         Abort(**common, reason="ContextMismatch", accused="clinic-2", detail="no"),
         PlainUpdate(**common, values=bytes(36)),
+        ended,
     ]
     return [message.to_bytes() for message in made]
 
@@ -115,7 +120,10 @@ def tables() -> list[bytes]:
         shares_plaintext(bytes(32), 1, 2, bytes(33), bytes(33)),
         pair_seed_plaintext(bytes(32), 1, 2, bytes(32)),
     ]
-    return [*proofs, *plain, parties.pack(range(ROSTER_SIZE)), parties.pack(range(4)) + bytes(4 * 32)]
+    one = RoundRecord(round=1, attempt=1, status="completed", context=bytes(32), transcript=bytes(32))
+    aborted = one.model_copy(update={"round": 2, "status": "aborted", "transcript": None})
+    indices = parties.pack(range(ROSTER_SIZE))
+    return [pack_rounds([one, aborted]), *proofs, *plain, indices, parties.pack(range(4)) + bytes(4 * 32)]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ rewritten. These are messages of the session protocol and, in hexadecimal, bodie
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field, ValidationError
 
@@ -14,7 +14,7 @@ from fedapt_crypto.encoding import Hash, Message, PartyName, Signature
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.kdf import digest
-from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES
 from fedapt_secure.audit.line import LOG_ID_BYTES, MAX_SEQ, JsonBody, LogHead, head_statement
 
@@ -26,6 +26,17 @@ _ROUND = struct.Struct(">II??32s32s")
 _CLOSE_LABEL: Final = "session closed"
 _WITNESS_LABEL: Final = "witnessed heads"
 _TRANSCRIPT_LABEL: Final = "session transcript"
+
+
+class Keys(Protocol):
+    """Whose signatures count: a roster, or what an auditor has in its place."""
+
+    @property
+    def coordinator_key(self) -> bytes:
+        """The coordinator's identity key."""
+
+    def identity_key(self, party: str) -> bytes:
+        """Return a party's identity key; raises `InvalidInput` for a name without one."""
 
 
 class SignedHead(Message):
@@ -48,7 +59,7 @@ class SignedHead(Message):
         """The head without who signed it."""
         return LogHead(self.log, self.seq, self.hash)
 
-    def check(self, roster: Roster, session: bytes, round_number: int) -> None:
+    def check(self, roster: Keys, session: bytes, round_number: int) -> None:
         """Check the signature under the roster.
 
         Raises:
@@ -65,7 +76,7 @@ class WitnessedHead(Message):
     round: RoundOrStart
     signed: SignedHead
 
-    def check(self, roster: Roster) -> None:
+    def check(self, roster: Keys) -> None:
         """Check the signature; raises `VerificationFailed` as `SignedHead.check` does."""
         self.signed.check(roster, self.session, self.round)
 
@@ -105,7 +116,7 @@ class CloseStatement(Message):
         """Return a party's signature."""
         return identity.sign(_CLOSE_LABEL, *self._parts)
 
-    def check(self, roster: Roster, party: str, signature: bytes) -> None:
+    def check(self, roster: Keys, party: str, signature: bytes) -> None:
         """Check a party's signature; raises `VerificationFailed` as `SignedHead.check` does."""
         verify(_key(roster, party), signature, _CLOSE_LABEL, *self._parts, signer=party)
 
@@ -133,25 +144,39 @@ def countersign(identity: Identity, session: bytes, round_number: int, heads: Se
 
 
 def check_countersigned(
-    roster: Roster, session: bytes, round_number: int, heads: Sequence[SignedHead], countersignature: bytes
+    roster: Keys, session: bytes, round_number: int, heads: Sequence[SignedHead], countersignature: bytes
 ) -> None:
     """Check every head of a round and the coordinator's signature on all of them.
 
     Raises:
         VerificationFailed: If one does not verify, or a party has two.
     """
+    check_countersignature(roster, session, round_number, heads, countersignature)
+    for head in heads:
+        head.check(roster, session, round_number)
+
+
+def check_countersignature(
+    roster: Keys, session: bytes, round_number: int, heads: Sequence[SignedHead], countersignature: bytes
+) -> None:
+    """Check the coordinator's signature on the heads of a round, and not those of the heads.
+
+    Raises:
+        VerificationFailed: If it does not verify, or a party has two heads.
+    """
     parties = [head.party for head in heads]
     if len(set(parties)) != len(parties):
         raise VerificationFailed("the round's heads name a party twice", peer=COORDINATOR)
-    for head in heads:
-        head.check(roster, session, round_number)
     parts = (session, round_number, _heads_part(heads))
     verify(roster.coordinator_key, countersignature, _WITNESS_LABEL, *parts, signer=COORDINATOR)
 
 
-def transcript_digest(rounds: Iterable[RoundRecord]) -> bytes:
-    """Return the SHA-256 chain over all rounds of a session, in order; 32 zero bytes where there is none."""
-    value = bytes(32)
+def transcript_digest(rounds: Iterable[RoundRecord], before: bytes = bytes(32)) -> bytes:
+    """Return the SHA-256 chain over all rounds of a session, in order; 32 zero bytes where there is none.
+
+    ``before`` is the digest of the rounds that came before these, if some did.
+    """
+    value = before
     for record in rounds:
         value = digest(
             _TRANSCRIPT_LABEL,
@@ -306,7 +331,7 @@ def _heads_part(heads: Iterable[SignedHead]) -> tuple[tuple[str, bytes, int, byt
     return tuple((head.party, head.log, head.seq, head.hash, head.signature) for head in heads)
 
 
-def _key(roster: Roster, party: str) -> bytes:
+def _key(roster: Keys, party: str) -> bytes:
     try:
         return roster.identity_key(party)
     except InvalidInput as error:

@@ -169,6 +169,35 @@ def plan(
     )
 
 
+@app.command()
+def audit(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", help="A run folder, or the logs of one or more parties."),
+    ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(metavar="ROSTER", help="roster.json that you approved: pins the identities."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to read and print.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what ε, δ and the verdicts mean, and what is not proved.")
+    ] = False,
+) -> None:
+    """Check logs as an outsider: are they whole, and what do they imply? Exit 0 says verified."""
+    if explain:
+        from fedapt_secure.audit.wording import explanation  # noqa: PLC0415
+
+        typer.echo(explanation())
+        if not paths:
+            return
+    from fedapt_secure.cli.audit import run_audit  # noqa: PLC0415 - numpy and the template engine
+
+    if not run_audit(Console(), paths or [], trust=trust, as_json=as_json, html=html):
+        raise typer.Exit(FAILED)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; errors become one line on standard error."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -1,0 +1,182 @@
+"""What the auditor reads in the bodies of log lines, as strict models: one for each type that matters.
+
+A body that does not fit is a fault of the log: the writer of this version never makes one. Fields that a
+newer writer may add are ignored; they are covered by the line's signature all the same.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedapt_crypto.encoding import PartyName
+
+Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Session = Annotated[str, Field(pattern=r"^[0-9a-f]{2,64}$")]
+Text = Annotated[str, Field(max_length=4096)]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Names = Annotated[list[PartyName], Field(max_length=4096)]
+
+
+class Body(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Policy(Body):
+    """What the institution allows from here on."""
+
+    hash: Hex32
+    max_epsilon: Positive | None
+    max_delta: Probability | None
+    composition: Literal["sum", "rdp-filter"]
+    rdp_order: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None
+    require_differential_privacy: bool
+    aggregation: list[Text]
+    minimum_participants: Count
+
+
+class SpentBefore(Body):
+    """What the ledger held against the data set when the plan was made; no ε where nothing bounds it."""
+
+    epsilon: NotNegative | None
+    delta: NotNegative
+    sessions: Count
+
+
+class Plan(Body):
+    """The privacy plan of a session."""
+
+    dataset: Hex16
+    overlaps: list[Hex16]
+    unit: Text
+    declared_records: Annotated[int, Field(ge=1)]
+    noise: Text
+    noise_multiplier: Positive
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    max_steps: Annotated[int, Field(ge=1, lt=1 << 53)]
+    delta: Probability
+    epsilon_budget: Positive
+    epsilon_planned: NotNegative
+    spent_before: SpentBefore
+
+
+class SessionAccepted(Body):
+    """An institution agrees to a session."""
+
+    session: Session
+    configuration: Hex32
+    roster: Hex32
+    secure_aggregation: Text
+    privacy: Plan | None
+
+
+class SessionStarted(Body):
+    """The coordinator begins a session."""
+
+    session: Session
+    configuration: Hex32
+    roster: Hex32
+    institutions: Names
+    rounds: Count
+    secure_aggregation: Text
+    differential_privacy: bool
+
+
+class RoundStarted(Body):
+    """The coordinator begins an attempt at a round."""
+
+    session: Session
+    round: Count
+    attempt: Count
+    participants: Names
+    context: Hex32
+
+
+class RoundJoined(Body):
+    """An institution joins an attempt at a round."""
+
+    session: Session
+    round: Count
+    attempt: Count
+    context: Hex32
+
+
+class Released(Body):
+    """An institution is about to let its protected update go."""
+
+    session: Session
+    round: Count
+    attempt: Count
+    context: Hex32
+
+
+class RoundEnded(Body):
+    """How an attempt ended, in the eyes of the log's owner."""
+
+    session: Session
+    round: Count
+    attempt: Count
+    status: Text
+    contributors: Names
+    context: Hex32 | None
+    transcript: Hex32 | None
+    participants: Names | None = None
+    dropped: Names | None = None
+
+
+class Spend(Body):
+    """Steps reserved for a round."""
+
+    session: Session
+    round: Count
+    dataset: Hex16
+    steps: Count
+    total_steps: Count
+    noise_multiplier: Positive
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    delta: Probability
+    epsilon: NotNegative
+
+
+class Refused(Body):
+    """Something that was turned down, and by which rule."""
+
+    session: Session | None = None
+    round: Count = 0
+    rule: Text | None = None
+    error: Text
+    detail: Text
+
+
+MODELS: Final[Mapping[str, type[Body]]] = {
+    "policy": Policy,
+    "session_accepted": SessionAccepted,
+    "session_started": SessionStarted,
+    "round_started": RoundStarted,
+    "round_joined": RoundJoined,
+    "released": Released,
+    "round_ended": RoundEnded,
+    "spend": Spend,
+    "refused": Refused,
+}
+"""Line type to the body that the auditor reads, beside heads, close records and lines that open a segment."""
+
+
+def read_body(type: str, body: Mapping[str, Any]) -> Body:
+    """Return the body of a line of one of the types in `MODELS`.
+
+    Raises:
+        ValueError: If the body is not one that a writer of this version makes; says which field.
+    """
+    try:
+        return MODELS[type].model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise ValueError(f"{where}: {first['msg']}") from None

@@ -1,0 +1,113 @@
+"""Hand-made SVG for the report: ε against rounds with the budget line. No library, no script.
+
+Colours are of the Okabe-Ito palette, which colour-blind readers can tell apart; line style and labels carry
+the same meaning, for print in grey.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from markupsafe import Markup
+
+from fedapt_secure.audit.judgement import Point
+
+LINE: Final = "#0072B2"
+BUDGET: Final = "#B34700"
+AXIS: Final = "#555"
+GRID: Final = "#e3e3e3"
+WIDTH: Final = 460
+HEIGHT: Final = 230
+CEILING: Final = 1e9
+"""An ε beyond it, or without any bound, is drawn here: it says nothing any more."""
+_LABEL: Final = 14
+"""Height that a label takes, with the room around it."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 22, 38
+_SVG = Markup(
+    '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg">'
+    "<title>{label}</title>{content}</svg>"
+)
+_LINE_TAG = Markup('<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}"{extra}/>')
+_TEXT = Markup('<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}">{text}</text>')
+_PATH = Markup('<path d="{d}" fill="none" stroke="{color}" stroke-width="2.5" stroke-linejoin="round"/>')
+_DOT = Markup('<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
+_DASHED = Markup(' stroke-width="2" stroke-dasharray="7 4"')
+_DOTTED = Markup(' stroke-dasharray="2 3"')
+
+
+def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> Markup:
+    """Return a plot of ε after each round, with the budget as a dashed line.
+
+    Args:
+        points: ε after each round, in order; several sessions follow each other.
+        budget: The budget line, if there is one.
+        name: Whose, for the label that screen readers read.
+    """
+    points = [replace(point, epsilon=min(point.epsilon, CEILING)) for point in points]
+    budget = None if budget is None else min(budget, CEILING)
+    last = points[-1].epsilon if points else 0.0
+    highest = max([*(point.epsilon for point in points), budget or 0.0, 1e-9])
+    ticks = nice_ticks(highest * 1.08)
+    top = max(ticks[-1], highest * 1.08)
+    count = max(1, len(points))
+    inner_width, inner_height = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
+
+    def x_of(position: float) -> float:
+        return _LEFT + inner_width * position / count
+
+    def y_of(epsilon: float) -> float:
+        return _TOP + inner_height * (1 - epsilon / top)
+
+    parts = []
+    for tick in ticks:
+        y = y_of(tick)
+        parts.append(_line(_LEFT, y, WIDTH - _RIGHT, y, GRID))
+        parts.append(_text(_LEFT - 6, y + 4, "end", f"{tick:g}"))
+    parts += _rounds(points, x_of)
+    if budget is not None:
+        y = y_of(budget)
+        parts.append(_line(_LEFT, y, WIDTH - _RIGHT, y, BUDGET, _DASHED))
+        parts.append(_text(_LEFT + 4, y - 5, "start", f"budget {budget:g}", BUDGET))
+    if points:
+        path = f"M{x_of(0):.1f},{y_of(0):.1f}"
+        path += "".join(f"L{x_of(i + 1):.1f},{y_of(point.epsilon):.1f}" for i, point in enumerate(points))
+        parts.append(_PATH.format(d=path, color=LINE))
+        end_x, end_y = x_of(len(points)), y_of(last)
+        parts.append(_DOT.format(x=end_x, y=end_y, color=LINE))
+        below = y_of(budget) if budget is not None and abs(y_of(budget) - end_y) < _LABEL else end_y
+        parts.append(_text(end_x, max(end_y, below) + 2 * _LABEL, "end", f"ε = {last:.2f}", LINE))
+    parts.append(_line(_LEFT, HEIGHT - _BOTTOM, WIDTH - _RIGHT, HEIGHT - _BOTTOM, AXIS))
+    parts.append(_text(_LEFT - 6, 12, "end", "ε"))
+    parts.append(_text((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 4, "middle", "round"))
+    limit = "no budget stated" if budget is None else f"a budget of {budget:g}"
+    label = f"{name}: ε grows to {last:.2f} over {len(points)} rounds, against {limit}"
+    return _SVG.format(width=WIDTH, height=HEIGHT, label=label, content=Markup("").join(parts))
+
+
+def nice_ticks(top: float) -> list[float]:
+    """Return about four round numbers from 0 up to ``top``."""
+    raw = top / 4
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw)
+    return [step * i for i in range(int(top / step) + 1)]
+
+
+def _rounds(points: Sequence[Point], x_of: Callable[[float], float]) -> list[Markup]:
+    """Return round numbers below the axis and a dotted line where a session begins."""
+    parts = []
+    every = max(1, -(-len(points) // 12))
+    for index, point in enumerate(points):
+        if index and point.session != points[index - 1].session:
+            parts.append(_line(x_of(index), _TOP, x_of(index), HEIGHT - _BOTTOM, AXIS, _DOTTED))
+        if index % every == 0 or (index == len(points) - 1 and index % every > every / 2):
+            parts.append(_text(x_of(index + 1), HEIGHT - _BOTTOM + 15, "middle", str(point.round)))
+    return parts
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, color: str, extra: Markup | str = "") -> Markup:
+    return _LINE_TAG.format(x1=x1, y1=y1, x2=x2, y2=y2, color=color, extra=Markup(extra))  # noqa: S704
+
+
+def _text(x: float, y: float, anchor: str, text: str, color: str = AXIS) -> Markup:
+    return _TEXT.format(x=x, y=y, anchor=anchor, text=text, color=color)

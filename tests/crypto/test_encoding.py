@@ -12,13 +12,14 @@ from fedapt_crypto.encoding import Message, TaggedMessage, decode_one_of, encode
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg import masking_coordinator
 from fedapt_crypto.secagg import messages as secagg
-from fedapt_crypto.secagg.masking_institution import _KINDS as FROM_COORDINATOR
+from fedapt_crypto.secagg.institution_machine import kinds_due
+from fedapt_crypto.secagg.masking_institution import _TRANSITIONS
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as session
 from tests.crypto.frames import split_masked
 from tests.crypto.harness import World
 
-EVERY_KIND = {**session.FROM_INSTITUTION, **session.FROM_COORDINATOR, **FROM_COORDINATOR}
+EVERY_KIND = {**session.FROM_INSTITUTION, **session.FROM_COORDINATOR, **kinds_due(_TRANSITIONS)}
 
 
 class Note(Message):
@@ -135,7 +136,7 @@ def test_every_message_of_a_round_is_encoded_as_the_library_would(length: int) -
         split_masked(outgoing.payload)[0].to_bytes() if outgoing.releases else outgoing.payload
         for _, outgoing in world.sent_to_coordinator
     ]
-    kinds = {**FROM_COORDINATOR, **masking_coordinator._KINDS, **kinds_of(secagg.MaskedInput)}
+    kinds = {**kinds_due(_TRANSITIONS), **masking_coordinator._KINDS, **kinds_of(secagg.MaskedInput)}
     for payload in seen:
         message = decode_one_of(payload, kinds, max_bytes=1 << 24)
         slow = msgpack.packb(plain(message.model_dump(mode="python")), use_bin_type=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fedapt_crypto.encoding import Message, decode_one_of
 from fedapt_crypto.merkle import check_proof
 from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, parties
+from fedapt_crypto.secagg.institution_machine import kinds_due
 from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.neighbourhood import split_digests
 from fedapt_crypto.secagg.records import Record, read_pair_seed, read_shares, split_parcels, split_records
@@ -75,7 +76,7 @@ DECODERS: Mapping[str, Decoder] = {
         data, masking_coordinator._KINDS, max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
     ),
     "masking-to-institution": lambda data: decode_one_of(
-        data, masking_institution._KINDS, max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
+        data, kinds_due(masking_institution._TRANSITIONS), max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
     ),
     "masked-input": lambda data: MaskedPayload.from_bytes(data, MASKED_VALUES, "clinic-2"),
     "session-configuration": SessionConfiguration.from_bytes,

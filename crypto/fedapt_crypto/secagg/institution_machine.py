@@ -23,6 +23,11 @@ Transitions = Mapping[Any, tuple[type[TaggedMessage], Callable[..., Outgoing | N
 """State to the one kind of message that is due in it, and the method that answers it."""
 
 
+def kinds_due(transitions: Transitions) -> Mapping[str, type[TaggedMessage]]:
+    """Return what a machine with these transitions decodes at all, by kind."""
+    return kinds_of(*(due for due, _ in transitions.values()))
+
+
 class InstitutionMachine(ABC):
     """One institution in one round, single use; `scheme.InstitutionRound` says what callers may expect.
 
@@ -103,8 +108,7 @@ class InstitutionMachine(ABC):
         if self._state not in self._transitions:
             raise UnexpectedMessage("this round is over or was not started")
         expected, answer = self._transitions[self._state]
-        kinds = kinds_of(*(due for due, _ in self._transitions.values()))
-        message = decode_one_of(payload, kinds, max_bytes=self._max_bytes)
+        message = decode_one_of(payload, kinds_due(self._transitions), max_bytes=self._max_bytes)
         if type(message) is not expected:
             raise UnexpectedMessage(f"{message.kind!r} came where {expected.tag()!r} was due")
         try:

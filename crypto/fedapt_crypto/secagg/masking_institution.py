@@ -12,7 +12,6 @@ for large rosters. What must hold, in order:
 * secrets live in memory only and are forgotten when the machine finishes or aborts.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
@@ -21,13 +20,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
 from fedapt_crypto.errors import (
     ContextMismatch,
-    FedaptError,
     MalformedMessage,
     OverlappingUnmaskLists,
-    PeerError,
     TooFewParticipants,
     UnexpectedMessage,
 )
@@ -45,11 +41,11 @@ from fedapt_crypto.secagg.dealing import (
     expected_flags,
     open_record,
 )
+from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
 from fedapt_crypto.secagg.masked_input import assemble
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
     UNSIGNED,
-    Abort,
     Advertise,
     AdvertiseList,
     ConsistencySignature,
@@ -62,7 +58,7 @@ from fedapt_crypto.secagg.messages import (
 )
 from fedapt_crypto.secagg.neighbourhood import Neighbourhood, check_members, settle, split_digests
 from fedapt_crypto.secagg.records import split_parcels
-from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.scheme import Outgoing, Phase, RoundContext
 
 
 class State(Enum):
@@ -88,7 +84,7 @@ class _Secrets:
     opened: dict[int, OpenedSecrets] = field(default_factory=dict)
 
 
-class MaskingInstitution:
+class MaskingInstitution(InstitutionMachine):
     """One institution in one round of the masking protocol.
 
     Args:
@@ -100,6 +96,8 @@ class MaskingInstitution:
         minimum_participants: Its own floor for the number of survivors; the threshold holds anyway.
     """
 
+    _states = State
+
     def __init__(
         self,
         context: RoundContext,
@@ -110,46 +108,26 @@ class MaskingInstitution:
         *,
         minimum_participants: int = 2,
     ) -> None:
-        if update.shape != (context.vector_length,):
-            raise ValueError("the update's length does not fit the round")
-        if roster.member(name).identity_key != identity.public_key:
-            raise ValueError("this identity is not the one the roster has under that name")
-        self._context = context
-        self._roster = roster
-        self._name = name
+        super().__init__(context, roster, name, identity, update, minimum_participants=minimum_participants)
         self._index = roster.index(name)
-        self._identity = identity
-        self._minimum = max(minimum_participants, context.threshold)
         dealer = Dealer.fresh(name, context.hash)
         self._secrets: _Secrets | None = _Secrets(dealer, SealingKey.fresh(), dealer.mask_key, update)
-        self._state = State.NEW
         self._advertise: Advertise | None = None
         self._neighbourhood: Neighbourhood | None = None
         self._transcript = b""
         self._dealers: tuple[int, ...] = ()
         self._survivors: tuple[int, ...] = ()
-        self._abort: bytes | None = None
-        self._saturated = 0
 
     @property
-    def state(self) -> State:
-        """Where the machine stands."""
-        return self._state
+    def _transitions(self) -> Transitions:
+        return _TRANSITIONS
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing more will be sent."""
-        return self._state in (State.FINISHED, State.ABORTED)
+    def _max_bytes(self) -> int:
+        return MAX_SHARE_MESSAGE_BYTES
 
-    @property
-    def saturated(self) -> int:
-        """How many values were clipped by the fixed-point encoding; stays inside the institution."""
-        return self._saturated
-
-    @property
-    def aggregate(self) -> Aggregate | None:
-        """Nothing: in this scheme the sum is the coordinator's."""
-        return None
+    def _forget(self) -> None:
+        self._secrets = None
 
     @property
     def transcript(self) -> bytes | None:
@@ -174,24 +152,6 @@ class MaskingInstitution:
         self._advertise = unsigned.signed_by(self._identity)
         self._state = State.ADVERTISED
         return Outgoing(Phase.ADVERTISE, self._advertise.to_bytes())
-
-    def receive(self, payload: bytes) -> Outgoing:
-        """Take the coordinator's next message and answer it; see `scheme.InstitutionRound.receive`."""
-        if self._state not in _TRANSITIONS:
-            raise UnexpectedMessage("this round is over or was not started")
-        expected, answer = _TRANSITIONS[self._state]
-        message = decode_one_of(payload, _KINDS, max_bytes=MAX_SHARE_MESSAGE_BYTES)
-        if type(message) is not expected:
-            raise UnexpectedMessage(f"{message.kind!r} came where {expected.tag()!r} was due")
-        try:
-            return answer(self, message)
-        except FedaptError as error:
-            self._give_up(error)
-            raise
-
-    def abort_payload(self) -> bytes | None:
-        """Return the signed statement of why this institution aborted, if it did."""
-        return self._abort
 
     def _share(self, message: AdvertiseList) -> Outgoing:
         if self._advertise is None:
@@ -368,22 +328,8 @@ class MaskingInstitution:
             raise UnexpectedMessage("this round is over")
         return self._secrets
 
-    def _give_up(self, error: FedaptError) -> None:
-        self._secrets = None
-        self._state = State.ABORTED
-        accused = error.peer if isinstance(error, PeerError) and error.peer in self._roster.names else None
-        unsigned = Abort(
-            sender=self._name,
-            signature=UNSIGNED,
-            context=self._context.hash,
-            reason=type(error).__name__,
-            accused=accused,
-            detail=str(error)[:400],
-        )
-        self._abort = unsigned.signed_by(self._identity).to_bytes()
 
-
-_TRANSITIONS: Final[Mapping[State, tuple[type[TaggedMessage], Callable[..., Outgoing]]]] = MappingProxyType(
+_TRANSITIONS: Final[Transitions] = MappingProxyType(
     {
         State.ADVERTISED: (AdvertiseList, MaskingInstitution._share),
         State.SHARED: (ShareDelivery, MaskingInstitution._mask),
@@ -392,5 +338,3 @@ _TRANSITIONS: Final[Mapping[State, tuple[type[TaggedMessage], Callable[..., Outg
     }
 )
 """In each state one kind of message moves the machine one state on; any error in it ends in ABORTED."""
-
-_KINDS: Final = kinds_of(*(expected for expected, _ in _TRANSITIONS.values()))

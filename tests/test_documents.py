@@ -15,7 +15,11 @@ from fedapt_secure.config.simulate import DEFAULT_EPSILON, SimulateSettings
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "configs" / "simulate.yaml"
-OPTIONS = {"simulate": SimulateSettings.model_fields.keys() | {"config"}, "plan": {"epsilon", "records"}}
+OPTIONS = {
+    "simulate": SimulateSettings.model_fields.keys() | {"config"},
+    "plan": {"epsilon", "records"},
+    "client": {"dir", "json", "out"},
+}
 
 
 def test_the_example_configuration_shows_every_option_with_its_default() -> None:
@@ -24,10 +28,11 @@ def test_the_example_configuration_shows_every_option_with_its_default() -> None
     assert shown == SimulateSettings(dp_epsilon=DEFAULT_EPSILON)
 
 
-@pytest.mark.parametrize("document", ["README.md", "Makefile", "docs/tuning.md"])
+@pytest.mark.parametrize("document", ["README.md", "Makefile", "docs/tuning.md", "docs/ledger.md"])
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     names = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    names |= {group.name for group in app.registered_groups}
     found = re.findall(r"fedapt-secure ((?:simulate|plan|audit|client|server)[^\n`#\"|<]*)", text)
     for line in found:
         command, *words = shlex.split(line)

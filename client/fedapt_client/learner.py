@@ -23,7 +23,7 @@ from fedapt_secure.learning.data.records import read_records
 from fedapt_secure.learning.evaluation import Scores, evaluate
 from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
-from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records
+from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
 from fedapt_secure.protocol.parameters import Vector, unflatten
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -42,8 +42,15 @@ class Concluded:
 class Learner:
     """One institution's data and training for one session.
 
+    Args:
+        settings: The institution's settings.
+        folder: Its folder.
+        configuration: The session.
+        max_delta: The policy's limit on δ; the default 1 / (2 x declared records) stays below it.
+        progress: Told while images are encoded.
+
     Raises:
-        InvalidInput: On construction, if model, images or budget do not fit the session.
+        InvalidInput: If model, images or budget do not fit the session.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Learner:
         settings: ClientSettings,
         folder: Path,
         configuration: SessionConfiguration,
+        max_delta: float,
         progress: Progress | None = None,
     ) -> None:
         plan = configuration.plan
@@ -70,11 +78,16 @@ class Learner:
         if plan.differential_privacy:
             self.privacy_plan = plan_session(
                 settings.dp_epsilon,
-                settings.dp_delta,
+                settings.dp_delta or min(default_delta(self.declared_records), max_delta),
                 len(labels),
                 plan.sample_rate,
                 plan.rounds * plan.local_steps,
             )
+
+    @property
+    def image_digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each training image's file, for the ledger alone."""
+        return self._features.train_digests
 
     @property
     def skipped_images(self) -> int:
@@ -111,16 +124,17 @@ class Learner:
             features,
             labels,
             settings,
-            None if private else self._repeatable_sampling(round_number),
+            self._repeatable(round_number),
         )
         return trainer.train(parameters)
 
-    def _repeatable_sampling(self, round_number: int) -> Keystream | None:
-        """Return the stream that draws batches in an experiment without privacy that is to be repeated."""
-        number = self._settings.experiment_seed
-        if number is None:
+    def _repeatable(self, round_number: int) -> Keystream | None:
+        """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
+        settings, private = self._settings, self.privacy_plan is not None
+        if settings.experiment_seed is None or (private and not settings.insecure_deterministic_noise):
             return None
-        return Keystream(digest("experiment sampling", number, self._settings.name, round_number))
+        purpose = "insecure deterministic noise" if private else "experiment sampling"
+        return Keystream(digest(purpose, settings.experiment_seed, settings.name, round_number))
 
     def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
         """Store the finished bundle in the party's folder and evaluate it on the images held out."""

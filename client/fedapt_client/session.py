@@ -6,7 +6,6 @@ Everything is verified against the institution's own roster and settings before 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from fedapt_client.actions import (
     Action,
@@ -26,6 +25,7 @@ from fedapt_client.actions import (
 from fedapt_client.closing import Closing
 from fedapt_client.kept_model import KeptModel
 from fedapt_client.opening import check_session_end, open_own_key
+from fedapt_client.requirements import Requirements
 from fedapt_client.states import State
 from fedapt_client.witness import Witness
 from fedapt_crypto import domain_keys
@@ -51,16 +51,6 @@ from fedapt_secure.audit.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-
-
-@dataclass(frozen=True)
-class Requirements:
-    """What the institution insists on, from its settings."""
-
-    differential_privacy: bool
-    secure_aggregation: bool
-    minimum_participants: int
-    masking: bool = False
 
 
 class InstitutionSession:
@@ -92,12 +82,15 @@ class InstitutionSession:
         self._requirements = requirements
         self._state = State.DISCONNECTED
         self._configuration: SessionConfiguration | None = None
+        self.offered: bytes | None = None
+        """The session that was offered last under the coordinator's signature, accepted or not."""
         self._prepared = False
         self._seed: bytes | None = None
         self._group: GroupKey | None = None
         self._kept: KeptModel | None = None
         self._context: RoundContext | None = None
         self._round: InstitutionRound | None = None
+        self._offered: bytes | None = None
         self._head_sent = False
         self._witness = Witness(name, identity, roster, witnessed)
         self._closing = Closing()
@@ -116,8 +109,8 @@ class InstitutionSession:
 
     @property
     def session_id(self) -> bytes | None:
-        """The session's identifier, once one has been agreed on."""
-        return self._configuration.session if self._configuration is not None else None
+        """The session that was offered last under the coordinator's signature, accepted or not."""
+        return self._offered
 
     @property
     def concluded_all(self) -> bool:
@@ -242,11 +235,12 @@ class InstitutionSession:
         configuration = SessionConfiguration.from_bytes(offer.configuration)
         parts = (offer.signature, "session offer", configuration.hash)
         verify(self._roster.coordinator_key, *parts, signer=COORDINATOR)
+        self._offered = configuration.session
         if self._configuration is not None:
             if configuration != self._configuration:
                 raise ContextMismatch("the coordinator changed the session's configuration")
         else:
-            self._check(configuration)
+            self._requirements.check(configuration, self._roster)
         try:
             logs = self._witness.check_offer(configuration.session, offer)
         except RolledBackLog as error:
@@ -256,22 +250,6 @@ class InstitutionSession:
             return [*logs, *self.prepared()]
         self._state = State.PREPARING
         return [*logs, Prepare(configuration)]
-
-    def _check(self, configuration: SessionConfiguration) -> None:
-        plan = configuration.plan
-        scheme = plan.secure_aggregation
-        if configuration.roster != self._roster:
-            raise ContextMismatch("the session's roster is not the one approved here")
-        if self._requirements.differential_privacy and not plan.differential_privacy:
-            raise InvalidInput("refused: the session trains without differential privacy")
-        if self._requirements.secure_aggregation and scheme == registry.NONE:
-            raise InvalidInput("refused: the coordinator of this session would see single updates")
-        if self._requirements.masking and scheme != registry.MASKING:
-            raise InvalidInput(f"refused: masking is required here, the session uses {scheme!r}")
-        first = configuration.round_context(1, 1, bytes(32))
-        registry.check_round(scheme, first)
-        if len(self._roster.members) < self._requirements.minimum_participants:
-            raise InvalidInput("refused: the roster has fewer institutions than required here")
 
     def _start_round(self, start: m.RoundStart) -> list[Action]:
         configuration = self.configuration

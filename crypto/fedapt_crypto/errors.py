@@ -17,6 +17,18 @@ class RollbackDetected(InvalidInput):
     """Our own log lacks a line that others witnessed: it was cut, restored from an old copy or replaced."""
 
 
+class PolicyRefused(InvalidInput):
+    """What is asked for would break the institution's own policy; refused before anything is spent.
+
+    Attributes:
+        rule: The policy's field, such as ``max_epsilon``.
+    """
+
+    def __init__(self, message: str, *, rule: str) -> None:
+        super().__init__(f"policy rule {rule}: {message}")
+        self.rule = rule
+
+
 class RunFailed(FedaptError):
     """The work was well asked for and could not be finished. Exit status 1."""
 

@@ -23,7 +23,12 @@ class SimulateSettings(Settings):
     Attributes:
         dp_epsilon: ε for each institution over the whole run; ``None`` means 8 unless ``no_dp``.
         dp_delta: δ; ``None`` means 1 / (2 x declared records) of each institution.
+        ledger: Folder of lasting ledgers, one an institution; ``None`` means that each run counts alone.
+        max_epsilon: With ``ledger``: ε for the images of each institution over all runs, δ in proportion;
+            ``None`` means this run's, so that a second one on the same images is refused.
         no_dp: Train without differential privacy: for experiments only.
+        insecure_deterministic_noise: Let ``seed`` decide noise and sampling under differential privacy as
+            well; the run is marked as not private wherever ε is shown.
         clients: Number of institutions; ``None`` means 5, or one a domain for ``folder``.
         rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: Training plan.
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
@@ -33,7 +38,8 @@ class SimulateSettings(Settings):
         model, pretrained: Any open_clip model; ``tiny`` ships with the package.
         dataset: ``digits``, ``digits-flipped``, or ``folder`` with ``data_root/domain/class/image``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        seed: Which images go where, and the initialisation. Never the privacy noise.
+        seed: Which images go where, and the initialisation. Never the privacy noise, unless
+            ``insecure_deterministic_noise`` asks for just that.
         out: The run folder; ``None`` means ``runs/<UTC time>-seed<seed>``.
         processes: One operating-system process a party.
         fail: ``NAME@ROUND:PHASE`` entries: that institution vanishes on entering the phase.
@@ -41,7 +47,10 @@ class SimulateSettings(Settings):
 
     dp_epsilon: PositiveFloat | None = None
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ledger: Path | None = None
+    max_epsilon: PositiveFloat | None = None
     no_dp: bool = False
+    insecure_deterministic_noise: bool = False
     clients: PositiveInt | None = None
     rounds: PositiveInt = 15
     local_steps: PositiveInt = 4
@@ -67,6 +76,14 @@ class SimulateSettings(Settings):
     def _consistent(self) -> Self:
         if self.no_dp and (self.dp_epsilon is not None or self.dp_delta is not None):
             raise ValueError("no_dp and dp_epsilon (or dp_delta) exclude each other: give one")
+        if self.no_dp and self.insecure_deterministic_noise:
+            raise ValueError("no_dp has no noise that insecure_deterministic_noise could make repeatable")
+        if self.ledger is not None and self.not_private is not None:
+            raise ValueError(f"a lasting ledger counts privacy, and there is none here: {self.not_private}")
+        if self.max_epsilon is not None and self.ledger is None:
+            raise ValueError("max_epsilon goes with a lasting ledger: give ledger as well")
+        if self.max_epsilon is not None and self.max_epsilon < (self.epsilon or 0.0):
+            raise ValueError("max_epsilon, for all runs, is below this run's dp_epsilon")
         least = registry.MIN_INSTITUTIONS[self.secure_aggregation]
         most = registry.MAX_INSTITUTIONS[self.secure_aggregation]
         if self.clients is not None and not least <= self.clients <= most:
@@ -81,6 +98,17 @@ class SimulateSettings(Settings):
         if self.dataset != "folder" and self.data_root is not None:
             raise ValueError("data_root goes with dataset 'folder' only")
         return self
+
+    @property
+    def not_private(self) -> str | None:
+        """Why nothing is private in this run, or ``None`` where it is."""
+        if self.no_dp:
+            return "no differential privacy was asked for (no_dp)"
+        if self.insecure_deterministic_noise:
+            return (
+                "the noise follows from the seed (insecure_deterministic_noise): who knows it can remove it"
+            )
+        return None
 
     @property
     def epsilon(self) -> float | None:

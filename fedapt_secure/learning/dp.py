@@ -6,18 +6,16 @@ all samples. So the gradient with respect to V and the adaptive network Q is mad
 sample goes through the text tower. B samples, M classes, K domains, D joint embedding.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.noise import gaussian
+from fedapt_secure.learning.mechanism import MAX_CHUNK_RECORDS, KeystreamDPOptimizer, Mechanism
 
 CHUNK_BYTES: Final = 256 << 20
 """Upper bound on the memory of one chunk's per-sample gradients."""
@@ -38,69 +36,6 @@ class TextFeatureHeads(nn.Module):
     def forward(self, class_features: Tensor, domain_features: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits (B, M) and domain logits (B, K) of features (B, D)."""
         return self.classes(class_features), self.domains(domain_features)
-
-
-@dataclass(frozen=True)
-class Mechanism:
-    """The Gaussian mechanism of one step.
-
-    Attributes:
-        noise_multiplier: σ; the noise has standard deviation σ·C a value.
-        max_grad_norm: C, bound on a sample's gradient over both heads together.
-    """
-
-    noise_multiplier: float
-    max_grad_norm: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.noise_multiplier < float("inf") or not 0 < self.max_grad_norm < float("inf"):
-            raise InvalidInput("the noise multiplier and the clipping norm must be positive numbers")
-
-
-class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no types
-    """Opacus' optimizer with noise from a keystream, float64 sums, and no way in for NaN.
-
-    Clipping is flat over all parameters. A sample with a non-finite gradient counts as zero as a whole:
-    otherwise one such sample would show, by turning the sum into NaN. `step` is never used, the caller
-    takes the gradients after `pre_step`.
-    """
-
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, *, mechanism: Mechanism, divisor: float, keystream: Keystream
-    ) -> None:
-        super().__init__(
-            optimizer,
-            noise_multiplier=mechanism.noise_multiplier,
-            max_grad_norm=mechanism.max_grad_norm,
-            expected_batch_size=None,
-            loss_reduction="sum",
-        )
-        self._divisor = divisor
-        self._keystream = keystream
-
-    def clip_and_accumulate(self) -> None:
-        """Clip each sample's gradient to C and add the chunk to ``summed_grad`` (float64)."""
-        gradients = [gradient.flatten(1).double() for gradient in self.grad_samples]  # (B, M·D), (B, K·D)
-        norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)  # (B,)
-        usable = norms.isfinite()
-        factors = (self.max_grad_norm / norms.clamp(min=self.max_grad_norm)).where(usable, 0.0)
-        for parameter, gradient in zip(self.params, gradients, strict=True):
-            clean = gradient.where(usable[:, None], 0.0)  # 0 · NaN would still be NaN
-            total = (factors @ clean).view_as(parameter)
-            earlier = parameter.summed_grad
-            parameter.summed_grad = total if earlier is None else earlier + total
-
-    def add_noise(self) -> None:
-        """Add N(0, (σ·C)²) to every value of the sum."""
-        std = self.noise_multiplier * self.max_grad_norm
-        for parameter in self.params:
-            noise = torch.from_numpy(gaussian(self._keystream, tuple(parameter.shape)))
-            parameter.summed_grad = parameter.summed_grad + std * noise.to(parameter.device)
-
-    def scale_grad(self) -> None:
-        """Write the noisy sum over the divisor, a public number, into ``grad``."""
-        for parameter in self.params:
-            parameter.grad = (parameter.summed_grad / self._divisor).to(parameter.dtype)
 
 
 class TextFeatureGradient:
@@ -132,7 +67,8 @@ class TextFeatureGradient:
         if not divisor > 0:
             raise InvalidInput("the sum of gradients needs a positive divisor")
         self._heads = TextFeatureHeads(classes, domains, feature_size).to(device or torch.device("cpu"))
-        self._chunk = max(1, chunk_bytes // (_BYTES_PER_GRADIENT_VALUE * (classes + domains) * feature_size))
+        fitting = chunk_bytes // (_BYTES_PER_GRADIENT_VALUE * (classes + domains) * feature_size)
+        self._chunk = min(max(1, fitting), MAX_CHUNK_RECORDS)
         self._divisor = divisor
         self._module: Any = self._heads
         self._optimizer: KeystreamDPOptimizer | None = None

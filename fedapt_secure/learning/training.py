@@ -17,9 +17,10 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput, RunFailed
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.dp import Mechanism, TextFeatureGradient
+from fedapt_secure.learning.dp import TextFeatureGradient
 from fedapt_secure.learning.fedapt import modulate
-from fedapt_secure.learning.noise import poisson_batch
+from fedapt_secure.learning.mechanism import MAX_BATCH_RECORDS, Mechanism
+from fedapt_secure.learning.sampling import KeystreamUniformSampler
 from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_vector, flatten, unflatten
 
@@ -118,7 +119,13 @@ class LocalTrainer:
         self._domain_index = domain_index
         self._device = backbone.device
         self._logit_scale = backbone.logit_scale
-        self._keystream = keystream or Keystream.from_operating_system()
+        keystream = keystream or Keystream.from_operating_system()
+        self._sampler = KeystreamUniformSampler(
+            num_samples=len(labels),
+            sample_rate=settings.sample_rate,
+            steps=settings.local_steps,
+            keystream=keystream,
+        )
         self._text = PromptedText(backbone, class_names, shape.context_tokens, shape.class_specific)
         self._key = torch.from_numpy(key.copy()).to(self._device)
         self._labels = labels.to(self._device, torch.int64)
@@ -133,7 +140,7 @@ class LocalTrainer:
             feature_size=shape.feature_size,
             divisor=settings.sample_rate * settings.declared_records,
             mechanism=settings.mechanism,
-            keystream=self._keystream,
+            keystream=keystream,
             device=self._device,
         )
 
@@ -164,19 +171,22 @@ class LocalTrainer:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        for _ in range(settings.local_steps):
-            meta_prompt.grad, adaptive_network.grad = self._gradients(meta_prompt, adaptive_network)
+        for batch in self._sampler:
+            meta_prompt.grad, adaptive_network.grad = self._gradients(
+                meta_prompt, adaptive_network, batch.to(self._device)
+            )
             optimizer.step()
         local = flatten(meta_prompt.detach().cpu().numpy(), adaptive_network.detach().cpu().numpy())
         if not np.isfinite(local).all():
             raise RunFailed("training diverged: lower the learning rate, or allow more epsilon")
         return local - parameters
 
-    def _gradients(self, meta_prompt: Tensor, adaptive_network: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradients(
+        self, meta_prompt: Tensor, adaptive_network: Tensor, batch: Tensor
+    ) -> tuple[Tensor, Tensor]:
         contexts = modulate(meta_prompt, self._key).unsqueeze(0)
         text_features = self._text.encode(contexts)[0]  # (M, D)
         class_weights = (self._logit_scale * text_features).detach()
-        batch = poisson_batch(self._keystream, len(self._labels), self._settings.sample_rate).to(self._device)
         class_gradient, domain_gradient = self._gradient(
             class_weights,
             adaptive_network.detach(),
@@ -217,6 +227,8 @@ def _check_sizes(
         raise InvalidInput(f"the parameters are for {shape.classes} classes, not {len(class_names)}")
     if not 0 <= domain_index < shape.domains:
         raise InvalidInput(f"there is no domain {domain_index} among {shape.domains}")
+    if len(labels) > MAX_BATCH_RECORDS:
+        raise InvalidInput(f"{len(labels)} training records are more than the {MAX_BATCH_RECORDS} possible")
     if features.shape != (len(labels), shape.feature_size):
         raise InvalidInput("features and labels do not fit each other")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < shape.classes:

@@ -29,6 +29,8 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
     if settings.secure_aggregation == registry.CKKS:
         console.print(f"[yellow]{CKKS_STATEMENT}[/]", highlight=False)
+    if settings.insecure_deterministic_noise:
+        console.print(f"[bold white on red]{INSECURE_NOISE_STATEMENT}[/]", highlight=False)
     with ProgressDisplay(console, federation) as display:
         asyncio.run(engine.run(federation, display.watch))
     summary = summarise(federation, time.monotonic() - started)
@@ -41,6 +43,10 @@ _PROTECTION = {
     "ckks": "CKKS-encrypted updates",
     "none": "updates in the clear",
 }
+INSECURE_NOISE_STATEMENT = (
+    "NOT PRIVATE: --insecure-deterministic-noise lets the seed decide the noise, and who knows the seed can"
+    " remove it. No ε below protects anybody."
+)
 CKKS_STATEMENT = (
     "CKKS tolerates no collusion: every institution holds the one key, so a coordinator in league with any"
     " of them reads every update. It is for consortia that trust each other and not the host."
@@ -50,6 +56,8 @@ CKKS_STATEMENT = (
 def _headline(settings: SimulateSettings, institutions: int) -> str:
     privacy = "without differential privacy" if settings.no_dp else f"each under ε = {settings.epsilon:g}"
     model = settings.model if settings.pretrained is None else f"{settings.model} ({settings.pretrained})"
+    if settings.insecure_deterministic_noise:
+        privacy += " (NOT PRIVATE)"
     protection = _PROTECTION[settings.secure_aggregation]
     return (
         f"{institutions} institutions tune {model} on {settings.dataset}, {privacy}, {protection},"

@@ -23,6 +23,7 @@ class ProgressDisplay:
     def __init__(self, console: Console, federation: Federation) -> None:
         self._console = console
         self._budget = federation.settings.epsilon
+        self._caveat = " (NOT PRIVATE)" if federation.settings.insecure_deterministic_noise else ""
         self._institutions = len(federation.institutions)
         self._ready: set[str] = set()
         self._epsilon = 0.0
@@ -55,7 +56,8 @@ class ProgressDisplay:
         if entry.type == "spend":
             self._epsilon = max(self._epsilon, float(body["epsilon"]))
         elif party != COORDINATOR:
-            if entry.type == "refused":
+            # What ends the run is said once, as its error.
+            if entry.type == "refused" and not (body.get("rule") and body["round"] == 0):
                 self._console.print(f"[yellow]{party} refused: {body['detail']}[/]", highlight=False)
             return
         elif entry.type == "ready":
@@ -87,14 +89,14 @@ class ProgressDisplay:
     def _privacy(self) -> str:
         if self._budget is None:
             return "no differential privacy"
-        return f"ε {self._epsilon:.2f} of {self._budget:g}"
+        return f"ε {self._epsilon:.2f} of {self._budget:g}{self._caveat}"
 
 
 def print_result(console: Console, federation: Federation, summary: Summary) -> None:
     """Print the result tables and what to do next."""
     console.print(_accuracy_table(federation, summary))
     if summary["privacy"]:
-        console.print(_privacy_table(summary["privacy"]))
+        console.print(_privacy_table(summary["privacy"], summary["not_private_because"]))
     else:
         console.print("[bold yellow]no differential privacy: for experiments only[/]")
     completed = [r for r in summary["rounds"] if r["status"] == "completed"]
@@ -133,8 +135,10 @@ def _add_row(table: Table, name: str, zero_shot: float, tuned: float, routing: f
     table.add_row(name, f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", f"{routing:.0%}")
 
 
-def _privacy_table(privacy: dict[str, dict[str, Any]]) -> Table:
+def _privacy_table(privacy: dict[str, dict[str, Any]], not_private_because: str | None) -> Table:
     table = Table(title="Privacy spent (per image, not per person)")
+    if not_private_because is not None:
+        table.title = f"[bold red]NOT PRIVATE: {not_private_because}[/]"
     for column in ("institution", "ε spent", "ε budget", "δ", "noise σ", "steps", "declared records"):
         table.add_column(column, justify="left" if column == "institution" else "right")
     for name, spent in privacy.items():

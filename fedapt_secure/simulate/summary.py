@@ -38,6 +38,8 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
             METHOD: _by_domain(federation, scores, "fedapt_correct"),
         },
         "routing": _by_domain(federation, scores, "routed_correct"),
+        "private": federation.settings.not_private is None,
+        "not_private_because": federation.settings.not_private,
         "privacy": _privacy(federation),
         "rounds": _rounds(list(read_log(folder.log(COORDINATOR)))),
         "secure_aggregation": federation.settings.secure_aggregation,
@@ -82,6 +84,7 @@ def _privacy(federation: Federation) -> dict[str, Any]:
                 spent = entry.body
         if plan is not None:
             privacy[name] = {
+                "noise": plan["noise"],
                 "epsilon_budget": plan["epsilon_budget"],
                 "epsilon_spent": spent["epsilon"],
                 "delta": plan["delta"],

@@ -1,6 +1,7 @@
 """`fedapt-secure simulate` as its user runs it: real images, DP, TLS, sockets and masks."""
 
 import hashlib
+import re
 import stat
 from collections import defaultdict
 from pathlib import Path
@@ -74,7 +75,8 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     summary = run.summary
     assert_model_is_the_plain_mean(tap, run.folder, summary)
     assert set(summary) == {
-        "accuracy", "routing", "privacy", "rounds", "secure_aggregation", "device", "seconds_total"
+        "accuracy", "routing", "private", "not_private_because", "privacy", "rounds", "secure_aggregation",
+        "device", "seconds_total",
     }  # fmt: skip
     domains = {"ink", "chalk", "print", "pencil", "scan"}
     for part in (summary["accuracy"]["zero_shot"], summary["accuracy"]["fedapt"], summary["routing"]):
@@ -82,7 +84,9 @@ def test_the_main_job(simulate, tap: Tap) -> None:
         assert 0 <= part["mean"] <= 1
     names = [f"clinic-{i}" for i in range(1, 6)]
     assert list(summary["privacy"]) == names
+    assert (summary["private"], summary["not_private_because"]) == (True, None)
     for spent in summary["privacy"].values():
+        assert spent["noise"] == "keystream"
         assert 7.5 < spent["epsilon_spent"] <= spent["epsilon_budget"] == 8
         assert spent["steps"] == 8
         assert spent["delta"] == 1 / (2 * spent["declared_records"])
@@ -127,7 +131,7 @@ def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap
         assert mode == (0o600 if path.is_file() else 0o700), path
 
     secrets = [path.read_bytes() for path in (run.folder / "parties").rglob("*.key")]
-    assert len(secrets) == 6 * 3 + 1
+    assert len(secrets) == 6 * 3 + 1 + 5  # the authority's, and five for fingerprints
     files = [path for path in run.folder.rglob("*") if path.is_file() and "parties" not in path.parts]
     public = b"".join(path.read_bytes() for path in files)
     for secret in secrets:
@@ -154,6 +158,30 @@ def test_with_privacy_the_seed_decides_nothing_that_protects(simulate) -> None:
         run = simulate("--rounds", "1", "--clients", "3", out=str(number))
         models.append((run.folder / "model.safetensors").read_bytes())
     assert models[0] != models[1]
+
+
+def test_only_insecure_noise_makes_a_private_run_repeatable_and_says_so_everywhere(simulate, capsys) -> None:
+    models = []
+    for number in range(2):
+        run = simulate("--rounds", "1", "--clients", "3", "--insecure-deterministic-noise", out=str(number))
+        assert run.status == 0
+        models.append((run.folder / "model.safetensors").read_bytes())
+        assert run.summary["private"] is False
+        assert "noise follows from the seed" in run.summary["not_private_because"]
+        for name, spent in run.summary["privacy"].items():
+            assert spent["noise"] == "insecure-deterministic"
+            (accepted,) = [
+                entry
+                for entry in read_log(run.folder / "logs" / f"{name}.jsonl")
+                if entry.type == "session_accepted"
+            ]
+            assert accepted.body["privacy"]["noise"] == "insecure-deterministic"
+        out = capsys.readouterr().out
+        for line in out.splitlines():
+            if re.search(r"ε (=|\d)", line):
+                assert "NOT PRIVATE" in line, line
+        assert out.count("NOT PRIVATE") >= 4  # headline, statement, round, table
+    assert models[0] == models[1]
 
 
 def test_ckks_and_one_who_misses_the_sum(simulate, capsys) -> None:
@@ -288,6 +316,8 @@ def test_flipped_pages_and_more_institutions_than_domains(simulate) -> None:
     run = simulate("--rounds", "1", "--no-dp", "--dataset", "digits-flipped", "--clients", "7")
     assert run.status == 0
     summary = run.summary
+    assert summary["private"] is False
+    assert "no_dp" in summary["not_private_because"]
     assert len(summary["accuracy"]["fedapt"]["per_domain"]) == 5
     assert summary["privacy"] == {}
     assert len(summary["rounds"][0]["contributors"]) == 7

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedapt_client.requirements import Requirements
 from fedapt_client.states import State as ClientState
 from fedapt_crypto.errors import ContextMismatch, RollbackDetected, VerificationFailed
 from fedapt_crypto.roster import COORDINATOR
@@ -77,9 +78,7 @@ def assert_honest(federation: Federation) -> None:
 def test_everyone_witnesses_everyone(scheme: str) -> None:
     requirements = None
     if scheme == registry.NONE:
-        requirements = Federation(3).requirements.__class__(
-            differential_privacy=True, secure_aggregation=False, minimum_participants=2
-        )
+        requirements = Requirements(differential_privacy=True, aggregation=(scheme,), minimum_participants=2)
     federation = Federation(4, rounds=2, secure_aggregation=scheme, requirements=requirements)
     federation.run()
     assert_honest(federation)

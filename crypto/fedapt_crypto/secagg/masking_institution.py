@@ -33,7 +33,7 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.fixed_point import RingVector
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.masks import apply_masks
+from fedapt_crypto.masks import mask_range
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import graph, parties
@@ -43,8 +43,9 @@ from fedapt_crypto.secagg.dealing import (
     OpenedSecrets,
     check_parcel,
     expected_flags,
-    open_parcel,
+    open_record,
 )
+from fedapt_crypto.secagg.masked_input import assemble
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
     UNSIGNED,
@@ -53,17 +54,15 @@ from fedapt_crypto.secagg.messages import (
     AdvertiseList,
     ConsistencySignature,
     MaskedInput,
-    Parcel,
     ShareDelivery,
     SurvivorAnnouncement,
     UnmaskRequest,
     UnmaskShares,
+    check_signatures,
 )
 from fedapt_crypto.secagg.neighbourhood import Neighbourhood, check_members, settle, split_digests
+from fedapt_crypto.secagg.records import split_parcels
 from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
-
-ENCODED_AT_ONCE: Final = 1 << 16
-"""Values: in float64 half a second-level cache."""
 
 
 class State(Enum):
@@ -223,45 +222,41 @@ class MaskingInstitution:
         if own_header is None or digests[self._index] != own_header.digest:
             raise ContextMismatch("the share delivery changes or omits our own header")
         neighbours = [index for index in dealers if index in around.advertises]
-        if [parcel.header.sender for parcel in message.parcels] != self._names(neighbours):
+        headers = message.headers
+        if [header.sender for header in headers] != self._names(neighbours):
             raise MalformedMessage("the share delivery does not hold one parcel for each dealer around us")
-        for index, parcel in zip(neighbours, message.parcels, strict=True):
-            secrets.opened[index] = self._open(secrets, around, index, parcel, digests[index])
+        parcels = split_parcels(message.parcels, [header.record_count for header in headers])
+        check_signatures(headers, self._roster)
+        for index, header, parcel in zip(neighbours, headers, parcels, strict=True):
+            if header.digest != digests[index] or header.execution != around.execution:
+                raise ContextMismatch("dealt shares in another execution of the protocol", peer=header.sender)
+            flags = expected_flags(index, self._index, around.holders_of(index))
+            record = check_parcel(header, parcel, self._index, flags)
+            secrets.opened[index] = open_record(
+                header, record, self._roster, secrets.seal_key, secrets.mask_key
+            )
         secrets.opened[self._index] = secrets.dealer.own_shares
         self._dealers = dealers
         self._transcript = keys.transcript_id(around.execution, message.dealers, message.digests)
-        vector = self._encode(secrets.update)
-        apply_masks(vector, self._masks(secrets, around, neighbours))
+        masks = self._masks(secrets, around, neighbours)
+        update, fixed_point = secrets.update, self._context.fixed_point
+
+        def fill(part: RingVector, first: int) -> int:
+            clipped = fixed_point.encode_into(update[first : first + part.size], part)
+            mask_range(part, masks, first)
+            return clipped
+
         unsigned = MaskedInput(
             sender=self._name,
             signature=UNSIGNED,
             execution=around.execution,
             transcript=self._transcript,
-            masked=vector.astype("<u4", copy=False).tobytes(),
+            vector_hash=bytes(32),
         )
+        payload, clipped = assemble(unsigned, self._identity, update.size, fill)
+        self._saturated = sum(clipped)
         self._state = State.MASKED
-        return Outgoing(Phase.MASKED_INPUT, unsigned.signed_by(self._identity).to_bytes(), releases=True)
-
-    def _encode(self, update: NDArray[np.floating]) -> RingVector:
-        """Return the update in the ring; piece by piece, so that intermediate results stay in cache."""
-        vector = np.empty(update.size, np.uint32)
-        self._saturated = 0
-        for start in range(0, update.size, ENCODED_AT_ONCE):
-            stop = start + ENCODED_AT_ONCE
-            vector[start:stop], clipped = self._context.fixed_point.encode(update[start:stop])
-            self._saturated += clipped
-        return vector
-
-    def _open(
-        self, secrets: _Secrets, around: Neighbourhood, index: int, parcel: Parcel, digest: bytes
-    ) -> OpenedSecrets:
-        header = parcel.header
-        header.check_signature(self._roster)
-        if header.digest != digest or header.execution != around.execution:
-            raise ContextMismatch("dealt shares in another execution of the protocol", peer=header.sender)
-        flags = expected_flags(index, self._index, around.holders_of(index))
-        record = check_parcel(parcel, self._index, flags)
-        return open_parcel(parcel, record, self._name, secrets.seal_key, secrets.mask_key)
+        return Outgoing(Phase.MASKED_INPUT, payload, releases=True)
 
     def _masks(
         self, secrets: _Secrets, around: Neighbourhood, neighbours: list[int]
@@ -340,14 +335,16 @@ class MaskingInstitution:
         for owner in held:
             for holder in around.holders_of(owner):
                 speaks_for.setdefault(holder, []).append(owner)
+        needed = []
         for position, signer in enumerate(signers):
             counted = [owner for owner in speaks_for.get(signer, ()) if missing[owner] > 0]
             if counted:  # a signature that decides nothing any more is not worth its cost
                 signature = message.signatures[64 * position : 64 * (position + 1)]
                 signed = {"sender": self._roster.names[signer], "signature": signature}
-                statement.model_copy(update=signed).check_signature(self._roster)
+                needed.append(statement.model_copy(update=signed))
                 for owner in counted:
                     missing[owner] -= 1
+        check_signatures(needed, self._roster)
         if short := [owner for owner, count in missing.items() if count > 0]:
             raise TooFewParticipants(
                 f"fewer than {self._context.holders_needed} of those who hold shares of"

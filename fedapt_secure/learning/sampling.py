@@ -1,0 +1,73 @@
+"""Poisson sampling from a keystream: who is in a step's batch is a secret that the guarantee rests on."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.keystream import Keystream
+
+
+def poisson_batch(keystream: Keystream, count: int, sample_rate: float) -> Tensor:
+    """Return the indices of a Poisson sample: each record is in with the same probability, independently.
+
+    Args:
+        keystream: Where the randomness comes from.
+        count: Number of records.
+        sample_rate: q, in (0, 1]; 1 takes every record.
+
+    Returns:
+        Ascending indices, int64, (B,); B may be 0.
+
+    Raises:
+        InvalidInput: If the rate is outside (0, 1].
+    """
+    _check_rate(sample_rate)
+    if sample_rate == 1:
+        return torch.arange(count)
+    # Rounded down: the true rate is at most 2⁻⁶⁴ below q, never above it.
+    limit = np.uint64(int(sample_rate * 2.0**64))
+    return torch.from_numpy(np.flatnonzero(keystream.uniform_words(count) < limit))
+
+
+class KeystreamUniformSampler(Sampler[Tensor]):
+    """Opacus' `UniformWithReplacementSampler` on a keystream: yields one Poisson batch of indices a step.
+
+    Fits a ``DataLoader`` as ``batch_sampler``. Iterating again goes on in the stream: no batch is drawn
+    twice from the same randomness.
+
+    Args:
+        num_samples: Number of records, N.
+        sample_rate: q, in (0, 1].
+        steps: Batches in one iteration.
+        keystream: Where the randomness comes from; a fresh one from the operating system by default.
+
+    Raises:
+        InvalidInput: If a number is out of range.
+    """
+
+    def __init__(
+        self, *, num_samples: int, sample_rate: float, steps: int, keystream: Keystream | None = None
+    ) -> None:
+        _check_rate(sample_rate)
+        if num_samples < 0 or steps < 1:
+            raise InvalidInput("sampling needs no negative number of records and at least one step")
+        self.num_samples = num_samples
+        self.sample_rate = sample_rate
+        self.steps = steps
+        self._keystream = keystream or Keystream.from_operating_system()
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for _ in range(self.steps):
+            yield poisson_batch(self._keystream, self.num_samples, self.sample_rate)
+
+
+def _check_rate(sample_rate: float) -> None:
+    if not 0 < sample_rate <= 1:
+        raise InvalidInput("the sample rate must lie in (0, 1]")

@@ -1,0 +1,107 @@
+"""The policy file: conservative without one, strict with one, and the same content has the same hash."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.policy import Policy, read_policy
+from fedapt_secure.config.settings import build, write_yaml
+from fedapt_secure.privacy.composition import default_rdp_order
+
+POLICIES = st.builds(
+    Policy,
+    max_epsilon=st.floats(0.01, 1e3),
+    max_delta=st.floats(1e-12, 0.5),
+    composition=st.sampled_from(["sum", "rdp-filter"]),
+    require_differential_privacy=st.booleans(),
+    aggregation=st.lists(st.sampled_from(["masking", "ckks", "none"]), min_size=1, unique=True).map(tuple),
+    minimum_participants=st.integers(1, 100),
+    share_metrics=st.sampled_from(["no", "masked"]),
+)
+
+
+def refuse(match: str, **fields: object) -> None:
+    with pytest.raises(InvalidInput, match=match) as caught:
+        build(Policy, fields, source="policy.yaml")
+    assert str(caught.value).startswith("policy.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_file_the_conservative_defaults_hold(tmp_path: Path) -> None:
+    policy, found = read_policy(tmp_path / "policy.yaml")
+    assert not found
+    assert policy == Policy()
+    assert policy.require_differential_privacy
+    assert policy.aggregation == ("masking",)
+    assert policy.minimum_participants == 3
+    assert policy.max_delta <= 1e-5
+    assert policy.share_metrics == "no"
+    assert policy.composition == "sum"
+
+
+@given(POLICIES)
+def test_a_file_gives_back_what_was_written(tmp_path_factory, policy: Policy) -> None:
+    path = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    write_yaml(path, policy, comment="Ours.")
+    assert read_policy(path) == (policy, True)
+    assert read_policy(path)[0].hash == policy.hash
+
+
+def test_an_empty_file_is_a_policy_of_defaults_and_a_broken_one_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("# nothing\n")
+    assert read_policy(path) == (Policy(), True)
+    path.write_text("max_epsilon: [\n")
+    with pytest.raises(InvalidInput, match=f"{path}, line "):
+        read_policy(path)
+    path.unlink()
+    path.symlink_to(tmp_path / "gone.yaml")
+    with pytest.raises(InvalidInput, match="cannot read"):
+        read_policy(path)
+
+
+@pytest.mark.parametrize(("text", "value"), [("no", "no"), ("'no'", "no"), ("masked", "masked")])
+def test_a_bare_no_means_no(tmp_path: Path, text: str, value: str) -> None:
+    (tmp_path / "policy.yaml").write_text(f"share_metrics: {text}\n")
+    assert read_policy(tmp_path / "policy.yaml")[0].share_metrics == value
+
+
+def test_mistakes_are_named() -> None:
+    refuse("unknown option 'max_epsilom'; did you mean 'max_epsilon'", max_epsilom=3)
+    refuse("max_epsilon: ", max_epsilon=0)
+    refuse("max_epsilon: ", max_epsilon=float("inf"))
+    refuse("max_delta: ", max_delta=1)
+    refuse("composition: Input should be 'sum' or 'rdp-filter'", composition="average")
+    refuse("aggregation", aggregation=["masking", "paillier"])
+    refuse("aggregation: ", aggregation=[])
+    refuse("aggregation names a scheme twice", aggregation=["masking", "masking"])
+    refuse("minimum_participants: ", minimum_participants=0)
+    refuse("share_metrics: ", share_metrics="yes")
+    refuse("share_metrics: ", share_metrics=True)
+    refuse("rdp_order goes with composition rdp-filter only", rdp_order=4)
+    refuse("rdp_order: ", composition="rdp-filter", rdp_order=1)
+    refuse("choose an order above", composition="rdp-filter", rdp_order=1.5, max_delta=1e-5)
+
+
+@given(POLICIES)
+def test_what_logs_state_gives_the_hash(policy: Policy) -> None:
+    body = policy.to_body()
+    content = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(content.encode()).hexdigest() == policy.hash
+    expected = default_rdp_order(policy.max_epsilon, policy.max_delta)
+    assert body["rdp_order"] == (expected if policy.composition == "rdp-filter" else None)
+
+
+@given(POLICIES, POLICIES)
+def test_equal_hashes_mean_equal_rules(one: Policy, other: Policy) -> None:
+    assert (one.hash == other.hash) == (one.to_body() == other.to_body())
+
+
+def test_the_order_of_schemes_is_no_difference() -> None:
+    assert Policy(aggregation=("ckks", "masking")).hash == Policy(aggregation=("masking", "ckks")).hash
+    assert Policy().hash != Policy(max_epsilon=8.1).hash

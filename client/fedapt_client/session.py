@@ -35,6 +35,7 @@ from fedapt_crypto.errors import (
     FedaptError,
     InvalidInput,
     PeerError,
+    RolledBackLog,
     UnexpectedMessage,
 )
 from fedapt_crypto.identity import Identity, verify
@@ -240,7 +241,10 @@ class InstitutionSession:
                 raise ContextMismatch("the coordinator changed the session's configuration")
         else:
             self._requirements.check(configuration, self._roster)
-        logs = self._witness.check_offer(configuration.session, offer)
+        try:
+            logs = self._witness.check_offer(configuration.session, offer)
+        except RolledBackLog as error:
+            return [Refused(error, 0), *self._quit(error, self._witness.of_coordinator)]
         self._configuration = configuration
         if self._prepared:
             return [*logs, *self.prepared()]
@@ -304,9 +308,9 @@ class InstitutionSession:
         if self._group is not None:
             self._group.close()
 
-    def _quit(self, error: FedaptError) -> list[Action]:
+    def _quit(self, error: FedaptError, witnessed: tuple[WitnessedHead, ...] = ()) -> list[Action]:
         self._end()
-        return [Send(m.SessionRefuse(reason=str(error)[:400])), Quit(error)]
+        return [Send(m.SessionRefuse(reason=str(error)[:400], witnessed=witnessed)), Quit(error)]
 
     def _answer(self, outgoing: Outgoing) -> list[Action]:
         if self._context is None:
@@ -330,8 +334,7 @@ class InstitutionSession:
         )
 
     def _end_round(self, message: m.RoundEnd) -> list[Action]:
-        session = self.configuration.session
-        seen = self._witness.take(session, message.round, message.heads, message.countersignature)
+        seen = self._witness.take(self.configuration.session, message)
         if self._context is None or message.round != self._context.round:
             return seen  # a round that this institution was not part of
         transcript = self._round.transcript if self._round is not None else None
@@ -359,9 +362,7 @@ class InstitutionSession:
 
     def _close(self, closed: m.SessionClosed) -> list[Action]:
         line = self._closing.check(self.configuration, self._roster, closed)
-        seen = self._witness.take(
-            closed.statement.session, closed.round, closed.heads, closed.countersignature
-        )
+        seen = self._witness.take(self.configuration.session, closed)
         self._end()
         return [*seen, line]
 

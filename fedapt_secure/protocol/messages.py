@@ -82,10 +82,11 @@ class SessionAccept(TaggedMessage):
 
 
 class SessionRefuse(TaggedMessage):
-    """Institution: does not take part, and why."""
+    """Institution: does not take part, and why; heads of the coordinator's log where those are the reason."""
 
     kind: Literal["session refuse"] = "session refuse"
     reason: Annotated[str, Field(max_length=400)]
+    witnessed: HeldHeads = ()
 
 
 class SealedKey(TaggedMessage):

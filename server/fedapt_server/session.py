@@ -143,7 +143,8 @@ class CoordinatorSession:
             case m.GroupReady() if self._presence[name] is Presence.JOINING and self._group is not None:
                 return self._ready(name)
             case m.SessionRefuse():
-                return self._leave(name, message.reason)
+                news = self._witness.hear(message.witnessed, News())
+                return [*self._hear(news), *self._leave(name, message.reason)]
             case m.RoundDecline() if self._round is not None and message.round == self._number:
                 self._round.drop(name, "declined")
                 if message.final:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fedapt_client.requirements import Requirements
 from fedapt_client.states import State as ClientState
-from fedapt_crypto.errors import ContextMismatch, RollbackDetected, RolledBackLog, VerificationFailed
+from fedapt_crypto.errors import ContextMismatch, RollbackDetected, VerificationFailed
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
@@ -293,11 +293,21 @@ class TestRollback:
     def test_a_coordinator_that_went_back_stops(self) -> None:
         _, second = self.two()
         self.cut(second.logs[COORDINATOR], 5)
-        # What the log does not say any more the coordinator does not know; institutions see at once that its
-        # head is behind.
         second = second.next_session(bytes(range(2, 18)))
-        with pytest.raises(RolledBackLog, match="coordinator: its log ends at line"):
+        with pytest.raises(RollbackDetected, match="coordinator lacks line"):
             second.run()
+
+    def test_institutions_leave_a_coordinator_that_went_back_and_goes_on(self) -> None:
+        _, second = self.two()
+        self.cut(second.logs[COORDINATOR], 5)
+        second = second.next_session(bytes(range(2, 18)))
+        second.logs[COORDINATOR].check_holds = lambda heads: None
+        second.run()
+        assert not second.entries("round_started")
+        for party in second.parties.values():
+            assert party.refused == ["RolledBackLog", "quit: RolledBackLog"]
+        for body in second.entries("left"):
+            assert body["reason"].startswith("coordinator: its log ends at line")
 
     def test_a_coordinator_whose_log_forked_learns_it_from_what_institutions_bring(self) -> None:
         _, second = self.two()

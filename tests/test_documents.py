@@ -19,6 +19,7 @@ OPTIONS = {
     "simulate": SimulateSettings.model_fields.keys() | {"config"},
     "plan": {"epsilon", "records"},
     "audit": {"trust", "html", "json", "explain"},
+    "client": {"dir", "json", "out"},
 }
 
 
@@ -28,10 +29,13 @@ def test_the_example_configuration_shows_every_option_with_its_default() -> None
     assert shown == SimulateSettings(dp_epsilon=DEFAULT_EPSILON)
 
 
-@pytest.mark.parametrize("document", ["README.md", "Makefile", "docs/tuning.md", "docs/audit.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "Makefile", "docs/tuning.md", "docs/ledger.md", "docs/audit.md"]
+)
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     names = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    names |= {group.name for group in app.registered_groups}
     found = re.findall(r"fedapt-secure ((?:simulate|plan|audit|client|server)[^\n`#\"|<]*)", text)
     for line in found:
         command, *words = shlex.split(line)

@@ -3,19 +3,8 @@
 from fedapt_client.actions import RoundOver
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.secagg.scheme import RoundContext
-from fedapt_secure.protocol.session import SessionConfiguration
 
 Fields = dict[str, object]
-
-
-def accepted_fields(configuration: SessionConfiguration) -> Fields:
-    """Return which session an institution takes part in."""
-    return {
-        "session": configuration.session.hex(),
-        "configuration": configuration.hash.hex(),
-        "roster": configuration.roster.hash.hex(),
-        "secure_aggregation": configuration.plan.secure_aggregation,
-    }
 
 
 def round_fields(context: RoundContext) -> Fields:

@@ -23,7 +23,7 @@ from fedapt_secure.learning.data.records import read_records
 from fedapt_secure.learning.evaluation import Scores, evaluate
 from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
-from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records
+from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
 from fedapt_secure.protocol.parameters import Vector, unflatten
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -42,8 +42,15 @@ class Concluded:
 class Learner:
     """One institution's data and training for one session.
 
+    Args:
+        settings: The institution's settings.
+        folder: Its folder.
+        configuration: The session.
+        max_delta: The policy's limit on δ; the default 1 / (2 x declared records) stays below it.
+        progress: Told while images are encoded.
+
     Raises:
-        InvalidInput: On construction, if model, images or budget do not fit the session.
+        InvalidInput: If model, images or budget do not fit the session.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Learner:
         settings: ClientSettings,
         folder: Path,
         configuration: SessionConfiguration,
+        max_delta: float,
         progress: Progress | None = None,
     ) -> None:
         plan = configuration.plan
@@ -70,11 +78,16 @@ class Learner:
         if plan.differential_privacy:
             self.privacy_plan = plan_session(
                 settings.dp_epsilon,
-                settings.dp_delta,
+                settings.dp_delta or min(default_delta(self.declared_records), max_delta),
                 len(labels),
                 plan.sample_rate,
                 plan.rounds * plan.local_steps,
             )
+
+    @property
+    def image_digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each training image's file, for the ledger alone."""
+        return self._features.train_digests
 
     @property
     def skipped_images(self) -> int:

@@ -5,7 +5,7 @@ from fedapt_crypto.errors import ContextMismatch, VerificationFailed
 from fedapt_crypto.identity import verify
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
-from fedapt_secure.audit.heads import transcript_digest
+from fedapt_secure.audit.heads import RoundRecord, transcript_digest, unpack_rounds
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -35,16 +35,21 @@ def open_own_key(
 
 def check_session_end(
     end: m.SessionEnd, configuration: SessionConfiguration, roster: Roster, model_id: bytes
-) -> None:
+) -> tuple[RoundRecord, ...]:
     """Check that the coordinator signed the end, for this model, and that it opens every domain key.
 
+    Returns:
+        How all rounds went, as the coordinator says.
+
     Raises:
-        VerificationFailed: If one of them does not hold.
+        PeerError: If one of them does not hold.
     """
-    parts = (configuration.hash, model_id, end.key_seeds, transcript_digest(end.rounds))
+    rounds = unpack_rounds(end.rounds)
+    parts = (configuration.hash, model_id, end.key_seeds, transcript_digest(rounds))
     verify(roster.coordinator_key, end.signature, "session end", *parts, signer=COORDINATOR)
     if len(end.key_seeds) != len(configuration.key_commitments):
         raise VerificationFailed("the session end does not open every domain key")
     pairs = zip(end.key_seeds, configuration.key_commitments, strict=True)
     for index, (seed, commitment) in enumerate(pairs):
         domain_keys.check_seed(seed, configuration.session, index, commitment)
+    return rounds

@@ -26,11 +26,11 @@ from fedapt_client.actions import (
     TakeHead,
     Train,
 )
-from fedapt_client.bodies import accepted_fields, ended_fields, refused_fields, round_fields
+from fedapt_client.bodies import ended_fields, refused_fields, round_fields
+from fedapt_client.books import Books
 from fedapt_client.group_journal import GroupJournal
 from fedapt_client.learner import Learner, scores_to_fields
-from fedapt_client.ledger import Ledger
-from fedapt_client.session import InstitutionSession, Requirements
+from fedapt_client.session import InstitutionSession
 from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_client.states import State
 from fedapt_crypto.errors import (
@@ -38,6 +38,7 @@ from fedapt_crypto.errors import (
     FedaptError,
     InvalidInput,
     PeerError,
+    PolicyRefused,
     RollbackDetected,
     RunFailed,
 )
@@ -49,7 +50,8 @@ from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.audit.reader import segments
 from fedapt_secure.audit.witness import highest_heads
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.privacy.budget import delta_warning
+from fedapt_secure.learning.accounting import epsilon_of
+from fedapt_secure.learning.mechanism import MECHANISM_NAME
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 FIRST_RETRY_S: Final = 0.1
@@ -76,14 +78,8 @@ class InstitutionRunner:
         self._settings = settings
         self._retry_for_s = retry_for_s
         identity, lost = self._folder.identity(), settings.log_continues
-        self._log = LogWriter(
-            folder / settings.log,
-            party=settings.name,
-            role="institution",
-            identity=identity,
-            continues=LogHead.parse(lost) if lost is not None else None,
-        )
-        self._ledger = Ledger(folder / "ledger.sqlite")
+        # Before the log is opened for writing: the ledger must know every session that it shows.
+        self._books = Books(folder, settings, epsilon_of, MECHANISM_NAME)
         self._learner: Learner | None = None
         self._vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
         self._session = InstitutionSession(
@@ -91,14 +87,20 @@ class InstitutionRunner:
             identity,
             self._folder.sealing_key(),
             self._folder.roster(),
-            Requirements(
-                differential_privacy=settings.require_differential_privacy,
-                secure_aggregation=settings.require_secure_aggregation,
-                minimum_participants=settings.minimum_participants,
-                masking=settings.require_masking,
-            ),
+            self._books.requirements,
             highest_heads(segments(folder / settings.log)),
         )
+        # Last: it is locked from here on, and `run` closes it.
+        self._log = LogWriter(
+            folder / settings.log,
+            party=settings.name,
+            role="institution",
+            identity=identity,
+            continues=LogHead.parse(lost) if lost is not None else None,
+        )
+        policy = self._books.policy_body()
+        if policy is not None:
+            self._log.write("policy", policy)
 
     async def run(self) -> None:
         """Take part until the session ends; reconnect when the connection breaks.
@@ -107,12 +109,12 @@ class InstitutionRunner:
             RunFailed: If the coordinator cannot be reached any more or misbehaves.
             InvalidInput: If this institution refuses the session.
         """
-        tls = client_context(self._folder)
-        self._log.write("certificate", self._folder.certificate_fields())
         url = f"wss://{self._settings.host}:{self._settings.port}"
         failing_since: float | None = None
         pause_s = FIRST_RETRY_S
         try:
+            tls = client_context(self._folder)
+            self._log.write("certificate", self._folder.certificate_fields())
             while self._session.state is not State.ENDED:
                 try:
                     async with connect(url, ssl=tls, proxy=None, **WEBSOCKET_OPTIONS) as connection:
@@ -207,7 +209,7 @@ class InstitutionRunner:
     async def _join(self, connection: ClientConnection, action: Join) -> bool:
         """Record durably that a round is joined; returns whether it may be."""
         try:
-            self._ledger.join(action.context)
+            self._books.ledger.join(action.context)
         except PeerError as error:
             self._refused(error, action.context.round)
             await self._carry_out(connection, self._session.declined(str(error), final=False))
@@ -219,7 +221,7 @@ class InstitutionRunner:
     def _record_release(self, action: RecordRelease) -> bool:
         """Record durably that an update leaves; returns whether it may."""
         try:
-            self._ledger.release(action.context)
+            self._books.ledger.release(action.context)
         except PeerError as error:
             self._refused(error, action.context.round)
             return False
@@ -246,24 +248,16 @@ class InstitutionRunner:
             raise _Vanished
 
     def _prepare(self, action: Prepare) -> list[Action]:
-        self._learner = Learner(self._settings, self._folder.path, action.configuration)
-        plan = self._learner.privacy_plan
-        body: dict[str, object] = {**accepted_fields(action.configuration), "privacy": None}
-        if plan is not None:
-            self._ledger.record_plan(action.configuration.session, plan)
-            body["privacy"] = {
-                "epsilon_budget": plan.epsilon_budget,
-                "delta": plan.delta,
-                "noise_multiplier": plan.noise_multiplier,
-                "sample_rate": plan.sample_rate,
-                "max_steps": plan.max_steps,
-                "declared_records": plan.declared_records,
-                "unit": "image",
-                "noise": "insecure-deterministic"
-                if self._settings.insecure_deterministic_noise
-                else "keystream",
-                "warning": delta_warning(plan.delta, plan.declared_records),
-            }
+        configuration = action.configuration
+        self._learner = Learner(
+            self._settings, self._folder.path, configuration, self._books.policy.max_delta
+        )
+        body = self._books.accept(
+            configuration,
+            self._learner.privacy_plan,
+            self._learner.declared_records,
+            self._learner.image_digests,
+        )
         self._log.write("session_accepted", body)
         return self._session.prepared()
 
@@ -285,28 +279,18 @@ class InstitutionRunner:
         return self._session.group_opened(opened)
 
     def _train(self, action: Train) -> list[Action]:
-        learner, session = self._ready(), self._session.configuration.session
-        budget = learner.budget(self._ledger.steps_spent(session))
-        steps = self._session.configuration.plan.local_steps
+        learner, configuration = self._ready(), self._session.configuration
+        session, steps = configuration.session, configuration.plan.local_steps
+        budget = learner.budget(self._books.ledger.steps_spent(session))
+        try:
+            if budget is not None and not self._books.ledger.is_reserved(session, action.round_number):
+                budget.reserve(steps)
+            reserved = self._books.reserve(session, action.round_number, steps)
+        except (BudgetExhausted, PolicyRefused) as error:
+            self._refused(error, action.round_number)
+            return self._session.declined(str(error), final=True)
         if budget is not None:
-            try:
-                if not self._ledger.is_reserved(session, action.round_number):
-                    budget.reserve(steps)
-                    self._ledger.reserve(session, action.round_number, steps)
-            except BudgetExhausted as error:
-                self._refused(error, action.round_number)
-                return self._session.declined(str(error), final=True)
-            self._log.write(
-                "spend",
-                {
-                    "session": session.hex(),
-                    "round": action.round_number,
-                    "steps": steps,
-                    "total_steps": budget.steps_spent,
-                    "epsilon": budget.epsilon_after(0),
-                    "delta": budget.plan.delta,
-                },
-            )
+            self._log.write("spend", self._books.spend_body(session, action.round_number, reserved, budget))
         return self._session.trained(learner.train(action.parameters, action.domain_key, action.round_number))
 
     def _conclude(self, action: Conclude) -> list[Action]:
@@ -325,11 +309,9 @@ class InstitutionRunner:
         return self._learner
 
     def _release_body(self, action: RecordRelease) -> dict[str, object]:
-        body: dict[str, object] = {"round": action.context.round}
-        if self._session.configuration.plan.differential_privacy:
-            # Without noise this count would follow from the data, and a log must not hold such a thing.
-            body["saturated"] = action.saturated
-        return body
+        if not self._session.configuration.plan.differential_privacy:
+            return {}  # without noise the count would follow from the data: not for a log
+        return {"saturated": action.saturated}
 
     def _refused(self, error: FedaptError, round_number: int) -> None:
         self._log.write("refused", self._session_field | refused_fields(error, round_number))

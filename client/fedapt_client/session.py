@@ -6,7 +6,6 @@ Everything is verified against the institution's own roster and settings before 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from fedapt_client.actions import (
     Action,
@@ -26,6 +25,7 @@ from fedapt_client.actions import (
 from fedapt_client.closing import Closing
 from fedapt_client.kept_model import KeptModel
 from fedapt_client.opening import check_session_end, open_own_key
+from fedapt_client.requirements import Requirements
 from fedapt_client.states import State
 from fedapt_client.witness import Witness
 from fedapt_crypto import domain_keys
@@ -35,6 +35,7 @@ from fedapt_crypto.errors import (
     FedaptError,
     InvalidInput,
     PeerError,
+    RolledBackLog,
     UnexpectedMessage,
 )
 from fedapt_crypto.identity import Identity, verify
@@ -50,16 +51,6 @@ from fedapt_secure.audit.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-
-
-@dataclass(frozen=True)
-class Requirements:
-    """What the institution insists on, from its settings."""
-
-    differential_privacy: bool
-    secure_aggregation: bool
-    minimum_participants: int
-    masking: bool = False
 
 
 class InstitutionSession:
@@ -91,12 +82,15 @@ class InstitutionSession:
         self._requirements = requirements
         self._state = State.DISCONNECTED
         self._configuration: SessionConfiguration | None = None
+        self.offered: bytes | None = None
+        """The session that was offered last under the coordinator's signature, accepted or not."""
         self._prepared = False
         self._seed: bytes | None = None
         self._group: GroupKey | None = None
         self._kept: KeptModel | None = None
         self._context: RoundContext | None = None
         self._round: InstitutionRound | None = None
+        self._offered: bytes | None = None
         self._head_sent = False
         self._witness = Witness(name, identity, roster, witnessed)
         self._closing = Closing()
@@ -115,8 +109,8 @@ class InstitutionSession:
 
     @property
     def session_id(self) -> bytes | None:
-        """The session's identifier, once one has been agreed on."""
-        return self._configuration.session if self._configuration is not None else None
+        """The session that was offered last under the coordinator's signature, accepted or not."""
+        return self._offered
 
     @property
     def concluded_all(self) -> bool:
@@ -241,33 +235,21 @@ class InstitutionSession:
         configuration = SessionConfiguration.from_bytes(offer.configuration)
         parts = (offer.signature, "session offer", configuration.hash)
         verify(self._roster.coordinator_key, *parts, signer=COORDINATOR)
+        self._offered = configuration.session
         if self._configuration is not None:
             if configuration != self._configuration:
                 raise ContextMismatch("the coordinator changed the session's configuration")
         else:
-            self._check(configuration)
-        logs = self._witness.check_offer(configuration.session, offer)
+            self._requirements.check(configuration, self._roster)
+        try:
+            logs = self._witness.check_offer(configuration.session, offer)
+        except RolledBackLog as error:
+            return [Refused(error, 0), *self._quit(error, self._witness.of_coordinator)]
         self._configuration = configuration
         if self._prepared:
             return [*logs, *self.prepared()]
         self._state = State.PREPARING
         return [*logs, Prepare(configuration)]
-
-    def _check(self, configuration: SessionConfiguration) -> None:
-        plan = configuration.plan
-        scheme = plan.secure_aggregation
-        if configuration.roster != self._roster:
-            raise ContextMismatch("the session's roster is not the one approved here")
-        if self._requirements.differential_privacy and not plan.differential_privacy:
-            raise InvalidInput("refused: the session trains without differential privacy")
-        if self._requirements.secure_aggregation and scheme == registry.NONE:
-            raise InvalidInput("refused: the coordinator of this session would see single updates")
-        if self._requirements.masking and scheme != registry.MASKING:
-            raise InvalidInput(f"refused: masking is required here, the session uses {scheme!r}")
-        first = configuration.round_context(1, 1, bytes(32))
-        registry.check_round(scheme, first)
-        if len(self._roster.members) < self._requirements.minimum_participants:
-            raise InvalidInput("refused: the roster has fewer institutions than required here")
 
     def _start_round(self, start: m.RoundStart) -> list[Action]:
         configuration = self.configuration
@@ -326,9 +308,9 @@ class InstitutionSession:
         if self._group is not None:
             self._group.close()
 
-    def _quit(self, error: FedaptError) -> list[Action]:
+    def _quit(self, error: FedaptError, witnessed: tuple[WitnessedHead, ...] = ()) -> list[Action]:
         self._end()
-        return [Send(m.SessionRefuse(reason=str(error)[:400])), Quit(error)]
+        return [Send(m.SessionRefuse(reason=str(error)[:400], witnessed=witnessed)), Quit(error)]
 
     def _answer(self, outgoing: Outgoing) -> list[Action]:
         if self._context is None:
@@ -352,8 +334,7 @@ class InstitutionSession:
         )
 
     def _end_round(self, message: m.RoundEnd) -> list[Action]:
-        session = self.configuration.session
-        seen = self._witness.take(session, message.round, message.heads, message.countersignature)
+        seen = self._witness.take(self.configuration.session, message)
         if self._context is None or message.round != self._context.round:
             return seen  # a round that this institution was not part of
         transcript = self._round.transcript if self._round is not None else None
@@ -366,13 +347,13 @@ class InstitutionSession:
         configuration = self.configuration
         shape = configuration.plan.shape
         model_id = model_hash(end.model) if self._kept is None else self._kept.model_id
-        check_session_end(end, configuration, self._roster, model_id)
+        rounds = check_session_end(end, configuration, self._roster, model_id)
         model = m.model_from_bytes(end.model, shape) if self._kept is None else self._kept.model
         check_vector(shape, model)
         try:
-            self._closing.agree(configuration, model_id, end.rounds)
+            self._closing.agree(configuration, model_id, rounds)
         except ContextMismatch as error:
-            return [Refused(error, len(end.rounds)), *self._quit(error)]
+            return [Refused(error, len(rounds)), *self._quit(error)]
         if self._closing.bundle_hash is not None:  # we had come this far before the connection broke
             return self.concluded(self._closing.bundle_hash)
         keys = tuple(self._expand(seed, index) for index, seed in enumerate(end.key_seeds))
@@ -381,9 +362,7 @@ class InstitutionSession:
 
     def _close(self, closed: m.SessionClosed) -> list[Action]:
         line = self._closing.check(self.configuration, self._roster, closed)
-        seen = self._witness.take(
-            closed.statement.session, closed.round, closed.heads, closed.countersignature
-        )
+        seen = self._witness.take(self.configuration.session, closed)
         self._end()
         return [*seen, line]
 

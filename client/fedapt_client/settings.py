@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.audit.line import HEAD_PATTERN
+from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -22,19 +23,17 @@ class ClientSettings(Settings):
         data: Folder ``class/image`` or CSV manifest ``path,label``.
         device: ``auto``, ``cpu`` or ``cuda``.
         dp_epsilon: Largest ε that this institution spends in the session.
-        dp_delta: δ; by default 1 / (2 x declared records).
-        require_differential_privacy: Refuse sessions without DP.
-        require_secure_aggregation: Refuse sessions in which the coordinator sees updates.
-        require_masking: Refuse CKKS too, which tolerates no collusion.
-        minimum_participants: Smallest survivor set this institution helps to unmask; the protocol's
-            threshold holds anyway.
+        dp_delta: δ; by default 1 / (2 x declared records), or the policy's max_delta where that is less.
+        policy: The institution's policy, relative to the party's folder; what must hold in every session.
+        ledger: Where the ledger lies, relative to the party's folder; its key lies next to it.
         log: Where the log goes, relative to the party's folder.
+        log_continues: Only where the log was lost: the head ``LOG:SEQ:HASH`` of it that others hold; a new
+            log says with it what it takes the place of.
+        experiment_seed: Makes sampling repeatable, without differential privacy only; ignored under it.
         experiment_seed: Makes sampling repeatable without differential privacy; ignored under it.
         insecure_deterministic_noise: Let ``experiment_seed`` decide noise and sampling under differential
             privacy too, to repeat an experiment. Whoever knows the seed can subtract the noise: the run
             is not private, and its log says so.
-        log_continues: Only where the log was lost: the head ``LOG:SEQ:HASH`` of it that others hold; a new
-            log says with it what it takes the place of.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -46,10 +45,8 @@ class ClientSettings(Settings):
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$")] = "auto"
     dp_epsilon: PositiveFloat = 8.0
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
-    require_differential_privacy: bool = True
-    require_secure_aggregation: bool = True
-    require_masking: bool = False
-    minimum_participants: Annotated[int, Field(ge=1)] = 2
+    policy: Path = Path(POLICY_FILE)
+    ledger: Path = Path("ledger.sqlite")
     log: Path = Path("log.jsonl")
     log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
     experiment_seed: Annotated[int, Field(ge=0)] | None = None

@@ -48,6 +48,11 @@ class Witness:
         self._sent[round_number] = signed
         return signed
 
+    @property
+    def of_coordinator(self) -> tuple[WitnessedHead, ...]:
+        """What our log held of the coordinator's before this session."""
+        return tuple(head for head in self._brought if head.signed.party == COORDINATOR)
+
     def accept(
         self, configuration: SessionConfiguration, applied_round: int, head: LogHead
     ) -> m.SessionAccept:
@@ -92,19 +97,18 @@ class Witness:
             head.check(self._roster)
         return [CheckLog(tuple(head.signed.head for head in held))] if held else []
 
-    def take(
-        self, session: bytes, round_number: int, heads: tuple[SignedHead, ...], countersignature: bytes
-    ) -> list[Action]:
+    def take(self, session: bytes, message: m.RoundEnd | m.SessionClosed) -> list[Action]:
         """Take all parties' heads of a round, countersigned; what does not hold is refused by name.
 
         Genuine heads are kept even where they show that a log has gone back: they are the evidence.
         """
+        round_number, heads, mark = message.round, message.heads, message.countersignature
         try:
-            check_countersigned(self._roster, session, round_number, heads, countersignature)
+            check_countersigned(self._roster, session, round_number, heads, mark)
             actions = self._check_own(round_number, heads)
         except PeerError as error:
             return [Refused(error, round_number)]
-        actions.append(Log(WITNESSED, witnessed_body(session, round_number, heads, countersignature)))
+        actions.append(Log(WITNESSED, witnessed_body(session, round_number, heads, mark)))
         for head in heads:
             try:
                 self._book.advance(session, round_number, head)

@@ -7,7 +7,7 @@ an encoded message covers the only spelling that message has.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
@@ -51,6 +51,11 @@ def encode_plain(value: Any) -> bytes:
 class Encoded(bytes):
     """The encoding of a value, to stand in a larger one in that value's place."""
 
+    @classmethod
+    def array(cls, items: Collection[bytes]) -> "Encoded":
+        """Return the encoding of an array from the encodings of its items."""
+        return cls(_array_header(len(items)) + b"".join(items))
+
 
 def _write(value: Any, pieces: list[bytes]) -> None:
     """Append the encoding of ``value``; long byte strings are copied once, when all is joined."""
@@ -60,6 +65,10 @@ def _write(value: Any, pieces: list[bytes]) -> None:
         pieces.append(value)
     elif type(value) is Encoded:
         pieces.append(value)
+    elif isinstance(value, (list, tuple)):
+        pieces.append(_array_header(len(value)))
+        for item in value:
+            _write(item, pieces)
     elif isinstance(value, Message):
         pieces.append(value.to_bytes())
     elif isinstance(value, BaseModel):
@@ -73,16 +82,16 @@ def _write(value: Any, pieces: list[bytes]) -> None:
         for key, item in ordered.items():
             _write(key, pieces)
             _write(item, pieces)
-    elif isinstance(value, (list, tuple)):
-        pieces.append(bytes((0x90 | len(value),)) if len(value) < 16 else _header(0xDC, len(value)))
-        for item in value:
-            _write(item, pieces)
     else:
         pieces.append(encode_plain(value))
 
 
 def _is_short(value: Any) -> bool:
     return type(value) in _SCALARS and not (type(value) is bytes and len(value) > LONG_BYTES)
+
+
+def _array_header(size: int) -> bytes:
+    return bytes((0x90 | size,)) if size < 16 else _header(0xDC, size)
 
 
 def _header(code: int, size: int) -> bytes:
@@ -118,13 +127,13 @@ class Message(BaseModel):
         return encoded
 
     @classmethod
-    def encode_fields(cls, fields: Mapping[str, Any]) -> bytes:
-        """Return the encoding of a message with these fields; unchecked, and values may be `Encoded`."""
-        return b"".join(cls._pieces(fields))
+    def encode_fields(cls, fields: Mapping[str, Any], *, without: str | None = None) -> bytes:
+        """Return the encoding of a message with these fields, less one; unchecked, may hold `Encoded`."""
+        return b"".join(cls._pieces(fields, without))
 
     @classmethod
-    def _pieces(cls, fields: Mapping[str, Any]) -> list[bytes]:
-        count, runs = _layout(cls)
+    def _pieces(cls, fields: Mapping[str, Any], without: str | None = None) -> list[bytes]:
+        count, runs = _layout(cls, without)
         pieces = [bytes((0x80 | count,)) if count < 16 else _header(0xDE, count)]
         for names, key in runs:
             if key is None:
@@ -135,9 +144,10 @@ class Message(BaseModel):
         return pieces
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy, see pydantic; one with other fields has another encoding."""
+        """Return a copy, see pydantic; one with other fields has another encoding and no cached values."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop(_ENCODED, None)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
         return copied
 
     @classmethod
@@ -178,14 +188,17 @@ def _joined_is(pieces: list[bytes], data: bytes) -> bool:
 
 
 @cache
-def _layout(cls: type[Message]) -> tuple[int, tuple[tuple[tuple[str, ...], bytes | None], ...]]:
-    """Return how a message is encoded: how many fields, and runs of them in order.
+def _layout(
+    cls: type[Message], without: str | None
+) -> tuple[int, tuple[tuple[tuple[str, ...], bytes | None], ...]]:
+    """Return how a message is encoded, less one field: how many fields, and runs of them in order.
 
     Short plain fields that follow each other make up one run, encoded at once, without a key here. A field
     that holds messages or long bytes is a run of its own, with its encoded key.
     """
     runs: list[tuple[tuple[str, ...], bytes | None]] = []
-    for name, about in sorted(cls.model_fields.items()):
+    fields = {name: about for name, about in sorted(cls.model_fields.items()) if name != without}
+    for name, about in fields.items():
         unbounded = about.annotation is bytes and not about.metadata
         if unbounded or not _is_plain(about.annotation):
             runs.append(((name,), encode_plain(name)))
@@ -193,7 +206,7 @@ def _layout(cls: type[Message]) -> tuple[int, tuple[tuple[tuple[str, ...], bytes
             runs[-1] = ((*runs[-1][0], name), None)
         else:
             runs.append(((name,), None))
-    return len(cls.model_fields), tuple(runs)
+    return len(fields), tuple(runs)
 
 
 def _is_plain(annotation: Any) -> bool:

@@ -13,6 +13,10 @@ class InvalidInput(FedaptError):
     """The user, a configuration or our caller gave something unusable. Exit status 2."""
 
 
+class RollbackDetected(InvalidInput):
+    """Our own log lacks a line that others witnessed: it was cut, restored from an old copy or replaced."""
+
+
 class PolicyRefused(InvalidInput):
     """What is asked for would break the institution's own policy; refused before anything is spent.
 
@@ -23,10 +27,6 @@ class PolicyRefused(InvalidInput):
     def __init__(self, message: str, *, rule: str) -> None:
         super().__init__(f"policy rule {rule}: {message}")
         self.rule = rule
-
-
-class RollbackDetected(InvalidInput):
-    """Our own log lacks a line that others witnessed: it was cut, restored from an old copy or replaced."""
 
 
 class RunFailed(FedaptError):

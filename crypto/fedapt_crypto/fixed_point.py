@@ -57,18 +57,40 @@ class FixedPoint:
         return 2.0**-self.fraction_bits
 
     def encode(self, vector: NDArray[np.floating]) -> tuple[RingVector, int]:
-        """Return the ring vector and how many values were clipped.
+        """Return the ring vector and how many values were clipped; see `encode_into`."""
+        words = np.empty(vector.shape, np.uint32)
+        return words, self.encode_into(vector, words)
+
+    def encode_into(self, vector: NDArray[np.floating], words: RingVector) -> int:
+        """Write the ring vector to ``words``, of the same shape, and return how many values were clipped.
 
         Raises:
             ValueError: If a value is not finite.
         """
-        scaled = np.rint(np.asarray(vector, np.float64) / self.resolution)
-        if not np.isfinite(scaled).all():
-            raise ValueError("an update holds values that are not finite")
-        clipped = np.clip(scaled, -self.limit, self.limit)
-        saturated = int(np.count_nonzero(clipped != scaled))
-        return clipped.astype(np.int32).view(np.uint32), saturated
+        if not vector.size:
+            return 0
+        # Scaling by a power of two and rounding are exact in the vector's own precision, but may overflow.
+        own = vector if vector.dtype in (np.float32, np.float64) else vector.astype(np.float64)
+        with np.errstate(over="ignore"):
+            scaled = np.multiply(own, 2.0**self.fraction_bits)
+        np.rint(scaled, out=scaled)
+        saturated, limit = 0, self.limit
+        if not (float(scaled.min()) >= -limit and float(scaled.max()) <= limit):  # or one is not a number
+            scaled = np.rint(own.astype(np.float64) / self.resolution)
+            if not np.isfinite(scaled).all():
+                raise ValueError("an update holds values that are not finite")
+            clipped = np.clip(scaled, -limit, limit)
+            saturated = int(np.count_nonzero(clipped != scaled))
+            scaled = clipped
+        np.copyto(words.view(np.int32), scaled, casting="unsafe")
+        return saturated
 
     def decode(self, total: RingVector) -> NDArray[np.float64]:
         """Return the real sum that a ring sum of encoded vectors stands for."""
-        return total.view(np.int32).astype(np.float64) * self.resolution
+        real = np.empty(total.shape, np.float64)
+        self.decode_into(total, real)
+        return real
+
+    def decode_into(self, total: RingVector, real: NDArray[np.float64]) -> None:
+        """Write to ``real``, of the same shape, the sum that a ring sum stands for."""
+        np.multiply(total.view(np.int32), self.resolution, out=real)

@@ -19,9 +19,19 @@ VERSION = "fedapt-secure/1"
 
 def labelled(label: str, *parts: Part) -> bytes:
     """Return the unambiguous encoding of a label and its parts."""
-    if any(type(part) is bytes and len(part) > LONG_BYTES for part in parts):
-        return encode([VERSION, label, *parts])  # one copy of a long vector, not three
+    for part in parts:
+        if type(part) is bytes and len(part) > LONG_BYTES:
+            return encode([VERSION, label, *parts])  # one copy of a long vector, not three
     return encode_plain([VERSION, label, *parts])
+
+
+def labelled_start(missing: int, label: str, *parts: Part) -> bytes:
+    """Return how `labelled` begins with a label and these parts; ``missing`` more encoded ones complete it.
+
+    For many lists that differ at their end only.
+    """
+    whole = labelled(label, *parts, *(0,) * missing)
+    return whole[: len(whole) - missing]  # a zero is one byte
 
 
 def digest(label: str, *parts: Part) -> bytes:

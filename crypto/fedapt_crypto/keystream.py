@@ -23,12 +23,20 @@ class Keystream:
     """A stream of uniform bytes that only the holder of the key can reproduce.
 
     The counter starts at zero, so one key must never serve two purposes: callers derive a key for each.
+
+    Args:
+        key: 32 bytes.
+        first: Byte of the stream to begin with, a multiple of the cipher's block of 16.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, first: int = 0) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a keystream key has {KEY_BYTES} bytes")
-        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK_BYTES))).encryptor()
+        block, within = divmod(first, _BLOCK_BYTES)
+        if within:
+            raise ValueError(f"a keystream begins at a multiple of {_BLOCK_BYTES} bytes")
+        counter = block.to_bytes(_BLOCK_BYTES, "big")
+        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
 
     @classmethod
     def from_operating_system(cls) -> "Keystream":

@@ -5,33 +5,32 @@ leaf. Used so that the receiver of one record can check it against its dealer's 
 sent everybody else's.
 """
 
-import hashlib
 from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
 
 from fedapt_crypto.errors import VerificationFailed
 
-_LEAF = b"fedapt-secure/1 merkle leaf\x00"
-_NODE = b"fedapt-secure/1 merkle node\x01"
-_EMPTY = hashlib.sha256(b"fedapt-secure/1 merkle empty").digest()
+NODE_BYTES: Final = 32
 
-
-def _leaf(data: bytes) -> bytes:
-    return hashlib.sha256(_LEAF + data).digest()
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(_NODE + left + right).digest()
+_LEAF: Final = b"fedapt-secure/1 merkle leaf\x00"
+_NODE: Final = b"fedapt-secure/1 merkle node\x01"
+_EMPTY: Final = sha256(b"fedapt-secure/1 merkle empty").digest()
 
 
 class MerkleTree:
     """The tree over ``leaves`` in their order; an odd node at the end moves up unchanged."""
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
-        self._levels = [[_leaf(leaf) for leaf in leaves]]
-        while len(self._levels[-1]) > 1:
-            level = self._levels[-1]
-            above = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-            self._levels.append(above + level[len(level) - len(level) % 2 :])
+        level = [sha256(_LEAF + leaf).digest() for leaf in leaves]
+        self._levels = [level]
+        while len(level) > 1:
+            above = [
+                sha256(_NODE + left + right).digest()
+                for left, right in zip(level[::2], level[1::2], strict=False)
+            ]
+            level = above + level[len(level) - len(level) % 2 :]
+            self._levels.append(level)
 
     @property
     def root(self) -> bytes:
@@ -48,13 +47,25 @@ class MerkleTree:
             position //= 2
         return tuple(path)
 
-    def proofs(self) -> list[tuple[bytes, ...]]:
-        """Return the proof of every leaf, in their order; cheaper than one at a time."""
-        paths: list[tuple[bytes, ...]] = [()] * len(self._levels[-1])
+    def proofs(self) -> list[bytes]:
+        """Return the proof of every leaf, in their order, each end to end; cheaper than one at a time."""
+        paths = [b""] * len(self._levels[-1])
         for level in reversed(self._levels[:-1]):
-            siblings = [level[i ^ 1 : (i ^ 1) + 1] for i in range(len(level))]  # an odd node has none
-            paths = [(*sibling, *paths[i // 2]) for i, sibling in enumerate(siblings)]
+            below: list[bytes] = []
+            for left, right, path in zip(level[::2], level[1::2], paths, strict=False):
+                below += (right + path, left + path)
+            paths = below + paths[len(level) // 2 :]  # an odd node has no sibling
         return paths
+
+
+def proof_length(position: int, count: int) -> int:
+    """Return how many siblings the proof of one of ``count`` leaves has."""
+    length = 0
+    while count > 1:
+        length += position ^ 1 < count
+        position //= 2
+        count = (count + 1) // 2
+    return length
 
 
 def check_proof(root: bytes, leaf: bytes, position: int, count: int, proof: Sequence[bytes]) -> None:
@@ -65,15 +76,15 @@ def check_proof(root: bytes, leaf: bytes, position: int, count: int, proof: Sequ
     """
     if not 0 <= position < count:
         raise VerificationFailed("a record's position does not exist in its dealer's list")
-    found, path = _leaf(leaf), iter(proof)
-    width = count
+    if len(proof) != proof_length(position, count):
+        raise VerificationFailed("a record's proof has another length than its place demands")
+    found, path, width = sha256(_LEAF + leaf).digest(), iter(proof), count
     while width > 1:
         if position ^ 1 < width:
-            sibling = next(path, None)
-            if sibling is None:
-                raise VerificationFailed("a record's proof is too short")
-            found = _node(sibling, found) if position & 1 else _node(found, sibling)
+            sibling = next(path)
+            pair = sibling + found if position & 1 else found + sibling
+            found = sha256(_NODE + pair).digest()
         position //= 2
         width = (width + 1) // 2
-    if next(path, None) is not None or found != root:
+    if found != root:
         raise VerificationFailed("a record is not the one that its dealer signed")

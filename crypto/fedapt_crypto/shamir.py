@@ -11,9 +11,12 @@ from itertools import accumulate
 from math import prod
 from typing import Final
 
+import numpy as np
+
 PRIME: Final = 2**256 + 297
 SECRET_BYTES: Final = 32
 SHARE_BYTES: Final = 33
+LARGEST_INDEX: Final = 1 << 20
 
 
 def split(secret: bytes, threshold: int, indices: Sequence[int]) -> dict[int, bytes]:
@@ -51,8 +54,19 @@ def weights_at_zero(indices: Sequence[int]) -> tuple[int, ...]:
     Compute them once for a set of survivors: every secret shared over the same set uses the same ones.
     Weight i is the product of all indices over i times the product of all j - i; those denominators are
     inverted together (Montgomery's trick), so a set costs one modular inverse.
+
+    Raises:
+        ValueError: If an index is below 1 or above `LARGEST_INDEX`.
     """
-    denominators = [prod([j - i for j in indices if j != i]) * i % PRIME for i in indices]
+    if not all(1 <= index <= LARGEST_INDEX for index in indices):
+        raise ValueError(f"indices lie between 1 and {LARGEST_INDEX}")
+    # Three factors at a time fit 64 bits; what is left for Python's long integers is a third of them.
+    count, points = len(indices), np.array(indices, np.int64)
+    factors = np.ones((count, count + -count % 3), np.int64)
+    np.subtract(points, points[:, np.newaxis], out=factors[:, :count])
+    factors[np.arange(count), np.arange(count)] = points  # where j = i stands the factor i
+    partial = factors.reshape(count, -1, 3).prod(axis=2).tolist()
+    denominators = [prod(row) % PRIME for row in partial]
     below = list(accumulate(denominators, _multiply, initial=1))
     inverse = pow(below[-1], -1, PRIME)  # of the product of those up to the current one
     scale = prod(indices) % PRIME

@@ -4,13 +4,14 @@ A head that another party holds cannot be taken back: a log that lacks it afterw
 rewritten. These are messages of the session protocol and, in hexadecimal, bodies of log lines.
 """
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field, ValidationError
 
 from fedapt_crypto.encoding import Hash, Message, PartyName, Signature
-from fedapt_crypto.errors import InvalidInput, VerificationFailed
+from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import COORDINATOR
@@ -21,6 +22,7 @@ Session = Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BY
 RoundOrStart = Annotated[int, Field(ge=0, le=MAX_ROUND)]
 """A round's number; 0 at the start of a session, one more than its last round at its end."""
 
+_ROUND = struct.Struct(">II??32s32s")
 _CLOSE_LABEL: Final = "session closed"
 _WITNESS_LABEL: Final = "witnessed heads"
 _TRANSCRIPT_LABEL: Final = "session transcript"
@@ -186,6 +188,47 @@ def transcript_digest(rounds: Iterable[RoundRecord], before: bytes = bytes(32)) 
             record.transcript or b"",
         )
     return value
+
+
+def pack_rounds(rounds: Iterable[RoundRecord]) -> bytes:
+    """Return records as they travel, 74 bytes each: a session may have more rounds than a message items."""
+    return b"".join(
+        _ROUND.pack(
+            record.round,
+            record.attempt,
+            record.status == "completed",
+            record.transcript is not None,
+            record.context,
+            record.transcript or bytes(32),
+        )
+        for record in rounds
+    )
+
+
+def unpack_rounds(data: bytes) -> tuple[RoundRecord, ...]:
+    """Read what `pack_rounds` wrote.
+
+    Raises:
+        MalformedMessage: If these are not exactly such records.
+    """
+    if len(data) % _ROUND.size:
+        raise MalformedMessage("the account of the rounds has another length than whole records")
+    try:
+        records = tuple(
+            RoundRecord(
+                round=number,
+                attempt=attempt,
+                status="completed" if completed else "aborted",
+                context=context,
+                transcript=transcript if known else None,
+            )
+            for number, attempt, completed, known, context, transcript in _ROUND.iter_unpack(data)
+        )
+    except ValidationError:
+        raise MalformedMessage("the account of the rounds holds numbers that no round has") from None
+    if pack_rounds(records) != data:
+        raise MalformedMessage("the account of the rounds is not in its one spelling")
+    return records
 
 
 def witnessed_body(

@@ -117,7 +117,6 @@ class LogReader:
         problems: What does not hold so far, in order; at most `MAX_PROBLEMS`.
         problem_count: How many there are.
         first_seq: Number of the first line; above 0 where the log's start was not given.
-        head: The log's head as far as it is read.
         lines: How many lines have been read.
     """
 
@@ -130,7 +129,6 @@ class LogReader:
         self.problems: list[Problem] = []
         self.problem_count = 0
         self.first_seq = 0
-        self.head: LogHead | None = None
         self.lines = 0
         self._first_hash: bytes | None = None
         self._previous: Located | None = None
@@ -152,13 +150,17 @@ class LogReader:
                 self._note(found, Kind.SIGNATURE, "the signature does not verify")
             self._check_place(found)
             self._previous = found
-            entry = found.entry
-            if self.header is not None:
-                self.head = LogHead(self.header.log, entry.seq, entry.hash)
             if genuine:
                 yield found
         if self.lines == 0 and self._files:
             self._note(_Unread(self._files[-1], 0, Kind.HEADER, ""), Kind.HEADER, "the log is empty")
+
+    @property
+    def head(self) -> LogHead | None:
+        """The log's head as far as it is read."""
+        if self.header is None or self._previous is None:
+            return None
+        return LogHead(self.header.log, self._previous.entry.seq, self._previous.entry.hash)
 
     def _note(self, where: Located | _Unread, kind: Kind, message: str) -> None:
         self.problem_count += 1
@@ -306,6 +308,6 @@ def _lines_of(file: Path, raws: Iterator[bytes]) -> Iterator[Located | _Unread]:
                 yield _Unread(file, number, Kind.CUT_OFF, "the last line is cut off")
             continue
         try:
-            yield Located(parse_line(raw[:-1], f"{file}, line {number},"), file, number)
+            yield Located(parse_line(raw[:-1], ""), file, number)
         except InvalidInput:
             yield _Unread(file, number, Kind.NOT_A_LINE, "not a log line")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
+from fedapt_secure.cli.client import client_app
 from fedapt_secure.config.settings import build, read_yaml
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(client_app, name="client")
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,6 +55,22 @@ def simulate(
         float | None, _option("ε of each institution over the whole run (default 8).", _PRIVACY)
     ] = None,
     dp_delta: Annotated[float | None, _option("δ (default 1/(2 x declared records)).", _PRIVACY)] = None,
+    ledger: Annotated[
+        Path | None,
+        _option(
+            "Folder of lasting ledgers: what earlier runs spent on the same images counts, and a run over"
+            " the policy is refused (default: ledgers inside the run folder, each run counts alone).",
+            _PRIVACY,
+        ),
+    ] = None,
+    max_epsilon: Annotated[
+        float | None,
+        _option(
+            "With --ledger: ε allowed for each institution's images over all runs, δ in proportion"
+            " (default: this run's ε, so a second run on the same images is refused).",
+            _PRIVACY,
+        ),
+    ] = None,
     no_dp: Annotated[
         bool | None, _option("Train without privacy: for experiments only.", _PRIVACY, "--no-dp")
     ] = None,

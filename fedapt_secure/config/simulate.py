@@ -23,6 +23,9 @@ class SimulateSettings(Settings):
     Attributes:
         dp_epsilon: ε for each institution over the whole run; ``None`` means 8 unless ``no_dp``.
         dp_delta: δ; ``None`` means 1 / (2 x declared records) of each institution.
+        ledger: Folder of lasting ledgers, one an institution; ``None`` means that each run counts alone.
+        max_epsilon: With ``ledger``: ε for the images of each institution over all runs, δ in proportion;
+            ``None`` means this run's, so that a second one on the same images is refused.
         no_dp: Train without differential privacy: for experiments only.
         insecure_deterministic_noise: Let ``seed`` decide noise and sampling under differential privacy as
             well; the run is marked as not private wherever ε is shown.
@@ -44,6 +47,8 @@ class SimulateSettings(Settings):
 
     dp_epsilon: PositiveFloat | None = None
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ledger: Path | None = None
+    max_epsilon: PositiveFloat | None = None
     no_dp: bool = False
     insecure_deterministic_noise: bool = False
     clients: PositiveInt | None = None
@@ -73,6 +78,12 @@ class SimulateSettings(Settings):
             raise ValueError("no_dp and dp_epsilon (or dp_delta) exclude each other: give one")
         if self.no_dp and self.insecure_deterministic_noise:
             raise ValueError("no_dp has no noise that insecure_deterministic_noise could make repeatable")
+        if self.ledger is not None and self.not_private is not None:
+            raise ValueError(f"a lasting ledger counts privacy, and there is none here: {self.not_private}")
+        if self.max_epsilon is not None and self.ledger is None:
+            raise ValueError("max_epsilon goes with a lasting ledger: give ledger as well")
+        if self.max_epsilon is not None and self.max_epsilon < (self.epsilon or 0.0):
+            raise ValueError("max_epsilon, for all runs, is below this run's dp_epsilon")
         least = registry.MIN_INSTITUTIONS[self.secure_aggregation]
         most = registry.MAX_INSTITUTIONS[self.secure_aggregation]
         if self.clients is not None and not least <= self.clients <= most:

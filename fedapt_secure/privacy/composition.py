@@ -115,13 +115,14 @@ def _step_rdp(noise_multiplier: float, sample_rate: float, order: float) -> floa
     import dp_accounting  # noqa: PLC0415 - a second
     from dp_accounting.rdp import RdpAccountant  # noqa: PLC0415
 
-    accountant = RdpAccountant(orders=[order])
-    # It warns where its series does not converge, and returns infinity there, which is refused.
+    # Its series for orders that are no whole numbers does not converge everywhere; then it warns and
+    # returns infinity. RDP does not fall with the order, so the next whole order is a valid bound.
     logging.getLogger("absl").setLevel(logging.ERROR)
+    accountant = RdpAccountant(orders=[order, math.ceil(order)])
     accountant.compose(
         dp_accounting.PoissonSampledDpEvent(sample_rate, dp_accounting.GaussianDpEvent(noise_multiplier))
     )
-    return float(accountant.rdp[0])
+    return float(min(accountant.rdp))
 
 
 @dataclass(frozen=True)

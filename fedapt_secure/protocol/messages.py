@@ -19,10 +19,10 @@ from fedapt_crypto.encoding import (
 )
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
-from fedapt_secure.audit.heads import CloseSignature, CloseStatement, RoundRecord, SignedHead, WitnessedHead
+from fedapt_secure.audit.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
-from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_ROUNDS
+from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES
 
 MAX_FRAME_BYTES = 64 << 20
 """Largest frame either side accepts; a deployment's policy may say less."""
@@ -82,10 +82,11 @@ class SessionAccept(TaggedMessage):
 
 
 class SessionRefuse(TaggedMessage):
-    """Institution: does not take part, and why."""
+    """Institution: does not take part, and why; heads of the coordinator's log where those are the reason."""
 
     kind: Literal["session refuse"] = "session refuse"
     reason: Annotated[str, Field(max_length=400)]
+    witnessed: HeldHeads = ()
 
 
 class SealedKey(TaggedMessage):
@@ -177,13 +178,16 @@ class RoundEnd(TaggedMessage):
 
 
 class SessionEnd(TaggedMessage):
-    """Coordinator: the final model, the seeds of all domain keys and how each round went, signed."""
+    """Coordinator: the final model, the seeds of all domain keys and how each round went, signed.
+
+    ``rounds`` are packed, see `heads.pack_rounds`.
+    """
 
     kind: Literal["session end"] = "session end"
     max_bytes = MAX_FRAME_BYTES
     model: bytes
     key_seeds: tuple[Seed, ...]
-    rounds: Annotated[tuple[RoundRecord, ...], Field(max_length=MAX_ROUNDS)]
+    rounds: bytes
     signature: Signature
 
 

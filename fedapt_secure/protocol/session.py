@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fedapt_crypto.encoding import MAX_CONTAINER_ITEMS, Hash, Message
+from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import registry
@@ -18,8 +18,6 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 UPDATE_PURPOSE = "update"
 MAX_CONFIGURATION_BYTES = 16 << 20
-MAX_ROUNDS = MAX_CONTAINER_ITEMS
-"""All rounds of a session are listed in one message when it ends."""
 
 
 class SessionPlan(BaseModel):
@@ -56,7 +54,7 @@ class SessionPlan(BaseModel):
     feature_size: PositiveInt
     context_tokens: PositiveInt
     class_specific: bool
-    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)]
+    rounds: PositiveInt
     local_steps: PositiveInt
     sample_rate: Annotated[float, Field(gt=0, le=1)]
     learning_rate: PositiveFloat

@@ -56,7 +56,8 @@ class ProgressDisplay:
         if entry.type == "spend":
             self._epsilon = max(self._epsilon, float(body["epsilon"]))
         elif party != COORDINATOR:
-            if entry.type == "refused":
+            # What ends the run is said once, as its error.
+            if entry.type == "refused" and not (body.get("rule") and body["round"] == 0):
                 self._console.print(f"[yellow]{party} refused: {body['detail']}[/]", highlight=False)
             return
         elif entry.type == "ready":

@@ -11,7 +11,7 @@ from typing import Any
 from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
-from fedapt_crypto.errors import RunFailed
+from fedapt_crypto.errors import InvalidInput, PolicyRefused, RunFailed
 from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
@@ -26,6 +26,9 @@ Watch = Callable[[str, LogEntry], None]
 
 POLL_S = 0.1
 START_TIMEOUT_S = 60.0
+LAST_WORDS_S = 5.0
+REFUSED = 2
+"""Exit status of a party that was given something unusable, or whose policy forbids the session."""
 Party = Coroutine[Any, Any, None]
 
 
@@ -65,8 +68,12 @@ async def _first_of(coordinator: "asyncio.Task[None]", port: "asyncio.Future[int
 
 
 async def _all_or_first_failure(tasks: "list[asyncio.Task[None]]") -> None:
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    # An institution's own error says more than the coordinator's, which only follows from it.
+    done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    # An institution's own error says more than the coordinator's, which only follows from it. A process
+    # takes a moment to end with it.
+    if running and [task for task in done if task.exception() is not None] == [tasks[0]]:
+        more, _ = await asyncio.wait(running, timeout=LAST_WORDS_S, return_when=asyncio.FIRST_EXCEPTION)
+        done |= more
     for task in sorted(done, key=lambda task: task is tasks[0]):
         task.result()
 
@@ -107,7 +114,10 @@ async def _coordinator_task(folder: Path) -> None:
 
 async def _institution_task(folder: Path) -> None:
     settings = build(ClientSettings, read_yaml(folder / CLIENT_FILE), source=CLIENT_FILE)
-    await InstitutionRunner(folder, settings).run()
+    try:
+        await InstitutionRunner(folder, settings).run()
+    except PolicyRefused as error:
+        raise InvalidInput(f"{folder.name} refuses: {error}") from None
 
 
 async def _coordinator_process(folder: Path) -> None:
@@ -133,4 +143,6 @@ async def _process(module: str, folder: Path) -> None:
             await process.wait()
     if process.returncode != 0:
         lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
+        if process.returncode == REFUSED:
+            raise InvalidInput(f"{folder.name} refuses: {lines[-1]}")
         raise RunFailed(f"{folder.name} ended with status {process.returncode}: {lines[-1]}")

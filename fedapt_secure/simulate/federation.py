@@ -18,11 +18,13 @@ from fedapt_crypto.roster import Member, Roster
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
+from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_DIGITS_CLIENTS, DEFAULT_EPSILON, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.simulate.policies import fitting_policy, ledger_path
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 
@@ -195,6 +197,10 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         experiment_seed=settings.seed,
     )
     write_yaml(coordinator / SERVER_FILE, server, comment="The coordinator's settings.")
+    for institution in dataset.institutions:
+        policy = fitting_policy(settings, institution, dataset)
+        path = folder.party(institution.name) / POLICY_FILE
+        write_yaml(path, policy, comment="The institution's policy: no coordinator can change it.")
     _write_config(folder, settings, len(names), device)
     return Federation(folder, settings, dataset, roster, device)
 
@@ -212,9 +218,7 @@ def connect_institutions(federation: Federation, port: int) -> None:
             device=settings.device,
             dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
             dp_delta=settings.dp_delta,
-            require_differential_privacy=not settings.no_dp,
-            require_secure_aggregation=settings.secure_aggregation != registry.NONE,
-            minimum_participants=registry.MIN_INSTITUTIONS[settings.secure_aggregation],
+            ledger=ledger_path(settings, institution.name),
             log=Path("../../logs") / f"{institution.name}.jsonl",
             experiment_seed=settings.seed,
             insecure_deterministic_noise=settings.insecure_deterministic_noise,

@@ -1,10 +1,11 @@
 """Bodies of the coordinator's log lines, and the messages that follow from the configuration alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
-from fedapt_secure.audit.heads import RoundRecord
+from fedapt_secure.audit.heads import RoundRecord, pack_rounds, transcript_digest
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.outcome import Outcome
@@ -70,6 +71,20 @@ def record_of(round_: CoordinatorRound, outcome: Outcome) -> RoundRecord:
         context=round_.context.hash,
         transcript=round_.transcript,
     )
+
+
+def session_end(
+    configuration: SessionConfiguration,
+    identity: Identity,
+    model: bytes,
+    model_id: bytes,
+    key_seeds: tuple[bytes, ...],
+    rounds: Sequence[RoundRecord],
+) -> m.SessionEnd:
+    """Return what ends a session, signed: the model, all domain keys, and how each round went."""
+    parts = (configuration.hash, model_id, key_seeds, transcript_digest(rounds))
+    signature = identity.sign("session end", *parts)
+    return m.SessionEnd(model=model, key_seeds=key_seeds, rounds=pack_rounds(rounds), signature=signature)
 
 
 def sealed_key(

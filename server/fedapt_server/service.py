@@ -43,16 +43,6 @@ class CoordinatorService:
         self._settings = settings
         identity = self._folder.identity()
         roster = self._folder.roster()
-        log_file = folder / settings.log
-        lost = settings.log_continues
-        self._log = LogWriter(
-            log_file,
-            party=COORDINATOR,
-            role="coordinator",
-            identity=identity,
-            continues=LogHead.parse(lost) if lost is not None else None,
-        )
-        witnessed = highest_heads(segments(log_file))
         number = settings.experiment_seed
         seeds = tuple(
             domain_keys.draw_seed() if number is None else domain_keys.experiment_seed(number, index)
@@ -67,7 +57,17 @@ class CoordinatorService:
                 domain_keys.commitment(seed, session, index) for index, seed in enumerate(seeds)
             ),
         )
+        witnessed = highest_heads(segments(folder / settings.log))
         self._session = CoordinatorSession(self._configuration, seeds, identity, witnessed)
+        lost = settings.log_continues
+        # Last: it is locked from here on, and `run` closes it.
+        self._log = LogWriter(
+            folder / settings.log,
+            party=COORDINATOR,
+            role="coordinator",
+            identity=identity,
+            continues=LogHead.parse(lost) if lost is not None else None,
+        )
         self._connections: dict[str, ServerConnection] = {}
         self._outboxes: dict[str, asyncio.Queue[bytes]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -82,9 +82,9 @@ class CoordinatorService:
             RunFailed: If no round was completed.
         """
         self._completed_rounds = asyncio.get_running_loop().create_future()
-        tls = server_context(self._folder)
         settings = self._settings
         try:
+            tls = server_context(self._folder)
             async with serve(
                 self._serve_one, settings.host, settings.port, ssl=tls, **WEBSOCKET_OPTIONS
             ) as server:

@@ -15,7 +15,6 @@ from fedapt_crypto.secagg.ckks.setup import route_offer
 from fedapt_secure.audit.heads import (
     RoundRecord,
     WitnessedHead,
-    transcript_digest,
     witnessed_body,
 )
 from fedapt_secure.audit.line import WITNESSED, LogHead
@@ -144,7 +143,8 @@ class CoordinatorSession:
             case m.GroupReady() if self._presence[name] is Presence.JOINING and self._group is not None:
                 return self._ready(name)
             case m.SessionRefuse():
-                return self._leave(name, message.reason)
+                news = self._witness.hear(message.witnessed, News())
+                return [*self._hear(news), *self._leave(name, message.reason)]
             case m.RoundDecline() if self._round is not None and message.round == self._number:
                 self._round.drop(name, "declined")
                 if message.final:
@@ -351,10 +351,8 @@ class CoordinatorSession:
 
     def _session_end(self) -> m.SessionEnd:
         model = b"" if self._configuration.blind else m.model_to_bytes(self._model)
-        rounds = tuple(self._records)
-        parts = (self._configuration.hash, self._model_id, self._key_seeds, transcript_digest(rounds))
-        signature = self._identity.sign("session end", *parts)
-        return m.SessionEnd(model=model, key_seeds=self._key_seeds, rounds=rounds, signature=signature)
+        parts = (model, self._model_id, self._key_seeds, self._records)
+        return bodies.session_end(self._configuration, self._identity, *parts)
 
     def _maybe_end(self) -> list[Action]:
         awaited = {name for name, p in self._presence.items() if p is not Presence.LEFT}

@@ -74,7 +74,12 @@ class Witness:
             PeerError: If a signature does not verify, or its own log has gone back.
         """
         news = News([self._line(self.check(name, SESSION_START, message.head))])
-        for head in message.witnessed:
+        self.hear(message.witnessed, news)
+        return news
+
+    def hear(self, witnessed: Iterable[WitnessedHead], news: News) -> News:
+        """Take heads that an institution brings; raises `VerificationFailed` for one that is not genuine."""
+        for head in witnessed:
             if head.signed.head not in self._claims.get(head.signed.party, {}):
                 self._take_brought(head, news)
         return news

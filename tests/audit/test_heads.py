@@ -20,10 +20,12 @@ from fedapt_secure.audit.heads import (
     check_countersigned,
     closed_body,
     countersign,
+    pack_rounds,
     read_closed,
     read_witnessed,
     sign_head,
     transcript_digest,
+    unpack_rounds,
     witnessed_body,
 )
 from fedapt_secure.audit.line import LogHead
@@ -163,6 +165,50 @@ class TestClosing:
         ):
             digests.add(transcript_digest([rounds[0], rounds[1].model_copy(update=change)]))
         assert len(digests) == 9
+
+
+class TestPackedRounds:
+    RECORDS = st.lists(
+        st.builds(
+            RoundRecord,
+            round=st.integers(1, 2**31),
+            attempt=st.integers(1, 2**31),
+            status=st.sampled_from(["completed", "aborted"]),
+            context=st.binary(min_size=32, max_size=32),
+            transcript=st.none() | st.binary(min_size=32, max_size=32),
+        ),
+        max_size=5,
+    )
+
+    @given(RECORDS)
+    def test_round_trip(self, records: list[RoundRecord]) -> None:
+        data = pack_rounds(records)
+        assert len(data) == 74 * len(records)
+        assert unpack_rounds(data) == tuple(records)
+
+    @given(st.binary(max_size=300))
+    def test_rubbish_is_refused_or_has_one_spelling(self, data: bytes) -> None:
+        try:
+            records = unpack_rounds(data)
+        except MalformedMessage:
+            return
+        assert pack_rounds(records) == data
+
+    def test_more_rounds_than_a_message_has_items(self) -> None:
+        one = RoundRecord(round=1, attempt=1, status="aborted", context=bytes(32), transcript=None)
+        assert len(unpack_rounds(pack_rounds([one] * 10_000))) == 10_000
+
+    def test_other_spellings_are_refused(self) -> None:
+        data = pack_rounds(
+            [RoundRecord(round=1, attempt=1, status="aborted", context=bytes(32), transcript=None)]
+        )
+        for position, byte in ((3, 0), (8, 2), (9, 2), (-1, 1)):
+            other = bytearray(data)
+            other[position] = byte
+            with pytest.raises(MalformedMessage):
+                unpack_rounds(bytes(other))
+        with pytest.raises(MalformedMessage):
+            unpack_rounds(data[:-1])
 
 
 class TestBodies:

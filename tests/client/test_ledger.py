@@ -16,37 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_client.ledger import Ledger
-from fedapt_crypto.errors import InvalidInput, ReplayedExecution
+from fedapt_crypto.errors import BudgetExhausted, InvalidInput, ReplayedExecution
 from fedapt_crypto.secagg.scheme import RoundContext
-from fedapt_secure.privacy.budget import PrivacyPlan
+from tests.client.ledgers import MINE, OTHER, context, images, open_ledger, terms
 
-MINE, OTHER = bytes(16), b"\x01" * 16
-PLAN = PrivacyPlan(
-    epsilon_budget=8.0,
-    delta=1e-5,
-    noise_multiplier=1.234,
-    sample_rate=0.1,
-    max_steps=60,
-    declared_records=270,
-)
 NOBODY = 65534
-
-
-def context(round_number: int, attempt: int = 1, session: bytes = MINE) -> RoundContext:
-    return RoundContext(
-        session=session,
-        round=round_number,
-        attempt=attempt,
-        purpose="update",
-        configuration_hash=bytes(32),
-        roster_hash=bytes(32),
-        model_hash=bytes(32),
-        participants=5,
-        threshold=4,
-        vector_length=3,
-        clip=4.0,
-    )
+BOTH = (MINE, OTHER)
 
 
 @pytest.fixture
@@ -57,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 class TestJoin:
     @pytest.mark.parametrize("older", [(3, 2), (3, 1), (2, 1), (2, 9), (1, 1)])
     def test_only_what_is_newer(self, path: Path, older: tuple[int, int]) -> None:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         for newer in ((1, 1), (1, 2), (3, 2)):
             ledger.join(context(*newer))
         with pytest.raises(
@@ -68,7 +43,7 @@ class TestJoin:
         ledger.join(context(4, 1))
 
     def test_each_session_counts_for_itself(self, path: Path) -> None:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         ledger.join(context(7))
         ledger.join(context(1, session=OTHER))
         with pytest.raises(ReplayedExecution):
@@ -79,19 +54,30 @@ class TestJoin:
 
 class TestReserve:
     def test_once_a_round_and_never_refunded(self, path: Path) -> None:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, [MINE])
         assert not ledger.is_reserved(MINE, 1)
         assert ledger.steps_spent(MINE) == 0
         ledger.reserve(MINE, 1, 4)
-        for other in (4, 1, 0, 100):
+        for other in (4, 1, 100):
             ledger.reserve(MINE, 1, other)
         assert ledger.steps_spent(MINE) == 4
         ledger.reserve(MINE, 2, 3)
         assert ledger.steps_spent(MINE) == 7
         assert [ledger.is_reserved(MINE, number) for number in (1, 2, 3)] == [True, True, False]
+        for nothing in (0, -4):
+            with pytest.raises(ValueError, match="ever given back"):
+                ledger.reserve(MINE, 3, nothing)
+
+    def test_not_beyond_the_plan(self, path: Path) -> None:
+        ledger = open_ledger(path, [MINE])
+        ledger.reserve(MINE, 1, 57)
+        with pytest.raises(BudgetExhausted, match="4 more steps would exceed the plan \\(57 of 60"):
+            ledger.reserve(MINE, 2, 4)
+        ledger.reserve(MINE, 2, 3)
+        assert ledger.steps_spent(MINE) == 60
 
     def test_another_session_spends_nothing_of_this_one(self, path: Path) -> None:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         ledger.reserve(MINE, 1, 4)
         assert ledger.steps_spent(OTHER) == 0
         assert not ledger.is_reserved(OTHER, 1)
@@ -99,7 +85,7 @@ class TestReserve:
 
 class TestRelease:
     def test_once_a_round_whatever_the_attempt(self, path: Path) -> None:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         ledger.release(context(1, 1))
         for attempt in (1, 2):
             with pytest.raises(ReplayedExecution, match="round 1 was released before"):
@@ -110,30 +96,49 @@ class TestRelease:
 
 class TestPlan:
     def test_the_first_one_stays(self, path: Path) -> None:
-        ledger = Ledger(path)
-        ledger.record_plan(MINE, PLAN)
-        ledger.record_plan(MINE, PLAN)
-        Ledger(path).record_plan(MINE, PLAN)
+        ledger = open_ledger(path)
+        first = ledger.record_plan(terms(), images(1, 2, 3))
+        assert ledger.record_plan(terms(), images(3, 2, 1)) == first
+        assert open_ledger(path).record_plan(terms(), images(1, 2, 3)) == first
+        assert ledger.plan(MINE) == first
+        assert first.terms == terms()
 
     @pytest.mark.parametrize(
         "change",
         [
+            {"configuration": b"\x08" * 32},
+            {"mechanism": "none"},
+            {"noise": "insecure-deterministic"},
             {"epsilon_budget": 8.000000000000002},
             {"delta": 1.1e-5},
             {"noise_multiplier": 1.233},
             {"sample_rate": 0.2},
             {"max_steps": 61},
             {"declared_records": 280},
+            {"composition": "rdp-filter"},
+            {"rdp_order": 3.0},
         ],
     )
-    def test_another_one_is_refused_and_not_stored(self, path: Path, change: dict[str, float]) -> None:
-        ledger = Ledger(path)
-        ledger.record_plan(MINE, PLAN)
-        other = PrivacyPlan(**(vars(PLAN) | change))
+    def test_another_one_is_refused_and_not_stored(self, path: Path, change: dict[str, object]) -> None:
+        ledger = open_ledger(path, [MINE])
         with pytest.raises(InvalidInput, match="another privacy plan on record"):
-            ledger.record_plan(MINE, other)
-        ledger.record_plan(MINE, PLAN)
-        ledger.record_plan(OTHER, other)
+            ledger.record_plan(terms(**change), images(1, 2, 3))
+        assert ledger.plan(MINE).terms == terms()
+        ledger.record_plan(terms(OTHER, **change), images(1, 2, 3))
+
+    @pytest.mark.parametrize("others", [(1, 2), (1, 2, 3, 4), (1, 2, 4)])
+    def test_other_images_in_the_same_session_are_refused(self, path: Path, others: tuple[int, ...]) -> None:
+        ledger = open_ledger(path, [MINE])
+        with pytest.raises(InvalidInput, match="not those with which this session was accepted"):
+            ledger.record_plan(terms(), images(*others))
+
+    def test_no_image_and_no_plan(self, path: Path) -> None:
+        ledger = open_ledger(path)
+        with pytest.raises(InvalidInput, match="without training images"):
+            ledger.record_plan(terms(), [])
+        for action in (lambda: ledger.reserve(MINE, 1, 4), lambda: ledger.plan(MINE)):
+            with pytest.raises(InvalidInput, match="no plan is on record"):
+                action()
 
 
 class Reference:
@@ -187,7 +192,7 @@ def test_any_history_with_reopening_agrees_with_the_reference(
     reference = Reference()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         for kind, session, number, other in operations:
             match kind:
                 case "join":
@@ -200,7 +205,7 @@ def test_any_history_with_reopening_agrees_with_the_reference(
                     happened = accepts(ledger.release, context(number, other, session))
                     assert happened == reference.release(session, number, other)
                 case "reopen":
-                    ledger = Ledger(path)
+                    ledger = open_ledger(path, BOTH)
             for one in (MINE, OTHER):
                 assert ledger.steps_spent(one) == reference.spent(one)
                 assert ledger.is_reserved(one, number) == ((one, number) in reference.reserved)
@@ -208,7 +213,7 @@ def test_any_history_with_reopening_agrees_with_the_reference(
 
 class TestSharedFile:
     def test_two_ledgers_on_one_file_see_each_other(self, path: Path) -> None:
-        first, second = Ledger(path), Ledger(path)
+        first, second = open_ledger(path, BOTH), open_ledger(path, BOTH)
         first.join(context(2))
         with pytest.raises(ReplayedExecution):
             second.join(context(2))
@@ -217,12 +222,11 @@ class TestSharedFile:
         second.release(context(2))
         with pytest.raises(ReplayedExecution):
             first.release(context(2))
-        first.record_plan(MINE, PLAN)
         with pytest.raises(InvalidInput, match="another privacy plan"):
-            second.record_plan(MINE, PrivacyPlan(**(vars(PLAN) | {"max_steps": 1})))
+            second.record_plan(terms(max_steps=1), images(1, 2, 3))
 
     def test_of_many_threads_one_wins_each_round(self, path: Path) -> None:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         start = threading.Barrier(6)
         won: Counter[tuple[str, int]] = Counter()
         lock = threading.Lock()
@@ -257,7 +261,7 @@ class TestSharedFile:
             return True
 
         ready()
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         joined = [one.round for one in contexts if won(ledger.join, one)]
         released = [one.round for one in contexts if won(ledger.release, one)]
         for one in contexts:
@@ -279,20 +283,21 @@ class TestSharedFile:
         assert len(set(joined)) == len(joined)
         assert "5" in joined
         assert sorted(released) == ["1", "2", "3", "4", "5"]
-        assert Ledger(path).steps_spent(MINE) == 20
+        assert open_ledger(path, BOTH).steps_spent(MINE) == 20
 
 
 CHILD = """
 import sys, textwrap
 from pathlib import Path
-from fedapt_client.ledger import Ledger
 from fedapt_crypto.errors import ReplayedExecution
 from fedapt_crypto.secagg.scheme import RoundContext
+from tests.client.ledgers import MINE, OTHER, open_ledger
 
 def ready():
     print("ready", flush=True)
     assert sys.stdin.readline() == "go\\n"
 
+BOTH = (MINE, OTHER)
 path = Path(sys.argv[2])
 contexts = [RoundContext.from_bytes(bytes.fromhex(text)) for text in sys.argv[3:]]
 exec(compile(textwrap.dedent(sys.argv[1]), "child", "exec"))
@@ -322,52 +327,52 @@ class TestSuddenDeath:
     def test_after_reserve(self, path: Path) -> None:
         kill_after(
             """
-        Ledger(path).reserve(contexts[0].session, 3, 4)""",
+        open_ledger(path, BOTH).reserve(contexts[0].session, 3, 4)""",
             path,
         )
-        assert Ledger(path).is_reserved(MINE, 3)
-        assert Ledger(path).steps_spent(MINE) == 4
+        assert open_ledger(path, BOTH).is_reserved(MINE, 3)
+        assert open_ledger(path, BOTH).steps_spent(MINE) == 4
 
     def test_after_release(self, path: Path) -> None:
         kill_after(
             """
-        Ledger(path).release(contexts[0])""",
+        open_ledger(path, BOTH).release(contexts[0])""",
             path,
         )
         with pytest.raises(ReplayedExecution):
-            Ledger(path).release(context(3))
-        Ledger(path).release(context(4))
+            open_ledger(path, BOTH).release(context(3))
+        open_ledger(path, BOTH).release(context(4))
 
     def test_after_join(self, path: Path) -> None:
         kill_after(
             """
-        Ledger(path).join(contexts[0])""",
+        open_ledger(path, BOTH).join(contexts[0])""",
             path,
         )
         with pytest.raises(ReplayedExecution):
-            Ledger(path).join(context(3))
-        Ledger(path).join(context(3, attempt=2))
+            open_ledger(path, BOTH).join(context(3))
+        open_ledger(path, BOTH).join(context(3, attempt=2))
 
     def test_before_the_commit_nothing_has_happened_and_nothing_stays_locked(self, path: Path) -> None:
         kill_after(
             """
-        open_transaction = Ledger(path)._transaction()
-        database = open_transaction.__enter__()
-        database.execute("INSERT INTO reservations VALUES (?, 3, 4)", (contexts[0].session,))""",
+        file = open_ledger(path, BOTH)._file
+        open_transaction = file.transaction()
+        file.insert(open_transaction.__enter__(), "reservations", contexts[0].session, 3, 4, "now")""",
             path,
         )
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         assert ledger.steps_spent(MINE) == 0
         ledger.reserve(MINE, 3, 5)
         assert ledger.steps_spent(MINE) == 5
 
 
 def test_what_fails_half_way_is_taken_back_and_unlocked(path: Path) -> None:
-    ledger = Ledger(path)
+    ledger = open_ledger(path, BOTH)
 
     def interrupted() -> None:
-        with ledger._transaction() as database:
-            database.execute("INSERT INTO reservations VALUES (?, 3, 4)", (MINE,))
+        with ledger._file.transaction() as database:
+            ledger._file.insert(database, "reservations", MINE, 3, 4, "now")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -382,12 +387,12 @@ class TestBadFiles:
     def test_what_is_no_database_is_named(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
         with pytest.raises(InvalidInput, match=f"the ledger {path} cannot be used: .+"):
-            Ledger(path)
+            open_ledger(path, BOTH)
         assert path.read_bytes() == content, "evidence is not overwritten"
 
     @pytest.mark.parametrize("damage", ["rubbish", "cut"])
     def test_a_ledger_damaged_later_is_named(self, path: Path, damage: str) -> None:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         ledger.reserve(MINE, 1, 4)
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -402,35 +407,35 @@ class TestBadFiles:
 
     @pytest.mark.parametrize("size", [100, 512, 4096, 8192])
     def test_a_ledger_that_was_cut_short_does_not_start_anew(self, path: Path, size: int) -> None:
-        Ledger(path).reserve(MINE, 1, 4)
+        open_ledger(path, BOTH).reserve(MINE, 1, 4)
         path.write_bytes(path.read_bytes()[:size])
         with pytest.raises(InvalidInput, match=f"the ledger {path} cannot be used: .+"):
-            Ledger(path)
+            open_ledger(path, BOTH)
 
     def test_a_folder_in_its_place(self, path: Path) -> None:
         path.mkdir()
         with pytest.raises(InvalidInput, match=f"the ledger {path} cannot be used: "):
-            Ledger(path)
+            open_ledger(path, BOTH)
 
     def test_a_read_only_folder(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "ledger.sqlite"
-            Ledger(path).reserve(MINE, 1, 4)
+            open_ledger(path, BOTH).reserve(MINE, 1, 4)
             with (
                 read_only(path.parent),
                 pytest.raises(InvalidInput, match=f"the ledger {path} cannot be used: .+"),
             ):
-                Ledger(path)
-            assert Ledger(path).steps_spent(MINE) == 4
+                open_ledger(path, BOTH)
+            assert open_ledger(path, BOTH).steps_spent(MINE) == 4
 
     def test_a_new_one_where_none_can_be_made(self, tmp_path: Path) -> None:
         missing = tmp_path / "none" / "ledger.sqlite"
         with pytest.raises(InvalidInput, match=f"the ledger {missing} cannot be made: No such file"):
-            Ledger(missing)
+            open_ledger(missing)
         with tempfile.TemporaryDirectory() as name, read_only(Path(name)):
             path = Path(name) / "ledger.sqlite"
             with pytest.raises(InvalidInput, match=f"the ledger {path} cannot be made: Permission denied"):
-                Ledger(path)
+                open_ledger(path, BOTH)
 
 
 @contextmanager
@@ -457,11 +462,13 @@ def read_only(folder: Path) -> Iterator[None]:
 def test_only_the_owner_may_read_it_and_what_sqlite_puts_beside_it(path: Path) -> None:
     before = os.umask(0)
     try:
-        ledger = Ledger(path)
+        ledger = open_ledger(path, BOTH)
         with closing(sqlite3.connect(path)) as reader:  # while one is open, the -wal file stays
             reader.execute("SELECT count(*) FROM plans").fetchone()
             ledger.reserve(MINE, 1, 4)
             modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     finally:
         os.umask(before)
-    assert modes == dict.fromkeys(["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"], 0o600)
+    assert modes == dict.fromkeys(
+        ["fingerprint.key", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"], 0o600
+    )

@@ -16,6 +16,8 @@ from fedapt_secure.config.simulate import DEFAULT_EPSILON, MAX_STEPS, SimulateSe
 NOT_THE_DEFAULT = {
     "dp_epsilon": 1.5,
     "dp_delta": 1e-06,
+    "ledger": Path("ledgers"),
+    "max_epsilon": 16.0,
     "no_dp": True,
     "insecure_deterministic_noise": True,
     "clients": 7,
@@ -57,7 +59,11 @@ class TestRoundTrip:
     @pytest.mark.parametrize("field", SimulateSettings.model_fields)
     def test_every_option_survives_the_file(self, tmp_path: Path, field: str) -> None:
         value = NOT_THE_DEFAULT[field]
-        needs = {"data_root": {"dataset": "folder"}, "dataset": {"data_root": "x"}}.get(field, {})
+        needs = {
+            "data_root": {"dataset": "folder"},
+            "dataset": {"data_root": "x"},
+            "max_epsilon": {"ledger": "ledgers"},
+        }.get(field, {})
         given_settings = make(**{field: value}, **needs)
         assert getattr(given_settings, field) == value
         assert value != SimulateSettings.model_fields[field].default

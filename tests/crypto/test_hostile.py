@@ -1,6 +1,7 @@
 """A coordinator that cheats against real institutions: each attack ends in a refusal, never in a reveal."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -19,12 +20,13 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.merkle import MerkleTree
-from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.seal import SealingKey, seal
 from fedapt_crypto.secagg import messages as m
 from fedapt_crypto.secagg import parties
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution, State
-from fedapt_crypto.secagg.records import Record, sealed_hash
+from fedapt_crypto.secagg.records import HOLDER, PAIR, Parcel, Record, shares_plaintext
 from fedapt_crypto.secagg.scheme import Phase
+from tests.crypto.frames import parcels_of, with_parcels
 from tests.crypto.harness import World, make_context
 
 MESSAGE_OF = {
@@ -199,10 +201,10 @@ class TestShare:
     def test_a_share_for_somebody_else(self) -> None:
         def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
             # what clinic-2 sealed to clinic-3, delivered to clinic-1
-            first, *rest = message.parcels
-            foreign = world.coordinator._shares["clinic-2"].sealed[2]
-            stolen = change(foreign, pair_seed=None)
-            return change(message, parcels=(change(first, sealed=stolen), *rest))
+            (header, first), *rest = parcels_of(message)
+            foreign = Record.from_bytes(world.coordinator._shares["clinic-2"].records[2])
+            record = replace(Record.from_bytes(first.record), sealed_shares=foreign.sealed_shares)
+            return with_parcels(message, [(header, replace(first, record=record.to_bytes())), *rest])
 
         refusal = attack(Phase.SHARE, forge)
         assert isinstance(refusal, VerificationFailed)
@@ -210,16 +212,10 @@ class TestShare:
 
     def test_somebody_elses_record_with_its_proof(self) -> None:
         def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
-            first, *rest = message.parcels
+            (header, _), *rest = parcels_of(message)
             dealt = world.coordinator._shares["clinic-2"]
-            foreign = m.Parcel(
-                header=first.header,
-                record=dealt.records[2].to_bytes(),
-                position=2,
-                proof=dealt.tree.proof(2),
-                sealed=dealt.sealed[2],
-            )
-            return change(message, parcels=(foreign, *rest))
+            foreign = Parcel(position=2, proof=dealt.tree.proof(2), record=dealt.records[2])
+            return with_parcels(message, [(header, foreign), *rest])
 
         assert isinstance(attack(Phase.SHARE, forge), MalformedMessage)
 
@@ -227,30 +223,56 @@ class TestShare:
         """clinic-3 colludes: it signs a header of its own over clinic-2's ciphertext to the victim."""
 
         def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
-            second, third, *rest = message.parcels
-            stolen = second.sealed
-            record = Record.from_bytes(third.record)
-            record = Record(**{**vars(record), "sealed_shares": sealed_hash(stolen.shares)})
-            tree = MerkleTree([record.to_bytes()])
-            header = change(third.header, records_root=tree.root, record_count=1).signed_by(
+            second, (header, parcel), *rest = parcels_of(message)
+            stolen = Record.from_bytes(second[1].record).sealed_shares
+            record = replace(Record.from_bytes(parcel.record), sealed_shares=stolen).to_bytes()
+            header = change(header, records_root=MerkleTree([record]).root, record_count=1).signed_by(
                 world.identities["clinic-3"]
             )
-            forged = m.Parcel(header=header, record=record.to_bytes(), position=0, proof=(), sealed=stolen)
+            forged = Parcel(position=0, proof=(), record=record)
             digests = bytearray(message.digests)
             digests[64:96] = header.digest
-            return change(message, parcels=(second, forged, *rest), digests=bytes(digests))
+            return with_parcels(message, [second, (header, forged), *rest], digests=bytes(digests))
 
         refusal = attack(Phase.SHARE, forge)
         assert isinstance(refusal, VerificationFailed)
         assert refusal.peer == "clinic-3"
 
-    def test_a_header_in_anothers_name(self) -> None:
+    @pytest.mark.parametrize(
+        "fields",
+        [{"execution": b"\x01" * 32}, {"dealer": 2}, {"receiver": 3}],
+        ids=lambda fields: next(iter(fields)),
+    )
+    def test_a_plaintext_about_other_parties(self, fields: dict) -> None:
+        """clinic-2 seals to the victim, under the right info, what it got from or for somebody else."""
+
         def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
-            first, *rest = message.parcels
-            header = change(first.header, root=bytes(32)).signed_by(world.identities["clinic-3"])
+            (header, parcel), *rest = parcels_of(message)
+            about = {"execution": header.execution, "dealer": 1, "receiver": 0, **fields}
+            plaintext = shares_plaintext(**about, self_mask=bytes(33), root=bytes(33))
+            key = world.institutions["clinic-1"]._secrets.seal_key.public_key
+            sealed = seal(key, plaintext, "secagg shares", header.execution, "clinic-2", "clinic-1")
+            record = replace(Record.from_bytes(parcel.record), sealed_shares=sealed).to_bytes()
+            header = change(header, records_root=MerkleTree([record]).root, record_count=1).signed_by(
+                world.identities["clinic-2"]
+            )
             digests = bytearray(message.digests)
             digests[32:64] = header.digest
-            return change(message, parcels=(change(first, header=header), *rest), digests=bytes(digests))
+            forged = Parcel(position=0, proof=(), record=record)
+            return with_parcels(message, [(header, forged), *rest], digests=bytes(digests))
+
+        refusal = attack(Phase.SHARE, forge)
+        assert isinstance(refusal, VerificationFailed)
+        assert "about other parties" in str(refusal)
+        assert refusal.peer == "clinic-2"
+
+    def test_a_header_in_anothers_name(self) -> None:
+        def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
+            (header, first), *rest = parcels_of(message)
+            header = change(header, root=bytes(32)).signed_by(world.identities["clinic-3"])
+            digests = bytearray(message.digests)
+            digests[32:64] = header.digest
+            return with_parcels(message, [(header, first), *rest], digests=bytes(digests))
 
         refusal = attack(Phase.SHARE, forge)
         assert isinstance(refusal, VerificationFailed)
@@ -266,11 +288,11 @@ class TestShare:
 
     def test_a_header_of_another_execution(self) -> None:
         def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
-            first, *rest = message.parcels
-            header = change(first.header, execution=bytes(32)).signed_by(world.identities["clinic-2"])
+            (header, first), *rest = parcels_of(message)
+            header = change(header, execution=bytes(32)).signed_by(world.identities["clinic-2"])
             digests = bytearray(message.digests)
             digests[32:64] = header.digest
-            return change(message, parcels=(change(first, header=header), *rest), digests=bytes(digests))
+            return with_parcels(message, [(header, first), *rest], digests=bytes(digests))
 
         assert isinstance(attack(Phase.SHARE, forge), ContextMismatch)
 
@@ -289,26 +311,42 @@ class TestShare:
 
     @pytest.mark.parametrize("kept", [slice(0, 3), slice(1, 4), slice(0, 0)])
     def test_parcels_kept_back(self, kept: slice) -> None:
-        refusal = attack(Phase.SHARE, lambda w, x: change(x, parcels=x.parcels[kept]))
+        refusal = attack(Phase.SHARE, lambda w, x: with_parcels(x, parcels_of(x)[kept]))
         assert isinstance(refusal, MalformedMessage)
 
-    def test_a_parcel_without_its_pair_seed(self) -> None:
-        def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
-            first, *rest = message.parcels
-            return change(
-                message, parcels=(change(first, sealed=change(first.sealed, pair_seed=None)), *rest)
-            )
+    @pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: p + b"\x00", lambda p: b""])
+    def test_parcels_that_do_not_fit_their_headers(self, spoil: Callable[[bytes], bytes]) -> None:
+        refusal = attack(Phase.SHARE, lambda w, x: change(x, parcels=spoil(x.parcels)))
+        assert isinstance(refusal, MalformedMessage)
 
-        assert isinstance(attack(Phase.SHARE, forge, victim="clinic-5"), MalformedMessage)
+    @pytest.mark.parametrize("flags", [0, HOLDER, PAIR])
+    def test_a_parcel_without_what_is_due(self, flags: int) -> None:
+        """clinic-1 owes clinic-5 both; it signs less."""
+
+        def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
+            (header, first), *rest = parcels_of(message)
+            whole = Record.from_bytes(first.record)
+            record = replace(
+                whole,
+                flags=flags,
+                sealed_shares=whole.sealed_shares if flags & HOLDER else b"",
+                sealed_pair_seed=whole.sealed_pair_seed if flags & PAIR else b"",
+            ).to_bytes()
+            header = change(header, records_root=MerkleTree([record]).root, record_count=1).signed_by(
+                world.identities["clinic-1"]
+            )
+            digests = header.digest + message.digests[32:]
+            forged = Parcel(position=0, proof=(), record=record)
+            return with_parcels(message, [(header, forged), *rest], digests=digests)
+
+        refusal = attack(Phase.SHARE, forge, victim="clinic-5")
+        assert isinstance(refusal, MalformedMessage)
+        assert refusal.peer == "clinic-1"
 
     def test_too_few_dealers(self) -> None:
         def forge(world: World, message: m.ShareDelivery) -> m.ShareDelivery:
-            return change(
-                message,
-                dealers=parties.pack(range(3)),
-                digests=message.digests[:96],
-                parcels=message.parcels[:2],
-            )
+            fields = {"dealers": parties.pack(range(3)), "digests": message.digests[:96]}
+            return with_parcels(message, parcels_of(message)[:2], **fields)
 
         assert isinstance(attack(Phase.SHARE, forge), TooFewParticipants)
 

@@ -20,8 +20,9 @@ from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.seal import SealingKey, seal
 from fedapt_crypto.secagg import dealing, masking_coordinator
 from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg.records import Record
+from fedapt_crypto.secagg.records import HOLDER, OWN, PAIR, Record, split_records
 from fedapt_crypto.secagg.scheme import Phase
+from tests.crypto.frames import join_masked, masked, split_masked
 from tests.crypto.harness import World
 
 
@@ -29,16 +30,22 @@ def change(message: Message, **fields: object) -> Message:
     return message.model_copy(update=fields)
 
 
-def cheat(world: World, phase: Phase, forge: Callable[[bytes], Message], *names: str) -> None:
+def cheat(world: World, phase: Phase, forge: Callable[[bytes], Message | bytes], *names: str) -> None:
     """Let the named institutions send something else in one phase, signed with their own keys."""
     original = world.coordinator.receive
 
     def receive(sender: str, payload: bytes) -> None:
         if sender in names and world.coordinator.phase is phase:
-            payload = forge(payload).to_bytes()
+            forged = forge(payload)
+            payload = forged if isinstance(forged, bytes) else forged.to_bytes()
         original(sender, payload)
 
     world.coordinator.receive = receive
+
+
+def reordered(records: bytes, order: list[int]) -> bytes:
+    table = split_records(records)
+    return b"".join(table[position] for position in order)
 
 
 def resigned(world: World, message: m.SignedMessage, **fields: object) -> m.SignedMessage:
@@ -183,15 +190,12 @@ class TestDealer:
         ("field", "change_to", "error"),
         [
             ("records", lambda x: x.records[:-1], MalformedMessage),
-            ("records", lambda x: x.records[: -len(x.records) // 5], MalformedMessage),
+            ("records", lambda x: x.records + b"\x00", MalformedMessage),
+            ("records", lambda x: b"".join(split_records(x.records)[:-1]), MalformedMessage),
             ("records", lambda x: b"\xff" + x.records[1:], VerificationFailed),
-            ("sealed", lambda x: x.sealed[:-1], MalformedMessage),
-            ("sealed", lambda x: (x.sealed[1], x.sealed[0], *x.sealed[2:]), PeerError),
-            (
-                "sealed",
-                lambda x: (*x.sealed[:2], m.SealedSecrets(shares=None, pair_seed=None), *x.sealed[3:]),
-                PeerError,
-            ),
+            ("records", lambda x: x.records[:-1] + bytes([x.records[-1] ^ 1]), VerificationFailed),
+            ("records", lambda x: reordered(x.records, [0, 1, 3, 2, 4]), VerificationFailed),
+            ("records", lambda x: reordered(x.records, [2, 0, 1, 3, 4]), VerificationFailed),
         ],
     )
     def test_malformed_dealing_is_refused(self, field, change_to, error) -> None:
@@ -201,14 +205,23 @@ class TestDealer:
         assert isinstance(world.refusals["coordinator"], error)
         assert "clinic-2" not in world.coordinator.aggregate.contributors
 
-    def test_a_record_for_a_stranger_is_refused_even_if_signed(self) -> None:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"receiver": 7},
+            {"flags": HOLDER, "sealed_pair_seed": b""},
+            {"flags": PAIR, "sealed_shares": b""},
+            {"flags": 0, "sealed_shares": b"", "sealed_pair_seed": b""},
+            {"flags": HOLDER | OWN, "sealed_shares": b"", "sealed_pair_seed": b""},
+        ],
+    )
+    def test_a_record_that_is_not_due_is_refused_even_if_signed(self, fields: dict) -> None:
         world = World(5)
 
         def forge(payload: bytes) -> Message:
             message = m.ShareMessage.from_bytes(payload)
-            size = len(message.records) // 5
-            table = [message.records[i : i + size] for i in range(0, len(message.records), size)]
-            table[4] = replace(Record.from_bytes(table[4]), receiver=7).to_bytes()
+            table = split_records(message.records)
+            table[4] = replace(Record.from_bytes(table[4]), **fields).to_bytes()
             header = resigned(world, message.header, records_root=MerkleTree(table).root)
             return change(message, header=header, records=b"".join(table))
 
@@ -218,32 +231,52 @@ class TestDealer:
 
 
 class TestMaskedInput:
-    @pytest.mark.parametrize("length", [0, 3, 4 * 36, 4 * 38])
-    def test_wrong_length(self, length: int) -> None:
-        world = World(5)
-        cheat(
-            world,
-            Phase.MASKED_INPUT,
-            lambda p: resigned(world, m.MaskedInput.from_bytes(p), masked=bytes(length)),
-            "clinic-3",
-        )
+    @staticmethod
+    def send(world: World, forge: Callable[[m.MaskedInput, bytes], bytes]) -> PeerError:
+        """Let clinic-3 send something else; return the coordinator's refusal."""
+        cheat(world, Phase.MASKED_INPUT, lambda payload: forge(*split_masked(payload)), "clinic-3")
         world.run()
-        assert "wrong length" in str(world.refusals["coordinator"])
         assert "clinic-3" not in world.coordinator.aggregate.contributors
         assert np.array_equal(
             world.coordinator.aggregate.total, world.exact_sum(world.coordinator.aggregate.contributors)
         )
+        refusal = world.refusals["coordinator"]
+        assert refusal.peer == "clinic-3"
+        return refusal
+
+    @pytest.mark.parametrize("length", [0, 3, 4 * 36, 4 * 37 - 1, 4 * 37 + 1, 4 * 38])
+    def test_wrong_length(self, length: int) -> None:
+        world = World(5)
+        refusal = self.send(world, lambda h, v: masked(h, bytes(length), world.identities["clinic-3"]))
+        assert isinstance(refusal, MalformedMessage)
+        assert "wrong length" in str(refusal)
 
     def test_of_another_execution(self) -> None:
         world = World(5)
-        cheat(
-            world,
-            Phase.MASKED_INPUT,
-            lambda p: resigned(world, m.MaskedInput.from_bytes(p), transcript=bytes(32)),
-            "clinic-3",
-        )
+        forge = lambda h, v: join_masked(resigned(world, h, transcript=bytes(32)), v)
+        assert isinstance(self.send(world, forge), ContextMismatch)
+
+    def test_another_vector_than_signed(self) -> None:
+        refusal = self.send(World(5), lambda h, v: join_masked(h, bytes([v[0] ^ 1]) + v[1:]))
+        assert isinstance(refusal, VerificationFailed)
+        assert "another vector" in str(refusal)
+
+    def test_another_hash_than_the_vectors(self) -> None:
+        world = World(5)
+        forge = lambda h, v: join_masked(resigned(world, h, vector_hash=bytes(32)), v)
+        assert isinstance(self.send(world, forge), VerificationFailed)
+
+    def test_a_signature_of_somebody_else(self) -> None:
+        world = World(5)
+        refusal = self.send(world, lambda h, v: masked(h, v, world.identities["clinic-4"]))
+        assert isinstance(refusal, VerificationFailed)
+        assert "signature" in str(refusal)
+
+    def test_a_header_without_its_vector_is_no_message(self) -> None:
+        world = World(5)
+        cheat(world, Phase.MASKED_INPUT, lambda p: split_masked(p)[0], "clinic-3")
         world.run()
-        assert isinstance(world.refusals["coordinator"], ContextMismatch)
+        assert isinstance(world.refusals["coordinator"], MalformedMessage)
 
     def test_silence_is_a_dropout(self) -> None:
         world = World(5)

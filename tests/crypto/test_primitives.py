@@ -2,12 +2,14 @@
 
 import hashlib
 import hmac
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fedapt_crypto import domain_keys, kdf, shamir
 from fedapt_crypto.encoding import encode
@@ -44,6 +46,14 @@ class TestKeystream:
         tail = Keystream(bytes(32)).uniform_words(CHUNK_VALUES + 5, np.uint32)[-5:]
         assert np.array_equal(words[-5:], tail)
         assert len(np.unique(words[-5:])) == 5
+
+    @given(st.integers(0, 40), st.integers(0, 40))
+    def test_it_begins_at_any_block(self, block: int, size: int) -> None:
+        whole = Keystream(bytes(32)).uniform_words(16 * block + size, np.uint8)
+        later = Keystream(bytes(32), first=16 * block).uniform_words(size, np.uint8)
+        assert np.array_equal(whole[16 * block :], later)
+        with pytest.raises(ValueError, match="multiple of 16"):
+            Keystream(bytes(32), first=16 * block + 1 + size % 15)
 
     def test_key_is_hidden_and_checked(self) -> None:
         assert "hidden" in repr(Keystream(bytes(32)))
@@ -235,10 +245,27 @@ class TestFixedPoint:
     def test_the_largest_fraction_is_exact_at_an_edge(self, n: int, clip: float, bits: int) -> None:
         assert FixedPoint(n, clip).fraction_bits == bits
 
-    def test_not_finite_is_refused(self) -> None:
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    def test_not_finite_is_refused(self, dtype: type) -> None:
         for value in (np.nan, np.inf, -np.inf):
             with pytest.raises(ValueError, match="not finite"):
-                FixedPoint(3, 1.0).encode(np.array([value]))
+                FixedPoint(3, 1.0).encode(np.array([0.5, value, 6e4], dtype))
+
+    @given(
+        st.integers(1, 1000),
+        st.floats(1e-3, 1e3),
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=9),
+    )
+    def test_single_precision_encodes_as_double(self, n: int, clip: float, values: list[float]) -> None:
+        fixed, single = FixedPoint(n, clip), np.array(values, np.float32)
+        words, saturated = fixed.encode(single)
+        expected, expected_saturated = fixed.encode(single.astype(np.float64))
+        assert np.array_equal(words, expected)
+        assert saturated == expected_saturated
+        assert expected.tolist() == [
+            max(-fixed.limit, min(fixed.limit, round(Fraction(v) / Fraction(fixed.resolution)))) % 2**32
+            for v in values
+        ]
 
 
 class TestDomainKeys:
@@ -284,6 +311,16 @@ class TestRoster:
                 Roster(coordinator_key=roster.coordinator_key, members=(roster.members[0], twice))
         with pytest.raises(InvalidInput, match="not on the roster"):
             roster.member("stranger")
+
+    def test_the_coordinators_name_is_its_own(self) -> None:
+        roster, _ = make_parties(2)
+        assert roster.identity_key("coordinator") == roster.coordinator_key
+        assert roster.identity_key("clinic-1") == roster.members[0].identity_key
+        with pytest.raises(InvalidInput, match="not on the roster"):
+            roster.identity_key("stranger")
+        named = roster.members[0].model_copy(update={"name": "coordinator"})
+        with pytest.raises(ValidationError, match="coordinator"):
+            Roster(coordinator_key=roster.coordinator_key, members=(named,))
 
 
 class TestPrivateFiles:

@@ -45,6 +45,10 @@ def test_everyone_contributes(scheme: str, n: int) -> None:
     world.run()
     assert_exact(world)
     assert world.aggregate.contributors == world.roster.names
+    assert {machine.transcript for machine in world.institutions.values()} == {world.coordinator.transcript}
+    other = World(n, scheme)
+    other.run()
+    assert world.coordinator.transcript != other.coordinator.transcript
     assert all(machine.finished for machine in world.institutions.values())
     assert not world.refusals
 
@@ -57,6 +61,9 @@ def test_one_of_five_vanishes(scheme: str, phase: Phase, who: str) -> None:
     assert_exact(world)
     released = registry.PHASES[scheme].index(RELEASED_IN[scheme])
     in_the_sum = registry.PHASES[scheme].index(phase) > released
+    transcripts = {machine.transcript for name, machine in world.institutions.items() if name != who}
+    assert transcripts == {world.coordinator.transcript}
+    assert world.institutions[who].transcript in (None, world.coordinator.transcript, world.context.hash)
     assert (who in world.aggregate.contributors) == in_the_sum
 
 
@@ -176,7 +183,7 @@ def test_masked_inputs_look_uniform_and_hide_the_update() -> None:
     world.run()
     masked = [o.payload for _, o in world.sent_to_coordinator if o.phase is Phase.MASKED_INPUT]
     for payload in masked:
-        words = np.frombuffer(payload[-4096 * 4 - 200 : -200], np.uint8)
+        words = np.frombuffer(payload[-4096 * 4 :], np.uint8)
         counts = np.bincount(words, minlength=256)
         expected = len(words) / 256
         # an all-zero update would give one value 16,384 times; 255 degrees of freedom, p about 1e-9

@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator, Mapping
 from fedapt_crypto.encoding import Message, decode_one_of
 from fedapt_crypto.merkle import check_proof
 from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, parties
+from fedapt_crypto.secagg.institution_machine import kinds_due
+from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.neighbourhood import split_digests
-from fedapt_crypto.secagg.records import Record, split_table
+from fedapt_crypto.secagg.records import Record, read_pair_seed, read_shares, split_parcels, split_records
 from fedapt_secure.audit import heads, line
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration
 
 Decoder = Callable[[bytes], object]
 ROSTER_SIZE = 5
+MASKED_VALUES = 9
+"""Values in a vector of the corpus, and of a round in `live`."""
 
 
 def _subclasses(cls: type[Message]) -> Iterator[type[Message]]:
@@ -22,7 +26,24 @@ def _subclasses(cls: type[Message]) -> Iterator[type[Message]]:
 
 
 def _records(data: bytes) -> object:
-    return [Record.from_bytes(record) for record in split_table(data)]
+    records = [Record.from_bytes(record) for record in split_records(data)]
+    assert b"".join(record.to_bytes() for record in records) == data
+    return records
+
+
+def _parcels(data: bytes) -> object:
+    """Read how long three dealers' lists are, and a parcel from each."""
+    parcels = split_parcels(data[3:], data[:3])
+    assert data[:3] + b"".join(parcel.to_bytes() for parcel in parcels) == data
+    return parcels
+
+
+def _shares(data: bytes) -> object:
+    return read_shares(data, bytes(32), 1, 2)
+
+
+def _pair_seed(data: bytes) -> object:
+    return read_pair_seed(data, bytes(32), 1, 2)
 
 
 def _proof(data: bytes) -> object:
@@ -55,14 +76,19 @@ DECODERS: Mapping[str, Decoder] = {
         data, masking_coordinator._KINDS, max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
     ),
     "masking-to-institution": lambda data: decode_one_of(
-        data, masking_institution._KINDS, max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
+        data, kinds_due(masking_institution._TRANSITIONS), max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
     ),
+    "masked-input": lambda data: MaskedPayload.from_bytes(data, MASKED_VALUES, "clinic-2"),
     "session-configuration": SessionConfiguration.from_bytes,
     "records": _records,
+    "parcels": _parcels,
+    "shares": _shares,
+    "pair-seed": _pair_seed,
     "parties": lambda data: parties.unpack(data, ROSTER_SIZE),
     "digests": _digests,
     "merkle-proof": _proof,
     "log-line": _log_line,
+    "rounds": heads.unpack_rounds,
     "log-witnessed": _log_body(heads.read_witnessed),
     "log-closed": _log_body(heads.read_closed),
     "log-header": lambda data: line.read_header(line.parse_line(data, "fuzzed"), "fuzzed"),

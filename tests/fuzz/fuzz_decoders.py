@@ -22,10 +22,12 @@ from types import FrameType
 
 from fedapt_crypto.encoding import Message, encode
 from fedapt_crypto.errors import FedaptError, MalformedMessage
+from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.masking_coordinator import _KINDS as TO_COORDINATOR
 from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.messages import ShareMessage, SignedMessage
-from tests.fuzz.decoders import DECODERS
+from tests.crypto.frames import join_masked, masked
+from tests.fuzz.decoders import DECODERS, MASKED_VALUES
 from tests.fuzz.live import Stage, play
 from tests.fuzz.mutate import mutated
 
@@ -85,6 +87,8 @@ def attempt(take: Callable[[bytes], object], data: bytes) -> bool:
         result = take(data)
     except FedaptError:
         return False
+    if isinstance(result, MaskedPayload) and join_masked(result.header, bytes(result.vector)) != data:
+        raise AssertionError("a masked input was accepted in two spellings")
     if isinstance(result, Message) and encode(result.model_dump(mode="python")) != data:
         raise AssertionError("a message was accepted in two spellings")
     return True
@@ -101,6 +105,11 @@ def try_stage(stage: Stage, data: bytes) -> bool:
 def signed_anew(stage: Stage, data: bytes) -> bytes:
     """Return the changed message signed by its sender: what a dishonest institution would send."""
     assert stage.identity is not None
+    try:
+        payload = MaskedPayload.from_bytes(data, MASKED_VALUES, "")
+        return masked(payload.header, bytes(payload.vector), stage.identity)
+    except MalformedMessage:
+        pass
     for cls in TO_COORDINATOR.values():
         try:
             message = cls.from_bytes(data, max_bytes=1 << 20)

@@ -15,6 +15,7 @@ from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution
 from fedapt_crypto.secagg.scheme import Phase
 from tests.crypto.harness import World
+from tests.fuzz.decoders import MASKED_VALUES
 
 INSTITUTIONS = 4
 SENDER = "clinic-2"
@@ -54,7 +55,7 @@ def copied(machine: MaskingCoordinator | MaskingInstitution) -> MaskingCoordinat
 
 def play() -> Mapping[str, Stage]:
     """Play a round with one dropout and return its stages by name."""
-    world, stages = World(INSTITUTIONS, length=9, minimum=2), {}
+    world, stages = World(INSTITUTIONS, length=MASKED_VALUES, minimum=2), {}
     coordinator, institution = world.coordinator, world.institutions[SENDER]
     assert isinstance(coordinator, MaskingCoordinator)
     assert isinstance(institution, MaskingInstitution)

@@ -14,18 +14,24 @@ from fedapt_crypto.encoding import Message, decode_one_of
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.secagg import parties
+from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.messages import (
     UNSIGNED,
     Abort,
-    PairSeedPlaintext,
     ShareDelivery,
     ShareMessage,
-    SharesPlaintext,
 )
 from fedapt_crypto.secagg.plain import PlainUpdate
+from fedapt_crypto.secagg.records import (
+    pair_seed_plaintext,
+    shares_plaintext,
+    split_parcels,
+    split_records,
+)
 from fedapt_secure.audit import heads
+from fedapt_secure.audit.heads import RoundRecord, pack_rounds
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES, Hello
-from tests.fuzz.decoders import DECODERS, ROSTER_SIZE
+from tests.fuzz.decoders import DECODERS, MASKED_VALUES, ROSTER_SIZE
 from tests.fuzz.fuzz_decoders import CORPUS
 from tests.fuzz.live import play
 from tests.protocol.federation import Federation
@@ -36,8 +42,10 @@ OF_A_KIND = 2
 def real_messages() -> list[bytes]:
     """Return what travels in a session of three institutions, and in a round of four."""
     federation, sent = Federation(3, rounds=1), []
-    federation.tamper = lambda name, data: sent.append(data) or data
-    federation.run()
+    for session in (bytes(16), bytes(range(16))):  # in the second one there are heads to be shown again
+        federation = federation.next_session(session)
+        federation.tamper = lambda name, data: sent.append(data) or data
+        federation.run()
     found = [Hello(name="clinic-1").to_bytes(), federation.configuration.to_bytes(), *sent]
     found += [data for _, data in federation.received_by_coordinator]
     for data in list(found):
@@ -72,39 +80,50 @@ def signed_parts(data: bytes) -> list[bytes]:
 
 
 def parts(data: bytes) -> list[bytes]:
-    """Return the messages and tables inside a message of phase 1."""
+    """Return the messages and tables inside a message of phase 1, and the header of a masked input."""
     found: list[bytes] = []
     try:
-        message = ShareMessage.from_bytes(data)
-        found += [message.header.to_bytes(), message.records, message.sealed[0].to_bytes()]
+        found.append(MaskedPayload.from_bytes(data, MASKED_VALUES, "").header.to_bytes())
     except FedaptError:
         pass
     try:
-        parcel = ShareDelivery.from_bytes(data).parcels[0]
-        found += [parcel.to_bytes(), parcel.record]
+        message = ShareMessage.from_bytes(data)
+        found += [message.header.to_bytes(), message.records, split_records(message.records)[0]]
+    except FedaptError:
+        pass
+    try:
+        message = ShareDelivery.from_bytes(data)
+        counts = bytes(header.record_count for header in message.headers)
+        found += [counts + message.parcels, split_parcels(message.parcels, counts)[0].record]
     except FedaptError:
         pass
     return found
 
 
 def rare() -> list[bytes]:
-    """Return messages that an honest session does not show: aborts, sealed plaintexts, clear updates."""
-    ends = {"execution": bytes(32), "sender": "clinic-1", "receiver": "clinic-2"}
+    """Return messages that an honest session does not show: aborts, clear updates."""
+    ended = RoundRecord(round=1, attempt=1, status="aborted", context=bytes(32), transcript=None)
     common = {"sender": "clinic-1", "signature": UNSIGNED, "context": bytes(32)}
     made = [
-        SharesPlaintext(**ends, self_mask_share=bytes(33), root_share=bytes(33)),
-        PairSeedPlaintext(**ends, seed=bytes(32)),
         Abort(**common, reason="ContextMismatch", accused="clinic-2", detail="no"),
         PlainUpdate(**common, values=bytes(36)),
+        ended,
     ]
     return [message.to_bytes() for message in made]
 
 
 def tables() -> list[bytes]:
-    """Return inputs of the decoders that take no message."""
+    """Return inputs of the decoders that take no message: proofs, opened plaintexts, lists of parties."""
     tree = MerkleTree([bytes((i,)) for i in range(5)])
     proofs = [tree.root + bytes((i, 5)) + b"".join(tree.proof(i)) + bytes((i,)) for i in range(5)]
-    return [*proofs, parties.pack(range(ROSTER_SIZE)), parties.pack(range(4)) + bytes(4 * 32)]
+    plain = [
+        shares_plaintext(bytes(32), 1, 2, bytes(33), bytes(33)),
+        pair_seed_plaintext(bytes(32), 1, 2, bytes(32)),
+    ]
+    one = RoundRecord(round=1, attempt=1, status="completed", context=bytes(32), transcript=bytes(32))
+    aborted = one.model_copy(update={"round": 2, "status": "aborted", "transcript": None})
+    indices = parties.pack(range(ROSTER_SIZE))
+    return [pack_rounds([one, aborted]), *proofs, *plain, indices, parties.pack(range(4)) + bytes(4 * 32)]
 
 
 def main() -> None:

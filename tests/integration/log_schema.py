@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 PLAN = (
     "declared_records delta epsilon_budget max_steps noise_multiplier sample_rate unit warning"
-    " ?accountant ?dataset ?epsilon_planned ?mechanism ?noise ?overlaps ?spent_before"
+    " accountant dataset epsilon_planned mechanism noise overlaps spent_before"
 )
 HEAD = "hash log party seq signature"
 
@@ -51,13 +51,13 @@ COORDINATOR = BOTH | {
 INSTITUTION = BOTH | {
     "policy": (
         "hash max_delta max_epsilon minimum_participants require_differential_privacy share_metrics"
-        " aggregation composition rdp_order"
+        " aggregation composition rdp_order source"
     ),
     "session_accepted": "configuration privacy roster secure_aggregation session",
     "group_key_made": "",
     "group_key_opened": "",
     "round_joined": "attempt context model round session",
-    "spend": "delta epsilon round session steps total_steps ?dataset ?noise_multiplier ?sample_rate",
+    "spend": "delta epsilon round session steps total_steps dataset noise_multiplier sample_rate",
     "phase": "phase round",
     "released": "attempt context round session ?saturated",
     "round_ended": "attempt context contributors round session status transcript",

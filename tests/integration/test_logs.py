@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fedapt_client import runner
 from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
@@ -21,6 +22,7 @@ from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.closing import Closing
 from fedapt_server.service import CoordinatorService
 from fedapt_server.settings import ServerSettings
 
@@ -149,9 +151,9 @@ def test_the_coordinators_log_that_went_back(world: World, tmp_path: Path) -> No
     newest = (world.logs / "coordinator.jsonl").read_bytes()
     world.restore(COORDINATOR, old)
     ends = world.session()
-    assert all(end is not None for end in ends.values())
-    refusals = [end for end in ends.values() if end is not None and "rolled back" in str(end)]
-    assert refusals or isinstance(ends[COORDINATOR], RollbackDetected)
+    assert isinstance(ends[COORDINATOR], RollbackDetected)
+    assert "coordinator.jsonl lacks a line" in str(ends[COORDINATOR])
+    assert any("rolled back" in str(end) for end in ends.values())
     (world.logs / "coordinator.jsonl").write_bytes(newest)
     assert set(world.session().values()) == {None}
 
@@ -186,15 +188,35 @@ def test_an_institution_owns_up_to_a_lost_log(world: World) -> None:
     assert world.problems() == []
 
 
+def test_a_coordinator_that_is_gone_before_the_record_comes(world: World, monkeypatch) -> None:
+    """Institutions have finished and signed: they end in peace, and say that the record is missing."""
+
+    def gone(closing: Closing, head: object) -> None:
+        raise RunFailed("power cut")
+
+    monkeypatch.setattr(Closing, "message", gone)
+    monkeypatch.setattr(runner, "CLOSE_RETRY_S", 0.3)
+    ends = world.session()
+    assert isinstance(ends.pop(COORDINATOR), RunFailed)
+    assert set(ends.values()) == {None}
+    for name in world.federation.institutions:
+        text = (world.logs / f"{name}.jsonl").read_text()
+        assert '"type":"not_closed"' in text
+        assert '"type":"session_closed"' not in text
+    monkeypatch.undo()
+    assert set(world.session().values()) == {None}
+    assert world.problems() == []
+
+
 def test_a_log_in_use_is_refused(world: World) -> None:
     party = world.federation.folder.party("clinic-1")
     connect_institutions(world.federation, 1)
     settings = build(ClientSettings, read_yaml(party / CLIENT_FILE), source="x")
-    runner = InstitutionRunner(party, settings)
+    first = InstitutionRunner(party, settings)
     with pytest.raises(InvalidInput, match="in use by another process"):
         InstitutionRunner(party, settings)
     with contextlib.suppress(Exception):
-        runner._log.close()
+        first._log.close()
 
 
 def test_a_torn_tail_from_a_crash_does_not_stop_the_next_session(world: World) -> None:

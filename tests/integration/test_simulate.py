@@ -131,7 +131,7 @@ def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap
         assert mode == (0o600 if path.is_file() else 0o700), path
 
     secrets = [path.read_bytes() for path in (run.folder / "parties").rglob("*.key")]
-    assert len(secrets) == 6 * 3 + 1
+    assert len(secrets) == 6 * 3 + 1 + 5  # the authority's, and five for fingerprints
     files = [path for path in run.folder.rglob("*") if path.is_file() and "parties" not in path.parts]
     public = b"".join(path.read_bytes() for path in files)
     for secret in secrets:

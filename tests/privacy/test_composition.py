@@ -102,6 +102,14 @@ def test_the_planned_rdp_is_the_divergence(sigma: float, rate: float, order: flo
     assert found == pytest.approx(30 * expected, rel=0.015)  # above it at orders that are no whole numbers
 
 
+@pytest.mark.parametrize(("sigma", "rate", "order"), [(2.0, 0.5, 1.473), (0.9, 0.5, 1.2), (1.0, 0.5, 2.5)])
+def test_where_the_series_fails_the_next_whole_order_bounds_it(
+    sigma: float, rate: float, order: float
+) -> None:
+    expected = renyi_by_integration(sigma, rate, order)
+    assert expected * (1 - 1e-6) <= planned_rdp(SessionCost(sigma, rate, 1, 1e-6), order) < math.inf
+
+
 @pytest.mark.parametrize("sigma", [2.0, 9.0])
 def test_without_sampling_the_rdp_is_a_closed_form(sigma: float) -> None:
     assert planned_rdp(SessionCost(sigma, 1.0, 7, 1e-6), 5.5) == pytest.approx(7 * 5.5 / (2 * sigma**2))

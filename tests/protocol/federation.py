@@ -14,6 +14,7 @@ import numpy as np
 from fedapt_client import actions
 from fedapt_client import session as client
 from fedapt_client.bodies import ended_fields
+from fedapt_client.requirements import Requirements
 from fedapt_client.states import State as ClientState
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
@@ -83,9 +84,7 @@ class Party:
 class Federation:
     """``n`` institutions and a coordinator under one scheme."""
 
-    def __init__(
-        self, n: int = 5, *, requirements: client.Requirements | None = None, **plan: object
-    ) -> None:
+    def __init__(self, n: int = 5, *, requirements: Requirements | None = None, **plan: object) -> None:
         self.coordinator_identity = Identity.generate()
         identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
         sealing = {name: SealingKey.fresh() for name in identities}
@@ -101,8 +100,10 @@ class Federation:
         )
         self.roster = Roster(coordinator_key=self.coordinator_identity.public_key, members=members)
         self.seeds = tuple(domain_keys.draw_seed() for _ in DOMAINS)
-        self.requirements = requirements or client.Requirements(
-            differential_privacy=True, secure_aggregation=True, minimum_participants=2
+        self.requirements = requirements or Requirements(
+            differential_privacy=True,
+            aggregation=(registry.MASKING, registry.CKKS),
+            minimum_participants=2,
         )
         self.plan = make_plan(**plan)
         self.logs = {name: MemoryLog(name, identity) for name, identity in identities.items()}

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedapt_client.requirements import Requirements
 from fedapt_client.states import State as ClientState
-from fedapt_crypto.errors import ContextMismatch, RollbackDetected, RolledBackLog, VerificationFailed
+from fedapt_crypto.errors import ContextMismatch, RollbackDetected, VerificationFailed
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
@@ -77,9 +78,7 @@ def assert_honest(federation: Federation) -> None:
 def test_everyone_witnesses_everyone(scheme: str) -> None:
     requirements = None
     if scheme == registry.NONE:
-        requirements = Federation(3).requirements.__class__(
-            differential_privacy=True, secure_aggregation=False, minimum_participants=2
-        )
+        requirements = Requirements(differential_privacy=True, aggregation=(scheme,), minimum_participants=2)
     federation = Federation(4, rounds=2, secure_aggregation=scheme, requirements=requirements)
     federation.run()
     assert_honest(federation)
@@ -294,11 +293,21 @@ class TestRollback:
     def test_a_coordinator_that_went_back_stops(self) -> None:
         _, second = self.two()
         self.cut(second.logs[COORDINATOR], 5)
-        # What the log does not say any more the coordinator does not know; institutions see at once that its
-        # head is behind.
         second = second.next_session(bytes(range(2, 18)))
-        with pytest.raises(RolledBackLog, match="coordinator: its log ends at line"):
+        with pytest.raises(RollbackDetected, match="coordinator lacks line"):
             second.run()
+
+    def test_institutions_leave_a_coordinator_that_went_back_and_goes_on(self) -> None:
+        _, second = self.two()
+        self.cut(second.logs[COORDINATOR], 5)
+        second = second.next_session(bytes(range(2, 18)))
+        second.logs[COORDINATOR].check_holds = lambda heads: None
+        second.run()
+        assert not second.entries("round_started")
+        for party in second.parties.values():
+            assert party.refused == ["RolledBackLog", "quit: RolledBackLog"]
+        for body in second.entries("left"):
+            assert body["reason"].startswith("coordinator: its log ends at line")
 
     def test_a_coordinator_whose_log_forked_learns_it_from_what_institutions_bring(self) -> None:
         _, second = self.two()

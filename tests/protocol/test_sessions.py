@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_client import session as client
+from fedapt_client.requirements import Requirements
 from fedapt_crypto.errors import (
     ContextMismatch,
     InvalidInput,
@@ -56,9 +56,7 @@ def assert_sound(federation: Federation) -> None:
 
 @pytest.mark.parametrize("scheme", [registry.MASKING, registry.NONE])
 def test_everyone_stays(scheme: str) -> None:
-    requirements = client.Requirements(
-        differential_privacy=True, secure_aggregation=scheme != registry.NONE, minimum_participants=2
-    )
+    requirements = Requirements(differential_privacy=True, aggregation=(scheme,), minimum_participants=2)
     federation = Federation(5, requirements=requirements, secure_aggregation=scheme)
     federation.run()
     assert_sound(federation)
@@ -159,8 +157,8 @@ def test_nothing_the_coordinator_receives_holds_an_update() -> None:
     without = Federation(
         5,
         secure_aggregation=registry.NONE,
-        requirements=client.Requirements(
-            differential_privacy=True, secure_aggregation=False, minimum_participants=2
+        requirements=Requirements(
+            differential_privacy=True, aggregation=(registry.NONE,), minimum_participants=2
         ),
     )
     without.run()
@@ -277,14 +275,21 @@ class TestRefusals:
         self.refuse(InvalidInput, lambda f, data: data, match="privacy", differential_privacy=False)
 
     def test_a_session_in_which_the_coordinator_sees_updates(self) -> None:
-        self.refuse(InvalidInput, lambda f, data: data, match="single updates", secure_aggregation="none")
+        self.refuse(
+            InvalidInput,
+            lambda f, data: data,
+            match="policy rule aggregation: the session uses 'none'",
+            secure_aggregation="none",
+        )
 
     def test_another_scheme_where_masking_is_required(self) -> None:
-        requirements = client.Requirements(
-            differential_privacy=True, secure_aggregation=True, minimum_participants=2, masking=True
+        requirements = Requirements(
+            differential_privacy=True, aggregation=(registry.MASKING,), minimum_participants=2
         )
         federation = Federation(3, requirements=requirements, secure_aggregation=registry.CKKS)
-        with pytest.raises(InvalidInput, match="masking is required"):
+        with pytest.raises(
+            InvalidInput, match="policy rule aggregation: the session uses 'ckks', masking is allowed"
+        ):
             federation.run()
 
     def test_a_domain_key_that_was_not_committed_to(self) -> None:

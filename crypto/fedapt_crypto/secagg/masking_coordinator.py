@@ -11,7 +11,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
+from fedapt_crypto.encoding import Encoded, TaggedMessage, decode_one_of, kinds_of
 from fedapt_crypto.errors import (
     ContextMismatch,
     MalformedMessage,
@@ -20,24 +20,25 @@ from fedapt_crypto.errors import (
     UnexpectedMessage,
     VerificationFailed,
 )
+from fedapt_crypto.masks import RANGE_VALUES, mask_range
+from fedapt_crypto.parallel import over_ranges
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import masking_keys as keys
 from fedapt_crypto.secagg import parties
+from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
-    MESSAGE_OVERHEAD_BYTES,
     Abort,
     Advertise,
     AdvertiseList,
     ConsistencySignature,
-    MaskedInput,
     ShareMessage,
     SignedMessage,
     SurvivorAnnouncement,
     UnmaskRequest,
     UnmaskShares,
 )
-from fedapt_crypto.secagg.neighbourhood import check_advertise, draws_of
+from fedapt_crypto.secagg.neighbourhood import check_context, draws_of
 from fedapt_crypto.secagg.routing import Dealt, check_dealt, deliveries, enough_signatures
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
 from fedapt_crypto.secagg.unmasking import Unmasking
@@ -56,13 +57,17 @@ class MaskingCoordinator:
         self._roster = roster
         self._phase: Phase | None = Phase.ADVERTISE
         self._gone: set[str] = set()
-        self._expected: tuple[str, ...] = roster.names
+        self._expected = frozenset(roster.names)
         self._index = {name: index for index, name in enumerate(roster.names)}
         self._advertises: dict[str, Advertise] = {}
         self._drawn: dict[int, frozenset[int]] = {}
+        self._around: dict[int, list[int]] = {}
         self._shares: dict[str, Dealt] = {}
-        self._held_by: dict[int, list[str]] = {}
+        self._held_by: dict[int, list[int]] = {}
         self._survivors: tuple[str, ...] = ()
+        self._alive: frozenset[int] = frozenset()
+        self._dropped: frozenset[int] = frozenset()
+        self._survivors_hash = b""
         self._signatures: dict[str, ConsistencySignature] = {}
         self._revealed: dict[str, UnmaskShares] = {}
         self._masked: set[str] = set()
@@ -79,7 +84,7 @@ class MaskingCoordinator:
     @property
     def waiting_for(self) -> frozenset[str]:
         """Names that may still send in this phase."""
-        return frozenset(self._expected) - self._gone - set(self._arrived)
+        return self._expected - self._gone - set(self._arrived)
 
     @property
     def aggregate(self) -> Aggregate | None:
@@ -121,10 +126,12 @@ class MaskingCoordinator:
         """Take an institution's payload; see `scheme.CoordinatorRound.receive`."""
         if self._phase is None:
             raise UnexpectedMessage("sent something after the round was over", peer=sender)
-        vector_bytes = 4 * self._context.vector_length + MESSAGE_OVERHEAD_BYTES
-        limit = max(vector_bytes, MAX_SHARE_MESSAGE_BYTES)
-        message = decode_one_of(payload, _KINDS, max_bytes=limit)
-        signed = message.header if isinstance(message, ShareMessage) else message
+        message: TaggedMessage | MaskedPayload
+        if MaskedPayload.begins(payload):
+            message = MaskedPayload.from_bytes(payload, self._context.vector_length, sender)
+        else:
+            message = decode_one_of(payload, _KINDS, max_bytes=MAX_SHARE_MESSAGE_BYTES)
+        signed = message.header if isinstance(message, (ShareMessage, MaskedPayload)) else message
         if not isinstance(signed, SignedMessage) or signed.sender != sender:
             raise VerificationFailed("sent a message in another's name", peer=sender)
         if isinstance(message, Abort):
@@ -138,7 +145,8 @@ class MaskingCoordinator:
         """End the phase with whoever sent; see `scheme.CoordinatorRound.close_phase`."""
         if self._phase is None:
             raise RoundAborted("the round is over")
-        arrived = tuple(name for name in self._roster.names if name in self._arrived)
+        sent = self._arrived
+        arrived = tuple(name for name in self._roster.names if name in sent)
         if len(arrived) < self._context.threshold:
             phase, self._phase = self._phase, None
             raise RoundAborted(
@@ -158,29 +166,33 @@ class MaskingCoordinator:
         raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}: {message.detail}")
 
     def _take_advertise(self, sender: str, message: Advertise) -> None:
-        check_advertise(message, self._context, self._roster)
+        message.check_signature(self._roster)
+        check_context(message, self._context)
         index = self._index[sender]
         self._drawn[index] = draws_of(message, self._context, index)
         self._advertises[sender] = message
 
     def _take_share(self, sender: str, message: ShareMessage) -> None:
-        participants = frozenset(self._index[name] for name in self._expected)
+        index = self._index[sender]
+        holders = self._drawn[index].intersection(self._around) | {index}
         self._shares[sender] = check_dealt(
-            message, self._index[sender], self._drawn, participants, self._execution, self._roster
+            message, index, holders, self._around[index], self._execution, self._roster
         )
 
-    def _take_masked(self, sender: str, message: MaskedInput) -> None:
-        if len(message.masked) != 4 * self._context.vector_length:
-            raise MalformedMessage("sent a masked input of the wrong length", peer=sender)
-        self._check_bound(sender, message.execution, message.transcript)
-        message.check_signature(self._roster)
+    def _take_masked(self, sender: str, message: MaskedPayload) -> None:
+        self._check_bound(sender, message.header.execution, message.header.transcript)
+        message.check(self._roster)
         self._masked.add(sender)
-        np.add(self._sum, np.frombuffer(message.masked, "<u4"), out=self._sum)
+        total, words = self._sum, message.words
+
+        def add(start: int, stop: int) -> None:
+            np.add(total[start:stop], words[start:stop], out=total[start:stop])
+
+        over_ranges(total.size, RANGE_VALUES, add)
 
     def _take_signature(self, sender: str, message: ConsistencySignature) -> None:
         self._check_bound(sender, message.execution, message.transcript)
-        packed = self._pack(self._survivors)
-        if message.survivors_hash != keys.survivors_id(self._execution, self._transcript, packed):
+        if message.survivors_hash != self._survivors_hash:
             raise ContextMismatch("signed another survivor set", peer=sender)
         message.check_signature(self._roster)
         self._signatures[sender] = message
@@ -188,9 +200,8 @@ class MaskingCoordinator:
     def _take_unmask(self, sender: str, message: UnmaskShares) -> None:
         self._check_bound(sender, message.execution, self._transcript)
         message.check_signature(self._roster)
-        index = self._index[sender]
-        held = self._held_by[index]
-        asked = [self._pack(set(held).intersection(names)) for names in (self._survivors, self._dropped)]
+        held = self._held_by[self._index[sender]]
+        asked = [parties.pack(set(held) & indices) for indices in (self._alive, self._dropped)]
         if [message.survivors, message.dropped] != asked:
             raise MalformedMessage("revealed other shares than were asked for", peer=sender)
         self._revealed[sender] = message
@@ -199,16 +210,11 @@ class MaskingCoordinator:
         if (execution, transcript) != (self._execution, self._transcript):
             raise ContextMismatch("sent a message of another execution", peer=sender)
 
-    @property
-    def _dropped(self) -> tuple[str, ...]:
-        gone = self._shares.keys() - set(self._survivors)
-        return tuple(name for name in self._roster.names if name in gone)
-
     def _pack(self, names: Iterable[str]) -> bytes:
         return parties.pack(self._index[name] for name in names)
 
     def _close_advertise(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
-        self._phase, self._expected = Phase.SHARE, arrived
+        self._phase, self._expected = Phase.SHARE, frozenset(arrived)
         participants = self._pack(arrived)
         digests = b"".join(self._advertises[name].digest for name in arrived)
         self._execution = keys.execution_id(self._context.hash, participants, digests)
@@ -217,24 +223,25 @@ class MaskingCoordinator:
             for other in self._drawn[own] & edges.keys():
                 around.add(other)
                 edges[other].add(own)
+        self._around = {own: sorted(around) for own, around in edges.items()}
+        listed = {i: self._advertises[self._roster.names[i]].to_bytes() for i in edges}
+        common = {"kind": AdvertiseList.tag(), "participants": participants, "digests": digests}
         return {
-            self._roster.names[own]: AdvertiseList(
-                participants=participants,
-                digests=digests,
-                advertises=tuple(self._advertises[self._roster.names[i]] for i in sorted(around)),
-            ).to_bytes()
-            for own, around in edges.items()
+            self._roster.names[own]: AdvertiseList.encode_fields(
+                {**common, "advertises": Encoded.array([listed[i] for i in around])}
+            )
+            for own, around in self._around.items()
         }
 
     def _close_share(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
-        self._phase, self._expected = Phase.MASKED_INPUT, arrived
+        self._phase, self._expected = Phase.MASKED_INPUT, frozenset(arrived)
         packed = self._pack(arrived)
         digests = b"".join(self._shares[name].header.digest for name in arrived)
         self._transcript = keys.transcript_id(self._execution, packed, digests)
         dealt = {self._index[name]: self._shares[name] for name in arrived}
         for name in arrived:
             for holder in self._shares[name].holders:
-                self._held_by.setdefault(holder, []).append(name)
+                self._held_by.setdefault(holder, []).append(self._index[name])
         return {
             self._roster.names[index]: delivery
             for index, delivery in deliveries(dealt, packed, digests).items()
@@ -242,19 +249,23 @@ class MaskingCoordinator:
 
     def _close_masked(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
         self._survivors = arrived
+        self._alive = frozenset(self._index[name] for name in arrived)
+        self._dropped = frozenset(self._index[name] for name in self._shares) - self._alive
+        packed = parties.pack(self._alive)
+        self._survivors_hash = keys.survivors_id(self._execution, self._transcript, packed)
         announcement = SurvivorAnnouncement(
-            execution=self._execution, transcript=self._transcript, survivors=self._pack(arrived)
+            execution=self._execution, transcript=self._transcript, survivors=packed
         )
         return self._next(Phase.CONSISTENCY, arrived, announcement)
 
     def _close_consistency(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:
         signed = {self._index[name] for name in arrived}
-        holders = [self._shares[name].holders for name in (*self._survivors, *self._dropped)]
+        holders = [self._shares[name].holders for name in self._shares]
         signers = enough_signatures(signed, holders, self._context.holders_needed)
         request = UnmaskRequest(
             execution=self._execution,
-            survivors=self._pack(self._survivors),
-            dropped=self._pack(self._dropped),
+            survivors=parties.pack(self._alive),
+            dropped=parties.pack(self._dropped),
             signers=parties.pack(signers),
             signatures=b"".join(self._signatures[self._roster.names[i]].signature for i in sorted(signers)),
         )
@@ -268,29 +279,36 @@ class MaskingCoordinator:
             transcript=self._transcript,
             advertises={self._index[name]: self._advertises[name] for name in self._shares},
             dealt={self._index[name]: self._shares[name] for name in self._shares},
-            survivors=frozenset(self._index[name] for name in self._survivors),
+            survivors=self._alive,
             revealed={self._index[name]: self._revealed[name] for name in arrived},
         )
         try:
-            unmasking.remove_masks(self._sum)
+            masks = unmasking.masks()
         except PeerError as error:
             raise RoundAborted(f"the masks could not be removed: {error}") from error
-        total = self._context.fixed_point.decode(self._sum)
+        words, total = self._sum, np.empty(self._sum.size)
+        fixed_point = self._context.fixed_point
+
+        def unmask(start: int, stop: int) -> None:
+            mask_range(words[start:stop], masks, start)
+            fixed_point.decode_into(words[start:stop], total[start:stop])
+
+        over_ranges(words.size, RANGE_VALUES, unmask)
         self._aggregate = Aggregate(total, self._survivors)
         self._phase = None
         return {}
 
     def _next(self, phase: Phase, to: tuple[str, ...], message: TaggedMessage) -> Mapping[str, bytes]:
-        self._phase, self._expected = phase, to
+        self._phase, self._expected = phase, frozenset(to)
         return dict.fromkeys(to, message.to_bytes())
 
 
-_Take = Callable[[MaskingCoordinator, str, TaggedMessage], None]
-_COLLECTING: Final[Mapping[Phase, tuple[type[TaggedMessage], _Take]]] = MappingProxyType(
+_Take = Callable[[MaskingCoordinator, str, TaggedMessage | MaskedPayload], None]
+_COLLECTING: Final[Mapping[Phase, tuple[type[TaggedMessage | MaskedPayload], _Take]]] = MappingProxyType(
     {
         Phase.ADVERTISE: (Advertise, cast("_Take", MaskingCoordinator._take_advertise)),
         Phase.SHARE: (ShareMessage, cast("_Take", MaskingCoordinator._take_share)),
-        Phase.MASKED_INPUT: (MaskedInput, cast("_Take", MaskingCoordinator._take_masked)),
+        Phase.MASKED_INPUT: (MaskedPayload, cast("_Take", MaskingCoordinator._take_masked)),
         Phase.CONSISTENCY: (ConsistencySignature, cast("_Take", MaskingCoordinator._take_signature)),
         Phase.UNMASK: (UnmaskShares, cast("_Take", MaskingCoordinator._take_unmask)),
     }
@@ -310,4 +328,5 @@ _CLOSING: Final[Mapping[Phase, Callable[[MaskingCoordinator, tuple[str, ...]], M
 )
 """What closing a phase sends; any phase may instead end the round in `RoundAborted`."""
 
-_KINDS: Final = kinds_of(Abort, *(expected for expected, _ in _COLLECTING.values()))
+_KINDS: Final = kinds_of(Abort, Advertise, ShareMessage, ConsistencySignature, UnmaskShares)
+"""What is decoded as a message; a masked input has its own layout, see `masked_input`."""

@@ -12,7 +12,6 @@ for large rosters. What must hold, in order:
 * secrets live in memory only and are forgotten when the machine finishes or aborts.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
@@ -21,19 +20,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
 from fedapt_crypto.errors import (
     ContextMismatch,
-    FedaptError,
     MalformedMessage,
     OverlappingUnmaskLists,
-    PeerError,
     TooFewParticipants,
     UnexpectedMessage,
 )
 from fedapt_crypto.fixed_point import RingVector
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.masks import apply_masks
+from fedapt_crypto.masks import mask_range
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import graph, parties
@@ -43,27 +39,26 @@ from fedapt_crypto.secagg.dealing import (
     OpenedSecrets,
     check_parcel,
     expected_flags,
-    open_parcel,
+    open_record,
 )
+from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
+from fedapt_crypto.secagg.masked_input import assemble
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
     UNSIGNED,
-    Abort,
     Advertise,
     AdvertiseList,
     ConsistencySignature,
     MaskedInput,
-    Parcel,
     ShareDelivery,
     SurvivorAnnouncement,
     UnmaskRequest,
     UnmaskShares,
+    check_signatures,
 )
 from fedapt_crypto.secagg.neighbourhood import Neighbourhood, check_members, settle, split_digests
-from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
-
-ENCODED_AT_ONCE: Final = 1 << 16
-"""Values: in float64 half a second-level cache."""
+from fedapt_crypto.secagg.records import split_parcels
+from fedapt_crypto.secagg.scheme import Outgoing, Phase, RoundContext
 
 
 class State(Enum):
@@ -89,7 +84,7 @@ class _Secrets:
     opened: dict[int, OpenedSecrets] = field(default_factory=dict)
 
 
-class MaskingInstitution:
+class MaskingInstitution(InstitutionMachine):
     """One institution in one round of the masking protocol.
 
     Args:
@@ -101,6 +96,8 @@ class MaskingInstitution:
         minimum_participants: Its own floor for the number of survivors; the threshold holds anyway.
     """
 
+    _states = State
+
     def __init__(
         self,
         context: RoundContext,
@@ -111,46 +108,26 @@ class MaskingInstitution:
         *,
         minimum_participants: int = 2,
     ) -> None:
-        if update.shape != (context.vector_length,):
-            raise ValueError("the update's length does not fit the round")
-        if roster.member(name).identity_key != identity.public_key:
-            raise ValueError("this identity is not the one the roster has under that name")
-        self._context = context
-        self._roster = roster
-        self._name = name
+        super().__init__(context, roster, name, identity, update, minimum_participants=minimum_participants)
         self._index = roster.index(name)
-        self._identity = identity
-        self._minimum = max(minimum_participants, context.threshold)
         dealer = Dealer.fresh(name, context.hash)
         self._secrets: _Secrets | None = _Secrets(dealer, SealingKey.fresh(), dealer.mask_key, update)
-        self._state = State.NEW
         self._advertise: Advertise | None = None
         self._neighbourhood: Neighbourhood | None = None
         self._transcript = b""
         self._dealers: tuple[int, ...] = ()
         self._survivors: tuple[int, ...] = ()
-        self._abort: bytes | None = None
-        self._saturated = 0
 
     @property
-    def state(self) -> State:
-        """Where the machine stands."""
-        return self._state
+    def _transitions(self) -> Transitions:
+        return _TRANSITIONS
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing more will be sent."""
-        return self._state in (State.FINISHED, State.ABORTED)
+    def _max_bytes(self) -> int:
+        return MAX_SHARE_MESSAGE_BYTES
 
-    @property
-    def saturated(self) -> int:
-        """How many values were clipped by the fixed-point encoding; stays inside the institution."""
-        return self._saturated
-
-    @property
-    def aggregate(self) -> Aggregate | None:
-        """Nothing: in this scheme the sum is the coordinator's."""
-        return None
+    def _forget(self) -> None:
+        self._secrets = None
 
     @property
     def transcript(self) -> bytes | None:
@@ -175,24 +152,6 @@ class MaskingInstitution:
         self._advertise = unsigned.signed_by(self._identity)
         self._state = State.ADVERTISED
         return Outgoing(Phase.ADVERTISE, self._advertise.to_bytes())
-
-    def receive(self, payload: bytes) -> Outgoing:
-        """Take the coordinator's next message and answer it; see `scheme.InstitutionRound.receive`."""
-        if self._state not in _TRANSITIONS:
-            raise UnexpectedMessage("this round is over or was not started")
-        expected, answer = _TRANSITIONS[self._state]
-        message = decode_one_of(payload, _KINDS, max_bytes=MAX_SHARE_MESSAGE_BYTES)
-        if type(message) is not expected:
-            raise UnexpectedMessage(f"{message.kind!r} came where {expected.tag()!r} was due")
-        try:
-            return answer(self, message)
-        except FedaptError as error:
-            self._give_up(error)
-            raise
-
-    def abort_payload(self) -> bytes | None:
-        """Return the signed statement of why this institution aborted, if it did."""
-        return self._abort
 
     def _share(self, message: AdvertiseList) -> Outgoing:
         if self._advertise is None:
@@ -223,45 +182,41 @@ class MaskingInstitution:
         if own_header is None or digests[self._index] != own_header.digest:
             raise ContextMismatch("the share delivery changes or omits our own header")
         neighbours = [index for index in dealers if index in around.advertises]
-        if [parcel.header.sender for parcel in message.parcels] != self._names(neighbours):
+        headers = message.headers
+        if [header.sender for header in headers] != self._names(neighbours):
             raise MalformedMessage("the share delivery does not hold one parcel for each dealer around us")
-        for index, parcel in zip(neighbours, message.parcels, strict=True):
-            secrets.opened[index] = self._open(secrets, around, index, parcel, digests[index])
+        parcels = split_parcels(message.parcels, [header.record_count for header in headers])
+        check_signatures(headers, self._roster)
+        for index, header, parcel in zip(neighbours, headers, parcels, strict=True):
+            if header.digest != digests[index] or header.execution != around.execution:
+                raise ContextMismatch("dealt shares in another execution of the protocol", peer=header.sender)
+            flags = expected_flags(index, self._index, around.holders_of(index))
+            record = check_parcel(header, parcel, self._index, flags)
+            secrets.opened[index] = open_record(
+                header, record, self._roster, secrets.seal_key, secrets.mask_key
+            )
         secrets.opened[self._index] = secrets.dealer.own_shares
         self._dealers = dealers
         self._transcript = keys.transcript_id(around.execution, message.dealers, message.digests)
-        vector = self._encode(secrets.update)
-        apply_masks(vector, self._masks(secrets, around, neighbours))
+        masks = self._masks(secrets, around, neighbours)
+        update, fixed_point = secrets.update, self._context.fixed_point
+
+        def fill(part: RingVector, first: int) -> int:
+            clipped = fixed_point.encode_into(update[first : first + part.size], part)
+            mask_range(part, masks, first)
+            return clipped
+
         unsigned = MaskedInput(
             sender=self._name,
             signature=UNSIGNED,
             execution=around.execution,
             transcript=self._transcript,
-            masked=vector.astype("<u4", copy=False).tobytes(),
+            vector_hash=bytes(32),
         )
+        payload, clipped = assemble(unsigned, self._identity, update.size, fill)
+        self._saturated = sum(clipped)
         self._state = State.MASKED
-        return Outgoing(Phase.MASKED_INPUT, unsigned.signed_by(self._identity).to_bytes(), releases=True)
-
-    def _encode(self, update: NDArray[np.floating]) -> RingVector:
-        """Return the update in the ring; piece by piece, so that intermediate results stay in cache."""
-        vector = np.empty(update.size, np.uint32)
-        self._saturated = 0
-        for start in range(0, update.size, ENCODED_AT_ONCE):
-            stop = start + ENCODED_AT_ONCE
-            vector[start:stop], clipped = self._context.fixed_point.encode(update[start:stop])
-            self._saturated += clipped
-        return vector
-
-    def _open(
-        self, secrets: _Secrets, around: Neighbourhood, index: int, parcel: Parcel, digest: bytes
-    ) -> OpenedSecrets:
-        header = parcel.header
-        header.check_signature(self._roster)
-        if header.digest != digest or header.execution != around.execution:
-            raise ContextMismatch("dealt shares in another execution of the protocol", peer=header.sender)
-        flags = expected_flags(index, self._index, around.holders_of(index))
-        record = check_parcel(parcel, self._index, flags)
-        return open_parcel(parcel, record, self._name, secrets.seal_key, secrets.mask_key)
+        return Outgoing(Phase.MASKED_INPUT, payload, releases=True)
 
     def _masks(
         self, secrets: _Secrets, around: Neighbourhood, neighbours: list[int]
@@ -340,14 +295,16 @@ class MaskingInstitution:
         for owner in held:
             for holder in around.holders_of(owner):
                 speaks_for.setdefault(holder, []).append(owner)
+        needed = []
         for position, signer in enumerate(signers):
             counted = [owner for owner in speaks_for.get(signer, ()) if missing[owner] > 0]
             if counted:  # a signature that decides nothing any more is not worth its cost
                 signature = message.signatures[64 * position : 64 * (position + 1)]
                 signed = {"sender": self._roster.names[signer], "signature": signature}
-                statement.model_copy(update=signed).check_signature(self._roster)
+                needed.append(statement.model_copy(update=signed))
                 for owner in counted:
                     missing[owner] -= 1
+        check_signatures(needed, self._roster)
         if short := [owner for owner, count in missing.items() if count > 0]:
             raise TooFewParticipants(
                 f"fewer than {self._context.holders_needed} of those who hold shares of"
@@ -371,22 +328,8 @@ class MaskingInstitution:
             raise UnexpectedMessage("this round is over")
         return self._secrets
 
-    def _give_up(self, error: FedaptError) -> None:
-        self._secrets = None
-        self._state = State.ABORTED
-        accused = error.peer if isinstance(error, PeerError) and error.peer in self._roster.names else None
-        unsigned = Abort(
-            sender=self._name,
-            signature=UNSIGNED,
-            context=self._context.hash,
-            reason=type(error).__name__,
-            accused=accused,
-            detail=str(error)[:400],
-        )
-        self._abort = unsigned.signed_by(self._identity).to_bytes()
 
-
-_TRANSITIONS: Final[Mapping[State, tuple[type[TaggedMessage], Callable[..., Outgoing]]]] = MappingProxyType(
+_TRANSITIONS: Final[Transitions] = MappingProxyType(
     {
         State.ADVERTISED: (AdvertiseList, MaskingInstitution._share),
         State.SHARED: (ShareDelivery, MaskingInstitution._mask),
@@ -395,5 +338,3 @@ _TRANSITIONS: Final[Mapping[State, tuple[type[TaggedMessage], Callable[..., Outg
     }
 )
 """In each state one kind of message moves the machine one state on; any error in it ends in ABORTED."""
-
-_KINDS: Final = kinds_of(*(expected for expected, _ in _TRANSITIONS.values()))

@@ -4,8 +4,12 @@ An institution's root determines its private mask key and its pair seeds, so rev
 that dropped out is enough to cancel every mask it shares with others, and nothing else.
 """
 
-from fedapt_crypto.kdf import derive, digest
+from hashlib import sha256
+
+from fedapt_crypto.encoding import encode_plain
+from fedapt_crypto.kdf import derive, digest, labelled_start
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.shamir import SHARE_BYTES
 
 
 def mask_key(root: bytes, context: bytes) -> SealingKey:
@@ -46,3 +50,21 @@ def survivors_id(execution: bytes, transcript: bytes, survivors: bytes) -> bytes
 def commit(kind: str, execution: bytes, owner: str, *value: bytes | str) -> bytes:
     """Return the commitment to a secret or share of ``owner``."""
     return digest(f"secagg commit {kind}", execution, owner, *value)
+
+
+class ShareCommitments:
+    """Commitments to the shares of one owner's secret, for many holders.
+
+    The same as `commit` of the same parts, several times faster: what comes before the holder is encoded
+    once.
+    """
+
+    def __init__(self, kind: str, execution: bytes, owner: str) -> None:
+        self._start = labelled_start(2, f"secagg commit {kind} share", execution, owner)
+
+    def to(self, holder: bytes, share: bytes) -> bytes:
+        """Return the commitment to a share of 33 bytes; ``holder`` is the encoded name."""
+        return sha256(self._start + holder + _SHARE_HEAD + share).digest()
+
+
+_SHARE_HEAD = encode_plain(bytes(SHARE_BYTES))[:-SHARE_BYTES]

@@ -5,19 +5,16 @@ gives it.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from fedapt_crypto.encoding import Hash, Message, PartyName, Signature, TaggedMessage, encode
+from fedapt_crypto.encoding import Hash, PartyName, Signature, TaggedMessage
 from fedapt_crypto.identity import Identity, verify
+from fedapt_crypto.parallel import over_ranges
 from fedapt_crypto.roster import Roster, SealingPublicKey
 from fedapt_crypto.secagg.parties import INDEX_BYTES, MAX_PARTIES
-from fedapt_crypto.shamir import SECRET_BYTES, SHARE_BYTES
-
-Share = Annotated[bytes, Field(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
-Secret = Annotated[bytes, Field(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
-Sealed = Annotated[bytes, Field(min_length=1, max_length=4096)]
 
 Indices = Annotated[bytes, Field(max_length=INDEX_BYTES * MAX_PARTIES)]
 """Ascending roster indices, see `parties`."""
@@ -26,8 +23,10 @@ Digests = Annotated[bytes, Field(max_length=32 * MAX_PARTIES)]
 
 MAX_SHARE_MESSAGE_BYTES = 16 << 20
 """Enough for full graphs of 1,000 institutions and for neighbour graphs of 10,000."""
+SIGNATURES_AT_ONCE = 8
+"""Few enough to share them out evenly, enough to make a thread's start worth its while."""
 MESSAGE_OVERHEAD_BYTES = 4096
-"""Room for everything but the vector in a masked input."""
+"""Room for everything but the vector in a message with a vector."""
 
 
 class SignedMessage(TaggedMessage):
@@ -42,7 +41,7 @@ class SignedMessage(TaggedMessage):
         return hashlib.sha256(self.to_bytes()).digest()
 
     def _signed_bytes(self) -> bytes:
-        return encode(self.model_dump(mode="python", exclude={"signature"}))
+        return self.encode_fields(self.__dict__, without="signature")
 
     def check_signature(self, roster: Roster) -> None:
         """Verify against the identity that our own roster gives the sender.
@@ -58,6 +57,16 @@ class SignedMessage(TaggedMessage):
         """Return a copy that carries ``identity``'s signature."""
         signature = identity.sign(f"secagg {self.kind}", self._signed_bytes())
         return self.model_copy(update={"signature": signature})
+
+
+def check_signatures(messages: Sequence[SignedMessage], roster: Roster) -> None:
+    """Check the signatures of all messages, in several threads; raises what `check_signature` raises."""
+
+    def check(start: int, stop: int) -> None:
+        for message in messages[start:stop]:
+            message.check_signature(roster)
+
+    over_ranges(len(messages), SIGNATURES_AT_ONCE, check)
 
 
 UNSIGNED = bytes(64)
@@ -102,71 +111,37 @@ class ShareHeader(SignedMessage):
     record_count: Annotated[int, Field(ge=1, le=MAX_PARTIES)]
 
 
-class SealedSecrets(Message):
-    """The ciphertexts from one dealer to one receiver, each where it is due."""
-
-    shares: Sealed | None
-    pair_seed: Sealed | None
-
-
 class ShareMessage(TaggedMessage):
-    """Phase 1, institution: the signed header, all records, and the ciphertexts in record order."""
+    """Phase 1, institution: the signed header, and its records end to end."""
 
     kind: Literal["share"] = "share"
     max_bytes = MAX_SHARE_MESSAGE_BYTES
     header: ShareHeader
     records: bytes
-    sealed: tuple[SealedSecrets, ...]
-
-
-class Parcel(Message):
-    """What one dealer has for one receiver, with the proof that its header covers it."""
-
-    header: ShareHeader
-    record: bytes
-    position: Annotated[int, Field(ge=0, le=MAX_PARTIES)]
-    proof: Annotated[tuple[Hash, ...], Field(max_length=17)]
-    sealed: SealedSecrets
 
 
 class ShareDelivery(TaggedMessage):
-    """Phase 1, coordinator: who dealt, a digest of each signed header, and the receiver's parcels."""
+    """Phase 1, coordinator: who dealt, a digest of each signed header, and what is for the receiver.
+
+    ``headers`` are those of the dealers around the receiver, ``parcels`` (see `records`) stand end to end
+    in the same order.
+    """
 
     kind: Literal["share delivery"] = "share delivery"
     max_bytes = MAX_SHARE_MESSAGE_BYTES
     dealers: Indices
     digests: Digests
-    parcels: tuple[Parcel, ...]
-
-
-class SharesPlaintext(TaggedMessage):
-    """Sealed to a receiver's ``seal`` key: its shares of the dealer's two secrets."""
-
-    kind: Literal["shares"] = "shares"
-    execution: Hash
-    sender: PartyName
-    receiver: PartyName
-    self_mask_share: Share
-    root_share: Share
-
-
-class PairSeedPlaintext(TaggedMessage):
-    """Sealed to a receiver's ``mask`` key: the seed of the mask that the two have in common."""
-
-    kind: Literal["pair seed"] = "pair seed"
-    execution: Hash
-    sender: PartyName
-    receiver: PartyName
-    seed: Secret
+    headers: tuple[ShareHeader, ...]
+    parcels: bytes
 
 
 class MaskedInput(SignedMessage):
-    """Phase 2, institution: the masked update as little-endian uint32, bound to the phase 1 transcript."""
+    """Phase 2, institution: stands before the masked vector (see `masked_input`), whose hash it signs."""
 
     kind: Literal["masked input"] = "masked input"
     execution: Hash
     transcript: Hash
-    masked: bytes
+    vector_hash: Hash
 
 
 class SurvivorAnnouncement(TaggedMessage):

@@ -12,7 +12,7 @@ from fedapt_crypto.errors import ContextMismatch, MalformedMessage, TooFewPartic
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import graph, parties
 from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.messages import Advertise, AdvertiseList
+from fedapt_crypto.secagg.messages import Advertise, AdvertiseList, check_signatures
 from fedapt_crypto.secagg.scheme import RoundContext
 
 DIGEST_BYTES = 32
@@ -66,9 +66,8 @@ def draws_of(advertise: Advertise, context: RoundContext, own: int) -> frozenset
     return frozenset(drawn)
 
 
-def check_advertise(advertise: Advertise, context: RoundContext, roster: Roster) -> None:
-    """Check signature and context of an advertisement; raises `PeerError` naming its sender."""
-    advertise.check_signature(roster)
+def check_context(advertise: Advertise, context: RoundContext) -> None:
+    """Check the context of an advertisement; raises `ContextMismatch` naming its sender."""
     if advertise.context != context.hash:
         raise ContextMismatch(
             "takes part in another round, model, configuration or roster", peer=advertise.sender
@@ -112,22 +111,22 @@ def settle(message: AdvertiseList, own: Advertise, context: RoundContext, roster
         raise ContextMismatch("the advertise list changes or omits our own keys")
     taking_part = frozenset(participants)
     drawn = {own_index: draws_of(own, context, own_index) & taking_part}
-    advertises: dict[int, Advertise] = {}
+    listed: dict[int, Advertise] = {}
     last, known = -1, frozenset(roster.names)
     for advertise in message.advertises:
         index = roster.index(advertise.sender) if advertise.sender in known else -1
         if index <= last or index not in taking_part:
             raise MalformedMessage("the advertise list names strangers, repeats a party or is out of order")
-        last = index
-        if index == own_index:
-            continue
-        check_advertise(advertise, context, roster)
+        listed[index], last = advertise, index
+    advertises = {index: advertise for index, advertise in listed.items() if index != own_index}
+    check_signatures(tuple(advertises.values()), roster)
+    for index, advertise in advertises.items():
+        check_context(advertise, context)
         if hashlib.sha256(advertise.to_bytes()).digest() != digests[index]:
             raise VerificationFailed("advertised other keys than the list says", peer=advertise.sender)
         drawn[index] = draws_of(advertise, context, index) & taking_part
         if index not in drawn[own_index] and own_index not in drawn[index]:
             raise MalformedMessage("the advertise list holds one who is no neighbour of ours")
-        advertises[index] = advertise
     if not drawn[own_index] <= advertises.keys():
         raise MalformedMessage("the advertise list keeps neighbours from us that take part")
     incoming = sum(own_index in drawn[index] for index in advertises)

@@ -1,8 +1,8 @@
 """Sets of parties as they travel: roster indices, ascending, two bytes each."""
 
+import struct
 from collections.abc import Iterable
-
-import numpy as np
+from operator import lt
 
 from fedapt_crypto.errors import MalformedMessage
 
@@ -12,7 +12,8 @@ MAX_PARTIES = 1 << 16
 
 def pack(indices: Iterable[int]) -> bytes:
     """Return ascending roster indices as bytes."""
-    return np.array(sorted(indices), dtype=">u2").tobytes()
+    ascending = sorted(indices)
+    return struct.pack(f">{len(ascending)}H", *ascending)
 
 
 def unpack(data: bytes, roster_size: int) -> tuple[int, ...]:
@@ -23,7 +24,7 @@ def unpack(data: bytes, roster_size: int) -> tuple[int, ...]:
     """
     if len(data) % INDEX_BYTES:
         raise MalformedMessage("a list of parties has half an entry")
-    indices = np.frombuffer(data, ">u2").astype(np.int64)
-    if indices.size and (indices[-1] >= roster_size or np.any(np.diff(indices) <= 0)):
+    indices: tuple[int, ...] = struct.unpack(f">{len(data) // INDEX_BYTES}H", data)
+    if indices and (indices[-1] >= roster_size or not all(map(lt, indices, indices[1:]))):
         raise MalformedMessage("a list of parties names strangers, repeats one or is out of roster order")
-    return tuple(indices.tolist())
+    return indices

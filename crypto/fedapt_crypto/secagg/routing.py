@@ -8,85 +8,85 @@ from fedapt_crypto.errors import ContextMismatch, MalformedMessage, Verification
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.dealing import expected_flags
-from fedapt_crypto.secagg.messages import Parcel, SealedSecrets, ShareDelivery, ShareHeader, ShareMessage
-from fedapt_crypto.secagg.records import HOLDER, PAIR, Record, split_table
+from fedapt_crypto.secagg.messages import ShareDelivery, ShareHeader, ShareMessage
+from fedapt_crypto.secagg.records import RECORD_BYTES, parcel_pieces, record_heads
 
 
 @dataclass(frozen=True)
 class Dealt:
-    """What one dealer dealt, checked: its header, and record, ciphertexts and proof by receiver."""
+    """What one dealer dealt, checked: its header, and the encoded record of each receiver, ascending."""
 
     header: ShareHeader
     holders: frozenset[int]
-    records: Mapping[int, Record]
-    sealed: Mapping[int, SealedSecrets]
+    records: Mapping[int, bytes]
     tree: MerkleTree
 
 
 def check_dealt(
     message: ShareMessage,
     dealer: int,
-    drawn: Mapping[int, frozenset[int]],
-    participants: frozenset[int],
+    holders: frozenset[int],
+    receivers: Sequence[int],
     execution: bytes,
     roster: Roster,
 ) -> Dealt:
-    """Check a dealer's message: signature, execution, one record and the right ciphertexts a receiver.
+    """Check a dealer's message: signature, execution, and for each receiver a record with what is due.
+
+    Which records are due says how long each is, so the table is cut up without looking into it.
 
     Args:
         message: What it sent.
         dealer: Its roster index.
-        drawn: Who drew whom.
-        participants: Who advertised.
+        holders: Who is due shares of its secrets, itself among them.
+        receivers: Itself and all its neighbours, ascending.
         execution: The execution identifier.
         roster: The session's roster.
 
     Raises:
         PeerError: Naming the dealer.
     """
-    header, name = message.header, message.header.sender
+    header, table, name = message.header, message.records, message.header.sender
     header.check_signature(roster)
     if header.execution != execution:
         raise ContextMismatch("dealt shares in another execution of the protocol", peer=name)
-    holders = (drawn[dealer] & participants) | {dealer}
-    incoming = {other for other in participants if dealer in drawn[other]}
-    receivers = sorted(holders | incoming)
-    table = list(split_table(message.records))
-    if not len(table) == len(message.sealed) == header.record_count == len(receivers):
-        raise MalformedMessage("dealt to another number of parties than its neighbours", peer=name)
-    tree = MerkleTree(table)
+    flags = [expected_flags(dealer, receiver, holders) for receiver in receivers]
+    sizes = [RECORD_BYTES[each] for each in flags]
+    if header.record_count != len(receivers) or len(table) != sum(sizes):
+        raise MalformedMessage("dealt something else than what is due, or to others", peer=name)
+    records, at = [], 0
+    for size in sizes:
+        records.append(table[at : at + size])
+        at += size
+    tree = MerkleTree(records)
     if tree.root != header.records_root:
         raise VerificationFailed("sent other records than it signed", peer=name)
-    records: dict[int, Record] = {}
-    for receiver, data, sealed in zip(receivers, table, message.sealed, strict=True):
-        record = Record.from_bytes(data)
-        flags = expected_flags(dealer, receiver, holders)
-        due = (bool(flags & HOLDER) and receiver != dealer, bool(flags & PAIR))
-        found = (sealed.shares is not None, sealed.pair_seed is not None)
-        if (record.receiver, record.flags) != (receiver, flags) or found != due:
-            raise MalformedMessage("dealt something else than what is due", peer=name)
-        record.check_sealed(sealed, name)
-        records[receiver] = record
-    return Dealt(header, frozenset(holders), records, dict(zip(receivers, message.sealed, strict=True)), tree)
+    if not all(map(bytes.startswith, records, record_heads(receivers, flags))):
+        raise MalformedMessage("dealt something else than what is due", peer=name)
+    return Dealt(header, holders, dict(zip(receivers, records, strict=True)), tree)
 
 
 def deliveries(dealt: Mapping[int, Dealt], dealers: bytes, digests: bytes) -> dict[int, bytes]:
     """Return what each of the dealers receives from its neighbours among them."""
-    parcels: dict[int, list[Encoded]] = {index: [] for index in dealt}
+    headers: dict[int, list[bytes]] = {index: [] for index in dealt}
+    parcels: dict[int, list[bytes]] = {index: [] for index in dealt}
     for dealer, part in dealt.items():  # ascending, as receivers expect
-        proofs = part.tree.proofs()
-        for position, (receiver, record) in enumerate(part.records.items()):
+        header = part.header.to_bytes()
+        entries = zip(part.records.items(), part.tree.proofs(), strict=True)
+        for position, ((receiver, record), proof) in enumerate(entries):
             if receiver != dealer and receiver in parcels:
-                parcel = {
-                    "header": part.header,
-                    "record": record.to_bytes(),
-                    "position": position,
-                    "proof": proofs[position],
-                    "sealed": part.sealed[receiver],
-                }
-                parcels[receiver].append(Encoded(Parcel.encode_fields(parcel)))
+                headers[receiver].append(header)
+                parcels[receiver] += parcel_pieces(position, proof, record)
     common = {"kind": ShareDelivery.tag(), "dealers": dealers, "digests": digests}
-    return {index: ShareDelivery.encode_fields(common | {"parcels": parcels.pop(index)}) for index in dealt}
+    return {
+        index: ShareDelivery.encode_fields(
+            {
+                **common,
+                "headers": Encoded.array(headers.pop(index)),
+                "parcels": b"".join(parcels.pop(index)),
+            }
+        )
+        for index in dealt
+    }
 
 
 def enough_signatures(signed: Collection[int], holder_sets: Sequence[Iterable[int]], needed: int) -> set[int]:

@@ -7,6 +7,7 @@ durable record that an outgoing payload with ``releases`` asks for *before* it i
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Protocol
 
 import numpy as np
@@ -64,7 +65,7 @@ class RoundContext(Message):
     vector_length: Annotated[int, Field(ge=1, le=MAX_VECTOR_LENGTH)]
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
         """SHA-256 of the whole context."""
         return digest("round context", self.to_bytes())

@@ -1,4 +1,4 @@
-"""Phase 4 at the coordinator: from revealed shares to secrets to cancelled masks.
+"""Phase 4 at the coordinator: from revealed shares to secrets to the masks that are to be cancelled.
 
 A revealed share counts only if it matches its dealer's commitment, so a false one is ignored while a
 threshold of good ones remains. A secret that does not match its dealer's commitment, or a pair seed
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fedapt_crypto import shamir
-from fedapt_crypto.errors import MalformedMessage, PeerError, RoundAborted, VerificationFailed
-from fedapt_crypto.fixed_point import RingVector
-from fedapt_crypto.masks import SignedKey, apply_masks
+from fedapt_crypto.encoding import encode_plain
+from fedapt_crypto.errors import PeerError, RoundAborted, VerificationFailed
+from fedapt_crypto.masks import SignedKey
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import masking_keys as keys
 from fedapt_crypto.secagg import parties
-from fedapt_crypto.secagg.dealing import open_pair_seed, seed_commitment, share_commitment
+from fedapt_crypto.secagg.dealing import open_pair_seed, seed_commitment
 from fedapt_crypto.secagg.messages import Advertise, UnmaskShares
+from fedapt_crypto.secagg.records import Record, root_commitment, self_mask_commitment
 from fedapt_crypto.secagg.routing import Dealt
 from fedapt_crypto.secagg.scheme import RoundContext
 
@@ -29,7 +30,7 @@ Shares = dict[int, dict[int, bytes]]
 
 @dataclass(frozen=True, repr=False)
 class Unmasking:
-    """All that is needed to remove the masks of one execution; parties are roster indices."""
+    """All that is needed to know the masks of one execution; parties are roster indices."""
 
     context: RoundContext
     roster: Roster
@@ -40,8 +41,8 @@ class Unmasking:
     survivors: frozenset[int]
     revealed: Mapping[int, UnmaskShares]
 
-    def remove_masks(self, total: RingVector) -> None:
-        """Cancel all masks in the sum of masked inputs, in place.
+    def masks(self) -> list[SignedKey]:
+        """Return what cancels all masks in the sum of masked inputs.
 
         Raises:
             RoundAborted: If a secret has fewer good shares than the threshold.
@@ -56,7 +57,7 @@ class Unmasking:
         for index in self.dealt:
             if index not in self.survivors:
                 cancel.extend(self._pair_masks(index, self._combine("root", index, roots[index])))
-        apply_masks(total, cancel)
+        return cancel
 
     def _name(self, index: int) -> str:
         return self.roster.names[index]
@@ -65,22 +66,26 @@ class Unmasking:
         """Return the revealed shares that match their commitments, for each kind of secret."""
         self_masks: Shares = defaultdict(dict)
         roots: Shares = defaultdict(dict)
+        kinds = (("self mask", self_masks, self_mask_commitment), ("root", roots, root_commitment))
+        commitments = {
+            (kind, owner): keys.ShareCommitments(kind, self.execution, self._name(owner))
+            for kind, _, _ in kinds
+            for owner in self.dealt
+        }
         needed = self.context.holders_needed
         for holder, message in sorted(self.revealed.items()):
-            for owner, share in _owned(message.survivors, message.self_mask_shares, self.roster):
-                if len(self_masks[owner]) < needed:  # more would not be used, see `_combine`
-                    committed = self.dealt[owner].records[holder].self_mask_share
-                    if self._commitment("self mask", owner, holder, share) == committed:
-                        self_masks[owner][holder + 1] = share
-            for owner, share in _owned(message.dropped, message.root_shares, self.roster):
-                if len(roots[owner]) < needed:
-                    committed = self.dealt[owner].records[holder].root_share
-                    if self._commitment("root", owner, holder, share) == committed:
-                        roots[owner][holder + 1] = share
+            name = encode_plain(self._name(holder))
+            tables = (
+                (message.survivors, message.self_mask_shares),
+                (message.dropped, message.root_shares),
+            )
+            for (kind, found, committed), table in zip(kinds, tables, strict=True):
+                for owner, share in _owned(*table, self.roster):
+                    if len(found[owner]) < needed:  # more would not be used, see `_combine`
+                        record = self.dealt[owner].records[holder]
+                        if commitments[kind, owner].to(name, share) == committed(record):
+                            found[owner][holder + 1] = share
         return self_masks, roots
-
-    def _commitment(self, kind: str, owner: int, holder: int, share: bytes) -> bytes:
-        return share_commitment(kind, self.execution, self._name(owner), self._name(holder), share)
 
     def _combine(self, kind: str, owner: int, shares: Mapping[int, bytes]) -> bytes:
         name, needed = self._name(owner), self.context.holders_needed
@@ -119,19 +124,20 @@ class Unmasking:
     def _own_seed(self, dealer: int, receiver: int, root: bytes) -> bytes:
         ends = (self._name(dealer), self._name(receiver))
         seed = keys.pair_seed(root, self.execution, *ends)
-        if seed_commitment(self.execution, *ends, seed) != self.dealt[dealer].records[receiver].pair_seed:
+        record = Record.from_bytes(self.dealt[dealer].records[receiver])
+        if seed_commitment(self.execution, *ends, seed) != record.pair_seed:
             raise VerificationFailed(f"gave {ends[1]} a pair seed that its root does not give", peer=ends[0])
         return seed
 
     def _received_seed(self, dealer: int, receiver: int, mask_key: SealingKey) -> bytes:
-        dealt, name = self.dealt[dealer], self._name(receiver)
-        sealed = dealt.sealed[receiver].pair_seed
-        if sealed is None:
-            raise MalformedMessage(f"dealt {name} no pair seed", peer=self._name(dealer))
+        dealt = self.dealt[dealer]
+        record = Record.from_bytes(dealt.records[receiver])
         try:
-            return open_pair_seed(dealt.header, sealed, dealt.records[receiver], name, mask_key)
+            return open_pair_seed(dealt.header, record, self.roster, mask_key)
         except PeerError:
-            raise VerificationFailed(f"sealed a false pair seed to {name}", peer=self._name(dealer)) from None
+            raise VerificationFailed(
+                f"sealed a false pair seed to {self._name(receiver)}", peer=self._name(dealer)
+            ) from None
 
 
 def _owned(owners: bytes, shares: bytes, roster: Roster) -> Iterator[tuple[int, bytes]]:

@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -51,12 +51,19 @@ class FeatureSet:
         labels: Class indices, int64, (N,).
         is_test: Which records are for tests, bool, (N,).
         skipped: Images that could not be used.
+        digests: SHA-256 of each record's file; as sensitive as the images.
     """
 
     features: Tensor
     labels: Tensor
     is_test: Tensor
     skipped: tuple[Skipped, ...] = ()
+    digests: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def train_digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each training record's file."""
+        return tuple(one for one, test in zip(self.digests, self.is_test.tolist(), strict=True) if not test)
 
     @property
     def train(self) -> tuple[Tensor, Tensor]:
@@ -115,6 +122,7 @@ def load_features(
         labels=torch.tensor([entry.record.label for entry in kept], dtype=torch.int64),
         is_test=torch.tensor([is_test_digest(entry.digest) for entry in kept]),
         skipped=tuple(skipped),
+        digests=tuple(entry.digest for entry in kept),
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -12,7 +13,15 @@ from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.secagg import messages as m
 from fedapt_crypto.secagg import parties
 from fedapt_crypto.secagg.dealing import share_commitment
-from fedapt_crypto.secagg.records import Record, sealed_hash, split_table
+from fedapt_crypto.secagg.records import Parcel, Record, shares_plaintext, split_records
+from tests.crypto.frames import (
+    hash_of,
+    join_masked,
+    masked,
+    parcels_of,
+    split_masked,
+    with_parcels,
+)
 from tests.crypto.vectors import recorded
 
 SHORTEST_MATCH = 12
@@ -163,57 +172,61 @@ class Forger:
     def share(self) -> None:
         """Phase 1: proofs, shares and records that are not what the dealer signed."""
         whole = self.delivered(m.ShareDelivery, "share")
-        first, *rest = whole.parcels
-        swapped = change(whole, parcels=(change(first, proof=first.proof[::-1]), *rest))
+        (header, first), *rest = parcels_of(whole)
+        swapped = with_parcels(whole, [(header, replace(first, proof=first.proof[::-1])), *rest])
         self.institution("swapped-merkle-siblings-in-delivery", "advertise", swapped, "VerificationFailed")
-        broken = first.sealed.shares[:-1] + bytes([first.sealed.shares[-1] ^ 1])
-        other = change(whole, parcels=(change(first, sealed=change(first.sealed, shares=broken)), *rest))
+        broken = replace(first, record=first.record[:-1] + bytes([first.record[-1] ^ 1]))
+        other = with_parcels(whole, [(header, broken), *rest])
         self.institution("ciphertext-not-signed", "advertise", other, "VerificationFailed")
-        # clinic-4's record for clinic-2, with its proof, over the ciphertext that is for clinic-1
+        # clinic-4's record for clinic-2, with its proof
         last = m.ShareMessage.from_bytes(recorded.sent_in(self.round, "share")["clinic-4"])
-        table = list(split_table(last.records))
-        elsewhere = {"record": table[1], "position": 1, "proof": MerkleTree(table).proof(1)}
-        anothers = change(whole, parcels=(*whole.parcels[:-1], change(whole.parcels[-1], **elsewhere)))
+        table = split_records(last.records)
+        elsewhere = Parcel(position=1, proof=MerkleTree(table).proof(1), record=table[1])
+        anothers = with_parcels(whole, [(header, first), *rest[:-1], (rest[-1][0], elsewhere)])
         self.institution("anothers-record-with-its-proof", "advertise", anothers, "MalformedMessage")
+        for name, parcels in (
+            ("parcel-cut-short", whole.parcels[:-1]),
+            ("bytes-after-the-parcels", whole.parcels + b"\x00"),
+            ("parcel-beyond-the-records", b"\xff\xff" + whole.parcels[2:]),
+        ):
+            self.institution(name, "advertise", change(whole, parcels=parcels), "MalformedMessage")
         digests = whole.digests[:32] + bytes(32) + whole.digests[64:]
         self.institution(
             "header-not-in-transcript", "advertise", change(whole, digests=digests), "ContextMismatch"
         )
         self.institution(
-            "truncated-share-in-delivery", "advertise", self.truncated(whole), "MalformedMessage"
+            "anothers-share-sealed-anew", "advertise", self.sealed_anew(whole), "VerificationFailed"
         )
         dealt = m.ShareMessage.from_bytes(recorded.sent_in(self.round, "share")["clinic-2"])
         records = bytes([*dealt.records[:-1], dealt.records[-1] ^ 1])
         self.coordinator("records-not-signed", "share", change(dealt, records=records), "VerificationFailed")
+        shorter = change(dealt, records=dealt.records[:-1])
+        self.coordinator("record-cut-short", "share", shorter, "MalformedMessage")
+        first_record = replace(Record.from_bytes(split_records(dealt.records)[0]), receiver=3).to_bytes()
+        table = [first_record, *split_records(dealt.records)[1:]]
+        moved = self.signed(dealt.header, records_root=MerkleTree(table).root)
+        misdealt = change(dealt, header=moved, records=b"".join(table))
+        self.coordinator("record-for-another", "share", misdealt, "MalformedMessage")
 
-    def truncated(self, whole: Any) -> Any:
-        """A delivery in which clinic-2 dealt clinic-1 a share of 32 bytes, hashes and signatures right."""
+    def sealed_anew(self, whole: Any) -> Any:
+        """A delivery in which clinic-2 seals to clinic-1, as its own, what clinic-3 dealt; all else right."""
         dealt = m.ShareMessage.from_bytes(recorded.sent_in(self.round, "share")["clinic-2"])
-        first, *rest = whole.parcels
+        (_, first), *rest = parcels_of(whole)
         ends = (dealt.header.execution, "clinic-2", "clinic-1")
-        share, root_share = bytes(32), bytes(33)
-        plaintext = {
-            "kind": "shares",
-            "execution": ends[0],
-            "sender": ends[1],
-            "receiver": ends[2],
-            "self_mask_share": share,
-            "root_share": root_share,
-        }
+        share, root_share = bytes(33), bytes(33)
+        plaintext = shares_plaintext(ends[0], 2, 0, share, root_share)
         key = seal.SealingKey(self.roots["clinic-1"]).public_key
-        ciphertext = seal.seal(key, encode(plaintext), "secagg shares", *ends)
-        changed = {
-            "self_mask_share": share_commitment("self mask", *ends, share),
-            "root_share": share_commitment("root", *ends, root_share),
-            "sealed_shares": sealed_hash(ciphertext),
-        }
-        record = Record(**{**vars(Record.from_bytes(first.record)), **changed}).to_bytes()
-        tree = MerkleTree([record, *list(split_table(dealt.records))[1:]])
+        record = replace(
+            Record.from_bytes(first.record),
+            self_mask_share=share_commitment("self mask", *ends, share),
+            root_share=share_commitment("root", *ends, root_share),
+            sealed_shares=seal.seal(key, plaintext, "secagg shares", *ends),
+        ).to_bytes()
+        tree = MerkleTree([record, *split_records(dealt.records)[1:]])
         header = self.signed(dealt.header, records_root=tree.root)
-        sealed = change(first.sealed, shares=ciphertext)
-        parcel = change(first, header=header, record=record, proof=tree.proof(0), sealed=sealed)
+        parcel = Parcel(position=0, proof=tree.proof(0), record=record)
         digests = whole.digests[:32] + header.digest + whole.digests[64:]
-        return change(whole, parcels=(parcel, *rest), digests=digests)
+        return with_parcels(whole, [(header, parcel), *rest], digests=digests)
 
     def survivors(self) -> None:
         """Phases 2 and 3: survivor sets that must not be signed, and bytes that must not be read."""
@@ -248,13 +261,7 @@ class Forger:
         self.cases[-1]["repeat"] = [b"\x00", m.MAX_SHARE_MESSAGE_BYTES + 1]
         request = recorded.delivered_after(self.round, "consistency")["clinic-1"]
         self.institution("unmask-before-consistency", "share", request, "UnexpectedMessage", aborts=False)
-        masked = m.MaskedInput.from_bytes(recorded.sent_in(self.round, "masked_input")["clinic-2"])
-        longer = self.signed(masked, masked=masked.masked + bytes(4))
-        self.coordinator("longer-vector", "masked_input", longer, "MalformedMessage")
-        elsewhere = self.signed(masked, transcript=bytes(32))
-        self.coordinator("input-of-another-transcript", "masked_input", elsewhere, "ContextMismatch")
-        unsigned = change(masked, masked=bytes(len(masked.masked)))
-        self.coordinator("input-not-signed", "masked_input", unsigned, "VerificationFailed")
+        self.masked_inputs()
         late = self.round["late"]
         self.coordinator(
             "late-masked-input", "consistency", late["payload"], "UnexpectedMessage", sender=late["sender"]
@@ -262,6 +269,28 @@ class Forger:
         statement = m.ConsistencySignature.from_bytes(recorded.sent_in(self.round, "consistency")["clinic-2"])
         another = self.signed(statement, survivors_hash=bytes(32))
         self.coordinator("signed-another-set", "consistency", another, "ContextMismatch")
+
+    def masked_inputs(self) -> None:
+        """Phase 2: vectors that are not what the header signs, and layouts that are not the one."""
+        genuine = recorded.sent_in(self.round, "masked_input")["clinic-2"]
+        header, vector = split_masked(genuine)
+        identity = self.identities["clinic-2"]
+        elsewhere = join_masked(self.signed(header, transcript=bytes(32)), vector)
+        unsigned = change(header, vector_hash=hash_of(bytes(len(vector))))
+        end = 4 + len(header.to_bytes())
+        assert genuine[end] == 0
+        for name, payload, error in (
+            ("longer-vector", masked(header, vector + bytes(4), identity), "MalformedMessage"),
+            ("shorter-vector", masked(header, vector[:-4], identity), "MalformedMessage"),
+            ("masked-input-trailing-byte", genuine + b"\x00", "MalformedMessage"),
+            ("masked-input-cut-short", genuine[:-1], "MalformedMessage"),
+            ("masked-input-padding", genuine[:end] + b"\x01" + genuine[end + 1 :], "MalformedMessage"),
+            ("masked-input-without-vector", header.to_bytes(), "MalformedMessage"),
+            ("masked-input-hash", join_masked(header, bytes(len(vector))), "VerificationFailed"),
+            ("input-not-signed", join_masked(unsigned, bytes(len(vector))), "VerificationFailed"),
+            ("input-of-another-transcript", elsewhere, "ContextMismatch"),
+        ):
+            self.coordinator(name, "masked_input", payload, error)
 
     def unmask(self) -> None:
         """Phase 4: requests that must not be answered, and answers that do not help."""

@@ -142,7 +142,8 @@ def open_sealed(root: bytes, sealed: bytes, info: Sequence[object]) -> bytes:
 def merkle_tree(leaves: Sequence[bytes]) -> dict[str, object]:
     tree = merkle.MerkleTree(leaves)
     proofs = [list(tree.proof(position)) for position in range(len(leaves))]
-    assert [list(proof) for proof in tree.proofs()] == proofs
+    assert tree.proofs() == [b"".join(proof) for proof in proofs]
+    assert all(len(p) == merkle.proof_length(i, len(leaves)) for i, p in enumerate(proofs))
     for position, proof in enumerate(proofs):
         merkle.check_proof(tree.root, leaves[position], position, len(leaves), proof)
     return {"root": tree.root, "proofs": proofs}

@@ -17,6 +17,7 @@ from fedapt_crypto.secagg import dealing
 from fedapt_crypto.secagg import messages as m
 from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution
+from fedapt_crypto.secagg.records import Record, split_records
 from fedapt_crypto.secagg.scheme import Outgoing, RoundContext
 
 FOLDER = Path(__file__).parents[3] / "crypto" / "vectors"
@@ -118,12 +119,10 @@ class RecordedInstitution:
     def _ciphertexts(roster: Roster, dealer: str, share: bytes) -> dict[tuple[object, ...], bytes]:
         found: dict[tuple[object, ...], bytes] = {}
         message = m.ShareMessage.from_bytes(share)
-        for receiver, sealed in zip(roster.names, message.sealed, strict=True):
-            ends = (message.header.execution, dealer, receiver)
-            if sealed.shares is not None:
-                found["secagg shares", *ends] = sealed.shares
-            if sealed.pair_seed is not None:
-                found["secagg pair seed", *ends] = sealed.pair_seed
+        for receiver, data in zip(roster.names, split_records(message.records), strict=True):
+            ends, record = (message.header.execution, dealer, receiver), Record.from_bytes(data)
+            found["secagg shares", *ends] = record.sealed_shares
+            found["secagg pair seed", *ends] = record.sealed_pair_seed
         return found
 
     @contextmanager

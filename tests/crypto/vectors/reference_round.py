@@ -11,11 +11,22 @@ from typing import Any
 
 from tests.crypto.vectors import reference as ref
 
-HOLDER, PAIR = 1, 2
+HOLDER, PAIR, OWN = 1, 2, 4
+SEALED = {"shares": 1136 + 37 + 66, "pair seed": 1136 + 37 + 32}
+"""Kind of plaintext to length of its ciphertext: what HPKE adds, what names execution and ends, content."""
 
 
-def sealed_hash(sealed: bytes | None) -> bytes:
-    return bytes(32) if sealed is None else hashlib.sha256(b"fedapt-secure/1 sealed\x00" + sealed).digest()
+def vector_hash(vector: bytes) -> bytes:
+    chunks = [vector[start : start + 2**20] for start in range(0, len(vector), 2**20)]
+    leaves = [hashlib.sha256(b"fedapt-secure/1 vector chunk\x00" + chunk).digest() for chunk in chunks]
+    return ref.digest("secagg vector", [len(vector), b"".join(leaves)])
+
+
+def framed(header: bytes, vector: bytes) -> bytes:
+    start = len(header).to_bytes(4) + header
+    while len(start) % 16:
+        start += b"\x00"
+    return start + vector
 
 
 class ReferenceRound:
@@ -38,7 +49,7 @@ class ReferenceRound:
         self.shares: dict[str, list[list[bytes]]] = {}
         self.tables: list[list[bytes]] = []
         self.headers: list[dict[str, Any]] = []
-        self.sealed: list[list[dict[str, bytes | None]]] = []
+        self.sealed: list[list[dict[str, bytes]]] = []
 
     def run(self) -> None:
         """Recompute and compare the round.
@@ -80,12 +91,15 @@ class ReferenceRound:
         self,
         phase: int,
         name: str,
-        sent: Mapping[int, Mapping[str, Any]],
+        sent: Mapping[int, Mapping[str, Any] | bytes],
         delivered: Mapping[int, Mapping[str, Any]],
     ) -> None:
         step = self.expected["steps"][phase]
         assert step["phase"] == name
-        assert step["sent"] == {self.names[i]: ref.encode(message) for i, message in sent.items()}
+        assert step["sent"] == {
+            self.names[i]: message if isinstance(message, bytes) else ref.encode(message)
+            for i, message in sent.items()
+        }
         recorded = {to: delivery["payload"] for delivery in step["delivered"] for to in delivery["to"]}
         assert recorded == {self.names[i]: ref.encode(message) for i, message in delivered.items()}
 
@@ -120,7 +134,8 @@ class ReferenceRound:
                 for party in self.parties
             ]
         recorded = self.expected["steps"][1]["sent"]
-        self.sealed = [ref.decode(recorded[name])["sealed"] for name in self.names]
+        tables = [ref.decode(recorded[name])["records"] for name in self.names]
+        self.sealed = [self.ciphertexts(dealer, tables[dealer]) for dealer in self.everyone]
         messages = {dealer: self.deal(dealer) for dealer in self.everyone}
         dealers = ref.pack_parties(self.everyone)
         digests = b"".join(hashlib.sha256(ref.encode(header)).digest() for header in self.headers)
@@ -131,11 +146,29 @@ class ReferenceRound:
                 "kind": "share delivery",
                 "dealers": dealers,
                 "digests": digests,
-                "parcels": [self.parcel(d, receiver) for d in self.everyone if d != receiver],
+                "headers": [self.headers[d] for d in self.everyone if d != receiver],
+                "parcels": b"".join(self.parcel(d, receiver) for d in self.everyone if d != receiver),
             }
             for receiver in self.everyone
         }
         self.check_step(1, "share", messages, deliveries)
+
+    def kinds(self, dealer: int, receiver: int) -> list[str]:
+        """Return the kinds of plaintext that are due from a dealer to a receiver, in their order."""
+        if dealer == receiver:
+            return []
+        return ["shares", "pair seed"] if receiver > dealer else ["shares"]
+
+    def ciphertexts(self, dealer: int, table: bytes) -> list[dict[str, bytes]]:
+        """Return kind to ciphertext for each receiver, cut out of a recorded table."""
+        found = []
+        for receiver in self.everyone:
+            table = table[99:]
+            found.append({})
+            for kind in self.kinds(dealer, receiver):
+                found[-1][kind], table = table[: SEALED[kind]], table[SEALED[kind] :]
+        assert not table
+        return found
 
     def deal(self, dealer: int) -> dict[str, Any]:
         name, party = self.names[dealer], self.parties[dealer]
@@ -155,7 +188,6 @@ class ReferenceRound:
             "kind": "share",
             "header": header,
             "records": b"".join(table),
-            "sealed": self.sealed[dealer],
         }
 
     def record(self, dealer: int, receiver: int) -> bytes:
@@ -164,22 +196,16 @@ class ReferenceRound:
         self_mask, root = (self.shares[kind][dealer][receiver] for kind in ("self_mask", "root"))
         seed = self.pair_seed(dealer, receiver) if receiver > dealer else None
         sealed = self.sealed[dealer][receiver]
-        plaintexts: dict[str, dict[str, Any] | None] = {"shares": None, "pair_seed": None}
-        if receiver != dealer:
-            plaintexts["shares"] = {"kind": "shares", "self_mask_share": self_mask, "root_share": root}
-        if seed is not None:
-            plaintexts["pair_seed"] = {"kind": "pair seed", "seed": seed}
-        for what, plaintext in plaintexts.items():
-            self.check_sealed(dealer, receiver, sealed[what], plaintext, what)
+        for kind in self.kinds(dealer, receiver):
+            content = self_mask + root if kind == "shares" else seed
+            self.check_sealed(dealer, receiver, sealed[kind], kind, content)
         commitments = [
             self.commit("self mask share", dealer, [*ends, self_mask]),
             self.commit("root share", dealer, [*ends, root]),
             self.commit("pair seed", dealer, [*ends, seed]) if seed is not None else bytes(32),
-            sealed_hash(sealed["shares"]),
-            sealed_hash(sealed["pair_seed"]),
         ]
-        flags = HOLDER | (PAIR if seed is not None else 0)
-        return receiver.to_bytes(2) + bytes([flags]) + b"".join(commitments)
+        flags = HOLDER | (PAIR if seed is not None else 0) | (OWN if receiver == dealer else 0)
+        return b"".join([receiver.to_bytes(2), bytes([flags]), *commitments, *sealed.values()])
 
     def commit(self, kind: str, owner: int, value: Sequence[bytes | str]) -> bytes:
         return ref.commit(kind, self.execution, self.names[owner], value)
@@ -188,28 +214,19 @@ class ReferenceRound:
         root = self.parties[dealer]["root"]
         return ref.pair_seed(root, self.execution, self.names[dealer], self.names[receiver])
 
-    def check_sealed(
-        self, dealer: int, receiver: int, sealed: bytes | None, fields: Mapping[str, Any] | None, what: str
-    ) -> None:
-        if fields is None:
-            assert sealed is None
-            return
+    def check_sealed(self, dealer: int, receiver: int, sealed: bytes, kind: str, content: bytes) -> None:
         party, ends = self.parties[receiver], [self.names[dealer], self.names[receiver]]
         root = party["seal_root"]
-        if what == "pair_seed":
+        if kind == "pair seed":
             root = ref.derive(party["root"], "secagg mask key", [self.context])
-        info = [f"secagg {fields['kind']}", self.execution, *ends]
-        plaintext = {**fields, "execution": self.execution, "sender": ends[0], "receiver": ends[1]}
-        assert ref.open_sealed(root, sealed, info) == ref.encode(plaintext)
+        info = [f"secagg {kind}", self.execution, *ends]
+        number = {"shares": b"\x01", "pair seed": b"\x02"}[kind]
+        plaintext = number + self.execution + dealer.to_bytes(2) + receiver.to_bytes(2) + content
+        assert ref.open_sealed(root, sealed, info) == plaintext
 
-    def parcel(self, dealer: int, receiver: int) -> dict[str, Any]:
-        return {
-            "header": self.headers[dealer],
-            "record": self.tables[dealer][receiver],
-            "position": receiver,
-            "proof": ref.merkle_proof(self.tables[dealer], receiver),
-            "sealed": self.sealed[dealer][receiver],
-        }
+    def parcel(self, dealer: int, receiver: int) -> bytes:
+        proof = ref.merkle_proof(self.tables[dealer], receiver)
+        return b"".join([receiver.to_bytes(2), *proof, self.tables[dealer][receiver]])
 
     def masked_inputs(self) -> list[list[int]]:
         """Return every party's masked vector, and compare what was sent, in time or late."""
@@ -223,9 +240,10 @@ class ReferenceRound:
             vectors.append(ref.add_masks(encoded["words"], keys))
             masked = b"".join(word.to_bytes(4, "little") for word in vectors[i])
             bound = {"execution": self.execution, "transcript": self.transcript}
-            messages[i] = self.signed(i, "masked input", **bound, masked=masked)
+            header = self.signed(i, "masked input", **bound, vector_hash=vector_hash(masked))
+            messages[i] = framed(ref.encode(header), masked)
         late = self.expected["late"]
-        assert late["payload"] == ref.encode(messages.pop(self.names.index(late["sender"])))
+        assert late["payload"] == messages.pop(self.names.index(late["sender"]))
         survivors = ref.pack_parties(messages)
         announcement = {"kind": "survivors", "survivors": survivors, **bound}
         self.check_step(2, "masked_input", messages, dict.fromkeys(messages, announcement))

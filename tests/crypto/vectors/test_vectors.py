@@ -31,6 +31,7 @@ NAMED = {
     "too-few-signatures",
     "non-canonical-encoding",
     "oversized-message",
+    "masked-input-hash",
     "key-out-of-range",
 }
 """Failing cases that there must be."""
@@ -90,7 +91,7 @@ class TestRound:
 class TestFiles:
     def test_all_of_them_are_there_and_small(self) -> None:
         assert sorted(path.name for path in FOLDER.glob("*.json")) == sorted(FILES)
-        assert sum(path.stat().st_size for path in FOLDER.glob("*.json")) < 300_000
+        assert sum(path.stat().st_size for path in FOLDER.glob("*.json")) < 310_000
 
     def test_each_says_what_it_is(self) -> None:
         assert all(recorded.load(name)["what"] for name in FILES)

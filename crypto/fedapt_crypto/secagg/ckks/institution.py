@@ -10,7 +10,6 @@ What must hold, in order:
 Whoever vanishes after ``update`` is in the sum; there is nothing to recover.
 """
 
-from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
@@ -18,12 +17,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
 from fedapt_crypto.errors import (
     ContextMismatch,
     FedaptError,
     MalformedMessage,
-    PeerError,
     TooFewParticipants,
     UnexpectedMessage,
 )
@@ -38,7 +35,8 @@ from fedapt_crypto.secagg.ckks.messages import (
     SumDelivery,
     max_delivery_bytes,
 )
-from fedapt_crypto.secagg.messages import UNSIGNED, Abort
+from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
+from fedapt_crypto.secagg.messages import UNSIGNED
 from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
 
 
@@ -52,8 +50,8 @@ class State(Enum):
     ABORTED = auto()
 
 
-class CkksInstitution:
-    """One institution in one round of CKKS aggregation.
+class CkksInstitution(InstitutionMachine):
+    """One institution in one round of CKKS aggregation; `InstitutionMachine` has what schemes share.
 
     Args:
         context: The round as this institution knows it.
@@ -68,6 +66,8 @@ class CkksInstitution:
         InvalidInput: If the parameters cannot hold the round or the key cannot serve it.
     """
 
+    _states = State
+
     def __init__(
         self,
         context: RoundContext,
@@ -79,45 +79,24 @@ class CkksInstitution:
         *,
         minimum_participants: int = 2,
     ) -> None:
-        if update.shape != (context.vector_length,):
-            raise ValueError("the update's length does not fit the round")
-        if roster.member(name).identity_key != identity.public_key:
-            raise ValueError("this identity is not the one the roster has under that name")
+        super().__init__(context, roster, name, identity, update, minimum_participants=minimum_participants)
         group.check_usable(context)
-        self._context = context
-        self._roster = roster
-        self._name = name
-        self._identity = identity
-        self._minimum = max(minimum_participants, context.threshold)
         self._group = group
         self._update: NDArray[np.floating] | None = update
-        self._state = State.NEW
         self._execution = execution_id(context)
         self._contributors: tuple[str, ...] = ()
         self._sum_hash = b""
-        self._aggregate: Aggregate | None = None
-        self._abort: bytes | None = None
-        self._saturated = 0
 
     @property
-    def state(self) -> State:
-        """Where the machine stands."""
-        return self._state
+    def _transitions(self) -> Transitions:
+        return _TRANSITIONS
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing more will be sent."""
-        return self._state in (State.FINISHED, State.ABORTED)
+    def _max_bytes(self) -> int:
+        return max_delivery_bytes(self._context.vector_length)
 
-    @property
-    def saturated(self) -> int:
-        """How many values were clipped to ±clip; stays inside the institution."""
-        return self._saturated
-
-    @property
-    def aggregate(self) -> Aggregate | None:
-        """The sum with the flooding noise, once the round is over."""
-        return self._aggregate
+    def _forget(self) -> None:
+        self._update = None
 
     @property
     def transcript(self) -> bytes | None:
@@ -149,24 +128,6 @@ class CkksInstitution:
         self._update = None
         self._state = State.UPDATED
         return Outgoing(Phase.UPDATE, unsigned.signed_by(self._identity).to_bytes(), releases=True)
-
-    def receive(self, payload: bytes) -> Outgoing | None:
-        """Take the coordinator's next message and answer it; see `scheme.InstitutionRound.receive`."""
-        if self._state not in _TRANSITIONS:
-            raise UnexpectedMessage("this round is over or was not started")
-        expected, answer = _TRANSITIONS[self._state]
-        message = decode_one_of(payload, _KINDS, max_bytes=max_delivery_bytes(self._context.vector_length))
-        if type(message) is not expected:
-            raise UnexpectedMessage(f"{message.kind!r} came where {expected.tag()!r} was due")
-        try:
-            return answer(self, message)
-        except FedaptError as error:
-            self._give_up(error)
-            raise
-
-    def abort_payload(self) -> bytes | None:
-        """Return the signed statement of why this institution aborted, if it did."""
-        return self._abort
 
     def _sign(self, message: ContributorAnnouncement) -> Outgoing:
         self._check_execution(message.execution)
@@ -218,28 +179,11 @@ class CkksInstitution:
                 f"the contributor set has {len(names)} parties where at least {self._minimum} must be"
             )
 
-    def _give_up(self, error: FedaptError) -> None:
-        self._state = State.ABORTED
-        accused = error.peer if isinstance(error, PeerError) and error.peer in self._roster.names else None
-        unsigned = Abort(
-            sender=self._name,
-            signature=UNSIGNED,
-            context=self._context.hash,
-            reason=type(error).__name__,
-            accused=accused,
-            detail=str(error)[:400],
-        )
-        self._abort = unsigned.signed_by(self._identity).to_bytes()
 
-
-_TRANSITIONS: Final[Mapping[State, tuple[type[TaggedMessage], Callable[..., Outgoing | None]]]] = (
-    MappingProxyType(
-        {
-            State.UPDATED: (ContributorAnnouncement, CkksInstitution._sign),
-            State.SIGNED: (SumDelivery, CkksInstitution._open),
-        }
-    )
+_TRANSITIONS: Final[Transitions] = MappingProxyType(
+    {
+        State.UPDATED: (ContributorAnnouncement, CkksInstitution._sign),
+        State.SIGNED: (SumDelivery, CkksInstitution._open),
+    }
 )
 """In each state one kind of message moves the machine one state on; any error in it ends in ABORTED."""
-
-_KINDS: Final = kinds_of(*(expected for expected, _ in _TRANSITIONS.values()))

@@ -1,0 +1,70 @@
+"""Fingerprints by which a ledger knows images again: HMACs under a key that never leaves its folder.
+
+A plain hash of an image is data about it: who holds the image can look for it. Under a local key, equal
+files have equal fingerprints here, whatever they are called, and mean nothing anywhere else.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import read_private, write_atomically
+
+KEY_FILE: Final = "fingerprint.key"
+KEY_BYTES: Final = 32
+_CHECK: Final = b"this key belongs to this ledger"
+
+
+class Fingerprinter:
+    """Makes fingerprints under one ledger's key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "Fingerprinter(key hidden)"
+
+    @property
+    def check(self) -> bytes:
+        """What the ledger keeps to know its key again; tells nothing about it."""
+        return hmac.digest(self._key, _CHECK, "sha256")
+
+    def fingerprints(self, image_digests: Iterable[bytes]) -> set[bytes]:
+        """Return HMAC-SHA256 of each image file, given by the SHA-256 of its bytes."""
+        return {hmac.digest(self._key, digest, "sha256") for digest in image_digests}
+
+
+def load_or_make(ledger: Path, *, known: bytes | None) -> Fingerprinter:
+    """Return the fingerprinter of the key next to a ledger; makes the key for a new ledger alone.
+
+    Args:
+        ledger: The ledger's file.
+        known: The ledger's `check` of its key, ``None`` while it has none.
+
+    Raises:
+        InvalidInput: If the key is missing, readable by others, or not the ledger's: under another one
+            every image would look new and the spend would be forgotten.
+    """
+    path = ledger.parent / KEY_FILE
+    if known is None and not os.path.lexists(path):
+        try:
+            write_atomically(path, secrets.token_bytes(KEY_BYTES))
+        except OSError as error:
+            raise InvalidInput(f"the key {path} cannot be made: {error.strerror}") from None
+    key = read_private(path)
+    if len(key) != KEY_BYTES:
+        raise InvalidInput(f"{path} is not a key file of this program")
+    found = Fingerprinter(key)
+    if known is not None and not hmac.compare_digest(found.check, known):
+        raise InvalidInput(f"{path} is not the key of the ledger {ledger}: put the right one back")
+    return found
+
+
+def images_hash(fingerprints: Iterable[bytes]) -> bytes:
+    """Return a hash over a set of fingerprints."""
+    return hashlib.sha256(b"".join(sorted(fingerprints))).digest()

@@ -1,0 +1,251 @@
+"""The work of ``fedapt-secure client ledger``: read a ledger, and say what it means under the policy."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedapt_client.__main__ import SETTINGS_FILE
+from fedapt_client.ledger import Ledger
+from fedapt_client.ledger_events import PlannedSession, Terms
+from fedapt_client.settings import ClientSettings
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import write_atomically
+from fedapt_secure.config.policy import POLICY_FILE, Policy, read_policy
+from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.privacy.budget import EpsilonOf
+from fedapt_secure.privacy.composition import planned_rdp, pld_epsilon, sum_of_plans
+
+LEDGER_FILE = "ledger.sqlite"
+FORMAT = "fedapt-ledger-export/1"
+NOT_PRIVATE = "unbounded (NOT PRIVATE)"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A ledger with the policy that governs it."""
+
+    path: Path
+    ledger: Ledger
+    policy: Policy
+    policy_source: str
+
+
+def open_ledger(folder: Path) -> Opened:
+    """Open the ledger of a party's folder, or one that lies in a folder by itself; never makes one.
+
+    Raises:
+        InvalidInput: If there is none, or ledger, settings or policy cannot be used.
+    """
+    ledger, policy_path = Path(LEDGER_FILE), Path(POLICY_FILE)
+    if (folder / SETTINGS_FILE).exists():
+        settings = build(
+            ClientSettings, read_yaml(folder / SETTINGS_FILE), source=str(folder / SETTINGS_FILE)
+        )
+        ledger, policy_path = settings.ledger, settings.policy
+    path = folder / ledger
+    try:
+        if path.stat().st_size == 0:
+            raise InvalidInput(f"the ledger {path} is empty: put the right one back")
+    except OSError as error:
+        raise InvalidInput(
+            f"there is no ledger {path}: {error.strerror}; name its folder with --dir"
+        ) from None
+    policy, found = read_policy(folder / policy_path)
+    source = str(folder / policy_path) if found else "defaults: there is no policy file"
+    return Opened(path, Ledger(path, _no_new_sessions), policy, source)
+
+
+def _no_new_sessions(earlier: Sequence[PlannedSession], terms: Terms) -> None:
+    raise InvalidInput("this command only reads")
+
+
+def show(folder: Path, *, as_json: bool) -> None:
+    """Print what each data set has spent and what is left."""
+    console = Console()
+    opened = open_ledger(folder)
+    with console.status("computing ε"):
+        from fedapt_secure.learning.accounting import epsilon_of  # noqa: PLC0415 - brings torch, seconds
+
+        datasets = [
+            _dataset(dataset, sessions, opened.policy, epsilon_of)
+            for dataset, sessions in _by_dataset(opened.ledger.sessions).items()
+        ]
+    if as_json:
+        fields = {
+            "ledger": str(opened.path),
+            "policy": opened.policy.to_body(),
+            "policy_source": opened.policy_source,
+            "datasets": datasets,
+        }
+        typer.echo(json.dumps(fields, indent=2, allow_nan=False))
+        return
+    policy = opened.policy
+    rule = "sum of planned (ε, δ)" if policy.composition == "sum" else "Rényi filter"
+    console.print(
+        f"policy ({opened.policy_source}): ε at most {policy.max_epsilon:g} and δ at most"
+        f" {policy.max_delta:.3g} for each data set over all sessions; rule: {rule}; per image, not per"
+        " person",
+        highlight=False,
+    )
+    if not datasets:
+        console.print("no session is on record")
+        return
+    console.print(_show_table(datasets))
+    if any(one["overlaps"] for one in datasets):
+        console.print("Data sets that share an image carry each other's sessions.", highlight=False)
+    console.print(
+        "Information only: ε by PLD is all sessions composed as if they had been fixed together.",
+        highlight=False,
+    )
+
+
+def _by_dataset(sessions: Sequence[PlannedSession]) -> dict[bytes, list[PlannedSession]]:
+    """Return every data set with the sessions that its images carry, whether they have begun or not."""
+    datasets = {one.dataset: None for one in sessions}  # in order of first use
+    return {
+        dataset: [one for one in sessions if not _linked(dataset, sessions).isdisjoint(_names(one))]
+        for dataset in datasets
+    }
+
+
+def _linked(dataset: bytes, sessions: Sequence[PlannedSession]) -> set[bytes]:
+    """Return the data set and those that some session found it to share images with."""
+    return {dataset}.union(*(_names(one) for one in sessions if dataset in _names(one)))
+
+
+def _names(one: PlannedSession) -> set[bytes]:
+    return {one.dataset, *one.overlaps}
+
+
+def _dataset(
+    dataset: bytes, sessions: Sequence[PlannedSession], policy: Policy, epsilon_of: EpsilonOf
+) -> dict[str, Any]:
+    costs = [one.terms.cost for one in sessions if one.steps_taken > 0]
+    spent, allowance = sum_of_plans(costs, epsilon_of), policy.allowance
+    filtered = None
+    if policy.composition == "rdp-filter":
+        used = math.fsum(planned_rdp(cost, allowance.order) for cost in costs)
+        filtered = {
+            "order": allowance.order,
+            "budget": allowance.rdp_budget,
+            "spent": _finite(used),
+            "remaining": _finite(allowance.rdp_budget - used),
+        }
+    others = set().union(*(_names(one) for one in sessions)) - {dataset}
+    return {
+        "dataset": dataset.hex(),
+        "overlaps": sorted(other.hex() for other in others),
+        "sessions": len(costs),
+        "sessions_not_begun": len(sessions) - len(costs),
+        "private": all(cost.noise_multiplier is not None for cost in costs),
+        "epsilon": _finite(spent.epsilon),
+        "max_epsilon": policy.max_epsilon,
+        "epsilon_remaining": _finite(policy.max_epsilon - spent.epsilon),
+        "delta": spent.delta,
+        "max_delta": policy.max_delta,
+        "delta_remaining": policy.max_delta - spent.delta,
+        "rdp_filter": filtered,
+        "pld": {"epsilon": _finite(pld_epsilon(costs, policy.max_delta)), "delta": policy.max_delta},
+        "unit": "image",
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _show_table(datasets: Sequence[dict[str, Any]]) -> Table:
+    filtered = datasets[0]["rdp_filter"]
+    left = "ε left" if filtered is None else f"left of RDP({filtered['order']:.4g})"
+    table = Table(title="Spent by data set")
+    table.add_column("data set")
+    table.add_column("shares images with")
+    for column in ("sessions", "ε planned", left, "δ planned", "δ left", "ε by PLD"):
+        table.add_column(column, justify="right")
+    for one in datasets:
+        if filtered is None:
+            remaining = "none" if one["epsilon_remaining"] is None else _number(one["epsilon_remaining"])
+        else:
+            remaining = f"{_number(one['rdp_filter']['remaining'])} of {filtered['budget']:.3f}"
+        table.add_row(
+            one["dataset"][:12],
+            ", ".join(other[:12] for other in one["overlaps"]) or "-",
+            str(one["sessions"]),
+            _number(one["epsilon"]),
+            remaining,
+            f"{one['delta']:.2e}",
+            f"{one['delta_remaining']:.2e}" if filtered is None else "-",
+            _number(one["pld"]["epsilon"]),
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return NOT_PRIVATE if value is None else f"{value:.3f}"
+
+
+def history(folder: Path, *, as_json: bool) -> None:
+    """Print the ledger's events."""
+    events = open_ledger(folder).ledger.history()
+    if as_json:
+        fields = [
+            {
+                "time": event.time,
+                "event": event.kind,
+                "session": event.session.hex(),
+                "round": event.round,
+                "detail": event.detail,
+            }
+            for event in events
+        ]
+        typer.echo(json.dumps(fields, indent=2))
+        return
+    table = Table(title="What the ledger has on record")
+    for column in ("time (UTC)", "session", "event", "round", "detail"):
+        table.add_column(column, justify="right" if column == "round" else "left")
+    for event in events:
+        number = "" if event.round is None else str(event.round)
+        table.add_row(event.time[:19], event.session.hex()[:12], event.kind, number, event.detail)
+    Console().print(table if events else "no session is on record")
+
+
+def export(folder: Path, out: Path | None) -> None:
+    """Write everything on record as JSON: facts, no ε, and nothing that follows from images."""
+    opened = open_ledger(folder)
+    fields = {
+        "format": FORMAT,
+        "policy": opened.policy.to_body(),
+        "sessions": [_exported(one) for one in opened.ledger.sessions],
+        "events": [
+            {"time": event.time, "event": event.kind, "session": event.session.hex(), "round": event.round}
+            for event in opened.ledger.history()
+        ],
+    }
+    text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        write_atomically(out, text.encode())
+    except OSError as error:
+        raise InvalidInput(f"cannot write {out}: {error.strerror}") from None
+
+
+def _exported(one: PlannedSession) -> dict[str, Any]:
+    terms = {
+        name: value.hex() if isinstance(value, bytes) else value for name, value in vars(one.terms).items()
+    }
+    return {
+        **terms,
+        "dataset": one.dataset.hex(),
+        "overlaps": [other.hex() for other in one.overlaps],
+        "steps_taken": one.steps_taken,
+        "time": one.time,
+    }

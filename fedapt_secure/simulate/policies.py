@@ -1,0 +1,64 @@
+"""The policy and the ledger of each simulated institution, fitted to what the run was asked for."""
+
+from pathlib import Path
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import make_private_folder
+from fedapt_crypto.secagg import registry
+from fedapt_secure.config.policy import Policy
+from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
+from fedapt_secure.learning.data.records import is_test, read_records
+from fedapt_secure.privacy.budget import declared_records, default_delta
+
+LEDGER_NAME = "ledger.sqlite"
+
+
+def fitting_policy(
+    settings: SimulateSettings, institution: DealtInstitution, dataset: DealtDataset
+) -> Policy:
+    """Return a policy under which this run is allowed, and over a lasting ledger no more than asked for.
+
+    δ grows with ``max_epsilon``: as many runs like this one as ε allows.
+    """
+    epsilon = settings.epsilon
+    fields: dict[str, object] = {}
+    if epsilon is not None:
+        max_epsilon = settings.max_epsilon or epsilon
+        delta = settings.dp_delta or default_delta(declared_records(_training_count(institution, dataset)))
+        fields = {"max_epsilon": max_epsilon, "max_delta": min(delta * max_epsilon / epsilon, 0.5)}
+    return Policy.model_validate(
+        {
+            **fields,
+            "require_differential_privacy": settings.not_private is None,
+            "aggregation": (settings.secure_aggregation,),
+            "minimum_participants": registry.MIN_INSTITUTIONS[settings.secure_aggregation],
+        }
+    )
+
+
+def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> int:
+    """Count training images as the institution will; a broken one is left out there, and costs δ nothing."""
+    records = read_records(institution.data, dataset.class_names).records
+    try:
+        return max(1, sum(not is_test(record.path.read_bytes()) for record in records))
+    except OSError as error:
+        raise InvalidInput(f"cannot read {error.filename}: {error.strerror}") from None
+
+
+def ledger_path(settings: SimulateSettings, name: str) -> Path:
+    """Return where an institution's ledger lies: in its own folder, or among the lasting ones.
+
+    Raises:
+        InvalidInput: If a folder for lasting ledgers cannot be made.
+    """
+    if settings.ledger is None:
+        return Path(LEDGER_NAME)
+    try:
+        if not settings.ledger.exists():
+            make_private_folder(settings.ledger)
+        return make_private_folder(settings.ledger.resolve() / name) / LEDGER_NAME
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot make the ledger folder {settings.ledger / name}: {error.strerror}"
+        ) from None

@@ -81,6 +81,7 @@ class LogRecord:
         policies: Every policy with its place, in order.
         segment_starts: First line number and name of each file, in order.
         damaged: Whether a line so far was not in order; what is missing then may have stood in it.
+        lacks_predecessor: Whether it follows a lost log that was not given.
     """
 
     index: int
@@ -93,6 +94,7 @@ class LogRecord:
     policies: list[tuple[Place, b.Policy]] = field(default_factory=list)
     segment_starts: list[tuple[int, str]] = field(default_factory=list)
     damaged: bool = False
+    lacks_predecessor: bool = False
 
     @property
     def party(self) -> str:
@@ -112,7 +114,7 @@ class LogRecord:
     @property
     def is_whole(self) -> bool:
         """Whether nothing is missing: only then does it mean something that a line is not there."""
-        return not self.begins_late and not self.damaged
+        return not (self.begins_late or self.damaged or self.lacks_predecessor)
 
     def locate(self, seq: int) -> tuple[str, int]:
         """Return file name and line of a line number; the last line for a number beyond the end."""

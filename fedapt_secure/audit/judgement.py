@@ -187,6 +187,9 @@ def _read(
         )
     reader = LogReader(log.files, identity=key, threads=threads)
     record = LogRecord(index, log, LineHashes())
+    continues = log.header.continues if log.header is not None else None
+    given = {one.header.log for one in evidence.logs if one.header is not None and one.party == log.party}
+    record.lacks_predecessor = continues is not None and continues.log not in given
     collector = Collector(record, evidence, facts, findings)
     for found in reader.entries():
         record.hashes.put(found.entry.seq, found.entry.hash, reader.lines)

@@ -7,6 +7,7 @@ second party's log or the coordinator's does.
 
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity
 from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, audit
-from tests.audit.harness import Body, Federation, Log, federation, forge, read_lines, write_lines
+from fedapt_secure.audit.line import LogHead
+from tests.audit.harness import Body, Federation, Log, Terms, federation, forge, read_lines, write_lines
 
 VICTIM = "clinic-2"
 
@@ -461,6 +463,56 @@ class TestWithTheKey:
         log.unlink()
         judgement = judged(tmp_path)
         assert judgement.verdict is Verdict.TAMPERED
+
+
+class TestALostLog:
+    """An institution lost its log and began another, which names the last line others hold of the first."""
+
+    def begin_again(self, folder: Path, *, back: int = 0) -> tuple[Federation, Log]:
+        made = Federation(3)
+        made.session(1)
+        lost = made.logs[VICTIM]
+        held = audit([made.save(folder / "before")]).parties
+        seen = next(one.logs[0].seen for one in held if one.party == VICTIM)
+        assert seen is not None
+        seq = seen.seq - back
+        end = LogHead(lost.log_id, seq, sha256(lost.segments[0][seq]).digest())
+        made.logs[VICTIM] = Log(VICTIM, made.identities[VICTIM], made.clock, continues=end)
+        made.logs[VICTIM].write("policy", made.policy(VICTIM))
+        made.session(2)
+        made.save(folder)
+        return made, lost
+
+    def test_what_it_names_is_all_that_others_hold(self, tmp_path: Path) -> None:
+        self.begin_again(tmp_path)
+        judgement = judged(tmp_path)
+        assert judgement.verdict is Verdict.VERIFIED, judgement.findings
+        assert any("earlier log" in item and VICTIM in item for item in judgement.unchecked)
+
+    def test_it_names_less(self, tmp_path: Path) -> None:
+        self.begin_again(tmp_path, back=3)
+        assert findings(judged(tmp_path), VICTIM, Kind.MISSING_LOG)
+
+    def test_the_lost_log_is_found_again(self, tmp_path: Path) -> None:
+        _, lost = self.begin_again(tmp_path)
+        (tmp_path / "found").mkdir()
+        lost.save(tmp_path / "found")
+        both = [tmp_path, tmp_path / "found"]
+        judgement = audit(both, tmp_path / "roster.json")
+        assert judgement.verdict is Verdict.VERIFIED, judgement.findings
+        victim = next(one for one in judgement.parties if one.party == VICTIM)
+        assert (len(victim.logs), victim.sessions, victim.closed) == (2, 2, 2)
+        assert len(victim.spends[0].sessions) == 2, "both sessions count against one budget"
+
+    def test_another_log_is_shown_in_its_place(self, tmp_path: Path) -> None:
+        made, _ = self.begin_again(tmp_path)
+        other = Federation(3, Terms(max_epsilon=99.0))
+        other.session(1)
+        (tmp_path / "found").mkdir()
+        other.logs[VICTIM].save(tmp_path / "found")
+        judgement = audit([tmp_path, tmp_path / "found"], tmp_path / "roster.json")
+        assert findings(judgement, VICTIM, Kind.REWRITTEN)
+        assert made.logs[VICTIM].log_id != other.logs[VICTIM].log_id
 
 
 class TestWhatIsNoLog:

@@ -63,3 +63,7 @@ class TooFewParticipants(PeerError):
 
 class ReplayedExecution(PeerError):
     """A round that is not newer than the newest one this institution joined."""
+
+
+class CertificateRefused(PeerError):
+    """A certificate that is revoked, out of date, or not of our authority."""

@@ -44,15 +44,14 @@ class Passphrase:
     def __repr__(self) -> str:
         return "Passphrase(hidden)"
 
-    @classmethod
-    def chosen(cls, text: str) -> "Passphrase":
-        """Return a new passphrase; raises `InvalidInput` for one that is too short to be of use."""
-        if len(text) < MIN_PASSPHRASE_CHARACTERS:
+    def require_strength(self) -> "Passphrase":
+        """Return itself; raises `InvalidInput` where it is too short to be of use for new files."""
+        if len(self._secret.decode()) < MIN_PASSPHRASE_CHARACTERS:
             raise InvalidInput(
                 f"the passphrase is too short: take at least {MIN_PASSPHRASE_CHARACTERS} characters,"
                 " better five random words"
             )
-        return cls(text)
+        return self
 
     def key(self, salt: bytes, log2_cost: int, purpose: str) -> bytes:
         """Return the 32-byte key for one purpose; slow on the first use of a salt."""

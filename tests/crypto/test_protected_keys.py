@@ -93,8 +93,8 @@ class TestTlsKeys:
 class TestPassphrases:
     def test_a_short_one_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="at least 10 characters"):
-            Passphrase.chosen("too short")
-        Passphrase.chosen("long enough")
+            Passphrase("too short").require_strength()
+        Passphrase("long enough").require_strength()
 
     def test_it_is_never_shown(self) -> None:
         assert TEXT not in repr(Passphrase(TEXT)) + str(Passphrase(TEXT))

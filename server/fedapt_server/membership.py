@@ -231,7 +231,8 @@ class Membership:
                 _record(database, member, certificate)
             except sqlite3.IntegrityError:
                 raise InvalidInput(
-                    "a name or key in the request belongs to a member, present or past"
+                    "a name or key in the request belongs to a member, present or past:"
+                    " enrol from a new folder"
                 ) from None
             _revise(database, now, f"{invitation.name} joined")
         return member

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ssl import SSLContext
 from typing import Any, Final, TypeVar
@@ -45,7 +45,7 @@ class Place:
 
     host: str
     port: int
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"  # never the proxy: there may be a password in it

@@ -175,7 +175,7 @@ class Registrar:
         Raises:
             Refused: If the invitation was used with other keys, or a key belongs to somebody else.
         """
-        name, key = invitation.name, request_key(request.certificate_request, invitation.name)
+        name = invitation.name
         invitation = self.membership.invitation(invitation.token_id) or invitation
         if invitation.member is None:
             certificate, pem = self._certificate(request.certificate_request, name)
@@ -187,12 +187,18 @@ class Registrar:
                 raise self._failed(invitation, str(error), public=str(error)) from None
             self.publish()
             return self._answer(self._member(name), pem, e.request_hash(request))
-        member = self.membership.member_of_row(invitation.member)
+        member, earlier = self._again(invitation, invitation.member, request)
+        return self._answer(member, earlier, e.request_hash(request))
+
+    def _again(self, invitation: Invitation, row: int, request: e.Request) -> tuple[MemberRecord, bytes]:
+        """Return member and certificate for a request that repeats the one that used its invitation."""
+        member = self.membership.member_of_row(row)
+        key = request_key(request.certificate_request, invitation.name)
         earlier = self.membership.certificate(member.row, key)
         same_keys = (member.identity_key, member.sealing_key) == (request.identity_key, request.sealing_key)
         if member.revoked is not None or not same_keys or earlier is None:
             raise self._failed(invitation, "the invitation was used before, with other keys")
-        return self._answer(member, earlier, e.request_hash(request))
+        return member, earlier
 
     def renew(self, renewal: e.Renewal, nonce: bytes = NO_NONCE) -> e.Certified:
         """Certify a member's next TLS key.
@@ -336,6 +342,8 @@ class Registrar:
             request_key(request.certificate_request, invitation.name)
         except PeerError as error:
             raise self._failed(invitation, str(error), public=str(error)) from None
+        if invitation.member is not None:  # now, so that a used token is refused as early as any other
+            self._again(invitation, invitation.member, request)
 
     def _failed(self, invitation: Invitation, reason: str, *, public: str | None = None) -> Refused:
         """Count a failed attempt and return the refusal."""

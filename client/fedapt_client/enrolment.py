@@ -23,7 +23,7 @@ from fedapt_crypto.certificates import facts, request_key, to_der, to_pem
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.errors import InvalidInput, PeerError, VerificationFailed
 from fedapt_crypto.identity import fingerprint, fingerprint_bytes
-from fedapt_crypto.private_files import read_private, write_atomically
+from fedapt_crypto.private_files import read_private, remove_leftovers, write_atomically
 from fedapt_secure.config.annotated import write_annotated
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import Settings
@@ -117,6 +117,8 @@ def begin(folder: PartyFolder, join: JoinString, *, now: datetime | None = None)
             )
         _forget_pending(folder)
         return None
+    # Nobody else writes here before it is enrolled, and two of us are kept apart by the lock of the command.
+    remove_leftovers(folder.path, older_than_s=0)
     if (now or datetime.now(UTC)) >= join.expires_at:
         raise InvalidInput("the join string has expired: ask the coordinator's operator for a new one")
     pending = folder.path / JOIN_FILE
@@ -206,6 +208,7 @@ def begin_renewal(folder: PartyFolder, federation: Federation, nonce: bytes | No
         nonce: The coordinator's, on a connection; without one the request is for a file and is kept, for
             the answer must fit it.
     """
+    remove_leftovers(folder.path)
     unsigned = e.Renewal(
         name=federation.name,
         authority_fingerprint=bytes.fromhex(federation.authority_fingerprint),

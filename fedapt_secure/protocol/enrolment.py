@@ -9,7 +9,6 @@ in place of any answer.
 import base64
 import binascii
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
@@ -158,7 +157,7 @@ class RosterFile(TaggedMessage):
     roster: bytes
     signature: Signature
 
-    @cached_property
+    @property
     def content(self) -> Roster:
         """The roster in it; raises `MalformedMessage` if it is none."""
         return Roster.from_bytes(self.roster, max_bytes=MAX_ANSWER_FRAME_BYTES)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.pki import CertificateAuthority, TlsKey
-from fedapt_crypto.private_files import write_atomically
+from fedapt_crypto.private_files import remove_leftovers, write_atomically
 from fedapt_secure.config.annotated import write_annotated
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_server import templates
@@ -36,6 +36,7 @@ def found(
     """
     check_free(folder)
     folder.make()
+    remove_leftovers(folder.path, older_than_s=0)
     folder.complete_keys()
     if not folder.authority_key_file.exists():
         folder.store_authority_key(TlsKey.generate())

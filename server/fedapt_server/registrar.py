@@ -131,7 +131,12 @@ class Registrar:
         Raises:
             Refused: If the token is not good, or the request is not in order.
         """
-        invitation = self._invitation(token_id(token), token_hash(token), lambda found: found.token_hash)
+        invitation = self._invitation(
+            token_id(token),
+            token_hash(token),
+            lambda found: found.token_hash,
+            "a token that only begins like the invitation's",
+        )
         try:
             request = e.Request.from_bytes(encoded)
         except MalformedMessage as error:
@@ -149,7 +154,12 @@ class Registrar:
         if found is None:
             raise Refused("no such invitation", peer=request.name)
         expected = e.authenticator(request, found.paper_key)
-        invitation = self._invitation(request.invitation, request.authenticator, lambda _: expected)
+        invitation = self._invitation(
+            request.invitation,
+            request.authenticator,
+            lambda _: expected,
+            "the file was changed, or does not come from whoever has the join string",
+        )
         self._check_request(invitation, request)
         self.challenge(invitation, request, bytes(e.CHALLENGE_BYTES))  # no answer comes, but the key is one
         return invitation
@@ -307,7 +317,7 @@ class Registrar:
             return -1
 
     def _invitation(
-        self, identifier: bytes, offered: bytes, expected: Callable[[Invitation], bytes]
+        self, identifier: bytes, offered: bytes, expected: Callable[[Invitation], bytes], otherwise: str
     ) -> Invitation:
         """Return a good invitation; everything wrong with it gets the same public answer."""
         found = self.membership.invitation(identifier)
@@ -316,7 +326,7 @@ class Registrar:
         if found is None:
             raise Refused("a token of no invitation")
         if not right:
-            raise self._failed(found, "a token that only begins like the invitation's")
+            raise self._failed(found, otherwise)
         if found.withdrawn:
             raise Refused("the invitation was withdrawn", peer=found.name)
         if found.expires <= self.now():

@@ -215,8 +215,9 @@ def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]
             else:
                 asyncio.run(_reach(place, folder))
                 yield Finding(title, "ok", f"{place}: TLS and certificates are right")
-        except (Unreachable, PeerError) as error:
-            yield Finding(title, "wrong", str(error))
+        except FedaptError as error:
+            where = "" if isinstance(error, Unreachable) else f"{place}: "
+            yield Finding(title, "wrong", f"{where}{error}")
 
 
 def _clock(theirs: float, ours: float) -> Finding:

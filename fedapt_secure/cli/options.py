@@ -15,6 +15,7 @@ from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.config import passphrase as sources
 from fedapt_secure.config.party_folder import PartyFolder
 
+_PIPE_COLUMNS: Final = 160
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Folder = Annotated[Path, typer.Option("--dir", help="The party's folder (default: the current one).")]
@@ -76,7 +77,8 @@ def print_json(fields: Any) -> None:
 
 def console() -> Console:
     """Return what prints tables and sentences."""
-    return Console(highlight=False, soft_wrap=True)
+    # Into a file or a pipe, rows stay in one piece.
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
 def _given(passphrase_file: Path | None) -> Passphrase | None:

@@ -29,7 +29,7 @@ IO_SHELLS = (
     "fedapt_secure.simulate",
     "fedapt_secure.protocol.transport",
     "fedapt_secure.protocol.tls_advice",
-    "fedapt_secure.cli.server",
+    "fedapt_secure.cli.enrolment_server",
     "fedapt_secure.cli.client",
 )
 MAX_LINES = 400

@@ -7,17 +7,13 @@ there is one way to become a member.
 import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.certificates import CertificateFacts, facts, read_revocation_list, request_key, to_der
+from fedapt_crypto.certificates import CertificateFacts, facts, request_key, to_der
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, PeerError, VerificationFailed
 from fedapt_crypto.identity import fingerprint_bytes
-from fedapt_crypto.private_files import read_private, write_atomically
-from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import seal
-from fedapt_secure.config.locking import locked
-from fedapt_secure.config.party_folder import PartyFolder, roster_to_json
+from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import (
     TOKEN_BYTES,
@@ -28,6 +24,7 @@ from fedapt_secure.protocol.join_string import (
     token_id,
 )
 from fedapt_server.membership import MAX_ATTEMPTS, Invitation, MemberRecord, Membership, NewCertificate
+from fedapt_server.publication import Publication
 from fedapt_server.settings import ServerSettings
 
 MEMBERSHIP_FILE: Final = "membership.sqlite"
@@ -80,7 +77,10 @@ class Registrar:
         self._authority = folder.authority()
         self.authority_der = to_der(self._authority.certificate_pem)
         self._authority_fingerprint = facts(self.authority_der).fingerprint
-        self.publish()
+        self._publication = Publication(
+            folder, settings.federation, self.membership, self._identity, self._authority, clock
+        )
+        self._publication.publish()
 
     @property
     def coordinator_key(self) -> bytes:
@@ -195,7 +195,7 @@ class Registrar:
                 )
             except InvalidInput as error:
                 raise self._failed(invitation, str(error), public=str(error)) from None
-            self.publish()
+            self._publication.publish()
             return self._answer(self._member(name), pem, e.request_hash(request))
         member, earlier = self._again(invitation, invitation.member, request)
         return self._answer(member, earlier, e.request_hash(request))
@@ -261,60 +261,12 @@ class Registrar:
             InvalidInput: If nobody of that name is a member or invited.
         """
         was_member = self.membership.revoke(name, reason, now=self.now())
-        self.publish()
+        self._publication.publish()
         return was_member
 
     def roster_file(self) -> e.RosterFile | None:
         """Return the current roster, signed; ``None`` while there is no member."""
-        revision, changed, signed = self.membership.revision
-        members = tuple(record.as_member() for record in self.membership.members if record.revoked is None)
-        if not members:
-            return None
-        if signed is None:
-            roster = Roster(coordinator_key=self.coordinator_key, members=members)
-            unsigned = e.RosterFile(
-                federation=self.settings.federation,
-                revision=revision,
-                changed=changed,
-                domains=self.membership.domains,
-                roster=roster.to_bytes(),
-                signature=e.UNSIGNED,
-            )
-            made = e.signed(self._identity, unsigned)
-            if self.membership.revision[0] != revision:
-                return self.roster_file()  # somebody joined or left between the two questions
-            self.membership.keep_signed(revision, made.to_bytes())
-            signed = self.membership.revision[2] or made.to_bytes()
-        return e.RosterFile.from_bytes(signed)
-
-    def publish(self) -> None:
-        """Bring the files that follow from the records up to date: revocation list and own roster.
-
-        Called after every change and on opening, so that a crash between record and file heals itself.
-        """
-        with locked(self.folder.path / ".lock"):  # or an older list could replace a newer one
-            self._publish()
-
-    def _publish(self) -> None:
-        revision = self.membership.revision[0]
-        path = self.folder.revocation_file
-        if not path.exists() or self._listed(path) != revision:
-            revocations = self.membership.revocations
-            write_atomically(path, self._authority.revocation_list(revocations, revision, now=self._clock()))
-        signed = self.roster_file()
-        if signed is None:
-            self.folder.roster_file.unlink(missing_ok=True)
-            return
-        text = roster_to_json(signed.content).encode()
-        if not self.folder.roster_file.exists() or self.folder.roster_file.read_bytes() != text:
-            self.folder.approve_roster(signed.content)
-
-    def _listed(self, path: Path) -> int:
-        """Return the number of the list in the file, or -1 where it is to be made again."""
-        try:
-            return read_revocation_list(read_private(path), self.authority_der).number
-        except PeerError:
-            return -1
+        return self._publication.roster()
 
     def _invitation(
         self, identifier: bytes, offered: bytes, expected: Callable[[Invitation], bytes], otherwise: str

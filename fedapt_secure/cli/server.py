@@ -148,7 +148,7 @@ def revoke(
     registrar = _registrar(directory, passphrase_file)
     if registrar.revoke(name, reason):
         typer.echo(
-            f"{name!r} is off the roster; its certificates are refused from now on, its connections closed."
+            f"{name!r} is off the roster, and its certificates are refused from now on."
             " The others approve the new roster."
         )
     else:

@@ -4,6 +4,7 @@ A list that is unreadable, not the authority's, or older than the one in use doe
 good one stays, and whoever looks is told. Without any good list nobody can be let in.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,21 +57,25 @@ class Revocations:
         self._list = read
         return new
 
-    def check(self, serial: int, name: str) -> None:
+    def check(self, serial: int, name: str, report: Callable[[str], None]) -> None:
         """Refuse a revoked certificate; looks at the file first.
 
+        Args:
+            serial: Its serial number.
+            name: Whose it is.
+            report: Told about a file that cannot be used; the last good list decides then.
+
         Raises:
-            CertificateRefused: If the certificate with this serial number is revoked.
-            InvalidInput: As `refresh` does.
+            CertificateRefused: If the certificate is revoked.
         """
         try:
             self.refresh()
-        finally:  # what is known to be revoked is refused under that name, whatever became of the file
-            if serial in self._list.serials:
-                raise CertificateRefused(
-                    "this certificate was revoked: ask the coordinator's operator for a new invitation",
-                    peer=name,
-                ) from None
+        except InvalidInput as error:
+            report(str(error))
+        if serial in self._list.serials:
+            raise CertificateRefused(
+                "this certificate was revoked: ask the coordinator's operator for a new invitation", peer=name
+            )
 
     def _stamp(self) -> tuple[int, int, int]:
         try:

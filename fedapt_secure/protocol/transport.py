@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from fedapt_crypto.errors import InvalidInput, MalformedMessage
+from fedapt_crypto.errors import CertificateRefused, InvalidInput, MalformedMessage
 from fedapt_crypto.private_files import read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
@@ -30,16 +30,25 @@ Report = Callable[[str], None]
 def server_context(folder: PartyFolder, report: Report | None = None) -> ssl.SSLContext:
     """Return the coordinator's TLS context: a client certificate of our own authority is required.
 
+    A revoked one is refused within the handshake, before any byte of the application, and as soon as it is
+    on the list in the coordinator's folder.
+
     Args:
         folder: The coordinator's folder.
         report: Told why a handshake failed; TLS itself tells nobody on this side.
+
+    Raises:
+        InvalidInput: If a file is missing or broken, the revocation list of a founded federation among them.
     """
-    return _reporting(_context(folder, ssl.Purpose.CLIENT_AUTH), report)
+    revocations = None
+    if folder.authority_key_file.exists() or folder.revocation_file.exists():
+        revocations = Revocations(folder.revocation_file, read_private(folder.authority_file))
+    return _watched(_context(folder, ssl.Purpose.CLIENT_AUTH), report, revocations)
 
 
 def enrolment_context(folder: PartyFolder, report: Report | None = None) -> ssl.SSLContext:
     """Return the context of the enrolment port: who has a certificate shows it, who has none may knock."""
-    context = _reporting(_context(folder, ssl.Purpose.CLIENT_AUTH), report)
+    context = _watched(_context(folder, ssl.Purpose.CLIENT_AUTH), report, None)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
@@ -91,22 +100,29 @@ def _context(folder: PartyFolder, purpose: ssl.Purpose) -> ssl.SSLContext:
     return context
 
 
-def _reporting(context: ssl.SSLContext, report: Report | None) -> ssl.SSLContext:
-    if report is None:
-        return context
-    tell = report
+def _watched(
+    context: ssl.SSLContext, report: Report | None, revocations: Revocations | None
+) -> ssl.SSLContext:
+    """Let the context check revocations at the end of each handshake, and say why one failed."""
+    tell = report or (lambda _: None)
 
-    class Reporting(ssl.SSLObject):
+    class Watched(ssl.SSLObject):
         def do_handshake(self) -> None:
             try:
                 super().do_handshake()
+                serial = certificate_serial(self)
+                if revocations is not None and serial is not None:
+                    revocations.check(serial, certificate_name(self), tell)
             except ssl.SSLWantReadError:
                 raise
             except ssl.SSLError as error:
                 tell(refused_client(error))
                 raise
+            except CertificateRefused as error:
+                tell(str(error))
+                raise ssl.SSLError("certificate revoked") from None  # what ends a handshake in asyncio
 
-    context.sslobject_class = Reporting
+    context.sslobject_class = Watched
     return context
 
 

@@ -172,7 +172,7 @@ class EnrolmentService:
         member = None if serial is None else certificate_name(tls)
         if serial is not None and member is not None:
             try:
-                self._revocations.check(serial, member)
+                self._revocations.check(serial, member, self._turned_away)
             except PeerError as error:
                 self._log("not_accepted", {"address": address, "name": member, "reason": "revoked"})
                 refusal = e.NotAccepted(reason=str(error).removeprefix(f"{member}: "))

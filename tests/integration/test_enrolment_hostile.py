@@ -18,10 +18,17 @@ from fedapt_client.desk import NotAccepted, Place, Unreachable
 from fedapt_crypto.certificates import facts, to_der
 from fedapt_crypto.errors import InvalidInput, PeerError
 from fedapt_crypto.identity import fingerprint_bytes
+from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import fresh_token
 from fedapt_secure.protocol.revocation import Revocations
-from fedapt_secure.protocol.transport import looking_context, watch_revocations
+from fedapt_secure.protocol.transport import (
+    certificate_name,
+    client_context,
+    looking_context,
+    server_context,
+    watch_revocations,
+)
 from fedapt_server import enrolment_service
 from fedapt_server.admission_limits import MAX_OPEN_PER_ADDRESS, MAX_PER_WINDOW
 from fedapt_server.registrar import NOT_ACCEPTED
@@ -368,6 +375,41 @@ class TestCertificates:
 
         run(story())
         assert "revoked" in office.reasons()
+
+    def test_the_rounds_port_refuses_a_revoked_one_within_the_handshake(self, office: Office) -> None:
+        """Before any byte of the application, and without a restart: the list is looked at each time."""
+        folder, other = office.enrol("clinic-1"), office.enrol("clinic-2")
+        let_in: list[str] = []
+        reports: list[str] = []
+
+        async def greet(connection: ServerConnection) -> None:
+            let_in.append(certificate_name(connection.transport.get_extra_info("ssl_object")))
+            await connection.send(b"welcome")
+
+        async def knock(party: PartyFolder) -> bool:
+            url = f"wss://{HOST}:{office.settings.port}"
+            with contextlib.suppress(OSError, WebSocketException, EOFError):
+                async with connect(url, ssl=client_context(party), proxy=None) as connection:
+                    return await connection.recv() == b"welcome"
+            return False
+
+        async def story() -> list[bool]:
+            context = server_context(office.folder, reports.append)
+            async with serve(greet, HOST, office.settings.port, ssl=context):
+                before = [await knock(folder), await knock(other)]
+                office.reopened().revoke("clinic-1", "left")
+                return [*before, await knock(folder), await knock(other)]
+
+        assert run(story()) == [True, True, False, True]
+        assert let_in == ["clinic-1", "clinic-2", "clinic-2"]
+        assert reports == [
+            "clinic-1: this certificate was revoked: ask the coordinator's operator for a new invitation"
+        ]
+
+    def test_a_founded_federation_does_not_serve_without_its_list(self, office: Office) -> None:
+        office.folder.revocation_file.unlink()
+        with pytest.raises(InvalidInput, match=r"crl\.pem: No such file"):
+            server_context(office.folder)
 
     def test_the_old_certificate_of_one_who_came_back_stays_revoked(
         self, office: Office, tmp_path: Path

@@ -30,11 +30,11 @@ def opened(path: Path) -> Revocations:
 
 def test_a_change_takes_effect_at_the_next_look(path: Path) -> None:
     revocations = opened(path)
-    revocations.check(7, "clinic-1")
+    revocations.check(7, "clinic-1", pytest.fail)
     write(path, 1, 7)
     with pytest.raises(CertificateRefused, match=r"clinic-1: this certificate was revoked: ask"):
-        revocations.check(7, "clinic-1")
-    revocations.check(8, "clinic-2")
+        revocations.check(7, "clinic-1", pytest.fail)
+    revocations.check(8, "clinic-2", pytest.fail)
     write(path, 2, 7, 8)
     assert revocations.refresh() == {8}
     assert revocations.refresh() == frozenset()
@@ -62,7 +62,7 @@ def test_a_worse_one_does_not_replace_the_one_in_use(path: Path, harm: str) -> N
     assert revocations.refresh() == frozenset()  # said once
     assert revocations.serials == {7}
     with pytest.raises(CertificateRefused):
-        revocations.check(7, "clinic-1")
+        revocations.check(7, "clinic-1", pytest.fail)
     write(path, 4, 7, 9)
     assert revocations.refresh() == {9}
 

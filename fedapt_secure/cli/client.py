@@ -1,6 +1,5 @@
 """``fedapt-secure client``: the commands of an institution's people."""
 
-import asyncio
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -304,6 +303,8 @@ def _report_enrolled(folder: "PartyFolder") -> None:
 
 def _run(work: Coroutine[Any, Any, Returned]) -> Returned:
     """Run what talks to the coordinator; a peer's mistake is not the user's."""
+    import asyncio  # noqa: PLC0415 - not needed for --help
+
     try:
         return asyncio.run(work)
     except PeerError as error:

@@ -5,15 +5,16 @@ import re
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_crypto.protected_keys import Passphrase
-from fedapt_secure.config import passphrase as sources
-from fedapt_secure.config.party_folder import PartyFolder
+
+if TYPE_CHECKING:  # cryptography and pydantic take longer to load than --help may take
+    from fedapt_crypto.protected_keys import Passphrase
+    from fedapt_secure.config.party_folder import PartyFolder
 
 _PIPE_COLUMNS: Final = 160
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -21,7 +22,7 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 Folder = Annotated[Path, typer.Option("--dir", help="The party's folder (default: the current one).")]
 PassphraseFile = Annotated[
     Path | None,
-    typer.Option(help=f"File with the passphrase of the key files; or set {sources.VARIABLE}."),
+    typer.Option(help="File with the passphrase of the key files; or set FEDAPT_PASSPHRASE."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -34,21 +35,26 @@ def duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def open_folder(path: Path, passphrase_file: Path | None) -> PartyFolder:
+def open_folder(path: Path, passphrase_file: Path | None) -> "PartyFolder":
     """Return an existing folder with what opens its keys, asked for where somebody can answer."""
+    from fedapt_crypto.protected_keys import Passphrase  # noqa: PLC0415
+    from fedapt_secure.config.party_folder import PartyFolder  # noqa: PLC0415
+
     folder = PartyFolder(path, _given(passphrase_file))
     if folder.passphrase is None and folder.protected and sys.stdin.isatty():
         return PartyFolder(path, Passphrase(typer.prompt("passphrase", hide_input=True, err=True)))
     return folder
 
 
-def new_folder(path: Path, passphrase_file: Path | None) -> PartyFolder:
+def new_folder(path: Path, passphrase_file: Path | None) -> "PartyFolder":
     """Return a folder whose keys are still to be made, with what is to protect them, if anything."""
+    from fedapt_secure.config.party_folder import PartyFolder  # noqa: PLC0415
+
     given = _given(passphrase_file)
     return PartyFolder(path, None if given is None else given.require_strength())
 
 
-def change_passphrase(folder: PartyFolder, new_file: Path | None, remove: bool) -> tuple[Path, ...]:
+def change_passphrase(folder: "PartyFolder", new_file: Path | None, remove: bool) -> tuple[Path, ...]:
     """Set, change or remove the passphrase of a folder's keys; return the files that were written.
 
     Raises:
@@ -58,6 +64,9 @@ def change_passphrase(folder: PartyFolder, new_file: Path | None, remove: bool) 
         raise InvalidInput(f"{folder.path} holds no keys: name a party's folder with --dir")
     if remove and new_file is not None:
         raise InvalidInput("--remove and --new-passphrase-file exclude each other: give one")
+    from fedapt_crypto.protected_keys import Passphrase  # noqa: PLC0415
+    from fedapt_secure.config import passphrase as sources  # noqa: PLC0415
+
     new: Passphrase | None = None
     if new_file is not None:
         new = sources.from_file(new_file)
@@ -81,5 +90,7 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
-def _given(passphrase_file: Path | None) -> Passphrase | None:
+def _given(passphrase_file: Path | None) -> "Passphrase | None":
+    from fedapt_secure.config import passphrase as sources  # noqa: PLC0415
+
     return sources.from_environment() if passphrase_file is None else sources.from_file(passphrase_file)

@@ -20,11 +20,17 @@ HEAVY = frozenset({"torch", "torchvision", "open_clip", "opacus", "sklearn"})
 IO = frozenset({"websockets", "ssl", "asyncio"})
 IO_SHELLS = (
     "fedapt_server.service",
+    "fedapt_server.enrolment_service",
     "fedapt_server.__main__",
     "fedapt_client.runner",
+    "fedapt_client.desk",
+    "fedapt_client.doctor",
     "fedapt_client.__main__",
     "fedapt_secure.simulate",
     "fedapt_secure.protocol.transport",
+    "fedapt_secure.protocol.tls_advice",
+    "fedapt_secure.cli.enrolment_server",
+    "fedapt_secure.cli.client",
 )
 MAX_LINES = 400
 

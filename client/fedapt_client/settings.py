@@ -20,6 +20,8 @@ class ClientSettings(Settings):
     Attributes:
         name: This institution's name on the roster.
         host, port: Where the coordinator listens.
+        enrolment_port: Its port for renewal and roster.
+        proxy: Outbound HTTP proxy that connects us, ``http://[user:password@]host:port``; none by default.
         data: Folder ``class/image`` or CSV manifest ``path,label``.
         device: ``auto``, ``cpu`` or ``cuda``.
         dp_epsilon: Largest ε that this institution spends in the session.
@@ -41,6 +43,8 @@ class ClientSettings(Settings):
     name: PartyName
     host: str = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)]
+    enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
+    proxy: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(default=None, repr=False)
     data: Path
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$")] = "auto"
     dp_epsilon: PositiveFloat = 8.0

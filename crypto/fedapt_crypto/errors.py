@@ -83,3 +83,7 @@ class ReplayedExecution(PeerError):
 
 class RolledBackLog(PeerError):
     """A peer's log has gone back behind a head that it signed before, or has two lines in one place."""
+
+
+class CertificateRefused(PeerError):
+    """A certificate that is revoked, out of date, or not of our authority."""

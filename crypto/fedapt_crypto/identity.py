@@ -54,5 +54,15 @@ def verify(public_key: bytes, signature: bytes, label: str, *parts: Part, signer
 
 def fingerprint(public_key: bytes) -> str:
     """Return the SHA-256 of a public key in groups of four hex digits, to compare by telephone."""
-    digits = hashlib.sha256(public_key).hexdigest()[:32]
+    return grouped(fingerprint_bytes(public_key))
+
+
+def fingerprint_bytes(public_key: bytes) -> bytes:
+    """Return the whole SHA-256 of a public key, for programs to compare."""
+    return hashlib.sha256(public_key).digest()
+
+
+def grouped(hash_value: bytes) -> str:
+    """Return the first 128 bits of a SHA-256 value in groups of four hex digits, to compare by telephone."""
+    digits = hash_value.hex()[:32]
     return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))

@@ -1,5 +1,10 @@
-"""The run's own certificate authority and the TLS certificates it issues (X.509, ECDSA P-256)."""
+"""The federation's own certificate authority (X.509, ECDSA P-256), and TLS keys that never travel.
 
+A party makes its key and a request for a certificate; the authority looks at the request, decides the name
+and signs. No function here makes a key for somebody else.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -9,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedapt_crypto.certificates import public_key_der, request_key
 from fedapt_crypto.errors import InvalidInput
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -16,65 +22,88 @@ CA_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=90)
 
 
-@dataclass(frozen=True, repr=False)
-class Certificate:
-    """A certificate and its private key, both PEM."""
+class TlsKey:
+    """A party's TLS key, or the authority's key; made where it is used."""
 
-    certificate_pem: bytes
-    private_key_pem: bytes
+    def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
+        self.private_key = private_key
+        self.public_key = public_key_der(private_key.public_key())
+
+    def __repr__(self) -> str:
+        return "TlsKey(private half hidden)"
+
+    @classmethod
+    def generate(cls) -> "TlsKey":
+        """Draw a new key from the operating system's randomness."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def from_pem(cls, pem: bytes, password: bytes | None = None) -> "TlsKey":
+        """Rebuild a key from its file.
+
+        Raises:
+            InvalidInput: If it is not a key of this program, or the password is missing or wrong.
+        """
+        return cls(_load(pem, password))
+
+    def private_pem(self, password: bytes | None = None) -> bytes:
+        """Return the private key as PKCS#8, for the key file only; encrypted if there is a password."""
+        return _private_pem(self.private_key, password)
+
+    def request(self, name: str) -> bytes:
+        """Return a request (PKCS#10, DER) for a certificate in this name, signed with the key."""
+        builder = x509.CertificateSigningRequestBuilder().subject_name(_name(name))
+        return builder.sign(self.private_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 @dataclass(frozen=True)
-class CertificateFacts:
-    """What a log says about a certificate.
+class Revocation:
+    """One certificate that is no longer to be trusted, and since when."""
 
-    Attributes:
-        name: Its common name. fingerprint: SHA-256 of its DER encoding, hexadecimal.
-        not_before, not_after: When it is valid.
-    """
-
-    name: str
-    fingerprint: str
-    not_before: datetime
-    not_after: datetime
-
-
-def read_certificate(pem: bytes) -> CertificateFacts:
-    """Return the facts about a PEM file's first certificate; raises `InvalidInput` where there is none."""
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-        name = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-    except (ValueError, IndexError):
-        raise InvalidInput("the TLS certificate does not parse") from None
-    return CertificateFacts(
-        name=str(name),
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-    )
+    serial: int
+    revoked_at: datetime
 
 
 class CertificateAuthority:
-    """Issues certificates for one federation; whoever holds it decides who may connect."""
+    """Signs certificates for one federation; whoever holds it decides who may connect."""
 
     def __init__(self, certificate: x509.Certificate, private_key: ec.EllipticCurvePrivateKey) -> None:
         self._certificate = certificate
         self._private_key = private_key
 
     @classmethod
-    def create(cls, federation: str, *, now: datetime | None = None) -> "CertificateAuthority":
-        """Make a new authority; ``now`` is for tests."""
+    def create(
+        cls, federation: str, key: TlsKey | None = None, *, now: datetime | None = None
+    ) -> "CertificateAuthority":
+        """Make a new authority, with a fresh key if none is given; ``now`` is for tests."""
         now = now or datetime.now(UTC)
-        key = ec.generate_private_key(ec.SECP256R1())
+        private_key = (key or TlsKey.generate()).private_key
         name = _name(f"{federation} CA")
         certificate = (
-            _builder(name, name, key.public_key(), now, CA_LIFETIME)
+            _builder(name, name, private_key.public_key(), now, CA_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(private_key.public_key()), critical=False
+            )
+            .sign(private_key, hashes.SHA256())
         )
-        return cls(certificate, key)
+        return cls(certificate, private_key)
+
+    @classmethod
+    def load(cls, certificate_pem: bytes, key: TlsKey) -> "CertificateAuthority":
+        """Rebuild an authority from its files.
+
+        Raises:
+            InvalidInput: If they are not an authority's, or do not belong together.
+        """
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
+        except ValueError:
+            raise InvalidInput("the authority's certificate file does not hold a certificate") from None
+        if certificate.public_key() != key.private_key.public_key():
+            raise InvalidInput("the authority's certificate and key do not belong together")
+        return cls(certificate, key.private_key)
 
     def __repr__(self) -> str:
         return "CertificateAuthority(key hidden)"
@@ -84,39 +113,83 @@ class CertificateAuthority:
         """The authority's certificate, which every party pins."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def private_key_pem(self) -> bytes:
-        """Return the authority's key, for its key file only."""
-        return _private_pem(self._private_key)
+    @property
+    def key(self) -> TlsKey:
+        """The authority's key, for its key file only."""
+        return TlsKey(self._private_key)
 
-    def issue(
-        self, name: str, *, server_addresses: tuple[str, ...] = (), now: datetime | None = None
-    ) -> Certificate:
-        """Issue a certificate with a fresh key.
+    def sign_request(
+        self,
+        request: bytes,
+        name: str,
+        *,
+        server_addresses: tuple[str, ...] = (),
+        now: datetime | None = None,
+        lifetime: timedelta = CERTIFICATE_LIFETIME,
+    ) -> bytes:
+        """Sign a certificate for the key in a request; everything else in it is chosen here.
 
         Args:
-            name: Party name, which becomes the common name and a DNS name.
+            request: PKCS#10, DER, from `TlsKey.request`.
+            name: Party name, which becomes the common name and a DNS name; the request must ask for it.
             server_addresses: Host names and IP addresses under which a coordinator is reached; none
                 makes a client certificate.
             now: Start of validity, for tests.
+            lifetime: How long it is valid.
+
+        Returns:
+            The certificate, PEM.
+
+        Raises:
+            MalformedMessage: If the request is none, or for another kind of key.
+            VerificationFailed: If its signature does not verify, or it asks for another name.
         """
+        key = serialization.load_der_public_key(request_key(request, name))
+        assert isinstance(key, ec.EllipticCurvePublicKey)  # request_key lets no other through
         now = now or datetime.now(UTC)
-        key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server_addresses else ExtendedKeyUsageOID.CLIENT_AUTH
         alternatives = [x509.DNSName(name), *map(_general_name, server_addresses)]
         certificate = (
-            _builder(_name(name), self._certificate.subject, key.public_key(), now, CERTIFICATE_LIFETIME)
+            _builder(_name(name), self._certificate.subject, key, now, lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._private_key.public_key()),
                 critical=False,
             )
             .sign(self._private_key, hashes.SHA256())
         )
-        return Certificate(certificate.public_bytes(serialization.Encoding.PEM), _private_pem(key))
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
+    def revocation_list(
+        self, revocations: Iterable[Revocation], number: int, *, now: datetime | None = None
+    ) -> bytes:
+        """Return the signed list (X.509 CRL, PEM) of certificates that are no longer to be trusted.
+
+        It is read from a file beside whoever checks it and renewed with every change, so its next update
+        is the authority's end: a list must not lapse, and let everybody or nobody in, because nothing
+        was revoked for a while.
+
+        Args:
+            revocations: Everything revoked so far.
+            number: Counts the lists; higher than that of every earlier one.
+            now: Time of the list, for tests.
+        """
+        now = now or datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(now)
+            .next_update(max(self._certificate.not_valid_after_utc, now + CLOCK_SKEW))
+            .add_extension(x509.CRLNumber(number), critical=False)
+        )
+        for revocation in revocations:
+            entry = x509.RevokedCertificateBuilder().serial_number(revocation.serial)
+            builder = builder.add_revoked_certificate(entry.revocation_date(revocation.revoked_at).build())
+        return builder.sign(self._private_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _builder(
@@ -162,7 +235,22 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
     )
 
 
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+def _private_pem(key: ec.EllipticCurvePrivateKey, password: bytes | None) -> bytes:
+    encryption = (
+        serialization.NoEncryption() if password is None else serialization.BestAvailableEncryption(password)
     )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def _load(pem: bytes, password: bytes | None) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, password)
+    except TypeError:
+        raise InvalidInput(
+            "the key is protected by a passphrase, and none was given, or the reverse"
+        ) from None
+    except ValueError:
+        raise InvalidInput("not a private key, or the passphrase is wrong") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise InvalidInput("not a private key of this program (ECDSA on P-256)")
+    return key

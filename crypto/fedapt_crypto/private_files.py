@@ -1,13 +1,18 @@
 """Files that nobody else on the machine may read, written so that a crash leaves the old or the new."""
 
 import os
+import re
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from fedapt_crypto.errors import InvalidInput
 
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
+_LEFTOVER = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.[a-z0-9_]{8}")
+"""How a file is named while it is written: see `write_atomically`."""
 
 
 def make_private_folder(path: Path) -> Path:
@@ -31,6 +36,20 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE_FILE_MODE) 
     except BaseException:  # also on an interrupt: never leave half a file behind
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> None:
+    """Remove what `write_atomically` had begun when it was killed: it may hold what the file was to hold.
+
+    Args:
+        folder: Where to look; its subfolders are left alone.
+        older_than_s: Younger ones are left alone too: somebody may be writing them just now.
+    """
+    for path in folder.iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            with suppress(FileNotFoundError):  # its writer was done with it meanwhile
+                if time.time() - path.stat().st_mtime >= older_than_s:
+                    path.unlink()
 
 
 def read_private(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
-from fedapt_secure.cli.client import client_app
+from fedapt_secure.cli import client, server
 from fedapt_secure.config.settings import build, read_yaml
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
@@ -24,7 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(client_app, name="client")
+app.add_typer(server.app)
+app.add_typer(client.app)
 
 
 def _print_version(wanted: bool) -> None:

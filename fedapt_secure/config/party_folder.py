@@ -4,27 +4,37 @@ Private keys are made in here and never leave it.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.certificates import CertificateFacts, check_issued, facts
+from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import Identity, fingerprint
-from fedapt_crypto.pki import Certificate, read_certificate
+from fedapt_crypto.pki import CertificateAuthority, TlsKey
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
+from fedapt_crypto.protected_keys import Passphrase
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_secure.config.key_files import KeyFile, change_passphrase
 
 PUBLIC_FILE_MODE = 0o644
 
 
 @dataclass(frozen=True)
 class PartyFolder:
-    """Where a party keeps what is its own."""
+    """Where a party keeps what is its own.
+
+    Attributes:
+        path: The folder.
+        passphrase: What protects the key files; ``None`` for what the environment says, if anything.
+    """
 
     path: Path
+    passphrase: Passphrase | None = None
 
     @property
     def identity_file(self) -> Path:
@@ -47,14 +57,41 @@ class PartyFolder:
         return self.path / "tls.key"
 
     @property
+    def next_certificate_file(self) -> Path:
+        """A renewed certificate that is about to take its place."""
+        return self.path / "tls.crt.next"
+
+    @property
+    def next_private_key_file(self) -> Path:
+        """The TLS key for which a certificate was asked; takes its place with it."""
+        return self.path / "tls.key.next"
+
+    @property
     def authority_file(self) -> Path:
         """Certificate of the federation's authority, PEM."""
         return self.path / "ca.crt"
 
     @property
+    def authority_key_file(self) -> Path:
+        """Private key of the federation's authority, PEM; at the coordinator only."""
+        return self.path / "ca.key"
+
+    @property
+    def revocation_file(self) -> Path:
+        """Certificates that are no longer to be trusted, signed by the authority (CRL, PEM)."""
+        return self.path / "crl.pem"
+
+    @property
     def roster_file(self) -> Path:
         """The roster this party has approved, JSON."""
         return self.path / "roster.json"
+
+    def make(self) -> None:
+        """Make the folder, for its owner only; raises `InvalidInput` where that cannot be."""
+        try:
+            make_private_folder(self.path)
+        except OSError as error:
+            raise InvalidInput(f"cannot make the folder {self.path}: {error.strerror}") from None
 
     def create(self) -> tuple[Identity, SealingKey]:
         """Make the folder and fresh keys in it.
@@ -62,22 +99,53 @@ class PartyFolder:
         Raises:
             InvalidInput: If there are keys already; they are never overwritten.
         """
-        try:
-            make_private_folder(self.path)
-        except OSError as error:
-            raise InvalidInput(f"cannot make the folder {self.path}: {error.strerror}") from None
+        self.make()
         if self.identity_file.exists() or self.sealing_file.exists():
             raise InvalidInput(f"{self.path} already holds keys; they are not overwritten")
-        identity, root = Identity.generate(), SealingKey.fresh_root()
-        write_atomically(self.identity_file, identity.private_bytes())
-        write_atomically(self.sealing_file, root)
-        return identity, SealingKey(root)
+        return self.complete_keys()
 
-    def install_certificate(self, certificate: Certificate, authority_pem: bytes) -> None:
-        """Store the TLS certificate, its key, and the authority to trust."""
-        write_atomically(self.private_key_file, certificate.private_key_pem)
-        write_atomically(self.certificate_file, certificate.certificate_pem)
+    def complete_keys(self) -> tuple[Identity, SealingKey]:
+        """Make those long-term keys that are not there yet, and return both; for what was interrupted."""
+        if not self.identity_file.exists():
+            self._file(self.identity_file).write_raw(Identity.generate().private_bytes())
+        if not self.sealing_file.exists():
+            self._file(self.sealing_file).write_raw(SealingKey.fresh_root())
+        return self.identity(), self.sealing_key()
+
+    def pending_tls_key(self) -> TlsKey:
+        """Return the TLS key for which a certificate is to be asked; made on the first call."""
+        self.settle()  # or a new key would take the place of one whose certificate has come
+        file = self._file(self.next_private_key_file)
+        if not file.path.exists():
+            file.write_pem(TlsKey.generate())
+        return file.read_pem()
+
+    def install_certificate(self, certificate_pem: bytes, authority_pem: bytes) -> None:
+        """Store a certificate for the pending TLS key, and the authority to trust.
+
+        Raises:
+            VerificationFailed: If it is for another key, or not of this authority.
+            MalformedMessage: If it is not a certificate.
+        """
+        issued = check_issued(certificate_pem, authority_pem)
+        if issued.public_key != self.pending_tls_key().public_key:
+            raise VerificationFailed("the certificate is for another key than the one it was asked for")
         write_atomically(self.authority_file, authority_pem)
+        write_atomically(self.next_certificate_file, certificate_pem)
+        self.settle()
+
+    def settle(self) -> None:
+        """Let a renewed key and its certificate take their place, also after an interrupted attempt.
+
+        The waiting certificate says that its key is there too: it is written after the key and moved
+        after the key, so whatever was interrupted, doing the rest again ends well.
+        """
+        if not self.next_certificate_file.exists():
+            return
+        with suppress(FileNotFoundError):  # moved already, or by another process just now
+            self.next_private_key_file.replace(self.private_key_file)
+        with suppress(FileNotFoundError):
+            self.next_certificate_file.replace(self.certificate_file)
 
     def approve_roster(self, roster: Roster) -> None:
         """Store the roster against which everything is verified from now on."""
@@ -85,38 +153,73 @@ class PartyFolder:
 
     def identity(self) -> Identity:
         """Load the signing key; raises `InvalidInput` where it is missing, readable by others or broken."""
-        return Identity.from_private_bytes(self._key(self.identity_file))
+        return Identity.from_private_bytes(self._file(self.identity_file).read_raw())
 
     def sealing_key(self) -> SealingKey:
         """Load the key to which others seal; raises `InvalidInput` as `identity` does."""
-        return SealingKey(self._key(self.sealing_file))
+        return SealingKey(self._file(self.sealing_file).read_raw())
+
+    def authority(self) -> CertificateAuthority:
+        """Load the federation's authority; raises `InvalidInput` where its files are missing or broken."""
+        try:
+            return CertificateAuthority.load(read_private(self.authority_file), self.authority_key())
+        except InvalidInput as error:
+            where = "" if str(self.path) in str(error) else f"{self.path}: "
+            raise InvalidInput(f"{where}{error}") from None
+
+    def authority_key(self) -> TlsKey:
+        """Load the authority's private key."""
+        return self._file(self.authority_key_file).read_pem()
+
+    def store_authority_key(self, key: TlsKey) -> None:
+        """Store the authority's private key."""
+        self._file(self.authority_key_file).write_pem(key)
 
     def roster(self) -> Roster:
         """Load the approved roster; raises `InvalidInput` where it is missing or broken."""
         return roster_from_json(read_private(self.roster_file), self.roster_file)
 
-    def certificate_fields(self) -> dict[str, str]:
-        """Return name, fingerprint and validity of the TLS certificate, for the log.
-
-        Raises:
-            InvalidInput: If there is no certificate.
-        """
+    def certificate(self) -> CertificateFacts:
+        """Return what the TLS certificate says; raises `InvalidInput` where it is missing or broken."""
+        self.settle()
         try:
-            facts = read_certificate(self.certificate_file.read_bytes())
-        except OSError as error:
-            raise InvalidInput(f"{self.certificate_file}: {error.strerror or error}") from None
+            return facts(read_private(self.certificate_file))
+        except MalformedMessage as error:
+            raise InvalidInput(f"{self.certificate_file}: {error}") from None
+
+    def certificate_fields(self) -> dict[str, str]:
+        """Return name, fingerprint and validity of the TLS certificate, for the log; see `certificate`."""
+        certificate = self.certificate()
         return {
-            "name": facts.name,
-            "fingerprint": facts.fingerprint,
-            "not_before": facts.not_before.isoformat(),
-            "not_after": facts.not_after.isoformat(),
+            "name": certificate.name,
+            "fingerprint": certificate.fingerprint.hex(),
+            "not_before": certificate.not_before.isoformat(),
+            "not_after": certificate.not_after.isoformat(),
         }
 
-    def _key(self, path: Path) -> bytes:
-        data = read_private(path)
-        if len(data) != 32:
-            raise InvalidInput(f"{path} is not a key file of this program")
-        return data
+    def tls_password(self) -> bytes | None:
+        """Return the password under which OpenSSL can read the TLS key's file, if it is protected."""
+        return self._file(self.private_key_file).password()
+
+    @property
+    def protected(self) -> bool:
+        """Whether any key file is under a passphrase."""
+        return any(file.protected for file in (*self._raw(), *self._pem()) if file.path.exists())
+
+    def change_passphrase(self, new: Passphrase | None) -> tuple[Path, ...]:
+        """Put all key files under a new passphrase or none, see `key_files.change_passphrase`."""
+        return change_passphrase(self._raw(), self._pem(), new)
+
+    def _raw(self) -> tuple[KeyFile, ...]:
+        return tuple(map(self._file, (self.identity_file, self.sealing_file)))
+
+    def _pem(self) -> tuple[KeyFile, ...]:
+        paths = (self.private_key_file, self.next_private_key_file, self.authority_key_file)
+        return tuple(map(self._file, paths))
+
+    def _file(self, path: Path) -> KeyFile:
+        # A TLS key is renamed when its certificate comes: both names are one purpose.
+        return KeyFile(path, path.name.removesuffix(".next"), self.passphrase)
 
 
 def roster_to_json(roster: Roster) -> str:

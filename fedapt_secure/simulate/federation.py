@@ -6,15 +6,15 @@ sockets; nothing here is shared with them in memory.
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from fedapt_client import enrolment, rosters
 from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_crypto.errors import FedaptError, InvalidInput
-from fedapt_crypto.pki import CertificateAuthority
 from fedapt_crypto.private_files import make_private_folder, write_atomically
-from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
@@ -26,6 +26,7 @@ from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.simulate.policies import fitting_policy, ledger_path
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.founding import found
 from fedapt_server.settings import ServerSettings
 
 COORDINATOR = "coordinator"
@@ -258,31 +259,31 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
 
 
 def _found(folder: RunFolder, dataset: DealtDataset) -> Roster:
-    """Make authority, keys and certificates, and let every party approve the roster."""
-    authority = CertificateAuthority.create("simulation")
+    """Found the federation, enrol everybody and let each approve the roster, as separate parties do.
+
+    The steps are those of the real commands; only the connection between them is missing.
+    """
     coordinator = PartyFolder(folder.party(COORDINATOR))
-    coordinator_identity, _ = coordinator.create()
-    coordinator.install_certificate(
-        authority.issue(COORDINATOR, server_addresses=("localhost", HOST)), authority.certificate_pem
-    )
-    write_atomically(coordinator.path / "ca.key", authority.private_key_pem())
-    members, folders = [], [coordinator]
+    addresses = ("localhost", HOST)
+    founding = ServerSettings(federation="simulation", name=COORDINATOR, addresses=addresses, port=0)
+    registrar = found(coordinator, founding)
+    for domain in dataset.domains:
+        registrar.membership.add_domain(domain)
+    parties = []
     for institution in dataset.institutions:
         party = PartyFolder(folder.party(institution.name))
-        identity, sealing_key = party.create()
-        party.install_certificate(authority.issue(institution.name), authority.certificate_pem)
-        member = Member(
-            name=institution.name,
-            identity_key=identity.public_key,
-            sealing_key=sealing_key.public_key,
-            domain_index=institution.domain_index,
-        )
-        members.append(member)
-        folders.append(party)
-    roster = Roster(coordinator_key=coordinator_identity.public_key, members=tuple(members))
-    for party in folders:
-        party.approve_roster(roster)
-    return roster
+        domain = dataset.domains[institution.domain_index]
+        join, _ = registrar.invite(institution.name, domain, timedelta(hours=1))
+        request = enrolment.begin(party, join)
+        assert request is not None  # the folder is new
+        answer = registrar.enrol(*registrar.admit(join.token, request.to_bytes()))
+        enrolment.finish(party, join, request, answer, enrolment.Options(host=HOST, data=institution.data))
+        parties.append(party)
+    roster_file = registrar.roster_file()
+    assert roster_file is not None  # there are institutions
+    for party in parties:
+        rosters.approve(party, roster_file)
+    return roster_file.content
 
 
 def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, device: str) -> None:

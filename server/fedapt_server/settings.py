@@ -5,16 +5,24 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fedapt_crypto.encoding import PartyName
 from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.settings import Settings
+from fedapt_secure.protocol.join_string import Address
 
 
 class ServerSettings(Settings):
     """What ``server.yaml`` says.
 
     Attributes:
+        federation: Name of the federation, in its authority's certificate.
+        name: The coordinator's own name, in its certificate.
+        addresses: Host names and IP addresses under which institutions reach it; they go into its
+            certificate and into join strings.
         host: Address to listen on.
-        port: Port to listen on; 0 takes a free one and logs it.
+        port: Port of the rounds; 0 takes a free one and logs it.
+        enrolment_port: Port of enrolment, renewal and roster.
+        certificate_days: How long certificates are valid.
         session: File with the session plan, relative to the coordinator's folder.
         log: Where the log goes, relative to the coordinator's folder.
         log_continues: Only where the log was lost: the head ``LOG:SEQ:HASH`` of it that others hold; a new
@@ -22,8 +30,13 @@ class ServerSettings(Settings):
         experiment_seed: Makes the domain keys repeatable, and so known to everybody: for experiments only.
     """
 
+    federation: Annotated[str, Field(min_length=1, max_length=60)] = "federation"
+    name: PartyName = "coordinator"
+    addresses: Annotated[tuple[Address, ...], Field(min_length=1, max_length=8)] = ("localhost", "127.0.0.1")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
+    certificate_days: Annotated[int, Field(ge=1, le=397)] = 90
     session: Path = Path("session.yaml")
     log: Path = Path("log.jsonl")
     log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None

@@ -104,6 +104,8 @@ class TestClientSettings:
     def test_a_file_gives_back_what_was_written(self, tmp_path: Path) -> None:
         fields = LEAST | {
             "host": "coordinator.example",
+            "enrolment_port": 9444,
+            "proxy": "http://proxy.example:3128",
             "device": "cpu",
             "dp_epsilon": 1.25,
             "dp_delta": 1e-7,

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.certificates import facts
+from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.identity import fingerprint
-from fedapt_crypto.pki import CertificateAuthority
+from fedapt_crypto.pki import CertificateAuthority, TlsKey
 from fedapt_secure.config.party_folder import PartyFolder, roster_from_json, roster_to_json
 from tests.crypto.harness import make_parties
+from tests.issuing import certify, sign
 
 
 @pytest.fixture
@@ -66,8 +68,7 @@ class TestKeys:
 class TestModes:
     def test_the_folder_is_0700_and_every_file_0600(self, folder: PartyFolder) -> None:
         folder.create()
-        authority = CertificateAuthority.create("test")
-        folder.install_certificate(authority.issue("clinic-1"), authority.certificate_pem)
+        certify(CertificateAuthority.create("test"), folder, "clinic-1")
         folder.approve_roster(make_parties(3)[0])
         assert folder.path.stat().st_mode & 0o777 == 0o700
         modes = {file.name: file.stat().st_mode & 0o777 for file in folder.path.iterdir()}
@@ -102,11 +103,47 @@ class TestCertificate:
     def test_what_was_installed_is_there(self, folder: PartyFolder) -> None:
         folder.create()
         authority = CertificateAuthority.create("test")
-        for certificate in (authority.issue("clinic-1"), authority.issue("clinic-1")):  # renewing replaces
-            folder.install_certificate(certificate, authority.certificate_pem)
-            assert folder.certificate_file.read_bytes() == certificate.certificate_pem
-            assert folder.private_key_file.read_bytes() == certificate.private_key_pem
+        keys = []
+        for _ in range(2):  # renewing replaces
+            certificate = certify(authority, folder, "clinic-1")
+            keys.append(folder.private_key_file.read_bytes())
+            assert folder.certificate_file.read_bytes() == certificate
+            assert TlsKey.from_pem(keys[-1]).public_key == facts(certificate).public_key
             assert folder.authority_file.read_bytes() == authority.certificate_pem
+            assert not folder.next_certificate_file.exists()
+            assert not folder.next_private_key_file.exists()
+        assert keys[0] != keys[1]
+
+    def test_one_for_another_key_is_not_installed(self, folder: PartyFolder) -> None:
+        folder.create()
+        authority = CertificateAuthority.create("test")
+        before = certify(authority, folder, "clinic-1")
+        folder.pending_tls_key()
+        with pytest.raises(VerificationFailed, match="another key"):
+            folder.install_certificate(before, authority.certificate_pem)
+        stranger = CertificateAuthority.create("test")
+        theirs = sign(stranger, folder.pending_tls_key(), "clinic-1")
+        with pytest.raises(VerificationFailed, match="authority"):
+            folder.install_certificate(theirs, authority.certificate_pem)
+        assert folder.certificate_file.read_bytes() == before
+
+    @pytest.mark.parametrize("done", range(3))
+    def test_an_interrupted_change_is_finished(self, folder: PartyFolder, done: int) -> None:
+        folder.create()
+        authority = CertificateAuthority.create("test")
+        certify(authority, folder, "clinic-1")
+        key = folder.pending_tls_key()
+        certificate = sign(authority, key, "clinic-1")
+        if done > 0:  # as `install_certificate` would have got so far
+            folder.next_certificate_file.write_bytes(certificate)
+            folder.next_certificate_file.chmod(0o600)
+        if done > 1:
+            folder.next_private_key_file.replace(folder.private_key_file)
+        if done == 0:
+            folder.install_certificate(certificate, authority.certificate_pem)
+        assert folder.certificate().public_key == key.public_key
+        assert TlsKey.from_pem(folder.private_key_file.read_bytes()).public_key == key.public_key
+        assert folder.pending_tls_key().public_key != key.public_key
 
 
 ROSTER, _ = make_parties(3)
@@ -203,19 +240,19 @@ class TestRoster:
 def test_nothing_secret_is_shown(folder: PartyFolder) -> None:
     identity, sealing_key = folder.create()
     authority = CertificateAuthority.create("test")
-    certificate = authority.issue("clinic-1")
-    folder.install_certificate(certificate, authority.certificate_pem)
+    certify(authority, folder, "clinic-1")
+    tls_key = TlsKey.from_pem(folder.private_key_file.read_bytes())
     myself = ROSTER.members[0].model_copy(
         update={"identity_key": identity.public_key, "sealing_key": sealing_key.public_key}
     )
     shown = roster_to_json(ROSTER.model_copy(update={"members": (myself,)}))
-    for thing in (folder, identity, sealing_key, certificate, authority):
+    for thing in (folder, identity, sealing_key, tls_key, authority):
         shown += f"{thing!r} {thing!s} {thing}"
     assert str(folder.path) in shown
     assert identity.public_key.hex() in shown
     for secret in (identity.private_bytes(), folder.sealing_file.read_bytes()):
         assert secret.hex() not in shown
         assert repr(secret)[2:-1] not in shown
-    for pem in (certificate.private_key_pem, authority.private_key_pem()):
+    for pem in (tls_key.private_pem(), authority.key.private_pem()):
         for line in pem.decode().splitlines()[1:-1]:
             assert line not in shown

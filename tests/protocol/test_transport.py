@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -20,7 +21,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import WebSocketException
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage
-from fedapt_crypto.pki import CERTIFICATE_LIFETIME, Certificate, CertificateAuthority
+from fedapt_crypto.pki import CERTIFICATE_LIFETIME, CertificateAuthority, TlsKey
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.transport import (
     WEBSOCKET_OPTIONS,
@@ -29,6 +30,7 @@ from fedapt_secure.protocol.transport import (
     client_context,
     server_context,
 )
+from tests.issuing import issue, sign
 
 ADDRESSES = ("localhost", "127.0.0.1")
 LONG_AGO = datetime.now(UTC) - CERTIFICATE_LIFETIME - timedelta(hours=1)
@@ -45,20 +47,15 @@ class Federation:
         self.authority = CertificateAuthority.create("test")
         self.stranger = CertificateAuthority.create("test")
 
-    def party(
-        self, name: str, certificate: Certificate, *, trusts: CertificateAuthority | None = None
-    ) -> PartyFolder:
-        folder = PartyFolder(self.path / name)
-        folder.create()
-        folder.install_certificate(certificate, (trusts or self.authority).certificate_pem)
-        return folder
+    def party(self, name: str, *, by: CertificateAuthority | None = None, **options: Any) -> PartyFolder:
+        """A party with a certificate by an authority; it trusts ours."""
+        return issue(by or self.authority, self.path / name, name, trusts=self.authority, **options)
 
     def coordinator(self, *, now: datetime | None = None) -> PartyFolder:
-        certificate = self.authority.issue("coordinator", server_addresses=ADDRESSES, now=now)
-        return self.party("coordinator", certificate)
+        return self.party("coordinator", server_addresses=ADDRESSES, now=now)
 
     def clinic(self, *, now: datetime | None = None) -> PartyFolder:
-        return self.party("clinic-1", self.authority.issue("clinic-1", now=now))
+        return self.party("clinic-1", now=now)
 
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -87,7 +84,7 @@ def client_without_certificate(f: Federation) -> Contexts:
 
 
 def client_of_another_authority(f: Federation) -> Contexts:
-    clinic = f.party("clinic-1", f.stranger.issue("clinic-1"))
+    clinic = f.party("clinic-1", by=f.stranger)
     return server_context(f.coordinator()), client_context(clinic)
 
 
@@ -100,13 +97,13 @@ def client_with_a_certificate_of_tomorrow(f: Federation) -> Contexts:
 
 
 def client_with_a_server_certificate(f: Federation) -> Contexts:
-    clinic = f.party("clinic-1", f.authority.issue("clinic-1", server_addresses=ADDRESSES))
+    clinic = f.party("clinic-1", server_addresses=ADDRESSES)
     return server_context(f.coordinator()), client_context(clinic)
 
 
 def server_of_another_authority(f: Federation) -> Contexts:
-    certificate = f.stranger.issue("coordinator", server_addresses=ADDRESSES)
-    return server_context(f.party("coordinator", certificate)), client_context(f.clinic())
+    coordinator = f.party("coordinator", by=f.stranger, server_addresses=ADDRESSES)
+    return server_context(coordinator), client_context(f.clinic())
 
 
 def server_with_an_expired_certificate(f: Federation) -> Contexts:
@@ -115,13 +112,13 @@ def server_with_an_expired_certificate(f: Federation) -> Contexts:
 
 def server_with_a_client_certificate(f: Federation) -> Contexts:
     # "127.0.0.1" cannot be in it, which would be refused too: the usage is what is checked first.
-    coordinator = f.party("coordinator", f.authority.issue("coordinator"))
+    coordinator = f.party("coordinator")
     return server_context(coordinator), client_context(f.clinic())
 
 
 def server_of_another_address(f: Federation) -> Contexts:
-    certificate = f.authority.issue("coordinator", server_addresses=("example.org", "127.0.0.2"))
-    return server_context(f.party("coordinator", certificate)), client_context(f.clinic())
+    coordinator = f.party("coordinator", server_addresses=("example.org", "127.0.0.2"))
+    return server_context(coordinator), client_context(f.clinic())
 
 
 REFUSED: dict[Callable[[Federation], Contexts], tuple[str, str]] = {
@@ -269,7 +266,7 @@ class TestContexts:
 
     def test_a_certificate_with_another_one_s_key(self, federation: Federation) -> None:
         folder = federation.clinic()
-        folder.private_key_file.write_bytes(federation.authority.issue("clinic-1").private_key_pem)
+        folder.private_key_file.write_bytes(TlsKey.generate().private_pem())
         with pytest.raises(InvalidInput, match="cannot load the TLS certificate"):
             client_context(folder)
 
@@ -282,8 +279,9 @@ class TestContexts:
 class TestCertificates:
     def test_what_is_in_them(self, federation: Federation) -> None:
         now = datetime(2026, 3, 1, 12, tzinfo=UTC)
-        issued = federation.authority.issue("coordinator", server_addresses=ADDRESSES, now=now)
-        certificate = x509.load_pem_x509_certificate(issued.certificate_pem)
+        key = TlsKey.generate()
+        issued = sign(federation.authority, key, "coordinator", server_addresses=ADDRESSES, now=now)
+        certificate = x509.load_pem_x509_certificate(issued)
         ours = x509.load_pem_x509_certificate(federation.authority.certificate_pem)
         certificate.verify_directly_issued_by(ours)
         assert certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
@@ -302,10 +300,11 @@ class TestCertificates:
         assert (constraints.value.ca, constraints.value.path_length) == (True, 0)
 
     def test_every_one_has_its_own_key_and_number(self, federation: Federation) -> None:
-        issued = [federation.authority.issue("clinic-1") for _ in range(2)]
-        assert len({one.private_key_pem for one in issued}) == 2
-        numbers = {x509.load_pem_x509_certificate(one.certificate_pem).serial_number for one in issued}
-        assert len(numbers) == 2
+        keys = [TlsKey.generate() for _ in range(2)]
+        assert len({key.public_key for key in keys}) == 2
+        issued = [sign(federation.authority, key, "clinic-1") for key in (*keys, keys[0])]
+        numbers = {x509.load_pem_x509_certificate(one).serial_number for one in issued}
+        assert len(numbers) == 3
 
 
 class TestFrames:

@@ -1,0 +1,275 @@
+"""Examine an institution's folder and machine: what a session needs, and what to do where it is not there."""
+
+import asyncio
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from fedapt_client.__main__ import SETTINGS_FILE
+from fedapt_client.desk import Place, Unreachable, connected, greet
+from fedapt_client.enrolment import load_federation
+from fedapt_client.settings import ClientSettings
+from fedapt_crypto.certificates import check_issued, facts
+from fedapt_crypto.errors import FedaptError, PeerError
+from fedapt_crypto.pki import CLOCK_SKEW
+from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.learning.data.records import read_records
+from fedapt_secure.protocol.transport import client_context, looking_context
+
+OLDEST_PYTHON: Final = (3, 11)
+LEAST_FREE_BYTES: Final = 1 << 30
+COMFORTABLE_FREE_BYTES: Final = 5 << 30
+POLICY_FILE: Final = "policy.yaml"
+_HARMLESS: Final = frozenset({POLICY_FILE, "README.md", "data.csv"})
+"""What people put into the folder and may be read by others."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        check: What was looked at.
+        state: ``ok``; ``note``: works, but read it; ``wrong``: a session would fail.
+        what: What was found.
+        advice: What to do; empty where nothing is to be done.
+    """
+
+    check: str
+    state: Literal["ok", "note", "wrong"]
+    what: str
+    advice: str = ""
+
+
+def examine(folder: PartyFolder, model: str, pretrained: str | None) -> list[Finding]:
+    """Run all checks; none of them changes anything, and one that fails does not stop the others.
+
+    Args:
+        folder: The institution's folder.
+        model: open_clip model whose weights are looked for.
+        pretrained: Its weights, as in a session's plan.
+    """
+    settings: list[ClientSettings] = []
+
+    def read_settings() -> Iterator[Finding]:
+        path = folder.path / SETTINGS_FILE
+        settings.append(build(ClientSettings, read_yaml(path), source=str(path)))
+        yield Finding("settings", "ok", str(path))
+
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("python", _python),
+        ("settings", read_settings),
+        ("permissions", lambda: _permissions(folder)),
+        ("keys", lambda: _keys(folder)),
+        ("certificate", lambda: _certificate(folder, datetime.now(UTC))),
+        ("roster", lambda: _roster(folder)),
+        ("policy", lambda: _policy(folder)),
+        ("disk", lambda: _disk(folder.path)),
+    ]
+    found = [finding for name, check in checks for finding in _guarded(name, check)]
+    if settings:
+        found += _guarded("data", lambda: _data(settings[0].data))
+        found += _guarded("coordinator", lambda: _network(folder, settings[0]))
+    device = settings[0].device if settings else "auto"
+    found += _guarded("model", lambda: _model(model, pretrained, device))
+    return found
+
+
+def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        found.extend(check())
+    except FedaptError as error:
+        found.append(Finding(name, "wrong", str(error)))
+    except OSError as error:
+        found.append(Finding(name, "wrong", f"{error.filename or name}: {error.strerror}"))
+    return found
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= OLDEST_PYTHON:
+        yield Finding("python", "ok", version)
+    else:
+        yield Finding("python", "wrong", version, "install Python 3.11 or newer")
+
+
+def _permissions(folder: PartyFolder) -> Iterator[Finding]:
+    mode = stat.S_IMODE(folder.path.stat().st_mode)
+    if mode & 0o077:
+        yield Finding(
+            "permissions",
+            "wrong",
+            f"{folder.path} can be entered by others ({mode:o})",
+            f"run 'chmod {PRIVATE_FOLDER_MODE:o} {folder.path}'",
+        )
+    open_files = [
+        path
+        for path in sorted(folder.path.iterdir())
+        if path.is_file() and path.stat().st_mode & 0o077 and path.name not in _HARMLESS
+    ]
+    for path in open_files:
+        yield Finding("permissions", "wrong", f"{path} can be read by others", f"run 'chmod 600 {path}'")
+    if not mode & 0o077 and not open_files:
+        yield Finding("permissions", "ok", f"{folder.path} and what is in it are for its owner only")
+
+
+def _keys(folder: PartyFolder) -> Iterator[Finding]:
+    federation = load_federation(folder)
+    folder.identity()
+    folder.sealing_key()
+    client_context(folder)
+    how = "under a passphrase" if folder.protected else "without a passphrase"
+    yield Finding("keys", "ok", f"of {federation.name!r} in {federation.federation!r}, {how}")
+
+
+def _certificate(folder: PartyFolder, now: datetime) -> Iterator[Finding]:
+    about = folder.certificate()
+    until = f"{about.not_after:%Y-%m-%d}"
+    if about.expired(now):
+        advice = "run 'fedapt-secure client csr' and send the file to the coordinator's operator"
+        yield Finding("certificate", "wrong", f"expired on {until}", advice)
+    elif now < about.not_before:
+        what = f"valid only from {about.not_before:%Y-%m-%d %H:%M} UTC"
+        yield Finding("certificate", "wrong", what, "check this machine's clock")
+    elif about.renewal_due(now):
+        yield Finding("certificate", "note", f"valid until {until}", "run 'fedapt-secure client renew'")
+    else:
+        yield Finding("certificate", "ok", f"valid until {until}")
+    authority = facts(read_private(folder.authority_file))
+    if authority.expired(now):
+        advice = "the coordinator's operator founds a new one"
+        yield Finding("authority", "wrong", "the federation's authority has expired", advice)
+
+
+def _roster(folder: PartyFolder) -> Iterator[Finding]:
+    if not folder.roster_file.exists():
+        advice = "run 'fedapt-secure client roster show', compare, then 'fedapt-secure client roster approve'"
+        yield Finding("roster", "wrong", "none is approved", advice)
+        return
+    roster = folder.roster()
+    yield Finding("roster", "ok", f"approved, {len(roster.members)} institutions")
+
+
+def _policy(folder: PartyFolder) -> Iterator[Finding]:
+    path = folder.path / POLICY_FILE
+    if path.exists():
+        read_yaml(path)
+        yield Finding("policy", "ok", str(path))
+    else:
+        yield Finding("policy", "wrong", f"there is no {path}", "write what this institution allows into it")
+
+
+def _disk(path: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(path).free
+    what = f"{free / 2**30:.1f} GiB free"
+    if free >= COMFORTABLE_FREE_BYTES:
+        yield Finding("disk", "ok", what)
+    elif free >= LEAST_FREE_BYTES:
+        yield Finding("disk", "note", what, "features of many images may need more")
+    else:
+        yield Finding("disk", "wrong", what, f"free at least {LEAST_FREE_BYTES >> 30} GiB where {path} lies")
+
+
+def _data(source: Path) -> Iterator[Finding]:
+    records = read_records(source)
+    missing = next((record.path for record in records.records if not record.path.is_file()), None)
+    if missing is not None:
+        yield Finding(
+            "data", "wrong", f"{missing} is named in {source} and not there", "correct the manifest"
+        )
+    else:
+        count, classes = len(records.records), len(records.class_names)
+        yield Finding("data", "ok", f"{source}: {count} images of {classes} classes")
+
+
+def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]:
+    authority = read_private(folder.authority_file)
+    if settings.proxy is not None:
+        yield Finding("proxy", "ok", "connections go through the proxy in client.yaml")
+    for title, port in (("enrolment port", settings.enrolment_port), ("rounds port", settings.port)):
+        place = Place(settings.host, port, settings.proxy)
+        presented = asyncio.run(_presented(place))
+        if presented is not None and (stranger := _stranger(presented, authority)) is not None:
+            yield Finding(
+                title,
+                "wrong",
+                f"{place}: the certificate there was issued by {stranger!r}, not by this federation",
+                "something on the way intercepts TLS (a proxy, firewall or virus scanner), or the address is"
+                " wrong: have this host and port exempted from inspection",
+            )
+            continue
+        try:
+            if port == settings.enrolment_port:
+                welcome = asyncio.run(greet(place, client_context(folder)))
+                yield Finding(title, "ok", f"{place}: TLS and certificates are right")
+                yield _clock(welcome.time, time.time())
+            else:
+                asyncio.run(_reach(place, folder))
+                yield Finding(title, "ok", f"{place}: TLS and certificates are right")
+        except FedaptError as error:
+            where = "" if isinstance(error, Unreachable) else f"{place}: "
+            yield Finding(title, "wrong", f"{where}{error}")
+
+
+def _clock(theirs: float, ours: float) -> Finding:
+    apart = abs(theirs - ours)
+    if apart <= 60:
+        return Finding("clock", "ok", f"{apart:.0f} s from the coordinator's")
+    state: Literal["note", "wrong"] = "note" if apart <= CLOCK_SKEW.total_seconds() else "wrong"
+    what = f"{apart:.0f} s from the coordinator's"
+    return Finding("clock", state, what, "synchronise this machine's clock (NTP)")
+
+
+def _stranger(presented: bytes, authority: bytes) -> str | None:
+    """Return who issued a certificate, if it was not our authority."""
+    try:
+        check_issued(presented, authority)
+    except PeerError:
+        try:
+            return facts(presented).issuer
+        except PeerError:
+            return "nobody that can be read"
+    return None
+
+
+async def _presented(place: Place) -> bytes | None:
+    """Return the certificate that is presented at a place; ``None`` where TLS does not get that far."""
+    seen: list[bytes] = []
+    try:
+        async with connected(place, looking_context(seen)):
+            pass
+    except Unreachable:
+        pass  # without a certificate of ours the coordinator hangs up; what it presented was seen
+    return seen[0] if seen else None
+
+
+async def _reach(place: Place, folder: PartyFolder) -> None:
+    async with connected(place, client_context(folder)):
+        pass
+
+
+def _model(model: str, pretrained: str | None, device: str) -> Iterator[Finding]:
+    try:
+        from fedapt_secure.learning.backbone import load_backbone, resolve_device  # noqa: PLC0415 - seconds
+    except ImportError as error:
+        advice = "install fedapt-secure with all its dependencies"
+        yield Finding("model", "wrong", f"cannot import {error.name}", advice)
+        return
+    chosen = resolve_device(device)
+    if chosen.type == "cuda":
+        yield Finding("device", "ok", str(chosen))
+    elif device == "cpu":
+        yield Finding("device", "ok", "the CPU, as client.yaml says")
+    else:
+        yield Finding("device", "note", "no GPU here", "training works on the CPU, slower")
+    backbone = load_backbone(model, pretrained, chosen)
+    yield Finding("model", "ok", f"{model}: weights {backbone.weight_hash[:16]}")

@@ -1,0 +1,48 @@
+"""The settings file that ``client enroll`` writes for the institution's people, explained line by line."""
+
+from typing import Final
+
+CLIENT: Final = """\
+# This institution's settings; the coordinator cannot change any of them. Every setting is here; those behind
+# a '#' show their default.
+
+# Its name on the roster, as it was invited.
+name: {name}
+
+# Where the coordinator is reached: its rounds, and enrolment (renewal of certificates, roster).
+host: {host}
+port: {port}
+enrolment_port: {enrolment_port}
+
+# An outbound proxy that connects us, such as "http://proxy.example.org:3128"; null for none. TLS goes through
+# it end to end: a proxy that opens TLS is refused.
+proxy: {proxy}
+
+# The labelled images: a folder CLASS/IMAGE, or a CSV file with the header path,label. Relative to the folder
+# in which the command is run, so better absolute. They never leave this machine.
+data: {data}
+
+# auto takes a GPU where there is one; or cpu, or cuda.
+device: {device}
+
+# What this institution spends in a session at most, and its delta; null: 1 / (2 x declared records).
+# dp_epsilon: 8.0
+# dp_delta: null
+
+# What it insists on, whatever the coordinator offers, and what its images may be used for in all: see there.
+# policy: policy.yaml
+
+# The record of what was spent, and the log; relative to this folder.
+# ledger: ledger.sqlite
+# log: log.jsonl
+
+# Only where the log was lost: the head LOG:SEQ:HASH of it that others hold.
+# log_continues: null
+
+# For experiments and rehearsals only: repeatable sampling without differential privacy, noise that follows
+# from a seed (not private), and rounds in which to lose the connection on purpose (ROUND:PHASE). Leave them
+# alone.
+# experiment_seed: null
+# insecure_deterministic_noise: false
+# vanish_at: []
+"""

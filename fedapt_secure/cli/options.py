@@ -1,0 +1,96 @@
+"""What several commands take: a party's folder, its passphrase, a duration; and plain output."""
+
+import json
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from fedapt_crypto.errors import InvalidInput
+
+if TYPE_CHECKING:  # cryptography and pydantic take longer to load than --help may take
+    from fedapt_crypto.protected_keys import Passphrase
+    from fedapt_secure.config.party_folder import PartyFolder
+
+_PIPE_COLUMNS: Final = 160
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+Folder = Annotated[Path, typer.Option("--dir", help="The party's folder (default: the current one).")]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(help="File with the passphrase of the key files; or set FEDAPT_PASSPHRASE."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def duration(text: str) -> timedelta:
+    """Read ``30m``, ``12h``, ``7d`` or ``2w``; raises `InvalidInput` for anything else."""
+    found = re.fullmatch(r"(\d{1,4})([mhdw])", text)
+    if found is None or int(found[1]) == 0:
+        raise InvalidInput(f"{text!r} is not a duration: 30m, 12h, 7d or 2w")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def open_folder(path: Path, passphrase_file: Path | None) -> "PartyFolder":
+    """Return an existing folder with what opens its keys, asked for where somebody can answer."""
+    from fedapt_crypto.protected_keys import Passphrase  # noqa: PLC0415
+    from fedapt_secure.config.party_folder import PartyFolder  # noqa: PLC0415
+
+    folder = PartyFolder(path, _given(passphrase_file))
+    if folder.passphrase is None and folder.protected and sys.stdin.isatty():
+        return PartyFolder(path, Passphrase(typer.prompt("passphrase", hide_input=True, err=True)))
+    return folder
+
+
+def new_folder(path: Path, passphrase_file: Path | None) -> "PartyFolder":
+    """Return a folder whose keys are still to be made, with what is to protect them, if anything."""
+    from fedapt_secure.config.party_folder import PartyFolder  # noqa: PLC0415
+
+    given = _given(passphrase_file)
+    return PartyFolder(path, None if given is None else given.require_strength())
+
+
+def change_passphrase(folder: "PartyFolder", new_file: Path | None, remove: bool) -> tuple[Path, ...]:
+    """Set, change or remove the passphrase of a folder's keys; return the files that were written.
+
+    Raises:
+        InvalidInput: If there are no keys, the old passphrase is wrong, or no new one can be asked for.
+    """
+    if not folder.identity_file.exists():
+        raise InvalidInput(f"{folder.path} holds no keys: name a party's folder with --dir")
+    if remove and new_file is not None:
+        raise InvalidInput("--remove and --new-passphrase-file exclude each other: give one")
+    from fedapt_crypto.protected_keys import Passphrase  # noqa: PLC0415
+    from fedapt_secure.config import passphrase as sources  # noqa: PLC0415
+
+    new: Passphrase | None = None
+    if new_file is not None:
+        new = sources.from_file(new_file)
+    elif not remove:
+        if not sys.stdin.isatty():
+            raise InvalidInput(
+                "nobody can be asked for the new passphrase: give --new-passphrase-file, or --remove"
+            )
+        new = Passphrase(typer.prompt("new passphrase", hide_input=True, confirmation_prompt=True, err=True))
+    return folder.change_passphrase(None if new is None else new.require_strength())
+
+
+def print_json(fields: Any) -> None:
+    """Print JSON that programs read: no colours, no wrapping."""
+    typer.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Return what prints tables and sentences."""
+    # Into a file or a pipe, rows stay in one piece.
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+
+
+def _given(passphrase_file: Path | None) -> "Passphrase | None":
+    from fedapt_secure.config import passphrase as sources  # noqa: PLC0415
+
+    return sources.from_environment() if passphrase_file is None else sources.from_file(passphrase_file)

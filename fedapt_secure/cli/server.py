@@ -1,0 +1,236 @@
+"""``fedapt-secure server``: the commands of the coordinator's operator."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.cli.options import (
+    AsJson,
+    Folder,
+    PassphraseFile,
+    change_passphrase,
+    console,
+    duration,
+    new_folder,
+    open_folder,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from fedapt_server.registrar import Registrar
+
+app = typer.Typer(
+    name="server",
+    help="The coordinator: found a federation, invite institutions, certify, revoke.",
+    no_args_is_help=True,
+)
+HERE: Final = Path()
+
+
+@app.command()
+def init(
+    directory: Folder = HERE,
+    federation: Annotated[str, typer.Option(help="Name of the federation.")] = "federation",
+    name: Annotated[str, typer.Option(help="The coordinator's own name.")] = "coordinator",
+    address: Annotated[
+        list[str] | None,
+        typer.Option(help="Host name or IP address for institutions to use; repeatable (default localhost)."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - a server
+    port: Annotated[int, typer.Option(help="Port of the rounds.")] = 8443,
+    enrolment_port: Annotated[int, typer.Option(help="Port of enrolment, renewal and roster.")] = 8444,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Found a federation: authority, coordinator identity, certificate, annotated settings."""
+    from fedapt_crypto.identity import fingerprint  # noqa: PLC0415
+    from fedapt_secure.config.settings import build  # noqa: PLC0415
+    from fedapt_server.founding import check_free, found, write_settings  # noqa: PLC0415
+    from fedapt_server.settings import ServerSettings  # noqa: PLC0415
+
+    fields = {
+        "federation": federation,
+        "name": name,
+        "addresses": tuple(address or ("localhost", "127.0.0.1")),
+        "host": host,
+        "port": port,
+        "enrolment_port": enrolment_port,
+    }
+    settings = build(ServerSettings, fields, source="server init", as_options=True)
+    folder = new_folder(directory, passphrase_file)
+    check_free(folder)
+    registrar = found(folder, settings)
+    write_settings(folder, settings)
+    out = console()
+    out.print(f"founded {settings.federation!r} in {folder.path.resolve()}", markup=False)
+    out.print(f"coordinator fingerprint  {fingerprint(registrar.coordinator_key)}", markup=False)
+    out.print(
+        f"next: look through {folder.path / 'server.yaml'}, back the folder up (ca.key above all), then"
+        f" invite:\n  fedapt-secure server invite NAME --domain DOMAIN --dir {folder.path}",
+        markup=False,
+    )
+
+
+@app.command()
+def invite(
+    name: Annotated[str, typer.Argument(help="The institution's name: letters, digits, '.', '_' and '-'.")],
+    domain: Annotated[str, typer.Option(help="Its domain (scanner, camera, style); several may share one.")],
+    expires: Annotated[str, typer.Option(help="How long the invitation is valid: 12h, 7d, 2w.")] = "7d",
+    directory: Folder = HERE,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Print a one-time join string for an institution."""
+    valid_for = duration(expires)
+    _check_names(name, domain)
+    registrar = _registrar(directory, passphrase_file)
+    join, withdrawn = registrar.invite(name, domain, valid_for)
+    typer.echo(join.to_text())
+    note = f"for {name!r} in domain {domain!r}, once, until {join.expires_at:%Y-%m-%d %H:%M} UTC"
+    typer.echo(note + "; its earlier invitation is void" * withdrawn, err=True)
+    typer.echo(
+        "hand it over on a trusted way; 'fedapt-secure server enroll' must be running when it is used",
+        err=True,
+    )
+
+
+@app.command()
+def enroll(
+    directory: Folder = HERE,
+    once: Annotated[bool, typer.Option("--once", help="End after one institution has enrolled.")] = False,
+    duration_text: Annotated[
+        str | None, typer.Option("--for", help="End after this time: 1h, 2d (default: never).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Log JSON lines.")] = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Serve enrolment, renewal and roster on the enrolment port; logs to standard error."""
+    seconds = None if duration_text is None else duration(duration_text).total_seconds()
+    registrar = _registrar(directory, passphrase_file)
+    from fedapt_secure.cli.enrolment_server import serve_enrolment  # noqa: PLC0415
+
+    serve_enrolment(registrar, once=once, seconds=seconds, as_json=as_json)
+
+
+@app.command()
+def sign(
+    request: Annotated[Path, typer.Argument(help="The institution's request file ('client csr').")],
+    answer: Annotated[Path | None, typer.Option(help="Where the answer goes (default: NAME.answer).")] = None,
+    directory: Folder = HERE,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Answer an institution's request file: enrolment or renewal without a connection."""
+    registrar = _registrar(directory, passphrase_file)
+    from fedapt_crypto.errors import PeerError  # noqa: PLC0415
+    from fedapt_secure.cli.paper import answer_file, read_file  # noqa: PLC0415
+
+    try:
+        name, data, lines = answer_file(registrar, read_file(request), str(request))
+    except PeerError as error:
+        raise InvalidInput(f"{request}: not signed: {error}") from None
+    target = answer or Path(f"{name}.answer")
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise InvalidInput(f"{target}: {error.strerror}; run the command again") from None
+    for line in (*lines, f"answer in {target}: send it back, there is no secret in it"):
+        typer.echo(line)
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="A member, or who was invited.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the records.")] = "",
+    directory: Folder = HERE,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Take an institution off the roster and its certificates out of use, or withdraw its invitation."""
+    registrar = _registrar(directory, passphrase_file)
+    if registrar.revoke(name, reason):
+        typer.echo(
+            f"{name!r} is off the roster, and its certificates are refused from now on."
+            " The others approve the new roster."
+        )
+    else:
+        typer.echo(f"the invitation of {name!r} is withdrawn")
+
+
+@app.command()
+def renew(directory: Folder = HERE, passphrase_file: PassphraseFile = None) -> None:
+    """Renew the coordinator's own TLS certificate, for the addresses in its settings."""
+    about = _registrar(directory, passphrase_file).renew_own()
+    typer.echo(
+        f"certificate of {about.name!r} renewed, valid until {about.not_after:%Y-%m-%d}; restart the service"
+    )
+
+
+@app.command()
+def roster(
+    directory: Folder = HERE,
+    as_json: AsJson = False,
+    export: Annotated[Path | None, typer.Option(help="Write the signed roster to a file.")] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Show members, past ones too, and open invitations."""
+    registrar = _registrar(directory, passphrase_file)
+    from fedapt_secure.cli.membership_report import membership_fields, print_membership  # noqa: PLC0415
+
+    if export is not None:
+        from fedapt_secure.protocol.enrolment import to_file  # noqa: PLC0415
+
+        signed = registrar.roster_file()
+        if signed is None:
+            raise InvalidInput("there is no roster yet: nobody has enrolled")
+        try:
+            export.write_bytes(to_file(signed))
+        except OSError as error:
+            raise InvalidInput(f"{export}: {error.strerror}") from None
+    fields = membership_fields(registrar)
+    if as_json:
+        print_json(fields)
+    else:
+        print_membership(console(), fields)
+
+
+@app.command()
+def passwd(
+    directory: Folder = HERE,
+    passphrase_file: PassphraseFile = None,
+    new_passphrase_file: Annotated[Path | None, typer.Option(help="File with the new passphrase.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Store the keys without a passphrase.")] = False,
+) -> None:
+    """Set, change or remove the passphrase that protects the key files, the authority's among them."""
+    folder = open_folder(directory, passphrase_file)
+    for path in change_passphrase(folder, new_passphrase_file, remove):
+        typer.echo(f"{path}: {'no passphrase' if remove else 'under the new passphrase'}")
+
+
+def _registrar(directory: Path, passphrase_file: Path | None) -> "Registrar":
+    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
+    from fedapt_server.__main__ import SETTINGS_FILE  # noqa: PLC0415
+    from fedapt_server.registrar import Registrar  # noqa: PLC0415
+    from fedapt_server.settings import ServerSettings  # noqa: PLC0415
+
+    path = directory / SETTINGS_FILE
+    if not path.exists():
+        raise InvalidInput(
+            f"{directory.resolve()} is not a coordinator's folder: run 'fedapt-secure server init' first, or"
+            " name the folder with --dir"
+        )
+    settings = build(ServerSettings, read_yaml(path), source=str(path))
+    return Registrar(open_folder(directory, passphrase_file), settings)
+
+
+def _check_names(name: str, domain: str) -> None:
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+    from fedapt_crypto.encoding import PartyName  # noqa: PLC0415
+
+    try:
+        TypeAdapter(PartyName).validate_python(name)
+    except ValidationError:
+        raise InvalidInput(
+            f"{name!r} cannot be a name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first"
+        ) from None
+    if not 1 <= len(domain) <= 256 or not domain.isprintable():
+        raise InvalidInput("--domain: 1 to 256 printable characters")

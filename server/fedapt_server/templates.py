@@ -1,0 +1,109 @@
+"""The files that ``server init`` writes for people: settings and an example of a session, explained."""
+
+from typing import Any, Final
+
+SERVER: Final = """\
+# The coordinator's settings. Every setting is here; those behind a '#' show their default.
+# After a change: restart the service, and after one of addresses also 'fedapt-secure server renew'.
+
+# Name of the federation. It stands in the authority's certificate and does not change any more.
+federation: {federation}
+
+# The coordinator's own name, in its certificate and in logs.
+name: {name}
+
+# Host names and IP addresses under which institutions reach it, in the order in which to try them. They go
+# into its certificate and into join strings.
+addresses: {addresses}
+
+# Address to listen on: 0.0.0.0 is every IPv4 interface, 127.0.0.1 this machine only.
+host: {host}
+
+# Rounds: mutual TLS, nobody gets a word in without a certificate. Open this port to the institutions.
+port: {port}
+
+# Enrolment, renewal and roster. Open it to the institutions while they enrol; it may stay open.
+enrolment_port: {enrolment_port}
+
+# How long certificates are valid, in days. They are due for renewal in their last third.
+# certificate_days: 90
+
+# The session that is run, relative to this folder.
+# session: session.yaml
+
+# The coordinator's log, relative to this folder.
+# log: log.jsonl
+
+# Only where the log was lost: the head LOG:SEQ:HASH of it that others hold.
+# log_continues: null
+
+# For experiments only: makes the domain keys repeatable, and so known to everybody. Leave it alone.
+# experiment_seed: null
+"""
+
+SESSION: Final = """\
+# One session, as its operator decides it. Institutions see exactly this, with its hash, before they take
+# part. The values below are an example that works: handwritten digits and the small CLIP of this package.
+
+# What is told apart, as the words stand in prompts. All institutions use the same list, in this order.
+class_names: [zero, one, two, three, four, five, six, seven, eight, nine]
+
+# Names of the domains (scanner, camera, style), in key order: as 'fedapt-secure server roster' lists them.
+domains: {domains}
+
+# Caption for the comparison without any learning; {} stands for the class.
+zero_shot_template: "a photo of a digit {}"
+
+# Any open_clip model; tiny ships with the package. Everybody needs the same weights.
+model: tiny
+# open_clip's tag of the weights, or a file; null for tiny.
+pretrained: null
+# SHA-256 of the frozen weights. Each institution compares its own copy and refuses another one.
+weight_hash: {weight_hash}
+# W, the width of the model's text tower.
+text_width: {text_width}
+# D, the size of its joint embedding of image and text.
+feature_size: {feature_size}
+
+# Learned tokens of each prompt.
+context_tokens: 8
+# true: every class learns tokens of its own; false: one context for all.
+class_specific: true
+
+# Rounds of the session, and optimizer steps of each institution in a round.
+rounds: 15
+local_steps: 4
+# Share of its records that an institution draws for a step: q of the privacy accounting.
+sample_rate: 0.5
+# The optimizer: SGD with momentum.
+learning_rate: 0.5
+momentum: 0.9
+# C: the gradient of each record is clipped to this norm before noise is added.
+max_grad_norm: 1.0
+
+# Differential privacy. Institutions refuse a session without it unless their own policy allows that.
+differential_privacy: true
+# How updates are added up: masking (the default: tolerates dropouts and collusion below a bound), or ckks
+# (hides the model from the coordinator too, tolerates no collusion at all).
+secure_aggregation: masking
+# Largest absolute change of a parameter that the sum can represent.
+clip: 4.0
+
+# Temperature of the routing of test images to domains.
+temperature: 0.01
+# Seed of the initial parameters; public.
+initial_seed: 0
+
+# How long the coordinator waits, in seconds: for training, for every other phase of a round, and for
+# missing institutions before a round. Who is late is left out of the round, not of the session.
+round_timeout_s: 600.0
+phase_timeout_s: 60.0
+gather_timeout_s: 30.0
+"""
+
+TINY_WEIGHTS: Final[dict[str, Any]] = {
+    "weight_hash": "fd8e8d77a08b6af9fedd9e79ed3b22efb3d0617cde932db02b68016d4e9672d7",
+    "text_width": 64,
+    "feature_size": 64,
+}
+"""The model in the package, for the example; computing it would take loading it."""

@@ -18,7 +18,7 @@ from fedapt_crypto.encoding import (
     kinds_of,
 )
 from fedapt_crypto.errors import MalformedMessage
-from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
+from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES, Phase
 from fedapt_secure.audit.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
@@ -33,6 +33,7 @@ MAX_HEADS_BYTES = 4 << 20
 
 Seed = Annotated[bytes, Field(min_length=32, max_length=32)]
 Round = Annotated[int, Field(ge=1, le=MAX_ROUND)]
+Session = Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
 
 
 class Hello(TaggedMessage):
@@ -216,8 +217,47 @@ class SessionClosed(TaggedMessage):
     countersignature: Signature
 
 
+class Standby(TaggedMessage):
+    """Coordinator: no session is open. Stay connected: an offer comes when one is."""
+
+    kind: Literal["standby"] = "standby"
+    finished: Session | None = None
+
+
+class ModelRequest(TaggedMessage):
+    """Institution, first message in place of `Hello`: asks for the model of a finished session.
+
+    ``session`` names which; ``None`` is the one that finished last.
+    """
+
+    kind: Literal["model request"] = "model request"
+    protocol: Literal["fedapt-secure/1"] = "fedapt-secure/1"
+    name: PartyName
+    session: Session | None = None
+
+
+class FinishedModel(TaggedMessage):
+    """Coordinator: a finished session as it was offered and as it ended, both under its signature.
+
+    ``end`` is the `SessionEnd` of that session.
+    """
+
+    kind: Literal["finished model"] = "finished model"
+    max_bytes = MAX_CONFIGURATION_BYTES + MAX_FRAME_BYTES
+    configuration: bytes
+    signature: Signature
+    end: bytes
+
+
+class NoModel(TaggedMessage):
+    """Coordinator: has no such model to give, and why."""
+
+    kind: Literal["no model"] = "no model"
+    reason: Annotated[str, Field(max_length=400)]
+
+
 FROM_INSTITUTION = kinds_of(
-    Hello, SessionAccept, SessionRefuse, GroupOffer, GroupReady, RoundDecline, Aggregation, Done
+    Hello, ModelRequest, SessionAccept, SessionRefuse, GroupOffer, GroupReady, RoundDecline, Aggregation, Done
 )
 FROM_COORDINATOR = kinds_of(
     SessionOffer,
@@ -230,6 +270,9 @@ FROM_COORDINATOR = kinds_of(
     RoundEnd,
     SessionEnd,
     SessionClosed,
+    Standby,
+    FinishedModel,
+    NoModel,
 )
 
 

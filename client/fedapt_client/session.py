@@ -87,6 +87,7 @@ class InstitutionSession:
         self._prepared = False
         self._seed: bytes | None = None
         self._group: GroupKey | None = None
+        self._group_offer: m.GroupOffer | None = None
         self._kept: KeptModel | None = None
         self._context: RoundContext | None = None
         self._round: InstitutionRound | None = None
@@ -176,7 +177,8 @@ class InstitutionSession:
         accept = TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])
         if self._group is None and self._roster.index(self._name) == 0:
             return [accept, MakeGroup(configuration)]
-        return [accept]
+        # Offered again: the connection or the coordinator may have died with it. A second one is ignored.
+        return [accept, *([Send(self._group_offer)] if self._group_offer is not None else [])]
 
     def _take_part(self, part: m.GroupPart) -> list[Action]:
         if self._group is not None and is_part_of(part.payload, self._group):
@@ -185,8 +187,8 @@ class InstitutionSession:
 
     def group_made(self, group: GroupKey, offer: bytes) -> list[Action]:
         """Report the group key that this institution has made, and offer it to the others."""
-        self._group = group
-        return [Send(m.GroupOffer(payload=offer))]
+        self._group, self._group_offer = group, m.GroupOffer(payload=offer)
+        return [Send(self._group_offer)]
 
     def group_opened(self, group: GroupKey) -> list[Action]:
         """Report that this institution holds the group key."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedapt_secure.audit.line import LogHead
+from fedapt_server.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,13 @@ class Log:
 
     type: str
     body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Make the session's progress durable before anything that follows."""
+
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -51,4 +59,4 @@ class End:
     completed_rounds: int
 
 
-Action = SendTo | Log | TakeHead | CheckLog | SetTimer | End
+Action = SendTo | Log | Keep | TakeHead | CheckLog | SetTimer | End

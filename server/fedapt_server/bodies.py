@@ -1,15 +1,17 @@
 """Bodies of the coordinator's log lines, and the messages that follow from the configuration alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
 from fedapt_secure.audit.heads import RoundRecord, pack_rounds, transcript_digest
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
 from fedapt_server.outcome import Outcome
-from fedapt_server.round import CoordinatorRound
+from fedapt_server.progress import Progress
+from fedapt_server.round import CoordinatorRound, apply_mean
 
 
 def session_started(configuration: SessionConfiguration) -> dict[str, Any]:
@@ -59,6 +61,79 @@ def round_ended(round_: CoordinatorRound, outcome: Outcome, model_id: bytes) -> 
         "model": model_id.hex(),
         "bytes_up": round_.traffic.bytes_up,
         "bytes_down": round_.traffic.bytes_down,
+    }
+
+
+def session_resumed(configuration: SessionConfiguration, progress: Progress) -> dict[str, Any]:
+    """Return where a session goes on after the coordinator was restarted."""
+    return {
+        "session": configuration.session.hex(),
+        "configuration": configuration.hash.hex(),
+        "round": progress.number,
+        "attempt": progress.attempt,
+        "interrupted": progress.interrupted,
+        "model": progress.model_id.hex(),
+    }
+
+
+def after_crash(configuration: SessionConfiguration, progress: Progress) -> tuple[dict[str, Any], Progress]:
+    """Return how an attempt ended that the coordinator did not live to see the end of, as `after_round`."""
+    context = configuration.round_context(progress.number, progress.attempt, progress.model_id)
+    record = RoundRecord(
+        round=progress.number,
+        attempt=progress.attempt,
+        status="aborted",
+        context=context.hash,
+        transcript=None,
+    )
+    body = {
+        "session": configuration.session.hex(),
+        "round": record.round,
+        "attempt": record.attempt,
+        "status": record.status,
+        "participants": [],
+        "contributors": [],
+        "dropped": [],
+        "detail": "the coordinator was restarted",
+        "context": context.hash.hex(),
+        "transcript": None,
+        "model": progress.model_id.hex(),
+        "bytes_up": 0,
+        "bytes_down": 0,
+    }
+    return body, replace(progress, records=(*progress.records, record), last_end=body)
+
+
+def after_round(
+    progress: Progress, round_: CoordinatorRound, outcome: Outcome
+) -> tuple[dict[str, Any], Progress]:
+    """Return how a round ended, for the log, and how far the session has come with it."""
+    model, model_id, sealed_sums = progress.model, progress.model_id, progress.sealed_sums
+    if outcome.aggregate is not None:
+        model = apply_mean(model, outcome.aggregate)
+        model_id = model_hash(m.model_to_bytes(model))
+    if outcome.sealed_sum:
+        sealed = m.MissedSum(round=round_.number, attempt=round_.attempt, payload=outcome.sealed_sum)
+        sealed_sums = (*sealed_sums, sealed)
+        model_id = next_model_id(model_id, round_.number, outcome.sealed_sum)
+    body = round_ended(round_, outcome, model_id)
+    return body, replace(
+        progress,
+        model=model,
+        model_id=model_id,
+        sealed_sums=sealed_sums,
+        records=(*progress.records, record_of(round_, outcome)),
+        last_end=body,
+    )
+
+
+def session_ended(configuration: SessionConfiguration, progress: Progress) -> dict[str, Any]:
+    """Return how a session ended, and who has signed that."""
+    return {
+        "session": configuration.session.hex(),
+        "completed_rounds": progress.completed_rounds,
+        "rounds": progress.number,
+        "done": sorted(progress.signed),
     }
 
 

@@ -1,6 +1,6 @@
 """The end of a session at the coordinator, without I/O: who has signed the record that closes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
@@ -18,6 +18,7 @@ from fedapt_secure.audit.line import SESSION_CLOSED, WITNESSED, LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.actions import Log
+from fedapt_server.progress import Signed
 from fedapt_server.witness import Witness
 
 
@@ -29,7 +30,8 @@ class Closing:
         identity: The coordinator's signing key.
         witness: Checks the heads that come with the signatures.
         model_id: What the finished model is known by.
-        rounds: How all rounds ended.
+        rounds: How all attempts at rounds ended.
+        signed: Who had signed before a crash.
     """
 
     def __init__(
@@ -39,13 +41,13 @@ class Closing:
         witness: Witness,
         model_id: bytes,
         rounds: Sequence[RoundRecord],
+        signed: Mapping[str, Signed],
     ) -> None:
         self._configuration = configuration
         self._identity = identity
         self._witness = witness
-        self._round = len(rounds) + 1
-        self._signatures: dict[str, bytes] = {}
-        self._heads: dict[str, SignedHead] = {}
+        self._round = rounds[-1].round + 1 if rounds else 1
+        self._signed = dict(signed)
         self.statement = CloseStatement(
             session=configuration.session,
             configuration=configuration.hash,
@@ -57,13 +59,18 @@ class Closing:
     @property
     def signed(self) -> frozenset[str]:
         """Which institutions have signed."""
-        return frozenset(self._signatures)
+        return frozenset(self._signed)
 
-    def receive(self, name: str, message: m.Done) -> None:
-        """Take an institution's signature; raises `PeerError` if it or the log's head does not hold."""
+    def check(self, name: str, message: m.Done) -> None:
+        """Check an institution's signature; raises `PeerError` if it or the log's head does not hold."""
         self.statement.check(self._configuration.roster, name, message.signature)
         self._witness.check(name, self._round, message.head)
-        self._signatures[name], self._heads[name] = message.signature, message.head
+
+    def receive(self, name: str, message: m.Done) -> Signed:
+        """Take an institution's signature and return it; raises as `check` does."""
+        self.check(name, message)
+        self._signed[name] = Signed(message.signature, message.head)
+        return self._signed[name]
 
     def lines(self) -> list[Log]:
         """Return what the coordinator's log says about the end."""
@@ -85,12 +92,12 @@ class Closing:
         )
 
     def _ordered_heads(self) -> tuple[SignedHead, ...]:
-        return tuple(self._heads[n] for n in self._configuration.roster.names if n in self._heads)
+        return tuple(self._signed[n].head for n in self._configuration.roster.names if n in self._signed)
 
     def _all_signatures(self) -> tuple[CloseSignature, ...]:
         own = CloseSignature(party=COORDINATOR, signature=self.statement.sign(self._identity))
-        signed = {n: self._signatures[n] for n in self._configuration.roster.names if n in self._signatures}
-        return (own, *(CloseSignature(party=name, signature=made) for name, made in signed.items()))
+        names = (name for name in self._configuration.roster.names if name in self._signed)
+        return (own, *(CloseSignature(party=n, signature=self._signed[n].signature) for n in names))
 
     def _missing(self) -> tuple[str, ...]:
-        return tuple(name for name in self._configuration.roster.names if name not in self._signatures)
+        return tuple(name for name in self._configuration.roster.names if name not in self._signed)

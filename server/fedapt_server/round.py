@@ -7,11 +7,12 @@ from typing import Literal
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.group import PublicGroup
-from fedapt_crypto.secagg.scheme import Aggregate, Phase
+from fedapt_crypto.secagg.scheme import RELEASING, Aggregate, Phase
 from fedapt_secure.audit.heads import SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.actions import SendTo
 from fedapt_server.outcome import Outcome
 from fedapt_server.witness import Witness
 
@@ -22,6 +23,11 @@ class Traffic:
 
     bytes_up: int = 0
     bytes_down: int = 0
+
+    def down(self, sends: list[SendTo]) -> list[SendTo]:
+        """Count what is about to be sent, and return it."""
+        self.bytes_down += sum(len(one.data) for one in sends)
+        return sends
 
 
 @dataclass
@@ -37,6 +43,7 @@ class CoordinatorRound:
         participants: Who is ready; the others count as gone.
         witness: Checks the head of its log that each institution's first payload carries.
         heads: Those heads.
+        released: Whose update has come, so that it must not come again in another attempt.
     """
 
     configuration: SessionConfiguration
@@ -51,6 +58,7 @@ class CoordinatorRound:
     traffic: Traffic = field(default_factory=Traffic)
     dropped: dict[str, str] = field(default_factory=dict)
     heads: dict[str, SignedHead] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.context = self.configuration.round_context(self.number, self.attempt, self.model_id)
@@ -97,11 +105,12 @@ class CoordinatorRound:
         if sender in self.heads:
             if message.head is not None:
                 raise UnexpectedMessage("sent its log's head twice in a round", peer=sender)
-            self._machine.receive(sender, message.payload)
-            return
-        witnessed = self.witness.check(sender, self.number, message.head)
-        self.heads[sender] = witnessed.signed
+        else:
+            witnessed = self.witness.check(sender, self.number, message.head)
+            self.heads[sender] = witnessed.signed
         self._machine.receive(sender, message.payload)
+        if message.phase in RELEASING:
+            self.released.add(sender)
 
     def drop(self, name: str, reason: str) -> None:
         """Count ``name`` as gone for the rest of this round."""

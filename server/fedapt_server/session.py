@@ -2,32 +2,35 @@
 
 Gather the institutions, run the planned rounds, then open all domain keys and hand out the model. A
 round starts when everyone who has not left for good is ready, or after the gathering time with at least
-the threshold; it is aborted cleanly when fewer remain, and the next one begins.
+the threshold; it is aborted cleanly when fewer remain, and attempted anew or left, see `agenda`.
+
+What others hear of has been made durable before (`Keep`): after a crash a session made from its stored
+`Progress` goes on with the round that was interrupted, as a fresh attempt. A session that has ended still
+gives the finished model to whoever was away.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import PeerError, RolledBackLog, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.secagg.ckks.group import PublicGroup
-from fedapt_crypto.secagg.ckks.setup import route_offer
-from fedapt_secure.audit.heads import (
-    RoundRecord,
-    WitnessedHead,
-    witnessed_body,
-)
-from fedapt_secure.audit.line import WITNESSED, LogHead
+from fedapt_secure.audit.heads import WitnessedHead, witnessed_body
+from fedapt_secure.audit.line import WITNESSED
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.parameters import Vector, initial_parameters
-from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server import bodies
-from fedapt_server.actions import Action, CheckLog, End, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.agenda import Agenda
+from fedapt_server.attendance import Attendance
 from fedapt_server.closing import Closing
 from fedapt_server.outcome import Outcome
-from fedapt_server.round import CoordinatorRound, apply_mean
+from fedapt_server.progress import GroupOffered, Progress
+from fedapt_server.reception import Reception, send
+from fedapt_server.round import CoordinatorRound
 from fedapt_server.states import Presence, State
-from fedapt_server.witness import SESSION_START, News, Witness
+from fedapt_server.witness import News, Witness
 
 
 class CoordinatorSession:
@@ -38,6 +41,7 @@ class CoordinatorSession:
         key_seeds: One seed a domain.
         identity: The coordinator's signing key.
         witnessed: The highest heads of the institutions' logs that the coordinator's log holds.
+        progress: How far the session has come, where it goes on after a crash.
     """
 
     def __init__(
@@ -46,27 +50,24 @@ class CoordinatorSession:
         key_seeds: tuple[bytes, ...],
         identity: Identity,
         witnessed: Iterable[WitnessedHead] = (),
+        progress: Progress | None = None,
     ) -> None:
-        plan = configuration.plan
         self._configuration = configuration
-        self._plan = plan
-        self._key_seeds = key_seeds
+        self._plan = configuration.plan
         self._identity = identity
-        self._presence = dict.fromkeys(configuration.roster.names, Presence.ABSENT)
-        self._given_up_on: set[str] = set()
-        self._state = State.GATHERING
-        self._model: Vector = initial_parameters(plan.shape, plan.initial_seed)
-        self._model_id = model_hash(m.model_to_bytes(self._model))
-        self._group: PublicGroup | None = None
-        self._group_parts: Mapping[str, bytes] = {}
-        self._sealed_sums: list[m.MissedSum] = []
-        self._number = 0
-        self._completed = 0
+        self._attendance = Attendance(configuration.roster.names)
+        self._is_new = progress is None
+        self._progress = progress or Progress.initial(configuration)
+        self._agenda = Agenda(self._plan.rounds, self._progress.number, self._progress.attempt)
+        if self._progress.records:
+            self._agenda.ended(completed=self._progress.records[-1].status == "completed")
+        self._state = State.ENDED if self._progress.ended else State.GATHERING
         self._round: CoordinatorRound | None = None
-        self._records: list[RoundRecord] = []
         self._closing: Closing | None = None
         self._waiting = False
+        self._rounds_begun = 0
         self._witness = Witness(configuration, identity, witnessed)
+        self._reception = Reception(configuration, key_seeds, identity, self._witness)
 
     @property
     def state(self) -> State:
@@ -74,41 +75,59 @@ class CoordinatorSession:
         return self._state
 
     @property
-    def model(self) -> Vector:
-        """The shared parameters after the rounds so far; the first ones where only institutions know more."""
-        return self._model
+    def progress(self) -> Progress:
+        """How far the session has come."""
+        return self._progress
 
-    def start(self) -> list[Action]:
-        """Begin to gather the institutions."""
-        return [Log("session_started", bodies.session_started(self._configuration)), SetTimer(None)]
+    def start(self, logged: tuple[int, int] | None = None) -> list[Action]:
+        """Begin to gather the institutions, or go on where a crash has interrupted.
+
+        Args:
+            logged: Round and attempt of this session's last ``round_ended`` in the coordinator's log: a
+                crash may have come between store and log.
+        """
+        if self._is_new:
+            return [Log("session_started", bodies.session_started(self._configuration)), SetTimer(None)]
+        progress = self._progress
+        actions: list[Action] = []
+        if progress.unlogged(logged):
+            actions.append(Log("round_ended", progress.last_end or {}))
+        if progress.group is not None:
+            self._reception.take_group(progress.group)
+        if progress.ended:
+            self._closing = self._open_closing()
+            return actions
+        actions.append(Log("session_resumed", bodies.session_resumed(self._configuration, progress)))
+        if progress.interrupted:  # what was released in that attempt is burned
+            body, self._progress = bodies.after_crash(self._configuration, progress)
+            self._agenda.ended(completed=False)
+            actions += [Keep(self._progress), Log("round_ended", body)]
+        return [*actions, SetTimer(None), *(self._close() if self._agenda.over else [])]
+
+    def _keep(self, **changes: Any) -> Keep:
+        self._progress = replace(self._progress, **changes)
+        return Keep(self._progress)
 
     def connected(self, name: str) -> list[Action]:
         """An institution has connected and said hello under its certificate's name."""
-        lost = self.disconnected(name) if self._presence[name] is not Presence.ABSENT else []
-        if self._presence[name] is not Presence.LEFT:
-            self._presence[name] = Presence.CONNECTED
-        return [*lost, Log("connected", {"name": name}), TakeHead(lambda head: [self._offer(name, head)])]
-
-    def _offer(self, name: str, head: LogHead) -> SendTo:
-        offer = m.SessionOffer(
-            configuration=self._configuration.to_bytes(),
-            signature=self._identity.sign("session offer", self._configuration.hash),
-            head=self._witness.own(SESSION_START, head),
-            held=self._witness.held(name),
-        )
-        return self._send(name, offer)
+        lost = self.disconnected(name) if self._attendance.of(name) is not Presence.ABSENT else []
+        if self._attendance.of(name) is not Presence.LEFT:
+            self._attendance.mark(name, Presence.CONNECTED)
+        return [
+            *lost,
+            Log("connected", {"name": name}),
+            TakeHead(lambda head: [self._reception.offer(name, head)]),
+        ]
 
     def disconnected(self, name: str) -> list[Action]:
         """An institution's connection is gone."""
-        if self._presence[name] is Presence.LEFT:
+        if self._attendance.of(name) is Presence.LEFT:
             return []
-        self._presence[name] = Presence.ABSENT
+        self._attendance.mark(name, Presence.ABSENT)
         actions: list[Action] = [Log("disconnected", {"name": name})]
         if self._round is not None:
             self._round.drop(name, "disconnected")
             return actions + self._proceed()
-        if self._state is State.CLOSING:
-            return actions
         return actions + self._maybe_start_round()
 
     def receive(self, name: str, data: bytes) -> list[Action]:
@@ -124,10 +143,10 @@ class CoordinatorSession:
         match self._state:
             case State.ROUND if self._round is not None:
                 late = self._round.drop_missing()
-                return [Log("late", {"round": self._number, "names": list(late)}), *self._proceed()]
+                body = {"round": self._agenda.number, "names": list(late)}
+                return [Log("late", body), *self._proceed()]
             case State.GATHERING:
-                missing = [n for n, p in self._presence.items() if p not in (Presence.READY, Presence.LEFT)]
-                self._given_up_on = set(missing)
+                missing = self._attendance.give_up_on_missing()
                 return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]
             case State.CLOSING:
                 return self._end()
@@ -136,17 +155,20 @@ class CoordinatorSession:
 
     def _dispatch(self, name: str, message: TaggedMessage, size: int) -> list[Action]:
         match message:
-            case m.SessionAccept() if self._presence[name] is Presence.CONNECTED:
+            case m.SessionAccept() if self._attendance.of(name) is Presence.CONNECTED:
                 return self._accept(name, message)
-            case m.GroupOffer() if self._configuration.blind and self._group is None:
+            case m.GroupOffer() if self._configuration.blind:
                 return self._receive_group(name, message)
-            case m.GroupReady() if self._presence[name] is Presence.JOINING and self._group is not None:
+            case m.GroupReady() if (
+                self._attendance.of(name) is Presence.JOINING and self._reception.group is not None
+            ):
                 return self._ready(name)
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
                 return [*self._hear(news), *self._leave(name, message.reason)]
-            case m.RoundDecline() if self._round is not None and message.round == self._number:
+            case m.RoundDecline() if self._round is not None and message.round == self._agenda.number:
                 self._round.drop(name, "declined")
+                self._agenda.sitting_out.add(name)
                 if message.final:
                     return self._leave(name, message.reason)
                 body = {"name": name, "round": message.round, "reason": message.reason}
@@ -154,10 +176,8 @@ class CoordinatorSession:
             case m.Aggregation() if self._round is not None:
                 self._round.traffic.bytes_up += size
                 return self._receive_payload(self._round, name, message)
-            case m.Done() if self._state is State.CLOSING and self._closing is not None:
-                self._closing.receive(name, message)
-                body = {"name": name, "bundle": message.bundle_hash.hex()}
-                return [Log("done", body), *self._maybe_end()]
+            case m.Done() if self._closing is not None:
+                return self._done(self._closing, name, message)
             case _:
                 raise UnexpectedMessage(f"sent {message.kind!r} out of turn", peer=name)
 
@@ -183,54 +203,50 @@ class CoordinatorSession:
             news = self._hear(self._witness.accept(name, message))
         except RolledBackLog as error:
             return [_refusal(name, error), *self._leave(name, str(error))]
-        key = bodies.sealed_key(configuration, self._identity, self._key_seeds, name)
+        welcome = self._reception.welcome(name, message.applied_round, self._progress)
         if not configuration.blind:
-            return [*news, self._send(name, key), *self._ready(name)]
-        self._presence[name] = Presence.JOINING
-        parts = [m.GroupPart(payload=self._group_parts[name])] if self._group is not None else []
-        missed = [s for s in self._sealed_sums if s.round > message.applied_round]
-        return [*news, *(self._send(name, each) for each in (key, *parts, *missed))]
+            return [*news, *welcome, *self._ready(name)]
+        self._attendance.mark(name, Presence.JOINING)
+        return [*news, *welcome]
 
     def _hear(self, news: News) -> list[Action]:
         """Act on what an institution brought about logs: ours, and those of others."""
         actions: list[Action] = [CheckLog(tuple(news.own))] if news.own else []
         actions += news.lines
         for name, heads in news.tell.items():
-            if self._presence[name].there:
-                actions.append(self._send(name, m.HeldHead(held=heads)))
+            if self._attendance.of(name).there:
+                actions.append(send(name, m.HeldHead(held=heads)))
         for name, error in news.behind.items():
             actions += [_refusal(name, error), *self._leave(name, str(error))]
         return actions
 
     def _receive_group(self, name: str, offer: m.GroupOffer) -> list[Action]:
         """Take the group key's public part; the rest is sealed to the institutions."""
-        configuration = self._configuration
-        self._group, self._group_parts = route_offer(
-            offer.payload,
-            configuration.session,
-            configuration.roster,
-            name,
-            decryptions=configuration.decryptions,
-        )
-        joining = [other for other, p in self._presence.items() if p is Presence.JOINING]
-        sends = [self._send(other, m.GroupPart(payload=self._group_parts[other])) for other in joining]
-        return [Log("group_key", {"made_by": name}), *sends]
+        if self._reception.group is not None:
+            return []  # its maker was restarted and made another; it opens this one like everybody
+        offered = GroupOffered(name, offer.payload)
+        self._reception.take_group(offered)
+        joining = self._attendance.which(Presence.JOINING)
+        return [
+            self._keep(group=offered),
+            Log("group_key", {"made_by": name}),
+            *(self._reception.group_part(other) for other in joining),
+        ]
 
     def _ready(self, name: str) -> list[Action]:
-        self._presence[name] = Presence.READY
-        self._given_up_on.discard(name)
+        self._attendance.mark(name, Presence.READY)
         actions: list[Action] = [Log("ready", {"name": name})]
-        if self._state is State.CLOSING:
-            return [*actions, self._send(name, self._session_end())]
+        if self._closing is not None:
+            return [*actions, send(name, self._reception.session_end(self._progress))]
         return actions + (self._maybe_start_round() if self._round is None else [])
 
     def _leave(self, name: str, reason: str) -> list[Action]:
         """An institution will not take part any more: its budget is spent, or it refuses the session."""
-        if self._presence[name] is Presence.LEFT:
+        if self._attendance.of(name) is Presence.LEFT:
             return []
         if self._round is not None:
             self._round.drop(name, "left")
-        self._presence[name] = Presence.LEFT
+        self._attendance.mark(name, Presence.LEFT)
         actions: list[Action] = [Log("left", {"name": name, "reason": reason})]
         if self._round is not None:
             return actions + self._proceed()
@@ -240,15 +256,19 @@ class CoordinatorSession:
         """Start the next round if everyone is ready, or ``late`` with whoever is."""
         if self._state is not State.GATHERING:
             return []
-        ready = tuple(name for name, p in self._presence.items() if p is Presence.READY)
-        remaining = [name for name, p in self._presence.items() if p is not Presence.LEFT]
-        if len(remaining) < self._configuration.threshold:
-            reason = f"{len(remaining)} institutions remain, {self._configuration.threshold} are needed"
+        threshold, remaining = self._configuration.threshold, self._attendance.remaining
+        if len(remaining) < threshold:
+            reason = f"{len(remaining)} institutions remain, {threshold} are needed"
             return [Log("cannot_continue", {"reason": reason}), *self._close()]
-        awaited = [name for name in remaining if name not in ready and name not in self._given_up_on]
-        if awaited and not late:
+        if self._agenda.again and len(set(remaining) - self._agenda.sitting_out) < threshold:
+            self._agenda.give_up()  # too many updates have left in earlier attempts
+            if self._agenda.over:
+                return self._close()
+        out = self._agenda.sitting_out if self._agenda.again else frozenset()
+        ready = tuple(name for name in self._attendance.which(Presence.READY) if name not in out)
+        if self._attendance.awaited(apart_from=out) and not late:
             return self._wait()
-        if len(ready) < self._configuration.threshold:
+        if len(ready) < threshold:
             self._waiting = False
             return self._wait()
         return self._start_round(ready)
@@ -258,32 +278,30 @@ class CoordinatorSession:
         if self._waiting:
             return []
         self._waiting = True
-        # Before the first round institutions load models and encode images, as before training.
-        first = self._number == 0
+        # Before their first round institutions load models and encode images, as before training.
+        first = self._rounds_begun == 0
         return [SetTimer(self._plan.round_timeout_s if first else self._plan.gather_timeout_s)]
 
     def _start_round(self, participants: tuple[str, ...]) -> list[Action]:
-        self._number += 1
+        number, attempt = self._agenda.begin()
+        self._rounds_begun += 1
         self._state = State.ROUND
         self._waiting = False
-        model = b"" if self._configuration.blind else m.model_to_bytes(self._model)
+        kept = self._keep(number=number, attempt=attempt)
         self._round = CoordinatorRound(
             self._configuration,
-            self._number,
-            1,
-            model,
-            self._model_id,
+            number,
+            attempt,
+            b"" if self._configuration.blind else m.model_to_bytes(self._progress.model),
+            self._progress.model_id,
             participants,
             self._witness,
-            group=self._group,
+            group=self._reception.group,
         )
-        body = bodies.round_started(self._round)
         start = self._round.start_message()
-        return [
-            Log("round_started", body),
-            *(self._send(name, start) for name in participants),
-            SetTimer(self._plan.round_timeout_s),
-        ]
+        sends = self._round.traffic.down([send(name, start) for name in participants])
+        started = Log("round_started", bodies.round_started(self._round))
+        return [kept, started, *sends, SetTimer(self._plan.round_timeout_s)]
 
     def _proceed(self) -> list[Action]:
         """Close the phase if nobody is waited for any more."""
@@ -293,102 +311,89 @@ class CoordinatorSession:
             deliveries = self._round.close_phase()
         except RoundAborted as error:
             return self._finish_round(self._round.aborted(error))
+        sends = self._round.traffic.down([send(name, message) for name, message in deliveries.items()])
         if self._round.phase is None:
-            sends = [self._send(name, message) for name, message in deliveries.items()]
-            return [*sends, *self._finish_round(self._round.completed(), given=deliveries.keys())]
-        actions: list[Action] = [Log("phase", {"round": self._number, "phase": self._phase_name()})]
-        actions += [self._send(name, message) for name, message in deliveries.items()]
-        return [*actions, SetTimer(self._plan.phase_timeout_s), *self._proceed()]
+            return self._finish_round(self._round.completed(), sends, given=deliveries.keys())
+        body = {"round": self._round.number, "phase": self._round.phase.value}
+        return [Log("phase", body), *sends, SetTimer(self._plan.phase_timeout_s), *self._proceed()]
 
-    def _finish_round(self, outcome: Outcome, given: Collection[str] = ()) -> list[Action]:
-        """End the round; ``given`` have got a sealed sum already, where there is one."""
+    def _finish_round(
+        self, outcome: Outcome, sums: Sequence[Action] = (), given: Collection[str] = ()
+    ) -> list[Action]:
+        """End the round; ``sums`` give a sealed sum, where there is one, to those in ``given``."""
         if self._round is None:
             return []
         ended, self._round = self._round, None
-        sends: list[Action] = []
-        if outcome.aggregate is not None:
-            self._model = apply_mean(self._model, outcome.aggregate)
-            self._model_id = model_hash(m.model_to_bytes(self._model))
-        if outcome.sealed_sum:
-            missed = m.MissedSum(round=self._number, attempt=1, payload=outcome.sealed_sum)
-            self._sealed_sums.append(missed)
-            self._model_id = next_model_id(self._model_id, self._number, outcome.sealed_sum)
-            there = (Presence.READY, Presence.JOINING)
-            late = [n for n, p in self._presence.items() if p in there and n not in given]
-            sends += [self._send(name, missed) for name in late]
-        self._completed += outcome.status == "completed"
-        self._records.append(bodies.record_of(ended, outcome))
+        body, after = bodies.after_round(self._progress, ended, outcome)
+        missing = [n for n in self._attendance.which(Presence.READY, Presence.JOINING) if n not in given]
+        missed = [send(name, after.sealed_sums[-1]) for name in missing] if outcome.sealed_sum else []
+        self._agenda.ended(completed=outcome.status == "completed")
+        self._agenda.sitting_out |= ended.released
         self._state = State.GATHERING
-        following = self._close() if self._number >= self._plan.rounds else self._maybe_start_round()
+        self._progress = after
+        following = self._close() if self._agenda.over else self._maybe_start_round()
         heads = tuple(ended.heads[name] for name in outcome.participants if name in ended.heads)
         seen = witnessed_body(self._configuration.session, ended.number, heads)
         return [
-            Log("round_ended", bodies.round_ended(ended, outcome, self._model_id)),
+            Keep(after),
+            Log("round_ended", body),
+            *sums,
             *([Log(WITNESSED, seen)] if heads else []),
             TakeHead(lambda head: self._to_all(self._witness.round_end(ended.number, outcome, heads, head))),
-            *sends,
+            *missed,
             *following,
         ]
 
     def _to_all(self, message: TaggedMessage) -> list[Action]:
         """Send to everyone who is connected, also to those who take no part any more."""
         data = message.to_bytes()
-        return [SendTo(name, data) for name, p in self._presence.items() if p is not Presence.ABSENT]
+        return [SendTo(name, data) for name in self._attendance.connected]
 
     def _close(self) -> list[Action]:
         self._state = State.CLOSING
-        self._closing = Closing(
-            self._configuration, self._identity, self._witness, self._model_id, self._records
-        )
-        end = self._session_end()
-        sends = [self._send(name, end) for name, p in self._presence.items() if p is Presence.READY]
+        self._closing = self._open_closing()
+        end, progress = self._reception.session_end(self._progress), self._progress
+        body = {"completed_rounds": progress.completed_rounds, "model": progress.model_id.hex()}
         return [
-            Log("closing", {"completed_rounds": self._completed, "model": self._model_id.hex()}),
-            *sends,
+            Log("closing", body),
+            *(send(name, end) for name in self._attendance.which(Presence.READY)),
             SetTimer(self._plan.round_timeout_s),
             *self._maybe_end(),
         ]
 
-    def _session_end(self) -> m.SessionEnd:
-        model = b"" if self._configuration.blind else m.model_to_bytes(self._model)
-        parts = (model, self._model_id, self._key_seeds, self._records)
-        return bodies.session_end(self._configuration, self._identity, *parts)
+    def _open_closing(self) -> Closing:
+        parts = (self._configuration, self._identity, self._witness)
+        return Closing(*parts, self._progress.model_id, self._progress.records, self._progress.signed)
+
+    def _done(self, closing: Closing, name: str, message: m.Done) -> list[Action]:
+        line = Log("done", {"name": name, "bundle": message.bundle_hash.hex()})
+        if self._state is State.ENDED:  # it was away: the record is closed without it
+            closing.check(name, message)
+            return [line, TakeHead(lambda head: [send(name, closing.message(head))])]
+        signed = {**self._progress.signed, name: closing.receive(name, message)}
+        return [self._keep(signed=signed), line, *self._maybe_end()]
 
     def _maybe_end(self) -> list[Action]:
-        awaited = {name for name, p in self._presence.items() if p is not Presence.LEFT}
+        awaited = set(self._attendance.remaining)
         return self._end() if self._closing is not None and awaited <= self._closing.signed else []
 
     def _end(self) -> list[Action]:
         """Close the record with whoever has signed it, and give it to everyone who is still there."""
         self._state = State.ENDED
-        if self._group is not None:
-            self._group.close()
-        closing = self._closing
+        if self._reception.group is not None:
+            self._reception.group.close()
+        closing, progress = self._closing, self._progress
         if closing is None:
             return []
-        body = {
-            "session": self._configuration.session.hex(),
-            "completed_rounds": self._completed,
-            "rounds": self._number,
-            "done": sorted(closing.signed),
-        }
+        body = bodies.session_ended(self._configuration, progress)
         return [
             *closing.lines(),
+            self._keep(ended=True),
             TakeHead(lambda head: self._to_all(closing.message(head))),
             Log("session_ended", body),
             SetTimer(None),
-            End(self._completed),
+            End(progress.completed_rounds),
         ]
-
-    def _phase_name(self) -> str | None:
-        phase = self._round.phase if self._round is not None else None
-        return phase.value if phase is not None else None
-
-    def _send(self, name: str, message: TaggedMessage) -> SendTo:
-        data = message.to_bytes()
-        if self._round is not None:
-            self._round.traffic.bytes_down += len(data)
-        return SendTo(name, data)
 
 
 def _refusal(name: str, error: PeerError) -> Log:

@@ -27,6 +27,7 @@ COORDINATOR = BOTH | {
         "configuration differential_privacy institutions key_commitments plan roster rounds"
         " secure_aggregation session threshold"
     ),
+    "session_resumed": "attempt configuration interrupted model round session",
     "connected": "name",
     "disconnected": "name",
     "turned_away": "detail",

@@ -27,6 +27,7 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_server import actions as server_actions
 from fedapt_server import session as server
+from fedapt_server.progress import Progress
 from tests.protocol.memory_log import MemoryLog
 
 DOMAINS = ("ink", "chalk")
@@ -133,6 +134,7 @@ class Federation:
         )
         self.parties = {name: Party(name, self.machine(name)) for name in self.identities}
         self.log: list[server.Log] = []
+        self.kept: list[Progress] = []
         self.received_by_coordinator: list[tuple[str, bytes]] = []
         self.timer: float | None = None
         self.ended = False
@@ -165,6 +167,10 @@ class Federation:
         self._server(self.coordinator.start())
         for name in self.parties:
             self.connect(name)
+        self.play()
+
+    def play(self) -> None:
+        """Deliver what is on its way; the timer fires when all wait."""
         for _ in range(100_000):
             if self._to_institutions:
                 self._deliver(*self._to_institutions.popleft())
@@ -199,6 +205,8 @@ class Federation:
                 case server.Log():
                     self.log.append(action)
                     self.logs[COORDINATOR].write(action.type, action.body)
+                case server_actions.Keep():
+                    self.kept.append(action.progress)
                 case server_actions.TakeHead():
                     self._server(action.then(self.logs[COORDINATOR].head()))
                 case server_actions.CheckLog():
@@ -261,6 +269,9 @@ class Federation:
                     self._institution(party, party.machine.group_opened(group))
                 case client.Quit():
                     party.refused.append(f"quit: {type(action.error).__name__}")
+                case client.Join() if action.context.round in party.released:
+                    self._institution(party, party.machine.declined("released before", final=False))
+                    return
                 case client.Join():
                     party.joined.append((action.context.round, action.context.attempt))
                     log.write("round_joined", {"round": action.context.round})

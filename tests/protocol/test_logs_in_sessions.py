@@ -64,9 +64,10 @@ def assert_honest(federation: Federation) -> None:
         for body in logs[COORDINATOR].bodies("round_ended")
     ]
     assert statement.transcript == transcript_digest(records)
+    by_place = {(record.round, record.attempt): record for record in records}
     for name in roster.names:
         for body in logs[name].bodies("round_ended"):
-            record = records[body["round"] - 1]
+            record = by_place[body["round"], body["attempt"]]
             assert (body["status"], body["context"]) == (record.status, record.context.hex())
             if body["transcript"] is not None:
                 assert body["transcript"] == record.transcript.hex()
@@ -225,8 +226,8 @@ class TestClosing:
         finish = federation.coordinator._close
 
         def close() -> list:
-            records = federation.coordinator._records
-            records[0] = records[0].model_copy(update=change)
+            first, *others = federation.coordinator.progress.records
+            federation.coordinator._keep(records=(first.model_copy(update=change), *others))
             return finish()
 
         federation.coordinator._close = close

@@ -1,10 +1,13 @@
 """Whole sessions in memory: sums, dropouts, returning institutions, refusals, budgets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedapt_client.closing import in_order
 from fedapt_client.requirements import Requirements
 from fedapt_crypto.errors import (
     ContextMismatch,
@@ -21,6 +24,7 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_server.agenda import MAX_ATTEMPTS
 from fedapt_server.states import State
 from tests.protocol.federation import Federation
 
@@ -43,8 +47,11 @@ def assert_sound(federation: Federation) -> None:
     rounds = federation.entries("round_ended")
     fixed = federation.configuration.round_context(1, 1, bytes(32)).fixed_point
     bound = len(rounds) * (fixed.resolution / 2 + 1e-6)
-    assert np.abs(federation.coordinator.model - expected_model(federation)).max() <= bound
-    assert [body["round"] for body in rounds] == list(range(1, len(rounds) + 1))
+    assert np.abs(federation.coordinator.progress.model - expected_model(federation)).max() <= bound
+    assert in_order([record for kept in federation.kept[-1:] for record in kept.records])
+    assert [(body["round"], body["attempt"]) for body in rounds] == [
+        (record.round, record.attempt) for record in federation.coordinator.progress.records
+    ]
     for party in federation.parties.values():
         assert len(set(party.released)) == len(party.released), "an update was released twice"
         assert party.joined == sorted(set(party.joined))
@@ -64,7 +71,7 @@ def test_everyone_stays(scheme: str) -> None:
     assert all(len(body["contributors"]) == 5 for body in federation.entries("round_ended"))
     assert all(body["bytes_up"] > 0 and body["bytes_down"] > 0 for body in federation.entries("round_ended"))
     models = {party.concluded.model.tobytes() for party in federation.parties.values()}
-    assert models == {federation.coordinator.model.tobytes()}
+    assert models == {federation.coordinator.progress.model.tobytes()}
 
 
 @pytest.mark.parametrize("phase", ALL)
@@ -87,11 +94,14 @@ def test_two_of_five_vanish(phase: Phase) -> None:
         federation.parties[name].vanish_at = {(2, phase)}
     federation.run()
     assert_sound(federation)
-    first, second, third = federation.entries("round_ended")
-    assert (first["status"], second["status"], third["status"]) == ("completed", "aborted", "completed")
+    first, second, *rest = federation.entries("round_ended")
+    assert (first["status"], second["status"]) == ("completed", "aborted")
     assert second["dropped"] == ["clinic-1", "clinic-4"]
     assert second["model"] == first["model"]
-    assert len(third["contributors"]) == 5
+    # Before updates leave nothing is lost: the same round is attempted anew.
+    again = [(2, 2), (3, 1)] if phase in (Phase.ADVERTISE, Phase.SHARE) else [(3, 1)]
+    assert [(body["round"], body["attempt"]) for body in rest] == again
+    assert all(body["status"] == "completed" and len(body["contributors"]) == 5 for body in rest)
 
 
 @settings(max_examples=40, deadline=None)
@@ -187,7 +197,7 @@ class TestBlindCoordinator:
         self.assert_sound(federation)
         assert [body["status"] for body in federation.entries("round_ended")] == ["completed"] * 3
         start = initial_parameters(federation.configuration.plan.shape, 0)
-        assert np.array_equal(federation.coordinator.model, start), "the coordinator learns no model"
+        assert np.array_equal(federation.coordinator.progress.model, start), "the coordinator learns no model"
         sent = b"".join(data for _, data in federation.received_by_coordinator)
         for model in self.final_models(federation):
             assert model.tobytes()[:64] not in sent
@@ -225,7 +235,10 @@ class TestBlindCoordinator:
     def test_a_sessions_end_ends_the_worker_processes(self) -> None:
         federation = Federation(3, secure_aggregation=registry.CKKS)
         federation.run()
-        groups = [federation.coordinator._group, *(p.machine._group for p in federation.parties.values())]
+        groups = [
+            federation.coordinator._reception.group,
+            *(p.machine._group for p in federation.parties.values()),
+        ]
         assert [group._worker.process_id for group in groups] == [None] * 4
 
     def test_too_few_is_a_clean_abort(self) -> None:
@@ -294,15 +307,17 @@ class TestRefusals:
 
     def test_a_domain_key_that_was_not_committed_to(self) -> None:
         federation = Federation(3)
-        federation.coordinator._key_seeds = (bytes(32), bytes(32))
+        federation.coordinator._reception._key_seeds = (bytes(32), bytes(32))
         with pytest.raises(VerificationFailed, match="committed"):
             federation.run()
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
     def test_a_model_that_no_honest_run_gives(self, bad: float) -> None:
         federation = Federation(5)
-        federation.coordinator._model[0] = bad
-        federation.coordinator._model_id = model_hash(m.model_to_bytes(federation.coordinator._model))
+        progress = federation.coordinator.progress
+        progress.model[0] = bad
+        changed = replace(progress, model_id=model_hash(m.model_to_bytes(progress.model)))
+        federation.coordinator._progress = changed
         with pytest.raises(InvalidInput, match="not finite"):
             federation.run()  # each declines every round, and the finished model as well
         assert all("InvalidInput" in party.refused for party in federation.parties.values())
@@ -341,9 +356,11 @@ class TestRefusals:
         federation = Federation(5, rounds=1)
         federation.tamper = self.another_model
         federation.run()
-        [body] = federation.entries("round_ended")
-        assert body["status"] == "aborted"
-        assert "ContextMismatch" in body["detail"]
+        ended = federation.entries("round_ended")
+        assert [body["attempt"] for body in ended] == list(range(1, MAX_ATTEMPTS + 1))
+        for body in ended:
+            assert body["status"] == "aborted"
+            assert "ContextMismatch" in body["detail"]
         assert not any(party.released for party in federation.parties.values())
         assert_sound(federation)
 
@@ -351,9 +368,9 @@ class TestRefusals:
         federation = Federation(3, rounds=1)
         start = federation.coordinator._finish_round
 
-        def finish(outcome, **given):
-            federation.coordinator._key_seeds = (bytes(32), bytes(32))
-            return start(outcome, **given)
+        def finish(*arguments, **given):
+            federation.coordinator._reception._key_seeds = (bytes(32), bytes(32))
+            return start(*arguments, **given)
 
         federation.coordinator._finish_round = finish
         with pytest.raises(VerificationFailed, match="committed"):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ class Phase(StrEnum):
     CONSISTENCY = "consistency"
     UNMASK = "unmask"
     UPDATE = "update"
+
+
+RELEASING: Final = frozenset({Phase.MASKED_INPUT, Phase.UPDATE})
+"""The phases whose payload carries the update: what has left in one of them is burned."""
 
 
 class RoundContext(Message):

@@ -218,10 +218,12 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-def half_open(port: int, count: int, kinds: tuple[bytes, ...]) -> Iterator[socket.socket]:
+def half_open(
+    port: int, count: int, kinds: tuple[bytes, ...], *, source: str = HOST
+) -> Iterator[socket.socket]:
     """Open connections that stay in the handshake: they say one of the ``kinds`` and then nothing."""
     for number in range(count):
-        connection = socket.create_connection((HOST, port), timeout=20)
+        connection = socket.create_connection((HOST, port), timeout=20, source_address=(source, 0))
         data = kinds[number % len(kinds)]
         if data:
             with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ kernel's buffer, where it is looked at and not taken.
 
 import asyncio
 import errno
+import os
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -249,7 +250,9 @@ def _listen(host: str, port: int, setting: str) -> list[socket.socket]:
     except OSError as error:
         for listening in made:
             listening.close()
+        # asyncio and socket add a sentence of their own to what the system says.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise InvalidInput(
-            f"cannot listen on {host}:{port} ({error.strerror}): change host or {setting} in server.yaml"
+            f"cannot listen on {host}:{port} ({reason}): change host or {setting} in server.yaml"
         ) from None
     return made

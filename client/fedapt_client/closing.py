@@ -1,5 +1,6 @@
 """The end of a session at an institution, without I/O: agree on what happened, sign it, keep the record."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +23,7 @@ class Closing:
         rounds: How each round that it saw the end of ended here, by round and attempt.
         statement: What it has signed, once it has.
         bundle_hash: SHA-256 of the finished bundle, once it is stored.
+        last_round: Number of the session's last round, once that is agreed on.
     """
 
     rounds: dict[tuple[int, int], RoundRecord] = field(default_factory=dict)
@@ -49,9 +51,9 @@ class Closing:
         """Compare the coordinator's account of all rounds with ours, and fix the statement.
 
         Raises:
-            ContextMismatch: If they differ, in a round that we were in to its end.
+            ContextMismatch: If they differ, in an attempt that we were in to its end.
         """
-        if [record.round for record in rounds] != list(range(1, len(rounds) + 1)):
+        if not in_order(rounds):
             raise ContextMismatch("the coordinator's account of the rounds is not in order", peer=COORDINATOR)
         told = {(record.round, record.attempt): record for record in rounds}
         for place, own in self.rounds.items():
@@ -63,7 +65,7 @@ class Closing:
                     f"the coordinator's account of round {own.round} is not what happened here",
                     peer=COORDINATOR,
                 )
-        self.last_round = len(rounds)
+        self.last_round = rounds[-1].round if rounds else 0
         self.statement = CloseStatement(
             session=configuration.session,
             configuration=configuration.hash,
@@ -98,3 +100,18 @@ class Closing:
         for entry in closed.signatures:
             statement.check(roster, entry.party, entry.signature)
         return Log(SESSION_CLOSED, closed_body(statement, closed.signatures, closed.missing))
+
+
+def in_order(rounds: Sequence[RoundRecord]) -> bool:
+    """Whether an account begins with round 1, leaves none out, and counts each round's attempts from 1.
+
+    Only a round's last attempt can have completed it.
+    """
+    number, attempt, completed = 0, 0, False
+    for record in rounds:
+        again = record.round == number and record.attempt == attempt + 1 and not completed
+        following = record.round == number + 1 and record.attempt == 1
+        if not (again or following):
+            return False
+        number, attempt, completed = record.round, record.attempt, record.status == "completed"
+    return True

@@ -151,6 +151,8 @@ class Reference:
 
     def join(self, session: bytes, number: int, attempt: int) -> bool:
         newer = (number, attempt) > self.newest.get(session, (0, 0))
+        if (session, number) in self.released:
+            return False
         if newer:
             self.newest[session] = (number, attempt)
         return newer

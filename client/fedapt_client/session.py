@@ -27,7 +27,7 @@ from fedapt_client.actions import (
 )
 from fedapt_client.closing import Closing
 from fedapt_client.kept_model import KeptModel
-from fedapt_client.opening import check_session_end, open_own_key
+from fedapt_client.opening import check_session_end, expand_keys, open_own_key
 from fedapt_client.requirements import Requirements
 from fedapt_client.round_part import RoundPart
 from fedapt_client.states import State
@@ -119,6 +119,11 @@ class InstitutionSession:
         return self._offered
 
     @property
+    def joined(self) -> bytes | None:
+        """The session in which we take part, once that is settled."""
+        return self._configuration.session if self._prepared and self._configuration is not None else None
+
+    @property
     def concluded_all(self) -> bool:
         """Whether only the closed record is still to come."""
         return self._closing.bundle_hash is not None
@@ -207,6 +212,10 @@ class InstitutionSession:
         self._group = group
         self._state = State.READY
         return [Send(m.GroupReady())]
+
+    def leave(self) -> None:
+        """The session is over for us, without the record that closes it."""
+        self._end()
 
     def trained(self, update: Vector) -> list[Action]:
         """Report a round's update and enter secure aggregation with it."""
@@ -347,9 +356,8 @@ class InstitutionSession:
             return [Refused(error, len(rounds)), *self._quit(error)]
         if self._closing.bundle_hash is not None:  # we had come this far before the connection broke
             return self.concluded(self._closing.bundle_hash)
-        keys = tuple(self._expand(seed, index) for index, seed in enumerate(end.key_seeds))
         self._state = State.CONCLUDING
-        return [Conclude(model, model_id, keys)]
+        return [Conclude(model, model_id, expand_keys(configuration, end.key_seeds))]
 
     def _close(self, closed: m.SessionClosed) -> list[Action]:
         line = self._closing.check(self.configuration, self._roster, closed)

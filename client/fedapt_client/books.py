@@ -88,7 +88,7 @@ class Books:
         if self.policy.hash == self._checked_under:
             return
         planned = self.ledger.plan(session)
-        self._check_noise(private=planned.terms.private)
+        self._check_noise(private=planned.terms.noise_multiplier is not None)
         self._admit(self.ledger.counted(planned), planned.terms, begun=True)
         self._checked_under = self.policy.hash
 

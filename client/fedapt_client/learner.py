@@ -1,6 +1,6 @@
 """What an institution does with its own images: features, training under its budget, evaluation.
 
-The only module of the client that touches torch, imported when a session has been agreed on.
+With `fetch` and `bundles` all of the client that touches torch, imported when it is needed.
 """
 
 import hashlib

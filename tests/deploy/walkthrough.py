@@ -121,7 +121,7 @@ class Shell:
             ["bash", "--norc"], cwd=folder, env=environment, text=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self._type(prelude)
+        self.run(prelude)
 
     def run(self, command: str) -> tuple[int, list[str]]:
         """Type a command; return its exit status and what was printed until it ended."""

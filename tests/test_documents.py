@@ -49,6 +49,7 @@ def options_of(words: list[str]) -> set[str] | None:
         "docs/enrolment.md",
         "docs/service.md",
         "docs/institution.md",
+        "docs/offline.md",
     ],
 )
 def test_shown_commands_exist(document: str) -> None:

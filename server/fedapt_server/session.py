@@ -9,7 +9,7 @@ What others hear of has been made durable before (`Keep`): after a crash a sessi
 gives the finished model to whoever was away.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import PeerError, RolledBackLog, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_secure.audit.heads import WitnessedHead, witnessed_body
-from fedapt_secure.audit.line import WITNESSED
+from fedapt_secure.audit.line import WITNESSED, LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server import bodies
@@ -339,15 +339,15 @@ class CoordinatorSession:
             Log("round_ended", body),
             *sums,
             *([Log(WITNESSED, seen)] if heads else []),
-            TakeHead(lambda head: self._to_all(self._witness.round_end(ended.number, outcome, heads, head))),
+            self._to_all(lambda head: self._witness.round_end(ended.number, outcome, heads, head)),
             *missed,
             *following,
         ]
 
-    def _to_all(self, message: TaggedMessage) -> list[Action]:
-        """Send to everyone who is connected, also to those who take no part any more."""
-        data = message.to_bytes()
-        return [SendTo(name, data) for name in self._attendance.connected]
+    def _to_all(self, message: Callable[[LogHead], TaggedMessage]) -> TakeHead:
+        """Send to all who are connected now; to one who comes in this very step the offer goes first."""
+        names = self._attendance.connected
+        return TakeHead(lambda head: [SendTo(n, data) for data in [message(head).to_bytes()] for n in names])
 
     def _close(self) -> list[Action]:
         self._state = State.CLOSING
@@ -389,7 +389,7 @@ class CoordinatorSession:
         return [
             *closing.lines(),
             self._keep(ended=True),
-            TakeHead(lambda head: self._to_all(closing.message(head))),
+            self._to_all(closing.message),
             Log("session_ended", body),
             SetTimer(None),
             End(progress.completed_rounds),

@@ -143,6 +143,17 @@ def test_too_few_remain_and_the_session_closes_with_what_there_is() -> None:
     assert federation.parties["clinic-4"].concluded is not None
 
 
+def test_one_that_comes_back_unnoticed_hears_the_offer_first() -> None:
+    """Its old connection still counts, and the round that hangs on it ends in the very same step."""
+    federation = Federation(5)
+    last = federation.parties["clinic-3"]
+    last.vanish_at, last.restarts = {(3, Phase.UNMASK)}, True
+    federation.disconnect = lambda name: setattr(federation.parties[name], "connected", False)  # type: ignore
+    federation.run()
+    assert_sound(federation)
+    assert last.concluded is not None
+
+
 def test_one_who_never_comes_is_not_waited_for() -> None:
     federation = Federation(5)
     connect = federation.connect

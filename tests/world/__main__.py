@@ -1,0 +1,53 @@
+"""``python -m tests.world``: play very many schedules, say what happened in them, shrink what fails."""
+
+import argparse
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from fedapt_crypto.secagg import registry
+from tests.world.campaign import Figures, Setting, Stopwatch, run_seeds, shrink
+
+SEEDS_AT_ONCE = 50
+MAX_SHRUNK = 3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.world", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=10_000, help="how many (default: 10,000)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the first one's seed; the others follow (default: 0)"
+    )
+    parser.add_argument("--scheme", choices=(registry.MASKING, registry.CKKS), default=registry.MASKING)
+    parser.add_argument("--institutions", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1)
+    chosen = parser.parse_args()
+    setting = Setting(chosen.scheme, chosen.institutions, chosen.rounds)
+    seeds = range(chosen.seed, chosen.seed + chosen.schedules)
+    figures = _run(seeds, setting, chosen.processes)
+    print(figures.table())
+    for failure in figures.failures:
+        print(f"seed {failure.seed}: {failure.error}")
+    for failure in figures.failures[:MAX_SHRUNK]:
+        print(f"seed {failure.seed}, shrunk: {list(shrink(failure, setting))}")
+    return 1 if figures.failures else 0
+
+
+def _run(seeds: range, setting: Setting, processes: int) -> Figures:
+    parts = [seeds[at : at + SEEDS_AT_ONCE] for at in range(0, len(seeds), SEEDS_AT_ONCE)]
+    figures, watch = Figures(), Stopwatch(len(seeds))
+    # Fresh interpreters: a forked one would inherit the threads of libraries half-way.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for done in as_completed([pool.submit(run_seeds, part, setting) for part in parts]):
+            figures.add(done.result())
+            line = watch.line(figures)
+            if line is not None:
+                print(line, file=sys.stderr, flush=True)
+    print(f"{figures.schedules:,} schedules in {watch.elapsed_s:.0f} s, {len(figures.failures)} failed")
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Two hundred random schedules, found failing ones kept, and what a world without faults looks like."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from fedapt_crypto.secagg import registry
+from tests.world.campaign import Setting, run_schedule
+from tests.world.institution import Machine
+from tests.world.operations import MAX_AMOUNT, Kind, Operation, draw_schedule
+from tests.world.world import World, scratch_folder
+
+TROUBLES = [kind for kind in Kind if kind not in (Kind.FLOW, Kind.WAIT)]
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[Path]:
+    folder = scratch_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def machine(base: Path) -> type[RuleBasedStateMachine]:
+    class Worlds(RuleBasedStateMachine):
+        """Hypothesis chooses the operations, and shrinks the list of a world that fails."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.world = World(base)
+            self.world.__enter__()
+
+        @rule(amount=st.integers(1, MAX_AMOUNT))
+        def flow(self, amount: int) -> None:
+            self.world.apply(Operation(Kind.FLOW, 0, amount))
+
+        @rule(amount=st.integers(0, 7))
+        def wait(self, amount: int) -> None:
+            self.world.apply(Operation(Kind.WAIT, 0, amount))
+
+        @rule(kind=st.sampled_from(TROUBLES), who=st.integers(0, 7), amount=st.integers(0, MAX_AMOUNT))
+        def trouble(self, kind: Kind, who: int, amount: int) -> None:
+            self.world.apply(Operation(kind, who, amount))
+
+        def teardown(self) -> None:
+            try:
+                self.world.settle()
+                self.world.check_end()
+            finally:
+                self.world.__exit__(None, None, None)
+
+    return Worlds
+
+
+def test_two_hundred_schedules(base: Path) -> None:
+    run_state_machine_as_test(
+        machine(base),
+        settings=settings(
+            max_examples=200,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_nothing_goes_wrong(base: Path) -> None:
+    with World(base, rounds=3) as world:
+        world.settle()
+        world.check_end(audited=True)
+        assert [len(names) for names in world.watch.completed.values()] == [4, 4, 4]
+        assert {host.machine for host in world.institutions.values()} == {Machine.ENDED}
+        assert world.outcomes["audits: VERIFIED"] == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_auditor_agrees(base: Path, seed: int) -> None:
+    figures = run_schedule(base, seed, draw_schedule(seed), Setting(), audited=True)
+    assert figures["audits: VERIFIED"] + figures["audits: OPEN"] == 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_blind_coordinator(base: Path, seed: int) -> None:
+    run_schedule(base, seed, draw_schedule(seed), Setting(scheme=registry.CKKS), audited=True)
+
+
+def test_a_schedule_plays_the_same_again(base: Path) -> None:
+    first, second = (run_schedule(base, 7, draw_schedule(7), Setting()) for _ in range(2))
+    assert first == second

@@ -1,0 +1,183 @@
+"""The parts of a party that touch the disk or the images, with a place for a power cut around each step."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from fedapt_client import books, runner
+from fedapt_client.ledger import Ledger
+from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
+from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_secure.audit.log import LogWriter
+from fedapt_secure.learning.accounting import epsilon_of
+from fedapt_secure.learning.evaluation import Scores
+from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan
+from tests.world.clock import Clock
+
+RECORDS = 270
+NOISE_MULTIPLIER, DELTA = 2.2, 1e-3
+
+
+class PowerCut(BaseException):
+    """The machine stops here; nothing of the party's code may catch it and go on."""
+
+
+@dataclass
+class Fuse:
+    """Cuts a party's power, or its line, after some more effects.
+
+    Attributes:
+        crash_in: How many effects there are until the power goes; ``None`` for never.
+        cut_in: Likewise until the connection breaks, whatever was being sent.
+    """
+
+    crash_in: int | None = None
+    cut_in: int | None = None
+
+    def effect(self) -> None:
+        """Something durable or visible is about to happen or has just happened."""
+        if self.crash_in is not None:
+            if self.crash_in <= 0:
+                self.crash_in = None
+                raise PowerCut
+            self.crash_in -= 1
+
+    def line_breaks(self) -> bool:
+        """Whether the connection breaks before what is being sent now."""
+        if self.cut_in is None:
+            return False
+        self.cut_in -= 1
+        if self.cut_in >= 0:
+            return False
+        self.cut_in = None
+        return True
+
+
+class WatchedLog(LogWriter):
+    """A log under the simulated clock, of which a power cut may take what was not synced.
+
+    Args:
+        synced_bytes: How much of the file is on disk for certain: a process that was killed leaves lines
+            with the operating system, and a power cut during a later one may take them.
+    """
+
+    def __init__(self, path: Path, *, fuse: Fuse, clock: Clock, synced_bytes: int, **arguments: Any) -> None:
+        self._fuse = fuse
+        self.synced_bytes = synced_bytes
+        super().__init__(path, clock=lambda: clock.wall(path.parent.name), **arguments)
+
+    def write(self, type: str, body: Any, *, durable: bool | None = None) -> None:
+        self._fuse.effect()
+        super().write(type, body, durable=durable)
+        self._fuse.effect()
+
+    def _sync(self) -> None:
+        syncs = self._unsynced
+        super()._sync()
+        if syncs:
+            self.synced_bytes = self._size
+
+    def power_cut(self, keep: int | None) -> None:
+        """Leave the file as a power cut leaves it, with ``keep`` bytes of what was not synced, or all."""
+        if self._descriptor < 0:
+            return
+        if keep is not None:
+            self.synced_bytes = min(self._size, self.synced_bytes + keep)
+            os.ftruncate(self._descriptor, self.synced_bytes)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+class WatchedLedger(Ledger):
+    """A ledger that can lose power before and after each entry."""
+
+    fuse: Fuse
+    joined: RoundContext
+
+    def join(self, context: RoundContext) -> None:
+        self.fuse.effect()
+        super().join(context)
+        self.joined = context
+        self.fuse.effect()
+
+    def reserve(self, session: bytes, round_number: int, steps: int) -> None:
+        self.fuse.effect()
+        super().reserve(session, round_number, steps)
+        self.fuse.effect()
+
+    def release(self, context: RoundContext) -> None:
+        self.fuse.effect()
+        super().release(context)
+        self.fuse.effect()
+
+
+@dataclass
+class Trainer:
+    """In place of `Learner`: no images, a plan, and updates that the world knows.
+
+    Args:
+        name: The institution.
+        rounds, steps: The session's rounds and the steps of each, for the plan.
+        on_train: Returns the update for the attempt that was joined last.
+        on_conclude: Takes the finished model.
+    """
+
+    name: str
+    rounds: int
+    steps: int
+    on_train: Callable[[np.ndarray], np.ndarray]
+    on_conclude: Callable[[np.ndarray], None]
+
+    declared_records = RECORDS
+
+    @property
+    def privacy_plan(self) -> PrivacyPlan:
+        return PrivacyPlan(8.0, DELTA, NOISE_MULTIPLIER, 0.5, self.rounds * self.steps, RECORDS)
+
+    @property
+    def image_digests(self) -> tuple[bytes, ...]:
+        return (hashlib.sha256(self.name.encode()).digest(),)
+
+    def budget(self, steps_spent: int) -> PrivacyBudget:
+        return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)
+
+    def train(self, parameters: np.ndarray, domain_key: np.ndarray, round_number: int) -> np.ndarray:
+        return self.on_train(parameters)
+
+    def conclude(self, model: np.ndarray, keys: tuple[np.ndarray, ...]) -> Any:
+        self.on_conclude(model)
+        return _Concluded(bytes(32), Scores(0, 0, 0, 0))
+
+
+@dataclass(frozen=True)
+class _Concluded:
+    bundle_hash: bytes
+    scores: Scores
+
+
+def close_group(group: GroupKey | PublicGroup | None) -> None:
+    """End a group key's worker process, which dies with its party's machine."""
+    if group is not None:
+        group.close()
+
+
+@contextmanager
+def watched_parts(
+    make_log: Callable[..., WatchedLog],
+    make_ledger: Callable[..., WatchedLedger],
+    make_trainer: Callable[..., Trainer],
+) -> Iterator[None]:
+    """Have the institution's shell use the watched parts."""
+    with (
+        mock.patch.object(runner, "LogWriter", make_log),
+        mock.patch.object(runner, "Learner", make_trainer),
+        mock.patch.object(books, "Ledger", make_ledger),
+    ):
+        yield

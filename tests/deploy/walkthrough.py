@@ -186,10 +186,10 @@ def use_free_ports(folder: Path, names: Mapping[str, str]) -> None:
 
 
 def rewritten(page: Path, done: list[Step]) -> str:
-    """Return a page with what was really printed; where it shows ``...``, or the same by form, it stays."""
+    """Return a page with what one run really printed; what is rightly shown as ``...`` stays."""
     lines = page.read_text().splitlines()
     for step in reversed(done):
-        if not agree(step.shown, step.printed):
+        if "..." not in step.shown or not agree(step.shown, step.printed):
             end = step.line + step.length
             lines[end - len(step.shown) : end] = step.printed
     return "\n".join(lines) + "\n"

@@ -130,6 +130,11 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
     from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
 
     path = folder.path / SETTINGS_FILE
+    if not path.exists():
+        raise InvalidInput(
+            f"{folder.path.resolve()} is not an institution's folder: run 'fedapt-secure client enroll' first,"
+            " or name the folder with --dir"
+        )
     return build(ClientSettings, read_yaml(path), source=str(path))
 
 

@@ -40,7 +40,17 @@ def options_of(words: list[str]) -> set[str] | None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "Makefile", "docs/tuning.md", "docs/ledger.md", "docs/audit.md", "docs/enrolment.md"],
+    [
+        "README.md",
+        "Makefile",
+        "docs/tuning.md",
+        "docs/ledger.md",
+        "docs/audit.md",
+        "docs/enrolment.md",
+        "docs/service.md",
+        "docs/institution.md",
+        "docs/offline.md",
+    ],
 )
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()

@@ -20,9 +20,17 @@ HEAVY = frozenset({"torch", "torchvision", "open_clip", "opacus", "sklearn"})
 IO = frozenset({"websockets", "ssl", "asyncio"})
 IO_SHELLS = (
     "fedapt_server.service",
+    "fedapt_server.running",
+    "fedapt_server.front_door",
+    "fedapt_server.rounds_port",
+    "fedapt_server.outbox",
+    "fedapt_server.refusals",
     "fedapt_server.enrolment_service",
     "fedapt_server.__main__",
     "fedapt_client.runner",
+    "fedapt_client.conduct",
+    "fedapt_client.renewal",
+    "fedapt_client.fetch",
     "fedapt_client.desk",
     "fedapt_client.doctor",
     "fedapt_client.__main__",

@@ -1,7 +1,6 @@
 """Run one institution: ``python -m fedapt_client --dir FOLDER``."""
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 
@@ -20,9 +19,9 @@ def main() -> int:
     path = options.dir / SETTINGS_FILE
     try:
         settings = build(ClientSettings, read_yaml(path), source=str(path))
-        from fedapt_client.runner import InstitutionRunner  # noqa: PLC0415 - brings torch, seconds
+        from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
 
-        asyncio.run(InstitutionRunner(options.dir, settings).run())
+        run_until_stopped(InstitutionRunner(options.dir, settings))
     except FedaptError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, InvalidInput) else 1

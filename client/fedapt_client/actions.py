@@ -46,6 +46,27 @@ class CheckLog:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """No session is open for us; ``finished`` is the one that the coordinator closed last, if it says so."""
+
+    finished: bytes | None
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """Another session is offered than the one that this machine is in; it needs a machine of its own."""
+
+    session: bytes
+
+
+@dataclass(frozen=True)
+class Approve:
+    """Go on only if the people of this institution want to take part in exactly this configuration."""
+
+    configuration: SessionConfiguration
+
+
+@dataclass(frozen=True)
 class Prepare:
     """Load model and images and plan the budget for this session, then call `prepared`."""
 
@@ -65,6 +86,13 @@ class OpenGroup:
 
     configuration: SessionConfiguration
     payload: bytes
+
+
+@dataclass(frozen=True)
+class CheckPolicy:
+    """Go on only if the policy as it stands now allows this attempt at a round; else decline it."""
+
+    context: RoundContext
 
 
 @dataclass(frozen=True)
@@ -132,10 +160,14 @@ Action = (
     | Log
     | TakeHead
     | CheckLog
+    | Waiting
+    | Superseded
+    | Approve
     | Prepare
     | MakeGroup
     | OpenGroup
     | Quit
+    | CheckPolicy
     | Join
     | Train
     | RecordRelease

@@ -43,11 +43,14 @@ class Books:
         self._settings = settings
         self._epsilon_of = epsilon_of
         self._mechanism = mechanism
-        self.policy, self._from_file = read_policy(folder / settings.policy)
+        self._policy_file = folder / settings.policy
+        self.policy, self._from_file = read_policy(self._policy_file)
         self.ledger = Ledger(folder / settings.ledger, self._admit)
         own = read_own_log(folder / settings.log)
         check_ledger(own, self.ledger, folder / settings.ledger)
         self._logged_policy = own.policy_hash
+        self._checked_under = self.policy.hash
+        self.own = own
 
     @property
     def requirements(self) -> Requirements:
@@ -56,14 +59,38 @@ class Books:
             differential_privacy=self.policy.require_differential_privacy,
             aggregation=self.policy.aggregation,
             minimum_participants=self.policy.minimum_participants,
+            coordinators=self.policy.coordinators,
+            max_message_bytes=self.policy.max_message_bytes,
         )
 
     def policy_body(self) -> dict[str, Any] | None:
         """Return the policy for the log, or ``None`` where it is the last one logged."""
         if self.policy.hash == self._logged_policy:
             return None
+        self._logged_policy = self.policy.hash
         source = self._settings.policy.name if self._from_file else "defaults: there is no policy file"
         return {"hash": self.policy.hash, "source": source, **self.policy.to_body()}
+
+    def read_policy_again(self) -> None:
+        """Let the policy file as it stands now hold from here on.
+
+        Raises:
+            InvalidInput: If it is there and cannot be used; what held before is not fallen back on.
+        """
+        self.policy, self._from_file = read_policy(self._policy_file)
+
+    def check_again(self, session: bytes) -> None:
+        """Hold a session on record against a policy that has changed since it was accepted.
+
+        Raises:
+            PolicyRefused: If the policy does not allow it any more, naming the rule.
+        """
+        if self.policy.hash == self._checked_under:
+            return
+        planned = self.ledger.plan(session)
+        self._check_noise(private=planned.terms.noise_multiplier is not None)
+        self._admit(self.ledger.counted(planned), planned.terms, begun=True)
+        self._checked_under = self.policy.hash
 
     def accept(
         self,
@@ -84,14 +111,10 @@ class Books:
             PolicyRefused: If the policy does not allow it, naming the rule.
             InvalidInput: If another plan is on record for this session, or the ledger cannot be written.
         """
-        insecure = self._settings.insecure_deterministic_noise
-        if insecure and plan is not None and self.policy.require_differential_privacy:
-            raise PolicyRefused(
-                "noise that follows from a seed protects nobody (insecure_deterministic_noise)",
-                rule="require_differential_privacy",
-            )
+        self._check_noise(private=plan is not None)
         terms = self._terms(configuration, plan, declared_records)
         planned = self.ledger.record_plan(terms, image_digests)
+        self._checked_under = self.policy.hash
         return {
             "session": configuration.session.hex(),
             "configuration": configuration.hash.hex(),
@@ -155,21 +178,28 @@ class Books:
         before = sum_of_plans([one.terms.cost for one in self.ledger.counted(planned)], self._epsilon_of)
         return plan_body(planned, epsilon, before)
 
-    def _admit(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
-        """Judge a session by the policy, next to the sessions that count."""
+    def _check_noise(self, *, private: bool) -> None:
+        insecure = self._settings.insecure_deterministic_noise
+        if insecure and private and self.policy.require_differential_privacy:
+            raise PolicyRefused(
+                "noise that follows from a seed protects nobody (insecure_deterministic_noise)",
+                rule="require_differential_privacy",
+            )
+
+    def _admit(self, earlier: Sequence[PlannedSession], terms: Terms, *, begun: bool = False) -> None:
+        """Judge a session by the policy, next to the sessions that count.
+
+        One that has ``begun`` is held to the rule of composition itself: it is on record with one.
+        """
         if not terms.private:
             return  # only a policy without require_differential_privacy lets one come this far
         allowance = self.policy.allowance
         order = allowance.order if allowance.composition == "rdp-filter" else None
-        for one in earlier:
-            if one.terms.private and (one.terms.composition, one.terms.rdp_order) != (
-                allowance.composition,
-                order,
-            ):
-                order_then = one.terms.rdp_order
-                named = f" of order {order_then:.6g}" if order_then is not None else ""
+        for one in (*(planned.terms for planned in earlier), *([terms] if begun else [])):
+            if one.private and (one.composition, one.rdp_order) != (allowance.composition, order):
+                named = f" of order {one.rdp_order:.6g}" if one.rdp_order is not None else ""
                 raise PolicyRefused(
-                    f"the rule for these images was fixed with their first session: {one.terms.composition}"
+                    f"the rule for these images was fixed with their first session: {one.composition}"
                     f"{named}; put it back",
                     rule="composition",
                 )

@@ -36,6 +36,8 @@ from fedapt_secure.protocol.tls_advice import explain
 from fedapt_secure.protocol.transport import binary, client_context, joining_context, looking_context
 
 TIMEOUT_S: Final = 20.0
+CONNECTION_ERRORS: Final = (ConnectionClosed, OSError, TimeoutError, EOFError, WebSocketException)
+"""What a connection may end with when the other side is not there, or is not whom we expect."""
 Expected = TypeVar("Expected", bound=TaggedMessage)
 
 
@@ -46,6 +48,11 @@ class Place:
     host: str
     port: int
     proxy: str | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The address as websockets take it."""
+        return f"wss://[{self.host}]:{self.port}" if ":" in self.host else f"wss://{self.host}:{self.port}"
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"  # never the proxy: there may be a password in it
@@ -185,21 +192,25 @@ async def connected(place: Place, context: SSLContext) -> AsyncIterator[ClientCo
         "close_timeout": 2,
         "user_agent_header": None,
     }
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    url = f"wss://{host}:{place.port}"
     try:
-        async with asyncio.timeout(2 * TIMEOUT_S), connect(url, **options) as connection:
+        async with asyncio.timeout(2 * TIMEOUT_S), connect(place.url, **options) as connection:
             yield connection
-    except (InvalidProxy, ProxyError) as error:
-        raise Unreachable(f"{place}: {_proxy_trouble(error)}") from None
-    except InvalidStatus as error:
-        body = (error.response.body or b"").decode(errors="replace").strip()[:200]
-        said = f"HTTP {error.response.status_code} {body}".strip()
-        raise Unreachable(f"{place}: no coordinator answers there ({said})") from None
-    except InvalidHandshake:
-        raise Unreachable(f"{place}: something other than a coordinator answers there") from None
-    except (ConnectionClosed, OSError, TimeoutError, EOFError, WebSocketException) as error:
-        raise Unreachable(explain(error, str(place))) from error
+    except CONNECTION_ERRORS as error:
+        raise Unreachable(why(error, place)) from error
+
+
+def why(error: Exception, place: Place) -> str:
+    """Return one line about one of `CONNECTION_ERRORS`. Never the proxy's URL: a password may be in it."""
+    match error:
+        case InvalidProxy() | ProxyError():
+            return f"{place}: {_proxy_trouble(error)}"
+        case InvalidStatus():
+            body = (error.response.body or b"").decode(errors="replace").strip()[:200]
+            said = f"HTTP {error.response.status_code} {body}".strip()
+            return f"{place}: no coordinator answers there ({said})"
+        case InvalidHandshake():
+            return f"{place}: something other than a coordinator answers there"
+    return explain(error, str(place))
 
 
 def _proxy_trouble(error: InvalidProxy | ProxyError) -> str:

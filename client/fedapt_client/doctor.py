@@ -20,6 +20,7 @@ from fedapt_crypto.errors import FedaptError, PeerError
 from fedapt_crypto.pki import CLOCK_SKEW
 from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.config.policy import POLICY_FILE, read_policy
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.data.records import read_records
 from fedapt_secure.protocol.transport import client_context, looking_context
@@ -27,7 +28,6 @@ from fedapt_secure.protocol.transport import client_context, looking_context
 OLDEST_PYTHON: Final = (3, 11)
 LEAST_FREE_BYTES: Final = 1 << 30
 COMFORTABLE_FREE_BYTES: Final = 5 << 30
-POLICY_FILE: Final = "policy.yaml"
 _HARMLESS: Final = frozenset({POLICY_FILE, "README.md", "data.csv"})
 """What people put into the folder and may be read by others."""
 
@@ -161,9 +161,9 @@ def _roster(folder: PartyFolder) -> Iterator[Finding]:
 
 def _policy(folder: PartyFolder) -> Iterator[Finding]:
     path = folder.path / POLICY_FILE
-    if path.exists():
-        read_yaml(path)
-        yield Finding("policy", "ok", str(path))
+    policy, found = read_policy(path)
+    if found:
+        yield Finding("policy", "ok", f"{path}: epsilon {policy.max_epsilon:g} at most over all sessions")
     else:
         yield Finding("policy", "wrong", f"there is no {path}", "write what this institution allows into it")
 

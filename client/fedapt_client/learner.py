@@ -1,12 +1,13 @@
 """What an institution does with its own images: features, training under its budget, evaluation.
 
-The only module of the client that touches torch, imported when a session has been agreed on.
+With `fetch` and `bundles` all of the client that touches torch, imported when it is needed.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
 from fedapt_secure.protocol.parameters import Vector, unflatten
-from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 
+MODEL_FILE: Final = "model.safetensors"
 Progress = Callable[[int, int], None]
 """(images done, images in all)."""
 
@@ -36,6 +38,7 @@ class Concluded:
     """The finished bundle's hash and what the model scored at home."""
 
     bundle_hash: bytes
+    path: Path
     scores: Scores
 
 
@@ -66,7 +69,7 @@ class Learner:
         self._folder = folder
         self._configuration = configuration
         self._domain_index = configuration.roster.member(settings.name).domain_index
-        self._backbone = _backbone(configuration, settings.device)
+        self._backbone = session_backbone(configuration, settings.device)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         records = read_records(data, plan.class_names)
         self._features: FeatureSet = load_features(
@@ -139,21 +142,10 @@ class Learner:
     def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
         """Store the finished bundle in the party's folder and evaluate it on the images held out."""
         plan = self._configuration.plan
-        meta_prompt, adaptive_network = unflatten(plan.shape, model)
-        bundle = Bundle(
-            meta_prompt=meta_prompt,
-            adaptive_network=adaptive_network,
-            keys=np.stack(keys),
-            class_names=plan.class_names,
-            domains=plan.domains,
-            zero_shot_template=plan.zero_shot_template,
-            model=plan.model,
-            pretrained=plan.pretrained,
-            weight_hash=plan.weight_hash,
-            logit_scale=self._backbone.logit_scale,
-        )
+        bundle = make_bundle(plan, self._backbone, model, keys)
         data = encode_bundle(bundle)
-        write_atomically(self._folder / "model.safetensors", data)
+        path = self._folder / MODEL_FILE
+        write_atomically(path, data)
         text = PromptedText(self._backbone, plan.class_names, plan.context_tokens, plan.class_specific)
         features, labels = self._features.test
         scores = evaluate(
@@ -163,7 +155,7 @@ class Learner:
             labels,
             self._domain_index,
         )
-        return Concluded(hashlib.sha256(data).digest(), scores)
+        return Concluded(hashlib.sha256(data).digest(), path, scores)
 
 
 def scores_to_fields(scores: Scores) -> dict[str, int]:
@@ -171,7 +163,25 @@ def scores_to_fields(scores: Scores) -> dict[str, int]:
     return {key: int(value) for key, value in asdict(scores).items()}
 
 
-def _backbone(configuration: SessionConfiguration, device: str) -> Backbone:
+def make_bundle(plan: SessionPlan, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]) -> Bundle:
+    """Return a session's finished bundle: equal at everyone who holds its model and all domain keys."""
+    meta_prompt, adaptive_network = unflatten(plan.shape, model)
+    return Bundle(
+        meta_prompt=meta_prompt,
+        adaptive_network=adaptive_network,
+        keys=np.stack(keys),
+        class_names=plan.class_names,
+        domains=plan.domains,
+        zero_shot_template=plan.zero_shot_template,
+        model=plan.model,
+        pretrained=plan.pretrained,
+        weight_hash=plan.weight_hash,
+        logit_scale=backbone.logit_scale,
+    )
+
+
+def session_backbone(configuration: SessionConfiguration, device: str) -> Backbone:
+    """Load the session's CLIP; raises `InvalidInput` where what is here is not the session's."""
     plan = configuration.plan
     backbone = load_backbone(plan.model, plan.pretrained, resolve_device(device))
     if backbone.weight_hash != plan.weight_hash:

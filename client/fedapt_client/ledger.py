@@ -112,9 +112,16 @@ class Ledger:
         """Record that a round is joined.
 
         Raises:
-            ReplayedExecution: If it is not newer than every round joined in this session.
+            ReplayedExecution: If it is not newer than every round joined in this session, or this round's
+                update was released in an earlier attempt: the difference of two sums would be that update.
         """
         with self._file.transaction() as database:
+            query = "SELECT 1 FROM releases WHERE session = ? AND round = ?"
+            if database.execute(query, (context.session, context.round)).fetchone() is not None:
+                raise ReplayedExecution(
+                    f"the update of round {context.round} was released in an earlier attempt: this"
+                    " institution sits the round out"
+                )
             newest = database.execute(
                 "SELECT max(round), max(attempt) FILTER (WHERE round ="
                 " (SELECT max(round) FROM executions WHERE session = ?1)) FROM executions WHERE session = ?1",
@@ -179,6 +186,12 @@ class Ledger:
                 self._file.insert(database, "releases", context.session, context.round, context.hash, now())
         except sqlite3.IntegrityError:
             raise ReplayedExecution(f"the update of round {context.round} was released before") from None
+
+    def has_joined(self, session: bytes) -> bool:
+        """Return whether any round of a session was joined."""
+        with self._file.transaction() as database:
+            query = "SELECT 1 FROM executions WHERE session = ? LIMIT 1"
+            return database.execute(query, (session,)).fetchone() is not None
 
     def history(self) -> list[LedgerEvent]:
         """Return plans, reservations and releases in the order of their times, as people read them."""

@@ -1,5 +1,7 @@
 """What an institution opens of the coordinator's secrets: its own domain key, and all of them in the end."""
 
+from dataclasses import dataclass
+
 from fedapt_crypto import domain_keys
 from fedapt_crypto.errors import ContextMismatch, VerificationFailed
 from fedapt_crypto.identity import verify
@@ -7,7 +9,17 @@ from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_secure.audit.heads import RoundRecord, transcript_digest, unpack_rounds
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+
+
+@dataclass(frozen=True, repr=False)
+class Finished:
+    """A finished session: what it was, its model (flat parameters), and all domain keys."""
+
+    configuration: SessionConfiguration
+    model: Vector
+    domain_keys: tuple[Vector, ...]
 
 
 def open_own_key(
@@ -53,3 +65,30 @@ def check_session_end(
     for index, (seed, commitment) in enumerate(pairs):
         domain_keys.check_seed(seed, configuration.session, index, commitment)
     return rounds
+
+
+def expand_keys(configuration: SessionConfiguration, seeds: tuple[bytes, ...]) -> tuple[Vector, ...]:
+    """Return all domain keys of a session, flat."""
+    shape = configuration.plan.shape.key
+    return tuple(domain_keys.expand(seed, index, shape) for index, seed in enumerate(seeds))
+
+
+def check_finished(sent: m.FinishedModel, roster: Roster, wanted: bytes | None) -> Finished:
+    """Check a finished session that was fetched: the coordinator's signatures, commitments, and the model.
+
+    The session's roster may be an earlier one than that approved now; the coordinator's key may not.
+
+    Raises:
+        PeerError: If one of them does not hold, or it is another session than the one ``wanted``.
+    """
+    configuration = SessionConfiguration.from_bytes(sent.configuration)
+    parts = (sent.signature, "session offer", configuration.hash)
+    verify(roster.coordinator_key, *parts, signer=COORDINATOR)
+    if wanted is not None and configuration.session != wanted:
+        raise ContextMismatch("it is of another session than the one that was asked for", peer=COORDINATOR)
+    if configuration.blind:
+        raise ContextMismatch("nobody but its institutions has the model of this session (CKKS)")
+    end = m.SessionEnd.from_bytes(sent.end)
+    check_session_end(end, configuration, roster, model_hash(end.model))
+    model = m.model_from_bytes(end.model, configuration.plan.shape)
+    return Finished(configuration, model, expand_keys(configuration, end.key_seeds))

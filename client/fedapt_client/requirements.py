@@ -1,11 +1,18 @@
 """What an institution insists on before it takes part in a session, whatever the coordinator offers."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from fedapt_crypto.errors import ContextMismatch, PolicyRefused
+from fedapt_crypto.identity import fingerprint
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.parameters import pieces_of
+from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration
+
+PIECE_BYTES: Final = 1 << 16
+"""The least that one CKKS ciphertext takes: two polynomials of 4,096 coefficients, 8 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +23,15 @@ class Requirements:
         differential_privacy: Whether every session must train under DP.
         aggregation: Schemes that may protect its updates.
         minimum_participants: Smallest number of contributors it helps to unmask or decrypt.
+        coordinators: Fingerprints of those that may offer sessions; empty for whoever signed the roster.
+        max_message_bytes: Largest message it takes.
     """
 
     differential_privacy: bool
     aggregation: tuple[str, ...]
     minimum_participants: int
+    coordinators: tuple[str, ...] = ()
+    max_message_bytes: int = MAX_FRAME_BYTES
 
     def check(self, configuration: SessionConfiguration, roster: Roster) -> None:
         """Refuse a session that is not for us.
@@ -34,6 +45,11 @@ class Requirements:
         scheme = plan.secure_aggregation
         if configuration.roster != roster:
             raise ContextMismatch("the session's roster is not the one approved here")
+        coordinator = fingerprint(roster.coordinator_key)
+        if self.coordinators and coordinator not in self.coordinators:
+            raise PolicyRefused(
+                f"the coordinator {coordinator} is not among those allowed", rule="coordinators"
+            )
         if self.differential_privacy and not plan.differential_privacy:
             raise PolicyRefused(
                 "the session trains without differential privacy", rule="require_differential_privacy"
@@ -48,3 +64,16 @@ class Requirements:
                 f"the roster has {found} institutions where {needed} are required",
                 rule="minimum_participants",
             )
+        largest = largest_message_bytes(configuration)
+        if largest > self.max_message_bytes:
+            raise PolicyRefused(
+                f"the session's largest message has {largest} bytes or more, {self.max_message_bytes} are"
+                " allowed",
+                rule="max_message_bytes",
+            )
+
+
+def largest_message_bytes(configuration: SessionConfiguration) -> int:
+    """Return what the largest message of a session's rounds takes at least: its model, or its sealed sum."""
+    size = configuration.plan.shape.size
+    return pieces_of(size) * PIECE_BYTES if configuration.blind else 4 * size

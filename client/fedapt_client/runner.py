@@ -1,50 +1,26 @@
-"""The institution's I/O shell: one websocket, the ledger, the log, and a thread for training."""
+"""The institution's I/O shell: stays in touch with the coordinator, session after session if asked to."""
 
 import asyncio
-import json
+import os
 import random
+import signal
 from pathlib import Path
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed
 
-from fedapt_client.actions import (
-    Action,
-    CheckLog,
-    Conclude,
-    Join,
-    Log,
-    MakeGroup,
-    OpenGroup,
-    Prepare,
-    Quit,
-    RecordRelease,
-    Refused,
-    RoundOver,
-    Send,
-    TakeHead,
-    Train,
-)
-from fedapt_client.bodies import ended_fields, refused_fields, round_fields
+from fedapt_client.approval import Approvals, NotApproved
 from fedapt_client.books import Books
-from fedapt_client.group_journal import GroupJournal
-from fedapt_client.learner import Learner, scores_to_fields
+from fedapt_client.conduct import Conduct, Institution, Outcome, Replaced, Vanished
+from fedapt_client.desk import CONNECTION_ERRORS, Place, why
+from fedapt_client.narration import tell
+from fedapt_client.renewal import Renewal
 from fedapt_client.session import InstitutionSession
-from fedapt_client.settings import ClientSettings, parse_vanish
+from fedapt_client.settings import ClientSettings
 from fedapt_client.states import State
-from fedapt_crypto.errors import (
-    BudgetExhausted,
-    FedaptError,
-    InvalidInput,
-    PeerError,
-    PolicyRefused,
-    RollbackDetected,
-    RunFailed,
-)
-from fedapt_crypto.private_files import write_atomically
-from fedapt_crypto.secagg.ckks.setup import make_group, open_group
-from fedapt_crypto.secagg.scheme import Phase
+from fedapt_crypto.errors import InvalidInput, PeerError, PolicyRefused, RunFailed
+from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.audit.line import LogHead
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.audit.reader import segments
@@ -58,10 +34,8 @@ FIRST_RETRY_S: Final = 0.1
 MAX_RETRY_S: Final = 5.0
 CLOSE_RETRY_S: Final = 10.0
 """How long to try to reach the coordinator when only the record with all signatures is missing."""
-
-
-class _Vanished(Exception):
-    """The connection was cut on purpose."""
+_TOO_BIG: Final = 1009
+"""The close code with which a websocket ends that was sent more than it takes (RFC 6455, 7.4.1)."""
 
 
 class InstitutionRunner:
@@ -70,26 +44,39 @@ class InstitutionRunner:
     Args:
         folder: The party's folder.
         settings: Its settings.
-        retry_for_s: How long to go on trying to reach the coordinator.
+        retry_for_s: How long to go on trying to reach the coordinator; ``None`` for ever.
+        close_retry_s: How long (default `CLOSE_RETRY_S`) when only the record with all signatures is missing.
+        stay: After a session go on, and wait for the next.
+        approvals: What its people agree to; by default what is on record in the folder.
+        passphrase: What opens its keys; by default what the environment says.
+
+    Raises:
+        InvalidInput: If the folder cannot be used, or another process uses it.
     """
 
-    def __init__(self, folder: Path, settings: ClientSettings, *, retry_for_s: float = 60.0) -> None:
-        self._folder = PartyFolder(folder)
+    def __init__(
+        self,
+        folder: Path,
+        settings: ClientSettings,
+        *,
+        retry_for_s: float | None = 60.0,
+        close_retry_s: float | None = None,
+        stay: bool = False,
+        approvals: Approvals | None = None,
+        passphrase: Passphrase | None = None,
+    ) -> None:
+        self._folder = PartyFolder(folder, passphrase)
         self._settings = settings
+        self._place = Place(settings.host, settings.port, settings.proxy)
         self._retry_for_s = retry_for_s
+        self._close_retry_s = CLOSE_RETRY_S if close_retry_s is None else close_retry_s
+        self._stay = stay
         identity, lost = self._folder.identity(), settings.log_continues
         # Before the log is opened for writing: the ledger must know every session that it shows.
         self._books = Books(folder, settings, epsilon_of, MECHANISM_NAME)
-        self._learner: Learner | None = None
-        self._vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
-        self._session = InstitutionSession(
-            settings.name,
-            identity,
-            self._folder.sealing_key(),
-            self._folder.roster(),
-            self._books.requirements,
-            highest_heads(segments(folder / settings.log)),
-        )
+        past = self._books.own.sessions
+        self._over = {bytes.fromhex(name) for name, session in past.items() if session.closed}
+        first = self._machine()
         # Last: it is locked from here on, and `run` closes it.
         self._log = LogWriter(
             folder / settings.log,
@@ -98,224 +85,209 @@ class InstitutionRunner:
             identity=identity,
             continues=LogHead.parse(lost) if lost is not None else None,
         )
-        policy = self._books.policy_body()
-        if policy is not None:
-            self._log.write("policy", policy)
+        self._institution = Institution(
+            settings, self._folder, self._books, self._log, approvals or Approvals(folder)
+        )
+        self._renewal = Renewal(self._folder, settings, self._institution.write)
+        self._conduct = Conduct(self._institution, first)
+        self._outcome: Outcome | None = None
+        self._away: str | None = None
+        self._institution.log_policy()
 
-    async def run(self) -> None:
+    async def run(self) -> Outcome | None:
         """Take part until the session ends; reconnect when the connection breaks.
+
+        Returns:
+            What the last finished session left here, if one was finished.
 
         Raises:
             RunFailed: If the coordinator cannot be reached any more or misbehaves.
-            InvalidInput: If this institution refuses the session.
+            InvalidInput: If this institution refuses the session, or nobody has approved it.
         """
-        url = f"wss://{self._settings.host}:{self._settings.port}"
+        daily = None
         failing_since: float | None = None
         pause_s = FIRST_RETRY_S
         try:
-            tls = client_context(self._folder)
-            self._log.write("certificate", self._folder.certificate_fields())
-            while self._session.state is not State.ENDED:
+            client_context(self._folder)  # what is wrong with the keys shows at once
+            self._institution.write("certificate", self._folder.certificate_fields())
+            daily = asyncio.create_task(self._renewal.daily())
+            while not self._finished:
+                await self._renewal.if_due()
                 try:
-                    async with connect(url, ssl=tls, proxy=None, **WEBSOCKET_OPTIONS) as connection:
+                    async with self._connect() as connection:
                         failing_since, pause_s = None, FIRST_RETRY_S
+                        self._back()
                         await self._talk(connection)
-                except _Vanished:
+                except Vanished:
                     self._log.write("vanished", {})
-                except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError) as error:
+                except CONNECTION_ERRORS as error:
+                    self._check_size(error)
                     now = asyncio.get_running_loop().time()
                     failing_since = failing_since or now
-                    self._log.write("disconnected", {"reason": type(error).__name__})
-                    if self._session.concluded_all and now - failing_since > CLOSE_RETRY_S:
-                        # The work is done and signed; only the others' signatures were not seen.
-                        self._log.write("not_closed", self._session_field)
-                        return
-                    if now - failing_since > self._retry_for_s:
-                        raise RunFailed(
-                            f"{self._settings.name}: the coordinator at {url} cannot be reached: {error}"
-                        ) from None
+                    self._gone(error)
+                    if not self._go_on(now - failing_since, error):
+                        break
                 # Jitter keeps institutions from all coming back at the same instant.
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
                 pause_s = min(2 * pause_s, MAX_RETRY_S)
         finally:
+            if daily is not None:
+                daily.cancel()
             self._log.close()
-
-    async def _talk(self, connection: ClientConnection) -> None:
-        await self._carry_out(connection, self._session.connected())
-        while self._session.state is not State.ENDED:
-            data = binary(await connection.recv())
-            try:
-                # Off the event loop: long vectors and ciphertexts take a while, and pings must be answered.
-                actions = await asyncio.to_thread(self._session.receive, data)
-            except PeerError as error:
-                self._refused(error, 0)
-                if self._session.state is State.WAITING_FOR_OFFER:
-                    raise RunFailed(f"{self._settings.name} does not take part: {error}") from None
-                continue
-            except InvalidInput as error:
-                await self._refuse_session(connection, error)
-                raise
-            await self._carry_out(connection, actions)
-
-    async def _refuse_session(self, connection: ClientConnection, error: InvalidInput) -> None:
-        self._refused(error, 0)
-        await self._carry_out(connection, self._session.prepared(refusal=str(error)))
-
-    async def _carry_out(self, connection: ClientConnection, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case Send():
-                    await self._send(connection, action)
-                case TakeHead():
-                    await self._carry_out(connection, action.then(self._log.head()))
-                case Log() | RoundOver() | Refused():
-                    self._note(action)
-                case CheckLog():
-                    await self._check_log(connection, action)
-                case Prepare():
-                    await self._prepare_or_refuse(connection, action)
-                case MakeGroup() | OpenGroup():
-                    await self._carry_out(connection, await asyncio.to_thread(self._group, action))
-                case Quit():
-                    raise RunFailed(f"{self._settings.name} ends the session: {action.error}")
-                case Join():
-                    if not await self._join(connection, action):
-                        return
-                case Train():
-                    await self._carry_out(connection, await asyncio.to_thread(self._train, action))
-                case RecordRelease():
-                    if not self._record_release(action):
-                        return  # what follows would send an update a second time
-                case Conclude():
-                    await self._carry_out(connection, await asyncio.to_thread(self._conclude, action))
-
-    def _note(self, action: Log | RoundOver | Refused) -> None:
-        match action:
-            case Log():
-                self._log.write(action.type, action.body)
-            case RoundOver():
-                self._log.write("round_ended", self._session_field | ended_fields(action))
-            case Refused():
-                self._refused(action.error, action.round_number)
-
-    async def _prepare_or_refuse(self, connection: ClientConnection, action: Prepare) -> None:
-        try:
-            prepared = await asyncio.to_thread(self._prepare, action)
-        except InvalidInput as error:
-            await self._refuse_session(connection, error)
-            raise
-        await self._carry_out(connection, prepared)
-
-    async def _join(self, connection: ClientConnection, action: Join) -> bool:
-        """Record durably that a round is joined; returns whether it may be."""
-        try:
-            self._books.ledger.join(action.context)
-        except PeerError as error:
-            self._refused(error, action.context.round)
-            await self._carry_out(connection, self._session.declined(str(error), final=False))
-            return False
-        body = round_fields(action.context) | {"model": action.context.model_hash.hex()}
-        self._log.write("round_joined", body)
-        return True
-
-    def _record_release(self, action: RecordRelease) -> bool:
-        """Record durably that an update leaves; returns whether it may."""
-        try:
-            self._books.ledger.release(action.context)
-        except PeerError as error:
-            self._refused(error, action.context.round)
-            return False
-        self._log.write("released", round_fields(action.context) | self._release_body(action))
-        return True
-
-    async def _check_log(self, connection: ClientConnection, action: CheckLog) -> None:
-        try:
-            self._log.check_holds(action.heads)
-        except RollbackDetected as error:
-            await self._refuse_session(connection, error)
-            raise
-
-    async def _send(self, connection: ClientConnection, send: Send) -> None:
-        if send.phase is not None:
-            self._vanish_if_due(connection, send.round_number, send.phase)
-            self._log.write("phase", {"round": send.round_number, "phase": send.phase.value})
-        await connection.send(send.message.to_bytes())
-
-    def _vanish_if_due(self, connection: ClientConnection, round_number: int, phase: Phase) -> None:
-        if (round_number, phase) in self._vanish_at:
-            self._vanish_at.discard((round_number, phase))
-            connection.transport.abort()  # as a power cut looks to the coordinator: no goodbye
-            raise _Vanished
-
-    def _prepare(self, action: Prepare) -> list[Action]:
-        configuration = action.configuration
-        self._learner = Learner(
-            self._settings, self._folder.path, configuration, self._books.policy.max_delta
-        )
-        body = self._books.accept(
-            configuration,
-            self._learner.privacy_plan,
-            self._learner.declared_records,
-            self._learner.image_digests,
-        )
-        self._log.write("session_accepted", body)
-        return self._session.prepared()
-
-    def _group(self, action: MakeGroup | OpenGroup) -> list[Action]:
-        """Make or open the session's group key."""
-        configuration, name = action.configuration, self._settings.name
-        session, roster = configuration.session, configuration.roster
-        count, journal = configuration.decryptions, GroupJournal(self._folder.path, session)
-        if isinstance(action, MakeGroup):
-            identity = self._folder.identity()
-            group, offer = make_group(session, roster, name, identity, decryptions=count, journal=journal)
-            self._log.write("group_key_made", {})
-            return self._session.group_made(group, offer)
-        sealing_key = self._folder.sealing_key()
-        opened = open_group(
-            action.payload, session, roster, name, sealing_key, decryptions=count, journal=journal
-        )
-        self._log.write("group_key_opened", {})
-        return self._session.group_opened(opened)
-
-    def _train(self, action: Train) -> list[Action]:
-        learner, configuration = self._ready(), self._session.configuration
-        session, steps = configuration.session, configuration.plan.local_steps
-        budget = learner.budget(self._books.ledger.steps_spent(session))
-        try:
-            if budget is not None and not self._books.ledger.is_reserved(session, action.round_number):
-                budget.reserve(steps)
-            reserved = self._books.reserve(session, action.round_number, steps)
-        except (BudgetExhausted, PolicyRefused) as error:
-            self._refused(error, action.round_number)
-            return self._session.declined(str(error), final=True)
-        if budget is not None:
-            self._log.write("spend", self._books.spend_body(session, action.round_number, reserved, budget))
-        return self._session.trained(learner.train(action.parameters, action.domain_key, action.round_number))
-
-    def _conclude(self, action: Conclude) -> list[Action]:
-        concluded = self._ready().conclude(action.model, action.domain_keys)
-        fields = scores_to_fields(concluded.scores)
-        write_atomically(self._folder.path / "evaluation.json", (json.dumps(fields) + "\n").encode())
-        self._log.write(
-            "session_ended",
-            self._session_field | {"model": action.model_hash.hex(), "bundle": concluded.bundle_hash.hex()},
-        )
-        return self._session.concluded(concluded.bundle_hash)
-
-    def _ready(self) -> Learner:
-        if self._learner is None:
-            raise RunFailed("the session was not prepared")
-        return self._learner
-
-    def _release_body(self, action: RecordRelease) -> dict[str, object]:
-        if not self._session.configuration.plan.differential_privacy:
-            return {}  # without noise the count would follow from the data: not for a log
-        return {"saturated": action.saturated}
-
-    def _refused(self, error: FedaptError, round_number: int) -> None:
-        self._log.write("refused", self._session_field | refused_fields(error, round_number))
+        return self._outcome
 
     @property
-    def _session_field(self) -> dict[str, object]:
-        return {"session": self._session.session_id.hex() if self._session.session_id is not None else None}
+    def _finished(self) -> bool:
+        return self._conduct.session.state is State.ENDED and not self._stay
+
+    def _connect(self) -> connect:
+        # Made anew each time: the certificate may have been renewed meanwhile.
+        tls = client_context(self._folder)
+        options = WEBSOCKET_OPTIONS | {"max_size": self._books.policy.max_message_bytes}
+        return connect(self._place.url, ssl=tls, proxy=self._settings.proxy, **options)
+
+    async def _talk(self, connection: ClientConnection) -> None:
+        await self._conduct.carry_out(connection, self._conduct.session.connected())
+        while True:
+            data = binary(await connection.recv())
+            try:
+                await self._take(connection, data)
+            except Replaced:
+                self._replace()
+                await self._take(connection, data)
+            if self._conduct.session.state is not State.ENDED:
+                continue
+            self._remember()
+            if not self._stay:
+                return
+            self._begin_another()
+
+    async def _take(self, connection: ClientConnection, data: bytes) -> None:
+        """Let the session take a message, and do what follows."""
+        conduct = self._conduct
+        try:
+            # Off the event loop: long vectors and ciphertexts take a while, and pings must be answered.
+            actions = await asyncio.to_thread(conduct.session.receive, data)
+        except PeerError as error:
+            conduct.note_refused(error, 0)
+            if conduct.session.state is State.WAITING_FOR_OFFER:
+                raise RunFailed(f"{self._settings.name} does not take part: {error}") from None
+            return
+        except InvalidInput as error:
+            await conduct.refuse(connection, error)
+            self._unless_staying(error)
+            return
+        try:
+            await conduct.carry_out(connection, actions)
+        except NotApproved:
+            raise
+        except InvalidInput as error:
+            self._unless_staying(error)
+
+    def _unless_staying(self, error: InvalidInput) -> None:
+        """A session that was refused ends the run, unless it is to go on to the next one."""
+        if not self._stay or self._conduct.session.state is not State.ENDED:
+            raise error
+
+    def _machine(self) -> InstitutionSession:
+        past = self._books.own.sessions
+        return InstitutionSession(
+            self._settings.name,
+            self._folder.identity(),
+            self._folder.sealing_key(),
+            self._folder.roster(),
+            self._books.requirements,
+            highest_heads(segments(self._folder.path / self._settings.log)),
+            ended=lambda session: past[session.hex()].ended.values() if session.hex() in past else (),
+            over=self._over,
+        )
+
+    def _remember(self) -> None:
+        session = self._conduct.session.session_id
+        if session is not None:
+            self._over.add(session)
+        self._outcome = self._conduct.outcome or self._outcome
+
+    def _begin_another(self) -> None:
+        """Wait for the next session, on the same connection."""
+        self._conduct = Conduct(self._institution, self._machine())
+        self._conduct.session.wait_for_offer()
+
+    def _replace(self) -> None:
+        """Leave a session that the coordinator has begun anew, if nothing of it can be lost by that."""
+        session = self._conduct.session.joined
+        if not self._stay and session is not None and self._books.ledger.has_joined(session):
+            raise RunFailed(
+                f"{self._settings.name}: the coordinator offers another session than"
+                f" {session.hex()[:16]}, in which this institution has taken part and which never ended: ask"
+                " its operator; to take part in the other one, run the command again"
+            )
+        tell(self._settings.name, "replaced", "the coordinator has begun another session")
+        self._conduct.session.leave()
+        self._begin_another()
+
+    def _back(self) -> None:
+        sentence = "connected to the coordinator" if self._away is None else "the coordinator is back"
+        self._away = None
+        tell(self._settings.name, "connected", sentence, coordinator=str(self._place))
+
+    def _gone(self, error: Exception) -> None:
+        """Say once, and not at every attempt, that the coordinator is away."""
+        reason = why(error, self._place)
+        if self._away is None:
+            self._log.write("disconnected", {"reason": type(error).__name__})
+        if self._away != reason:
+            tell(self._settings.name, "away", f"the coordinator is away: {reason}; trying again")
+        self._away = reason
+
+    def _go_on(self, failing_s: float, error: Exception) -> bool:
+        """Whether to try again; raises `RunFailed` where there is no use in it any more."""
+        if self._conduct.session.concluded_all and failing_s > self._close_retry_s:
+            # The work is done and signed; only the others' signatures were not seen.
+            self._institution.write("not_closed", self._conduct.session_field)
+            self._conduct.session.leave()
+            self._remember()
+            if not self._stay:
+                return False
+            self._conduct = Conduct(self._institution, self._machine())
+        if self._retry_for_s is not None and failing_s > self._retry_for_s:
+            reason = why(error, self._place)
+            raise RunFailed(f"{self._settings.name}: the coordinator cannot be reached: {reason}") from None
+        return True
+
+    def _check_size(self, error: Exception) -> None:
+        """A message that the policy does not take would be sent again after every reconnection."""
+        sent = error.sent if isinstance(error, ConnectionClosed) else None
+        if sent is not None and sent.code == _TOO_BIG:
+            refused = PolicyRefused(
+                f"the coordinator sent a message of more than {self._books.policy.max_message_bytes} bytes",
+                rule="max_message_bytes",
+            )
+            self._conduct.note_refused(refused, 0)
+            raise refused
+
+
+def run_until_stopped(runner: InstitutionRunner) -> Outcome | None:
+    """Run an institution; SIGTERM and SIGINT end the process with 128 plus their number, the log closed."""
+
+    async def watched() -> Outcome | None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        stopped: list[int] = []
+
+        def stop(number: int) -> None:
+            stopped.append(number)
+            if task is not None:
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
+        try:
+            return await runner.run()
+        except asyncio.CancelledError:
+            if not stopped:
+                raise
+            # A thread that trains or waits for an answer cannot be interrupted. Whatever must last is on
+            # disk before anything relies on it, so ending here is no worse than a power cut.
+            os._exit(128 + stopped[0])
+
+    return asyncio.run(watched())

@@ -5,27 +5,31 @@ The shell (`runner`) carries the actions out in order and reports back. Order ma
 Everything is verified against the institution's own roster and settings before any image is touched.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from fedapt_client.actions import (
     Action,
+    Approve,
+    CheckPolicy,
     Conclude,
     Join,
     MakeGroup,
     OpenGroup,
     Prepare,
     Quit,
-    RecordRelease,
     Refused,
     RoundOver,
     Send,
+    Superseded,
     TakeHead,
     Train,
+    Waiting,
 )
 from fedapt_client.closing import Closing
 from fedapt_client.kept_model import KeptModel
-from fedapt_client.opening import check_session_end, open_own_key
+from fedapt_client.opening import check_session_end, expand_keys, open_own_key
 from fedapt_client.requirements import Requirements
+from fedapt_client.round_part import RoundPart
 from fedapt_client.states import State
 from fedapt_client.witness import Witness
 from fedapt_crypto import domain_keys
@@ -45,8 +49,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
 from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.ckks.setup import is_part_of
-from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext
-from fedapt_secure.audit.heads import WitnessedHead
+from fedapt_secure.audit.heads import RoundRecord, WitnessedHead
 from fedapt_secure.audit.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
@@ -63,6 +66,8 @@ class InstitutionSession:
         roster: Its approved roster.
         requirements: What it insists on.
         witnessed: The highest heads of others' logs that its own log holds.
+        ended: How it saw attempts at rounds end before it was started again, by session.
+        over: Sessions that are not entered any more, whoever offers them again.
     """
 
     def __init__(
@@ -73,26 +78,27 @@ class InstitutionSession:
         roster: Roster,
         requirements: Requirements,
         witnessed: Iterable[WitnessedHead] = (),
+        ended: Callable[[bytes], Iterable[RoundRecord]] = lambda session: (),
+        over: Collection[bytes] = (),
     ) -> None:
         self._name = name
         self._identity = identity
         self._sealing_key = sealing_key
         self._roster = roster
         self._member = roster.member(name)
-        self._requirements = requirements
+        self.requirements = requirements
+        """What it insists on from now on; the shell changes them when the policy changes."""
+        self._ended = ended
+        self._over = over
         self._state = State.DISCONNECTED
         self._configuration: SessionConfiguration | None = None
-        self.offered: bytes | None = None
-        """The session that was offered last under the coordinator's signature, accepted or not."""
         self._prepared = False
         self._seed: bytes | None = None
         self._group: GroupKey | None = None
         self._group_offer: m.GroupOffer | None = None
         self._kept: KeptModel | None = None
-        self._context: RoundContext | None = None
-        self._round: InstitutionRound | None = None
+        self._part: RoundPart | None = None
         self._offered: bytes | None = None
-        self._head_sent = False
         self._witness = Witness(name, identity, roster, witnessed)
         self._closing = Closing()
 
@@ -114,17 +120,26 @@ class InstitutionSession:
         return self._offered
 
     @property
+    def joined(self) -> bytes | None:
+        """The session in which we take part, once that is settled."""
+        return self._configuration.session if self._prepared and self._configuration is not None else None
+
+    @property
     def concluded_all(self) -> bool:
         """Whether only the closed record is still to come."""
         return self._closing.bundle_hash is not None
 
     def connected(self) -> list[Action]:
         """Start on a fresh connection. A round that was under way is lost, with all its secrets."""
+        self.wait_for_offer()
+        return [Send(m.Hello(name=self._name))]
+
+    def wait_for_offer(self) -> None:
+        """Start on a connection on which we have said hello already."""
         if self._state is State.ENDED:
             raise UnexpectedMessage("the session is over")
-        self._forget_round()
+        self._part = None
         self._state = State.WAITING_FOR_OFFER
-        return [Send(m.Hello(name=self._name))]
 
     def receive(self, data: bytes) -> list[Action]:
         """Take one message of the coordinator.
@@ -133,10 +148,12 @@ class InstitutionSession:
             PeerError: If it does not decode or is not due; nothing has changed.
             InvalidInput, VerificationFailed: If the offered session is not one to take part in.
         """
-        message = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=m.MAX_FRAME_BYTES)
+        message = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=self.requirements.max_message_bytes)
         match message:
-            case m.SessionOffer() if self._state is State.WAITING_FOR_OFFER:
-                return self._offer(message)
+            case m.SessionOffer() | m.Standby() if self._state is State.WAITING_FOR_OFFER:
+                return (
+                    self._offer(message) if message.kind == "session offer" else [Waiting(message.finished)]
+                )
             case m.SealedKey() if self._state in (State.READY, State.JOINING):
                 self._seed = open_own_key(
                     message, self.configuration, self._roster, self._name, self._sealing_key
@@ -198,29 +215,37 @@ class InstitutionSession:
         self._state = State.READY
         return [Send(m.GroupReady())]
 
+    def leave(self) -> None:
+        """The session is over for us, without the record that closes it."""
+        self._end()
+
     def trained(self, update: Vector) -> list[Action]:
         """Report a round's update and enter secure aggregation with it."""
-        if self._state is not State.TRAINING or self._context is None:
+        if self._state is not State.TRAINING or self._part is None:
             raise UnexpectedMessage("no round is under way")
-        self._round = registry.institution_round(
+        machine = registry.institution_round(
             self.configuration.plan.secure_aggregation,
-            self._context,
+            self._part.context,
             self._roster,
             self._name,
             self._identity,
             update,
-            minimum_participants=self._requirements.minimum_participants,
+            minimum_participants=self.requirements.minimum_participants,
             group=self._group,
         )
         self._state = State.AGGREGATING
-        return self._answer(self._round.start())
+        return self._part.enter(machine)
 
     def declined(self, reason: str, *, final: bool) -> list[Action]:
         """Report that this institution sits the round out, for good if ``final``."""
-        number = self._context.round if self._context is not None else 1
-        self._forget_round()
+        if self._part is None:
+            raise UnexpectedMessage("no round is under way")
+        context, self._part = self._part.context, None
         self._state = State.READY
-        return [Send(m.RoundDecline(round=number, final=final, reason=reason[:400]))]
+        decline = m.RoundDecline(
+            round=context.round, attempt=context.attempt, final=final, reason=reason[:400]
+        )
+        return [Send(decline)]
 
     def concluded(self, bundle_hash: bytes) -> list[Action]:
         """Report that the finished bundle is stored; what is left is to sign the session's record."""
@@ -237,12 +262,17 @@ class InstitutionSession:
         configuration = SessionConfiguration.from_bytes(offer.configuration)
         parts = (offer.signature, "session offer", configuration.hash)
         verify(self._roster.coordinator_key, *parts, signer=COORDINATOR)
+        if self._configuration is not None and configuration.session != self._configuration.session:
+            return [Superseded(configuration.session)]
         self._offered = configuration.session
+        if configuration.session in self._over:
+            return [Waiting(configuration.session)]
         if self._configuration is not None:
             if configuration != self._configuration:
                 raise ContextMismatch("the coordinator changed the session's configuration")
         else:
-            self._requirements.check(configuration, self._roster)
+            self.requirements.check(configuration, self._roster)
+            self._closing.rounds = {(r.round, r.attempt): r for r in self._ended(configuration.session)}
         try:
             logs = self._witness.check_offer(configuration.session, offer)
         except RolledBackLog as error:
@@ -251,7 +281,7 @@ class InstitutionSession:
         if self._prepared:
             return [*logs, *self.prepared()]
         self._state = State.PREPARING
-        return [*logs, Prepare(configuration)]
+        return [*logs, Approve(configuration), Prepare(configuration)]
 
     def _start_round(self, start: m.RoundStart) -> list[Action]:
         configuration = self.configuration
@@ -262,35 +292,26 @@ class InstitutionSession:
         else:
             parameters = m.model_from_bytes(start.model, configuration.plan.shape)
             model_id = model_hash(start.model)
-        self._context = configuration.round_context(start.round, start.attempt, model_id)
+        context = configuration.round_context(start.round, start.attempt, model_id)
+        self._part = RoundPart(configuration, context, self._witness)
         try:
             check_vector(configuration.plan.shape, parameters)
         except InvalidInput as error:
             return [Refused(error, start.round), *self.declined(str(error), final=False)]
         self._state = State.TRAINING
         key = self._expand(self._seed, self._member.domain_index)
-        return [Join(self._context), Train(start.round, parameters, key)]
+        return [CheckPolicy(context), Join(context), Train(start.round, parameters, key)]
 
     def _aggregate(self, message: m.Aggregation) -> list[Action]:
-        if self._round is None or self._context is None or self._state is not State.AGGREGATING:
+        if self._part is None or self._state is not State.AGGREGATING:
             raise UnexpectedMessage("a secure-aggregation message came outside a round")
-        if (message.round, message.attempt) != (self._context.round, self._context.attempt):
-            raise UnexpectedMessage("a secure-aggregation message belongs to another round")
-        try:
-            outgoing = self._round.receive(message.payload)
-        except PeerError as error:
-            refused: list[Action] = [Refused(error, message.round)]
-            statement = self._round.abort_payload()
-            if self._round.finished and statement is not None:
-                refused.append(Send(self._envelope(Phase(message.phase), statement)))
-            if self._group is not None and self._group.discarded:
-                return [*refused, *self._quit(error)]
-            return refused
-        if outgoing is not None:
-            return self._answer(outgoing)
-        if self._kept is not None and self._round.aggregate is not None:
-            self._kept = self._kept.after(message.round, message.payload, self._round.aggregate)
-        return []
+        actions = self._part.receive(message)
+        match actions:
+            case [Refused(error=error), *_] if self._group is not None and self._group.discarded:
+                return [*actions, *self._quit(error)]
+            case [] if self._kept is not None and self._part.aggregate is not None:
+                self._kept = self._kept.after(message.round, message.payload, self._part.aggregate)
+        return actions
 
     def _catch_up(self, missed: m.MissedSum) -> list[Action]:
         """Open the sum of a round that was completed without us, so that our model is the others' again."""
@@ -314,34 +335,13 @@ class InstitutionSession:
         self._end()
         return [Send(m.SessionRefuse(reason=str(error)[:400], witnessed=witnessed)), Quit(error)]
 
-    def _answer(self, outgoing: Outgoing) -> list[Action]:
-        if self._context is None:
-            raise UnexpectedMessage("no round is under way")
-        number, message = self._context.round, self._envelope(outgoing.phase, outgoing.payload)
-        send: Action = Send(message, number, outgoing.phase)
-        if not self._head_sent:
-            self._head_sent = True
-            first, phase = self._witness.first_of_round, outgoing.phase
-            send = TakeHead(lambda head: [Send(first(self.configuration, message, head), number, phase)])
-        return [RecordRelease(self._context, self._saturated()), send] if outgoing.releases else [send]
-
-    def _saturated(self) -> int:
-        return self._round.saturated if self._round is not None else 0
-
-    def _envelope(self, phase: Phase, payload: bytes) -> m.Aggregation:
-        if self._context is None:
-            raise UnexpectedMessage("no round is under way")
-        return m.Aggregation(
-            round=self._context.round, attempt=self._context.attempt, phase=phase.value, payload=payload
-        )
-
     def _end_round(self, message: m.RoundEnd) -> list[Action]:
         seen = self._witness.take(self.configuration.session, message)
-        if self._context is None or message.round != self._context.round:
+        part = self._part
+        if part is None or message.round != part.context.round:
             return seen  # a round that this institution was not part of
-        transcript = self._round.transcript if self._round is not None else None
-        record = self._closing.note(self._context, message.status, transcript)
-        self._forget_round()
+        record = self._closing.note(part.context, message.status, part.transcript)
+        self._part = None
         self._state = State.READY
         return [RoundOver(message, record), *seen]
 
@@ -358,9 +358,8 @@ class InstitutionSession:
             return [Refused(error, len(rounds)), *self._quit(error)]
         if self._closing.bundle_hash is not None:  # we had come this far before the connection broke
             return self.concluded(self._closing.bundle_hash)
-        keys = tuple(self._expand(seed, index) for index, seed in enumerate(end.key_seeds))
         self._state = State.CONCLUDING
-        return [Conclude(model, model_id, keys)]
+        return [Conclude(model, model_id, expand_keys(configuration, end.key_seeds))]
 
     def _close(self, closed: m.SessionClosed) -> list[Action]:
         line = self._closing.check(self.configuration, self._roster, closed)
@@ -371,8 +370,3 @@ class InstitutionSession:
     def _expand(self, seed: bytes, domain_index: int) -> Vector:
         configuration = self.configuration
         return domain_keys.expand(seed, domain_index, configuration.plan.shape.key)
-
-    def _forget_round(self) -> None:
-        self._round = None
-        self._context = None
-        self._head_sent = False

@@ -39,6 +39,8 @@ class Policy(Body):
     require_differential_privacy: bool
     aggregation: list[Text]
     minimum_participants: Count
+    coordinators: list[Text] = []
+    """Fingerprints; empty for the coordinator that the institution enrolled with, as in older logs."""
 
 
 class SpentBefore(Body):

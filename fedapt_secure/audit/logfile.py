@@ -76,6 +76,32 @@ def lock(descriptor: int, path: Path) -> int:
     return descriptor
 
 
+def in_use(path: Path) -> bool:
+    """Whether a process writes this log just now; asking changes nothing."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def last_entry(path: Path) -> LogEntry | None:
+    """Return the last whole line of a log that may be written meanwhile; ``None`` where there is none.
+
+    Raises:
+        InvalidInput: If it is not a log line.
+    """
+    try:
+        with path.open("rb") as stream:
+            last = read_tail(stream.fileno(), path).last
+    except OSError:
+        return None
+    return None if last is None else parse_line(last, f"the last line of {path}")
+
+
 def _is_still(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed
+from fedapt_secure.cli import client_run
 from fedapt_secure.cli.client_ledger import ledger_app
 from fedapt_secure.cli.options import (
     AsJson,
@@ -21,19 +22,21 @@ from fedapt_secure.cli.options import (
 
 if TYPE_CHECKING:
     from fedapt_client.desk import Place
-    from fedapt_client.settings import ClientSettings
     from fedapt_secure.config.party_folder import PartyFolder
     from fedapt_secure.protocol.enrolment import RosterFile
     from fedapt_secure.protocol.join_string import JoinString
 
 app = typer.Typer(
     name="client",
-    help="An institution: enrol, approve the roster, renew, find out what is wrong.",
+    help="An institution: enrol, approve the roster, take part, find out what is wrong.",
     no_args_is_help=True,
 )
 roster_app = typer.Typer(
     name="roster", help="Who takes part: show the current roster, approve it.", no_args_is_help=True
 )
+app.command("run")(client_run.run)
+app.command("status")(client_run.status)
+app.command("model")(client_run.model)
 app.add_typer(roster_app)
 app.add_typer(ledger_app, name="ledger")
 HERE: Final = Path()
@@ -253,19 +256,10 @@ def _join_string(text: str) -> "JoinString":
     return JoinString.from_text(sys.stdin.read(1 << 16) if text == "-" else text)
 
 
-def _settings(folder: "PartyFolder") -> "ClientSettings":
-    from fedapt_client.__main__ import SETTINGS_FILE  # noqa: PLC0415
-    from fedapt_client.settings import ClientSettings  # noqa: PLC0415
-    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
-
-    path = folder.path / SETTINGS_FILE
-    return build(ClientSettings, read_yaml(path), source=str(path))
-
-
 def _place(folder: "PartyFolder") -> "Place":
     from fedapt_client.desk import Place  # noqa: PLC0415
 
-    settings = _settings(folder)
+    settings = client_run.read_settings(folder)
     return Place(settings.host, settings.enrolment_port, settings.proxy)
 
 

@@ -20,10 +20,11 @@ from fedapt_secure.cli.options import (
 
 if TYPE_CHECKING:
     from fedapt_server.registrar import Registrar
+    from fedapt_server.settings import ServerSettings
 
 app = typer.Typer(
     name="server",
-    help="The coordinator: found a federation, invite institutions, certify, revoke.",
+    help="The coordinator: found a federation, invite institutions, run sessions, certify, revoke.",
     no_args_is_help=True,
 )
 HERE: Final = Path()
@@ -89,7 +90,8 @@ def invite(
     note = f"for {name!r} in domain {domain!r}, once, until {join.expires_at:%Y-%m-%d %H:%M} UTC"
     typer.echo(note + "; its earlier invitation is void" * withdrawn, err=True)
     typer.echo(
-        "hand it over on a trusted way; 'fedapt-secure server enroll' must be running when it is used",
+        "hand it over on a trusted way; 'fedapt-secure server run' or 'server enroll' must be running when"
+        " it is used",
         err=True,
     )
 
@@ -110,6 +112,57 @@ def enroll(
     from fedapt_secure.cli.enrolment_server import serve_enrolment  # noqa: PLC0415
 
     serve_enrolment(registrar, once=once, seconds=seconds, as_json=as_json)
+
+
+@app.command()
+def run(
+    directory: Folder = HERE,
+    config: Annotated[
+        Path | None, typer.Option(help="Another settings file than server.yaml in the folder.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the session has ended.")] = False,
+    new_session: Annotated[
+        bool, typer.Option("--new-session", help="Begin a session also if session.yaml's has ended already.")
+    ] = False,
+    no_enrolment: Annotated[
+        bool, typer.Option("--no-enrolment", help="Do not serve the enrolment port.")
+    ] = False,
+    json_log: Annotated[bool, typer.Option("--json-log", help="Log JSON lines.")] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info or warning.")] = "info",
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Serve rounds, enrolment, health and metrics until stopped; logs to standard error.
+
+    Resumes a session that has not ended; else begins the one in session.yaml if enough institutions are
+    enrolled; else says what is missing, and serves.
+    """
+    from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
+
+    settings = _settings(directory, config)
+    folder = open_folder(directory, passphrase_file)
+    configure(json_log, log_level)
+    from fedapt_server import running  # noqa: PLC0415
+
+    running.run(folder, settings, running.Options(once, new_session, enrolment=not no_enrolment))
+
+
+@app.command()
+def status(
+    directory: Folder = HERE,
+    config: Annotated[
+        Path | None, typer.Option(help="Another settings file than server.yaml in the folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show rounds, who is connected and when each was seen last; of a stopped service what is stored."""
+    settings = _settings(directory, config)
+    from fedapt_secure.cli.service_report import print_status, status_fields  # noqa: PLC0415
+
+    fields = status_fields(directory, settings)
+    if as_json:
+        print_json(fields)
+    else:
+        print_status(console(), fields)
 
 
 @app.command()
@@ -206,19 +259,24 @@ def passwd(
 
 
 def _registrar(directory: Path, passphrase_file: Path | None) -> "Registrar":
+    from fedapt_server.registrar import Registrar  # noqa: PLC0415
+
+    settings = _settings(directory, None)
+    return Registrar(open_folder(directory, passphrase_file), settings)
+
+
+def _settings(directory: Path, config: Path | None) -> "ServerSettings":
     from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
     from fedapt_server.__main__ import SETTINGS_FILE  # noqa: PLC0415
-    from fedapt_server.registrar import Registrar  # noqa: PLC0415
     from fedapt_server.settings import ServerSettings  # noqa: PLC0415
 
-    path = directory / SETTINGS_FILE
-    if not path.exists():
+    path = config or directory / SETTINGS_FILE
+    if config is None and not path.exists():
         raise InvalidInput(
             f"{directory.resolve()} is not a coordinator's folder: run 'fedapt-secure server init' first, or"
             " name the folder with --dir"
         )
-    settings = build(ServerSettings, read_yaml(path), source=str(path))
-    return Registrar(open_folder(directory, passphrase_file), settings)
+    return build(ServerSettings, read_yaml(path), source=str(path))
 
 
 def _check_names(name: str, domain: str) -> None:

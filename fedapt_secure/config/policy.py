@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -15,6 +16,11 @@ POLICY_FILE: Final = "policy.yaml"
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scheme = Literal["masking", "ckks", "none"]
+LARGEST_MESSAGE_BYTES: Final = 64 << 20
+"""More than this no version of the protocol sends in one message."""
+LEAST_MESSAGE_BYTES: Final = 1 << 16
+"""With less not even a session could be offered."""
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class Policy(Settings):
@@ -31,6 +37,10 @@ class Policy(Settings):
             coordinator sees every update.
         minimum_participants: Smallest roster and smallest survivor set this institution contributes to.
         share_metrics: ``no``, or ``masked``: held-out results may leave as masked sums.
+        coordinators: Fingerprints of the coordinators that may offer sessions; empty for the one that this
+            institution enrolled with.
+        max_message_bytes: Largest message that is taken from a coordinator.
+        unattended: Whether a session that keeps all other rules is joined without a person's approval.
     """
 
     max_epsilon: PositiveFloat = 8.0
@@ -41,11 +51,21 @@ class Policy(Settings):
     aggregation: Annotated[tuple[Scheme, ...], Field(min_length=1)] = ("masking",)
     minimum_participants: Annotated[int, Field(ge=1)] = 3
     share_metrics: Literal["no", "masked"] = "no"
+    coordinators: tuple[str, ...] = ()
+    max_message_bytes: Annotated[int, Field(ge=LEAST_MESSAGE_BYTES, le=LARGEST_MESSAGE_BYTES)] = (
+        LARGEST_MESSAGE_BYTES
+    )
+    unattended: Annotated[bool, Field(strict=True)] = False
 
     @field_validator("share_metrics", mode="before")
     @classmethod
     def _spelled_out(cls, value: object) -> object:
         return "no" if value is False else value  # YAML reads a bare no as false
+
+    @field_validator("coordinators")
+    @classmethod
+    def _fingerprints(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_fingerprint(entry) for entry in entries)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -69,6 +89,7 @@ class Policy(Settings):
         fields = self.model_dump(mode="json")
         fields["rdp_order"] = self.allowance.order if self.composition == "rdp-filter" else None
         fields["aggregation"] = sorted(self.aggregation)
+        fields["coordinators"] = sorted(set(self.coordinators))
         return fields
 
     @property
@@ -76,6 +97,14 @@ class Policy(Settings):
         """SHA-256 of the canonical content (JSON, sorted keys, no spaces), hexadecimal."""
         content = json.dumps(self.to_body(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _fingerprint(text: str) -> str:
+    """Return a fingerprint as it is shown, in groups of four, however it was typed."""
+    digits = "".join(text.split()).lower()
+    if not _FINGERPRINT.fullmatch(digits):
+        raise ValueError(f"{text!r} is not a fingerprint: eight groups of four hexadecimal digits")
+    return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
 
 def read_policy(path: Path) -> tuple[Policy, bool]:

@@ -148,6 +148,7 @@ class RoundDecline(TaggedMessage):
 
     kind: Literal["round decline"] = "round decline"
     round: Round
+    attempt: Round
     final: bool
     reason: Annotated[str, Field(max_length=400)]
 

@@ -53,6 +53,16 @@ def enrolment_context(folder: PartyFolder, report: Report | None = None) -> ssl.
     return context
 
 
+def reload_certificate(context: ssl.SSLContext, folder: PartyFolder) -> None:
+    """Let a context present the certificate that lies in the folder now; open connections keep the old one.
+
+    Raises:
+        InvalidInput: If it cannot be used; the one in use stays.
+    """
+    _context(folder, ssl.Purpose.CLIENT_AUTH)  # key and certificate are whole and fit, or this raises
+    context.load_cert_chain(folder.certificate_file, folder.private_key_file, folder.tls_password() or b"")
+
+
 def client_context(folder: PartyFolder) -> ssl.SSLContext:
     """Return an institution's TLS context: only our own authority is trusted, the host name is checked."""
     return _context(folder, ssl.Purpose.SERVER_AUTH)

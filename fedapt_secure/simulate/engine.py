@@ -13,6 +13,7 @@ from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, PolicyRefused, RunFailed
 from fedapt_secure.audit.line import LogEntry
+from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions
@@ -109,7 +110,7 @@ async def _watching(federation: Federation, watch: Watch) -> AsyncIterator["asyn
 async def _coordinator_task(folder: Path) -> None:
     settings = build(ServerSettings, read_yaml(folder / SERVER_FILE), source=SERVER_FILE)
     plan = build(SessionPlan, read_yaml(folder / settings.session), source=str(settings.session))
-    await CoordinatorService(folder, settings, plan).run()
+    await CoordinatorService(PartyFolder(folder), settings, plan).run()
 
 
 async def _institution_task(folder: Path) -> None:

@@ -33,6 +33,7 @@ def fitting_policy(
             "require_differential_privacy": settings.not_private is None,
             "aggregation": (settings.secure_aggregation,),
             "minimum_participants": registry.MIN_INSTITUTIONS[settings.secure_aggregation],
+            "unattended": True,  # one operator has asked for the whole run
         }
     )
 

@@ -5,7 +5,6 @@ A component with `start` and `stop`, to run by itself (``server enroll``) or bes
 
 import asyncio
 import http
-import logging
 import ssl
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from fedapt_crypto.errors import FedaptError, InvalidInput, PeerError
+from fedapt_crypto.errors import FedaptError, PeerError
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.revocation import Revocations
 from fedapt_secure.protocol.transport import (
@@ -24,9 +23,13 @@ from fedapt_secure.protocol.transport import (
     certificate_name,
     certificate_serial,
     enrolment_context,
+    reload_certificate,
 )
 from fedapt_server.admission_limits import AdmissionLimits
 from fedapt_server.enrolment_desk import EnrolmentDesk, State
+from fedapt_server.front_door import FrontDoor, Guest, guest_key
+from fedapt_server.library_log import library_logger
+from fedapt_server.lobby import Lobby
 from fedapt_server.registrar import Registrar
 
 CONVERSATION_TIMEOUT_S: Final = 20.0
@@ -40,13 +43,17 @@ class _Counted(ServerConnection):
     """A connection that is counted from the end of its TLS handshake until it is lost, however it ends."""
 
     limits: AdmissionLimits
+    door: FrontDoor
     clock: Callable[[], float]
+    serial: int | None = None
     address: str = "unknown"
     refusal: str | None = "not counted"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
+        self.door.through(guest_key(peer, transport.get_extra_info("sockname")))
+        self.serial = certificate_serial(transport.get_extra_info("ssl_object"))
         self.refusal = self.limits.enter(self.address, self.clock())
         super().connection_made(transport)
 
@@ -55,19 +62,6 @@ class _Counted(ServerConnection):
             self.limits.leave(self.address)
             self.refusal = "gone"
         super().connection_lost(exc)
-
-
-class _Forward(logging.Handler):
-    """Makes one line of what the websocket library has to say, and of mistakes of ours."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        reason = f"{record.getMessage()}: {type(error).__name__}" if error else record.getMessage()
-        self._log("conversation_broken", {"reason": reason})
 
 
 class EnrolmentService:
@@ -88,6 +82,8 @@ class EnrolmentService:
         self._limits = AdmissionLimits()
         folder = registrar.folder
         self._revocations = Revocations(folder.revocation_file, folder.authority_file.read_bytes())
+        self._context: ssl.SSLContext
+        self._door: FrontDoor | None = None
         self._server: Server | None = None
         self.enrolled = asyncio.Event()
 
@@ -98,36 +94,31 @@ class EnrolmentService:
             InvalidInput: If the port is taken or a file cannot be used.
         """
         settings = self._registrar.settings
-        context = enrolment_context(self._registrar.folder, self._turned_away)
-        logger = logging.Logger("enrolment")  # one of our own: nobody else's settings apply to it
-        logger.addHandler(_Forward(self._log))
-        try:
-            self._server = await self._listen(context, logger)
-        except OSError as error:
-            where = f"{settings.host}:{settings.enrolment_port}"
-            raise InvalidInput(
-                f"cannot listen on {where} ({error.strerror}): change host or enrolment_port in server.yaml"
-            ) from None
-        port: int = next(iter(self._server.sockets)).getsockname()[1]
-        self._log("enrolment_listening", {"host": settings.host, "port": port})
-        return port
+        self._context = enrolment_context(self._registrar.folder, self._turned_away)
+        lobby: Lobby[Guest] = Lobby(timeout_s=2 * TLS_HANDSHAKE_TIMEOUT_S)
+        port = settings.enrolment_port
+        self._door = FrontDoor(settings.host, port, lobby, lambda _: None, setting="enrolment_port")
+        self._server = await self._listen(self._context, self._door)
+        self._door.open()
+        self._log("enrolment_listening", {"host": settings.host, "port": self._door.port})
+        return self._door.port
 
-    async def _listen(self, context: ssl.SSLContext, logger: logging.Logger) -> Server:
-        settings = self._registrar.settings
-
+    async def _listen(self, context: ssl.SSLContext, front: FrontDoor) -> Server:
         class Counted(_Counted):
             limits = self._limits
+            door = front
             clock = staticmethod(self._clock)
 
         return await serve(
             self._serve_one,
-            settings.host,
-            settings.enrolment_port,
+            sock=front.handover,
             ssl=context,
             ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT_S,
             create_connection=Counted,
             process_request=self._admit,
-            logger=logger,
+            logger=library_logger(
+                "enrolment", lambda line: self._log("conversation_broken", {"reason": line})
+            ),
             open_timeout=REQUEST_TIMEOUT_S,
             max_size=e.MAX_REQUEST_FRAME_BYTES,
             max_queue=2,
@@ -139,10 +130,26 @@ class EnrolmentService:
 
     async def stop(self) -> None:
         """Close the port and all connections."""
+        if self._door is not None:
+            self._door.close()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
+
+    def revoked(self, serials: frozenset[int]) -> None:
+        """Cut the connections of certificates that are no longer to be trusted."""
+        for connection in () if self._server is None else self._server.connections:
+            if isinstance(connection, _Counted) and connection.serial in serials:
+                connection.transport.abort()
+
+    def renewed(self) -> None:
+        """Use the certificate that lies in the folder now, for connections that come from here on.
+
+        Raises:
+            InvalidInput: If it cannot be used; the one in use stays.
+        """
+        reload_certificate(self._context, self._registrar.folder)
 
     def _turned_away(self, reason: str) -> None:
         self._log("turned_away", {"reason": reason})

@@ -89,6 +89,10 @@ class CoordinatorRound:
         """Who may still send in this phase."""
         return self._machine.waiting_for
 
+    def is_at(self, number: int, attempt: int) -> bool:
+        """Whether this is that attempt at that round."""
+        return (self.number, self.attempt) == (number, attempt)
+
     def start_message(self) -> m.RoundStart:
         """Return what every participant gets first."""
         return m.RoundStart(round=self.number, attempt=self.attempt, model=self.model)
@@ -100,7 +104,7 @@ class CoordinatorRound:
             PeerError: If it is refused; nothing has changed.
             RoundAborted: If the sender aborted the round.
         """
-        if (message.round, message.attempt) != (self.number, self.attempt):
+        if not self.is_at(message.round, message.attempt):
             raise UnexpectedMessage("sent a payload of another round", peer=sender)
         if sender in self.heads:
             if message.head is not None:

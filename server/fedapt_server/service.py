@@ -1,180 +1,355 @@
-"""The coordinator's I/O shell: a websocket server with mutual TLS, one timer, one log."""
+"""The coordinator as a service: one session at a time, its connections, one timer, one store, one log."""
 
 import asyncio
-import secrets
+import logging
 from collections.abc import Callable
-from pathlib import Path
+from datetime import UTC, datetime
+from typing import Final
 
-from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
-from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import decode_one_of
-from fedapt_crypto.errors import FedaptError, PeerError, RollbackDetected, RunFailed, VerificationFailed
-from fedapt_crypto.roster import COORDINATOR
-from fedapt_crypto.secagg.scheme import SESSION_BYTES
-from fedapt_secure.audit.line import LogHead
+from fedapt_crypto.errors import (
+    FedaptError,
+    InvalidInput,
+    PeerError,
+    RollbackDetected,
+    RunFailed,
+    VerificationFailed,
+)
+from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_secure.audit.line import JsonBody, LogHead
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.audit.reader import segments
 from fedapt_secure.audit.witness import highest_heads
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, certificate_name, server_context
-from fedapt_server.actions import Action, CheckLog, End, Log, SendTo, SetTimer, TakeHead
+from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.transport import binary
+from fedapt_server import finished
+from fedapt_server.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.metrics import Metrics
+from fedapt_server.narration import narrate
+from fedapt_server.outbox import Outbox
+from fedapt_server.own_log import has_begun, last_round_end
+from fedapt_server.refusals import Refusals
+from fedapt_server.rounds_port import GuardedConnection, RoundsPort
 from fedapt_server.session import CoordinatorSession
 from fedapt_server.settings import ServerSettings
+from fedapt_server.starting import new_configuration, reason_to_wait
+from fedapt_server.status import Status
+from fedapt_server.store import SessionStore, StoredSession
+from fedapt_server.traffic import Refusal, send_timeout_s
 
-HELLO_TIMEOUT_S = 10
-FLUSH_TIMEOUT_S = 5
+HELLO_TIMEOUT_S: Final = 10
+FLUSH_TIMEOUT_S: Final = 5
+
+logger = logging.getLogger("fedapt_server")
+logger.addHandler(logging.NullHandler())
 
 
 class CoordinatorService:
-    """Serves one session.
+    """Serves a session: one that was interrupted, or a new one.
 
     Args:
         folder: The coordinator's folder.
         settings: Its settings.
-        plan: The session to run.
+        plan: The session to run, if one is planned.
+        stay: Go on after the session has ended, and also where none can begin; until stopped.
+        again: Begin a session also where the plan is the one of the session that ended last.
+
+    Raises:
+        InvalidInput: If a file cannot be used, or no session can begin and the service does not stay.
     """
 
-    def __init__(self, folder: Path, settings: ServerSettings, plan: SessionPlan) -> None:
-        self._folder = PartyFolder(folder)
+    def __init__(
+        self,
+        folder: PartyFolder,
+        settings: ServerSettings,
+        plan: SessionPlan | None,
+        *,
+        stay: bool = False,
+        again: bool = False,
+    ) -> None:
+        self._folder = folder
         self._settings = settings
-        identity = self._folder.identity()
-        roster = self._folder.roster()
-        number = settings.experiment_seed
-        seeds = tuple(
-            domain_keys.draw_seed() if number is None else domain_keys.experiment_seed(number, index)
-            for index in range(len(plan.domains))
+        self._stay = stay
+        self._identity = folder.identity()
+        self.status, self.metrics = Status(), Metrics()
+        self._refusals = Refusals(self.metrics, self._note)
+        self.port = RoundsPort(
+            folder, settings, self._serve_one, self._refusals.refused, self._refusals.report
         )
-        session = secrets.token_bytes(SESSION_BYTES)
-        self._configuration = SessionConfiguration(
-            session=session,
-            plan=plan,
-            roster=roster,
-            key_commitments=tuple(
-                domain_keys.commitment(seed, session, index) for index, seed in enumerate(seeds)
-            ),
-        )
-        witnessed = highest_heads(segments(folder / settings.log))
-        self._session = CoordinatorSession(self._configuration, seeds, identity, witnessed)
-        lost = settings.log_continues
-        # Last: it is locked from here on, and `run` closes it.
-        self._log = LogWriter(
-            folder / settings.log,
-            party=COORDINATOR,
-            role="coordinator",
-            identity=identity,
-            continues=LogHead.parse(lost) if lost is not None else None,
-        )
-        self._connections: dict[str, ServerConnection] = {}
-        self._outboxes: dict[str, asyncio.Queue[bytes]] = {}
+        self._outboxes: dict[str, Outbox] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._alarm: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
-        self._completed_rounds: asyncio.Future[int]
+        self._stopping = False
+        self._over: asyncio.Future[int]
+        self._store = SessionStore(folder.path)
+        lost = settings.log_continues
+        # Locked from here on, and `run` closes it: of two services in one folder the second ends here.
+        self._log = LogWriter(
+            folder.path / settings.log,
+            party=COORDINATOR,
+            role="coordinator",
+            identity=self._identity,
+            continues=LogHead.parse(lost) if lost is not None else None,
+        )
+        try:
+            self._stored = self._take_up(plan, again)
+            self._session = None if self._stored is None else self._open(self._stored)
+        except BaseException:
+            self._log.close()
+            raise
 
-    async def run(self) -> None:
-        """Serve until the session has ended.
+    def _take_up(self, plan: SessionPlan | None, again: bool) -> StoredSession | None:
+        """Return the session that was interrupted, else a new one, else the last one for who was away."""
+        unfinished, ended = self._store.unfinished(), self._store.finished()
+        if unfinished is not None:
+            if plan not in (None, unfinished.configuration.plan) or again:
+                logger.warning(
+                    "a session has not ended yet: it goes on, and session.yaml is for the next one",
+                    extra={"event": "session_goes_on", "session": unfinished.configuration.session.hex()},
+                )
+            return unfinished
+        roster = self._roster()
+        last = None if ended is None else ended.configuration.plan
+        reason = reason_to_wait(plan, roster, last, again=again)
+        if reason is None and plan is not None and roster is not None:
+            return self._store.create(*new_configuration(plan, roster, self._settings.experiment_seed))
+        if not self._stay:
+            raise InvalidInput(f"no session can begin: {reason}")
+        self.status.reason = reason
+        return ended
+
+    def _open(self, stored: StoredSession) -> CoordinatorSession:
+        files = segments(self._log.path)
+        witnessed = highest_heads(files)
+        progress = stored.progress if has_begun(files, stored.configuration.session) else None
+        return CoordinatorSession(stored.configuration, stored.key_seeds, self._identity, witnessed, progress)
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Serve until the session has ended, or until stopped.
+
+        Args:
+            stop: Set when the service is to end; a session that has not ended is resumed by the next one.
 
         Raises:
-            RunFailed: If no round was completed.
+            RunFailed: If the session ended without a completed round and the service does not stay.
+            InvalidInput: If the port or a file cannot be used, or our own log went back.
         """
-        self._completed_rounds = asyncio.get_running_loop().create_future()
-        settings = self._settings
+        self._over = asyncio.get_running_loop().create_future()
         try:
-            tls = server_context(self._folder)
-            async with serve(
-                self._serve_one, settings.host, settings.port, ssl=tls, **WEBSOCKET_OPTIONS
-            ) as server:
-                port = next(iter(server.sockets)).getsockname()[1]
-                self._log.write("certificate", self._folder.certificate_fields())
-                self._log.write("listening", {"host": settings.host, "port": port})
-                await self._tell(self._session.start)
-                completed = await self._completed_rounds
-                await self._flush()
+            port = await self.port.start()
+            self._note("certificate", self._folder.certificate_fields())
+            self._note("listening", {"host": self._settings.host, "port": port})
+            await self._begin()
+            completed = await self._until(stop or asyncio.Event())
+            await self._flush()
         finally:
-            self._set_timer(None)
-            self._log.close()
+            await self._stop()
         if completed == 0:
             raise RunFailed("no round was completed; the coordinator's log says why")
 
-    async def _serve_one(self, connection: ServerConnection) -> None:
-        try:
-            name = await self._greet(connection)
-        except (FedaptError, ConnectionClosed, TimeoutError) as error:
-            detail = str(error) if isinstance(error, FedaptError) else type(error).__name__
-            self._log.write("turned_away", {"detail": detail})
-            return
-        outbox: asyncio.Queue[bytes] = asyncio.Queue()
-        replaced = self._connections.pop(name, None)
-        self._connections[name], self._outboxes[name] = connection, outbox
-        if replaced is not None:
-            replaced.transport.abort()
-        sender = asyncio.create_task(_drain(outbox, connection))
-        try:
-            await self._tell(self._session.connected, name)
-            async for frame in connection:
-                await self._tell(self._session.receive, name, binary(frame))
-        except RollbackDetected as error:
-            body = {"name": COORDINATOR, "error": type(error).__name__, "detail": str(error)}
-            self._log.write("refused", body)
-            self._fail(error)
-        except (ConnectionClosed, PeerError):
-            pass  # either way the institution is gone, which is what the session is told below
-        except Exception as error:
-            self._fail(error)
-            raise
-        finally:
-            sender.cancel()
-            if self._connections.get(name) is connection:
-                del self._connections[name], self._outboxes[name]
-                await self._tell(self._session.disconnected, name)
+    def close(self) -> None:
+        """Let go of the log; for a service that did not come to run."""
+        self._log.close()
 
-    async def _greet(self, connection: ServerConnection) -> str:
-        """Return the institution's name, which certificate, roster and greeting must agree on."""
-        name = certificate_name(connection.transport.get_extra_info("ssl_object"))
+    async def _begin(self) -> None:
+        if self._stored is not None and self._session is not None:
+            logged = last_round_end(segments(self._log.path), self._stored.configuration.session)
+            await self._tell(self._session.start, logged)
+        if self.status.reason is not None:
+            extra = {"event": "waiting"}
+            logger.info("no session is open: %s", self.status.reason, extra=extra)
+
+    async def _until(self, stop: asyncio.Event) -> int | None:
+        """Wait for the end; return the number of completed rounds if it is the session's."""
+        stopped = asyncio.create_task(stop.wait())
+        waiting: set[asyncio.Future[object]] = {stopped, self._over}  # type: ignore[arg-type]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if self._over.done() and self._over.exception() is None and self._stay:
+            self.status.reason = "the session has ended"
+            self._over = asyncio.get_running_loop().create_future()
+            return await self._until(stop)
+        stopped.cancel()
+        return self._over.result() if self._over.done() else None
+
+    async def _stop(self) -> None:
+        """Close what is open. The session is told nothing: that connections end now says nothing of peers."""
+        async with self._one_at_a_time:
+            self._stopping = True
+            self._set_timer(None)
+        await self.port.stop()
+        self._refusals.close()
+        self._log.close()
+
+    async def _serve_one(self, connection: GuardedConnection) -> None:
+        name = connection.name
+        try:
+            first = await self._greet(connection)
+            if isinstance(first, m.ModelRequest):
+                await self._give_model(connection, first)
+                return
+            takes_part = self._takes_part(name)
+        except ConnectionClosed as error:
+            self._closed(name, error, Refusal.GREETING)
+            return
+        except (FedaptError, TimeoutError) as error:
+            detail = str(error) if isinstance(error, FedaptError) else f"{name}: {type(error).__name__}"
+            self._refusals.turned_away(Refusal.GREETING, detail)
+            return
+        outbox = Outbox(connection, self._settings.max_message_bytes)
+        replaced = self._outboxes.get(name)
+        self._outboxes[name] = outbox
+        if replaced is not None:
+            replaced.connection.transport.abort()
+        self.status.joined(name, datetime.now(UTC))
+        self.metrics.connected(len(self._outboxes))
+        try:
+            await (self._take_part(connection) if takes_part else self._stand_by(connection, outbox))
+        except ConnectionClosed as error:
+            self._closed(name, error, None)
+        finally:
+            outbox.close()
+            if self._outboxes.get(name) is outbox:
+                del self._outboxes[name]
+                self.status.gone(name, datetime.now(UTC))
+                self.metrics.connected(len(self._outboxes))
+                if takes_part and self._session is not None:
+                    await self._tell(self._session.disconnected, name)
+
+    def _closed(self, name: str, error: ConnectionClosed, otherwise: Refusal | None) -> None:
+        """A connection has ended; note it where it was us, for a message that is too large."""
+        too_large = error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG
+        why = Refusal.TOO_LARGE if too_large else otherwise
+        if why is not None and not self._stopping:
+            reason = "a message is too large" if too_large else "went without a greeting"
+            self._refusals.turned_away(why, f"{name}: {reason}")
+
+    async def _greet(self, connection: GuardedConnection) -> m.Hello | m.ModelRequest:
+        """Return the first message, whose name must be the certificate's."""
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             frame = binary(await connection.recv())
         hello = decode_one_of(frame, m.FROM_INSTITUTION, max_bytes=m.Hello.max_bytes)
-        if not isinstance(hello, m.Hello) or hello.name != name:
-            raise VerificationFailed("the greeting is not in the certificate's name", peer=name)
-        if name not in self._configuration.roster.names:
-            raise VerificationFailed("is not on the roster", peer=name)
-        return name
+        if not isinstance(hello, m.Hello | m.ModelRequest) or hello.name != connection.name:
+            raise VerificationFailed("the greeting is not in the certificate's name", peer=connection.name)
+        return hello
 
-    async def _tell(self, event: Callable[..., list[Action]], *arguments: object) -> None:
-        """Let the session take an event and carry out what it asks for.
+    def _takes_part(self, name: str) -> bool:
+        """Return whether the open session is for an institution; else it may wait for the next one.
+
+        Raises:
+            VerificationFailed: If it is on no roster.
+        """
+        if self._stored is not None and self._session is not None:
+            progress = self._session.progress
+            if name in self._stored.configuration.roster.names:
+                return not (progress.ended and name in progress.signed)
+        roster = self._roster()
+        if roster is None or name not in roster.names:
+            raise VerificationFailed("is not on the roster", peer=name)
+        return False
+
+    async def _take_part(self, connection: GuardedConnection) -> None:
+        """Let the session hear what an institution says."""
+        assert self._session is not None
+        try:
+            await self._tell(self._session.connected, connection.name)
+            async for frame in connection:
+                self.status.seen(connection.name, datetime.now(UTC))
+                actions = await self._tell(self._session.receive, connection.name, binary(frame))
+                refused = any(isinstance(action, Log) and action.type == "refused" for action in actions)
+                if refused and not connection.traffic.refused(connection.loop.time()):
+                    connection.cut(Refusal.MISBEHAVED)
+        except RollbackDetected as error:
+            body = {"name": COORDINATOR, "error": type(error).__name__, "detail": str(error)}
+            self._note("refused", body)
+            self._fail(error)
+        except PeerError as error:
+            self._refusals.turned_away(Refusal.MISBEHAVED, f"{connection.name}: {error}")
+        except ConnectionClosed:
+            raise
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    async def _stand_by(self, connection: GuardedConnection, outbox: Outbox) -> None:
+        """Keep the connection of one who waits; it has nothing to say."""
+        ended = self._store.finished()
+        outbox.put(m.Standby(finished=None if ended is None else ended.configuration.session).to_bytes())
+        logger.info(
+            "institution waits for a session", extra={"event": "standby", "institution": connection.name}
+        )
+        await connection.recv()
+        connection.cut(Refusal.MISBEHAVED)
+
+    async def _give_model(self, connection: GuardedConnection, request: m.ModelRequest) -> None:
+        if request.session is None:
+            stored = await asyncio.to_thread(self._store.finished)
+        else:
+            stored = await asyncio.to_thread(self._store.find, request.session)
+        message = finished.answer(stored, request, self._identity)
+        data = message.to_bytes()
+        logger.info(
+            "finished model asked for",
+            extra={"event": "model_asked", "institution": request.name, "given": message.kind},
+        )
+        async with asyncio.timeout(send_timeout_s(len(data))):
+            await connection.send(data)
+
+    async def _tell(self, event: Callable[..., list[Action]], *arguments: object) -> list[Action]:
+        """Let the session take an event, carry out what it asks for, and return that.
 
         One event at a time, in a thread: adding ciphertexts or long vectors takes a while, and meanwhile
         connections are to be answered.
         """
         async with self._one_at_a_time:
-            self._carry_out(await asyncio.to_thread(event, *arguments))
+            if self._stopping:
+                return []
+            actions = await asyncio.to_thread(event, *arguments)
+            await self._carry_out(actions)
+            return actions
 
-    def _carry_out(self, actions: list[Action]) -> None:
+    async def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
                 case SendTo():
                     outbox = self._outboxes.get(action.name)
                     if outbox is not None:
-                        outbox.put_nowait(action.data)
+                        outbox.put(action.data)
                 case Log():
-                    self._log.write(action.type, action.body)
+                    self._note(action.type, action.body)
+                case Keep():
+                    assert self._stored is not None
+                    session = self._stored.configuration.session
+                    await asyncio.to_thread(self._store.keep, session, action.progress)
                 case TakeHead():
-                    self._carry_out(action.then(self._log.head()))
+                    await self._carry_out(action.then(self._log.head()))
                 case CheckLog():
                     self._log.check_holds(action.heads)
                 case SetTimer():
                     self._set_timer(action.seconds)
                 case End():
-                    if not self._completed_rounds.done():
-                        self._completed_rounds.set_result(action.completed_rounds)
+                    if not self._over.done():
+                        self._over.set_result(action.completed_rounds)
+
+    def _note(self, type: str, body: JsonBody) -> None:
+        """Write a line of the log, and let operators know."""
+        self._log.write(type, body)
+        self.status.note(type, body)
+        self.metrics.note(type, body, asyncio.get_running_loop().time())
+        narrate(logger, type, body)
+
+    def _roster(self) -> Roster | None:
+        """Return the roster as it is now; ``None`` while nobody is enrolled."""
+        return self._folder.roster() if self._folder.roster_file.exists() else None
 
     async def _flush(self) -> None:
         """Wait until what the session sent last has left; a slow institution does not hold us up for long."""
-        waiting = [asyncio.create_task(outbox.join()) for outbox in self._outboxes.values()]
+        waiting = [asyncio.create_task(outbox.empty()) for outbox in self._outboxes.values()]
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=FLUSH_TIMEOUT_S)
             for task in late:
@@ -195,6 +370,7 @@ class CoordinatorService:
         self._alarm = asyncio.create_task(self._time_out())
 
     async def _time_out(self) -> None:
+        assert self._session is not None
         try:
             await self._tell(self._session.timeout)
         except Exception as error:
@@ -202,19 +378,7 @@ class CoordinatorService:
             raise
 
     def _fail(self, error: Exception) -> None:
-        """End the session: a mistake of ours must not leave institutions waiting."""
-        if not self._completed_rounds.done():
-            self._completed_rounds.set_exception(error)
-
-
-async def _drain(outbox: asyncio.Queue[bytes], connection: ServerConnection) -> None:
-    """Send what is queued, in order; a slow institution holds up nobody else."""
-    try:
-        while True:
-            data = await outbox.get()
-            try:
-                await connection.send(data)
-            finally:
-                outbox.task_done()
-    except ConnectionClosed:
-        return
+        """End the service: a mistake of ours must not leave institutions waiting."""
+        self.status.failed = True
+        if not self._over.done():
+            self._over.set_exception(error)

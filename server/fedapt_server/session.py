@@ -166,7 +166,9 @@ class CoordinatorSession:
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
                 return [*self._hear(news), *self._leave(name, message.reason)]
-            case m.RoundDecline() if self._round is not None and message.round == self._agenda.number:
+            case m.RoundDecline() if self._round is not None and self._round.is_at(
+                message.round, message.attempt
+            ):
                 self._round.drop(name, "declined")
                 self._agenda.sitting_out.add(name)
                 if message.final:

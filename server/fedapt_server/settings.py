@@ -9,6 +9,7 @@ from fedapt_crypto.encoding import PartyName
 from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.protocol.join_string import Address
+from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 
 
 class ServerSettings(Settings):
@@ -22,6 +23,9 @@ class ServerSettings(Settings):
         host: Address to listen on.
         port: Port of the rounds; 0 takes a free one and logs it.
         enrolment_port: Port of enrolment, renewal and roster.
+        health_port: Port of health and metrics on the loopback interface; 0 for none.
+        max_connections: How many connections with a good certificate the rounds port holds at once.
+        max_message_bytes: The largest message that is taken from an institution.
         certificate_days: How long certificates are valid.
         session: File with the session plan, relative to the coordinator's folder.
         log: Where the log goes, relative to the coordinator's folder.
@@ -36,6 +40,9 @@ class ServerSettings(Settings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
     enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 9090
+    max_connections: Annotated[int, Field(ge=1, le=20_000)] = 1024
+    max_message_bytes: Annotated[int, Field(ge=1 << 20, le=MAX_FRAME_BYTES)] = MAX_FRAME_BYTES
     certificate_days: Annotated[int, Field(ge=1, le=397)] = 90
     session: Path = Path("session.yaml")
     log: Path = Path("log.jsonl")

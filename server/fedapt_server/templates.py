@@ -25,6 +25,16 @@ port: {port}
 # Enrolment, renewal and roster. Open it to the institutions while they enrol; it may stay open.
 enrolment_port: {enrolment_port}
 
+# Health and metrics (Prometheus), on 127.0.0.1 and nowhere else; 0 for none.
+# health_port: 9090
+
+# How many connections with a good certificate are held at once: each institution has one, and may have two.
+# Each takes about half a megabyte of memory, and a message that is under way comes on top.
+# max_connections: 1024
+
+# The largest message that is taken from an institution, in bytes (1 MiB to 64 MiB).
+# max_message_bytes: 67108864
+
 # How long certificates are valid, in days. They are due for renewal in their last third.
 # certificate_days: 90
 

@@ -340,3 +340,62 @@ def test_terms_without_bound_cost_infinitely_much() -> None:
             rdp_order=None,
         )
         assert terms.cost.epsilon(one_a_step) == math.inf
+
+
+class TestPolicyThatChanges:
+    def change(self, folder: Path, **fields: object) -> None:
+        write_yaml(folder / "policy.yaml", Policy(**fields), comment="Ours.")
+
+    def test_it_holds_from_then_on_and_is_logged_once(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path, Policy())
+        assert books.policy_body() is not None
+        books.read_policy_again()
+        assert books.policy_body() is None
+        self.change(tmp_path, minimum_participants=5, coordinators=("ab" * 16,), max_message_bytes=1 << 20)
+        books.read_policy_again()
+        body = books.policy_body()
+        assert body is not None
+        assert (body["minimum_participants"], body["hash"]) == (5, books.policy.hash)
+        assert books.policy_body() is None
+        assert books.requirements.minimum_participants == 5
+        assert books.requirements.coordinators == books.policy.coordinators
+        assert books.requirements.max_message_bytes == 1 << 20
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_a_session_under_way_is_held_against_it(self, tmp_path: Path, begun: bool) -> None:
+        books = open_books(tmp_path, Policy())
+        accept(books)
+        if begun:
+            spend(books)
+        session = configuration().session
+        books.check_again(session)
+        changes = (
+            ("max_epsilon", {"max_epsilon": 2.5}),
+            ("max_delta", {"max_delta": 1e-7}),
+            ("composition", {"composition": "rdp-filter"}),
+        )
+        for rule, change in changes:
+            self.change(tmp_path, **change)
+            books.read_policy_again()
+            for _ in range(2):
+                with pytest.raises(PolicyRefused) as caught:
+                    books.check_again(session)
+                assert caught.value.rule == rule
+        self.change(tmp_path, max_epsilon=7.0)
+        books.read_policy_again()
+        books.check_again(session)
+
+    def test_noise_from_a_seed_is_refused_once_the_policy_asks_for_privacy(self, tmp_path: Path) -> None:
+        options = {"experiment_seed": 1, "insecure_deterministic_noise": True}
+        books = open_books(tmp_path, Policy(require_differential_privacy=False), **options)
+        accept(books)
+        self.change(tmp_path)
+        books.read_policy_again()
+        with pytest.raises(PolicyRefused, match="require_differential_privacy"):
+            books.check_again(configuration().session)
+
+    def test_a_broken_file_is_no_policy_and_the_old_one_is_not_fallen_back_on(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path, Policy())
+        (tmp_path / "policy.yaml").write_text("unattended: perhaps\n")
+        with pytest.raises(InvalidInput, match="unattended"):
+            books.read_policy_again()

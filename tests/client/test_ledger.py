@@ -151,6 +151,8 @@ class Reference:
 
     def join(self, session: bytes, number: int, attempt: int) -> bool:
         newer = (number, attempt) > self.newest.get(session, (0, 0))
+        if (session, number) in self.released:
+            return False
         if newer:
             self.newest[session] = (number, attempt)
         return newer
@@ -472,3 +474,16 @@ def test_only_the_owner_may_read_it_and_what_sqlite_puts_beside_it(path: Path) -
     assert modes == dict.fromkeys(
         ["fingerprint.key", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"], 0o600
     )
+
+
+def test_a_round_whose_update_was_released_is_not_joined_in_a_later_attempt(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "ledger.sqlite", BOTH)
+    assert not ledger.has_joined(MINE)
+    ledger.join(context(1, 1, MINE))
+    ledger.join(context(1, 2, MINE))  # the first ended before anything was released
+    ledger.release(context(1, 2, MINE))
+    with pytest.raises(ReplayedExecution, match="released in an earlier attempt"):
+        ledger.join(context(1, 3, MINE))
+    ledger.join(context(2, 1, MINE))
+    assert ledger.has_joined(MINE)
+    assert not ledger.has_joined(OTHER)

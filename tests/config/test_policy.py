@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_secure.config.policy import Policy, read_policy
 from fedapt_secure.config.settings import build, write_yaml
 from fedapt_secure.privacy.composition import default_rdp_order
+from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 
 POLICIES = st.builds(
     Policy,
@@ -83,6 +85,11 @@ def test_mistakes_are_named() -> None:
     refuse("minimum_participants: ", minimum_participants=0)
     refuse("share_metrics: ", share_metrics="yes")
     refuse("share_metrics: ", share_metrics=True)
+    refuse("max_message_bytes: ", max_message_bytes=1000)
+    refuse("max_message_bytes: ", max_message_bytes=(64 << 20) + 1)
+    refuse("unattended: ", unattended="perhaps")
+    refuse("unattended: ", unattended=1)
+    refuse("coordinators: 'b549' is not a fingerprint", coordinators=["b549"])
     refuse("rdp_order goes with composition rdp-filter only", rdp_order=4)
     refuse("rdp_order: ", composition="rdp-filter", rdp_order=1)
     refuse("choose an order above", composition="rdp-filter", rdp_order=1.5, max_delta=1e-5)
@@ -105,3 +112,16 @@ def test_equal_hashes_mean_equal_rules(one: Policy, other: Policy) -> None:
 def test_the_order_of_schemes_is_no_difference() -> None:
     assert Policy(aggregation=("ckks", "masking")).hash == Policy(aggregation=("masking", "ckks")).hash
     assert Policy().hash != Policy(max_epsilon=8.1).hash
+
+
+def test_a_fingerprint_may_be_typed_in_any_way() -> None:
+    shown = "b549 5e76 32d4 acb5 0a06 53d3 505f 9c6a"
+    for typed in (shown, shown.upper(), shown.replace(" ", "")):
+        assert Policy(coordinators=(typed,)).coordinators == (shown,)
+    own = fingerprint(Identity.generate().public_key)
+    assert Policy(coordinators=(own,)).coordinators == (own,)
+    assert Policy(coordinators=(shown, own)).hash == Policy(coordinators=(own, shown, own)).hash
+
+
+def test_the_largest_message_is_the_protocols_unless_the_policy_says_less() -> None:
+    assert Policy().max_message_bytes == MAX_FRAME_BYTES

@@ -52,7 +52,7 @@ COORDINATOR = BOTH | {
 INSTITUTION = BOTH | {
     "policy": (
         "hash max_delta max_epsilon minimum_participants require_differential_privacy share_metrics"
-        " aggregation composition rdp_order source"
+        " aggregation composition rdp_order source coordinators max_message_bytes unattended"
     ),
     "session_accepted": "configuration privacy roster secure_aggregation session",
     "group_key_made": "",

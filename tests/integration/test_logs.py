@@ -16,7 +16,7 @@ from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import FedaptError, InvalidInput, RollbackDetected, RunFailed
 from fedapt_secure.audit.reader import LogReader, segments
-from fedapt_secure.config.party_folder import roster_from_json
+from fedapt_secure.config.party_folder import PartyFolder, roster_from_json
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.protocol.session import SessionPlan
@@ -72,7 +72,7 @@ class World:
             settings = build(ClientSettings, read_yaml(party / CLIENT_FILE), source="x")
             return InstitutionRunner(party, change_client(settings), retry_for_s=2.0)
 
-        service = CoordinatorService(home, server, plan)
+        service = CoordinatorService(PartyFolder(home), server, plan, again=True)
         serving = asyncio.create_task(play(COORDINATOR, service.run))
         others = [asyncio.create_task(play(name, institution(name).run)) for name in stay]
         done, _ = await asyncio.wait([serving, *others], timeout=60, return_when=asyncio.FIRST_EXCEPTION)

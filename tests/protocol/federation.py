@@ -281,7 +281,7 @@ class Federation:
                     else:
                         update = self.update_of(party.name, action.round_number)
                         self._institution(party, party.machine.trained(update))
-                case client.RecordRelease():
+                case actions.RecordRelease():
                     party.released.append(action.context.round)
                     log.write("released", {"round": action.context.round})
                 case client.RoundOver():

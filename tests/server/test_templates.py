@@ -56,5 +56,5 @@ class TestLimits:
         for number in range(MAX_ADDRESSES * 2):
             assert limits.enter(f"address-{number}", float(number)) is None
             limits.leave(f"address-{number}")
-        assert len(limits._recent) == MAX_ADDRESSES
+        assert len(limits._arrivals._recent) == MAX_ADDRESSES
         assert not limits._open

@@ -1,0 +1,77 @@
+"""Where an institution stands, from its folder alone: no connection, no training library, nothing changed."""
+
+from pathlib import Path
+from typing import Any
+
+from fedapt_client.enrolment import load_federation
+from fedapt_client.ledger import Ledger
+from fedapt_client.own_log import Past, read_own_log
+from fedapt_client.settings import ClientSettings
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.identity import fingerprint
+from fedapt_secure.audit.logfile import in_use, last_entry
+from fedapt_secure.config.party_folder import PartyFolder
+
+Fields = dict[str, Any]
+
+
+def describe(folder: PartyFolder, settings: ClientSettings) -> Fields:
+    """Return who the institution is, in which sessions it took part, what was spent, and whether it runs.
+
+    Raises:
+        InvalidInput: If it is not enrolled, or a file cannot be read.
+    """
+    federation = load_federation(folder)
+    roster = folder.roster() if folder.roster_file.exists() else None
+    path = folder.path / settings.log
+    last = last_entry(path)
+    return {
+        "name": federation.name,
+        "federation": federation.federation,
+        "domain": federation.domain,
+        "coordinator_fingerprint": federation.coordinator_fingerprint,
+        "certificate_until": folder.certificate().not_after.isoformat(),
+        "roster": None
+        if roster is None
+        else {"institutions": list(roster.names), "coordinator": fingerprint(roster.coordinator_key)},
+        "running": in_use(path),
+        "last_line": None
+        if last is None
+        else {"seq": last.seq, "time": last.time.isoformat(), "type": last.type},
+        "sessions": _sessions(path, folder.path / settings.ledger),
+    }
+
+
+def _sessions(log: Path, ledger: Path) -> list[Fields]:
+    found = read_own_log(log).sessions
+    spent = _spent(ledger)
+    return [{"session": name, **_session(past), "spent": spent.get(name)} for name, past in found.items()]
+
+
+def _session(past: Past) -> Fields:
+    completed = {number for (number, _), record in past.ended.items() if record.status == "completed"}
+    return {
+        "accepted_at": past.accepted_at,
+        "rounds_joined": len({number for number, _ in past.joined}),
+        "rounds_completed": len(completed),
+        "bundle": past.bundle,
+        "closed": past.closed,
+    }
+
+
+def _spent(path: Path) -> dict[str, Fields]:
+    if not path.exists():  # opening one would make it
+        return {}
+
+    def nothing_to_admit(*_: object) -> None:
+        raise InvalidInput("nothing is accepted while looking")
+
+    return {
+        one.terms.session.hex(): {
+            "steps": one.steps_taken,
+            "max_steps": one.terms.max_steps,
+            "epsilon_budget": one.terms.epsilon_budget,
+            "delta": one.terms.delta,
+        }
+        for one in Ledger(path, nothing_to_admit).sessions
+    }

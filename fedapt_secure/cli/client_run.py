@@ -1,0 +1,179 @@
+"""``fedapt-secure client run``, ``status`` and ``model``: taking part, and what came of it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from fedapt_crypto.errors import InvalidInput, RunFailed
+from fedapt_secure.cli.options import AsJson, Folder, PassphraseFile, console, open_folder, print_json
+
+if TYPE_CHECKING:
+    from fedapt_client.conduct import Outcome
+    from fedapt_client.settings import ClientSettings
+    from fedapt_secure.config.party_folder import PartyFolder
+    from fedapt_secure.protocol.session import SessionConfiguration
+
+HERE: Final = Path()
+CLOSE_RETRY_S: Final = 900.0
+"""A coordinator that is started again within this time still gets our signature closed into its record."""
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def run(
+    directory: Folder = HERE,
+    data: Annotated[
+        Path | None, typer.Option(help="The images, instead of those that client.yaml names.")
+    ] = None,
+    approve: Annotated[
+        str | None, typer.Option(help="Hash of the session to take part in, instead of being asked.")
+    ] = None,
+    stay: Annotated[bool, typer.Option("--stay", help="After a session wait for the next one.")] = False,
+    as_json: AsJson = False,
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="What happens goes to standard error as JSON lines.")
+    ] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info or warning.")] = "info",
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Take part in the coordinator's session; run it again after any interruption, it goes on."""
+    from fedapt_client.approval import Approvals  # noqa: PLC0415
+    from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
+
+    given = None if approve is None else "".join(approve.split()).lower()
+    if given is not None and not _HASH.fullmatch(given):
+        raise InvalidInput("--approve takes the whole hash of a session, 64 hexadecimal digits")
+    configure(json=json_log, level=log_level)
+    folder = open_folder(directory, passphrase_file)
+    settings = read_settings(folder)
+    # Relative to where the command is run, as client.yaml says.
+    settings = settings.model_copy(update={"data": (data or settings.data).absolute()})
+
+    def show(configuration: "SessionConfiguration") -> None:
+        _show_offer(configuration, settings, as_json=as_json)
+
+    def ask(configuration: "SessionConfiguration") -> bool:
+        show(configuration)
+        return typer.confirm("Does this institution take part?", err=True)
+
+    somebody = sys.stdin.isatty()
+    approvals = Approvals(folder.path, given=given, ask=ask if somebody else None, show=show)
+
+    from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
+
+    runner = InstitutionRunner(
+        folder.path,
+        settings,
+        retry_for_s=None,
+        close_retry_s=CLOSE_RETRY_S,
+        stay=stay,
+        approvals=approvals,
+        passphrase=folder.passphrase,
+    )
+    _report(run_until_stopped(runner), as_json=as_json)
+
+
+def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: PassphraseFile = None) -> None:
+    """Show where this institution stands, from its folder alone."""
+    from fedapt_client.status import describe  # noqa: PLC0415
+
+    folder = open_folder(directory, passphrase_file)
+    fields = describe(folder, read_settings(folder))
+    if as_json:
+        print_json(fields)
+        return
+    roster, last = fields["roster"], fields["last_line"]
+    typer.echo(f"{fields['name']!r} in {fields['federation']!r}, domain {fields['domain']!r}")
+    typer.echo(f"certificate   until {fields['certificate_until'][:10]}")
+    typer.echo(f"roster        {_people(roster)}")
+    typer.echo(f"running       {'yes' if fields['running'] else 'no'}")
+    said = "empty" if last is None else f"line {last['seq']}, {last['type']}, {last['time']}"
+    typer.echo(f"log           {said}")
+    for session in fields["sessions"]:
+        state = "closed" if session["closed"] else "finished, not closed" if session["bundle"] else "open"
+        spent = session["spent"]
+        cost = "" if spent is None else f", {spent['steps']} of {spent['max_steps']} steps spent"
+        if spent is not None and spent["epsilon_budget"] is not None:
+            cost += f" (epsilon {spent['epsilon_budget']:g} at most)"
+        rounds = f"{session['rounds_joined']} rounds joined, {session['rounds_completed']} completed"
+        typer.echo(f"session       {session['session']}: {state}, {rounds}{cost}")
+
+
+def model(
+    directory: Folder = HERE,
+    session: Annotated[str | None, typer.Option(help="Which session (default: the last).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the bundle to this file.")] = None,
+    as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Describe the finished model in the folder, or fetch it from the coordinator where it is not there."""
+    from fedapt_client.bundles import obtain  # noqa: PLC0415 - torch, seconds
+
+    folder = open_folder(directory, passphrase_file)
+    fields = obtain(folder, read_settings(folder), session, out)
+    if as_json:
+        print_json(fields)
+        return
+    for title in ("path", "sha256", "session", "origin", "model", "weight_hash"):
+        typer.echo(f"{title:<12} {fields[title] if fields[title] is not None else 'not known'}")
+    typer.echo(f"{'classes':<12} {len(fields['class_names'])}: {', '.join(fields['class_names'][:20])}")
+    typer.echo(f"{'domains':<12} {', '.join(fields['domains'])}")
+
+
+def read_settings(folder: "PartyFolder") -> "ClientSettings":
+    """Return what the institution's ``client.yaml`` says."""
+    from fedapt_client.__main__ import SETTINGS_FILE  # noqa: PLC0415
+    from fedapt_client.settings import ClientSettings  # noqa: PLC0415
+    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
+
+    path = folder.path / SETTINGS_FILE
+    if not path.exists():
+        raise InvalidInput(
+            f"{folder.path.resolve()} is not an institution's folder: run 'fedapt-secure client enroll' first,"
+            " or name the folder with --dir"
+        )
+    return build(ClientSettings, read_yaml(path), source=str(path))
+
+
+def _show_offer(configuration: "SessionConfiguration", settings: "ClientSettings", *, as_json: bool) -> None:
+    from fedapt_secure.cli.offer_report import offer_fields, print_offer  # noqa: PLC0415
+
+    fields = offer_fields(configuration, settings)
+    if as_json:
+        print_json({"offer": fields})
+    else:
+        print_offer(fields)
+
+
+def _people(roster: dict[str, Any] | None) -> str:
+    if roster is None:
+        return "none is approved: run 'fedapt-secure client roster show'"
+    return f"{len(roster['institutions'])} institutions: {', '.join(roster['institutions'])}"
+
+
+def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
+    if outcome is None:
+        raise RunFailed("the session has ended and left no model here: the log says why")
+    scores = outcome.scores
+    count = max(1, scores["test_records"])
+    fedapt, zero_shot = scores["fedapt_correct"] / count, scores["zero_shot_correct"] / count
+    fields = {
+        "session": outcome.session,
+        "model": str(outcome.model),
+        "test_records": scores["test_records"],
+        "fedapt_accuracy": fedapt,
+        "zero_shot_accuracy": zero_shot,
+    }
+    if as_json:
+        typer.echo(json.dumps({"finished": fields}))
+        return
+    out = console()
+    out.print(f"session {outcome.session} has ended; the finished model: {outcome.model}", markup=False)
+    out.print(
+        f"on {scores['test_records']} held-out images, which stay here: FedAPT {fedapt:.1%}, without tuning"
+        f" {zero_shot:.1%}",
+        markup=False,
+    )

@@ -1,0 +1,93 @@
+"""What an institution takes part in when it agrees to a session: every figure that people decide by."""
+
+from typing import TYPE_CHECKING, Any
+
+from fedapt_secure.cli.options import console
+
+if TYPE_CHECKING:
+    from fedapt_client.settings import ClientSettings
+    from fedapt_secure.protocol.session import SessionConfiguration
+
+MOST_CLASSES_SHOWN = 20
+
+
+def offer_fields(configuration: "SessionConfiguration", settings: "ClientSettings") -> dict[str, Any]:
+    """Return a session as its institutions are to see it; all of it is covered by the hash."""
+    from fedapt_crypto.identity import fingerprint  # noqa: PLC0415
+
+    plan, roster = configuration.plan, configuration.roster
+    privacy = {
+        "epsilon": settings.dp_epsilon,
+        "delta": settings.dp_delta,
+        "sample_rate": plan.sample_rate,
+        "steps": plan.rounds * plan.local_steps,
+        "max_grad_norm": plan.max_grad_norm,
+    }
+    return {
+        "hash": configuration.hash.hex(),
+        "session": configuration.session.hex(),
+        "class_names": list(plan.class_names),
+        "model": plan.model,
+        "pretrained": plan.pretrained,
+        "weight_hash": plan.weight_hash,
+        "rounds": plan.rounds,
+        "local_steps": plan.local_steps,
+        "privacy": privacy if plan.differential_privacy else None,
+        "secure_aggregation": plan.secure_aggregation,
+        "institutions": [
+            {
+                "name": member.name,
+                "domain": plan.domains[member.domain_index],
+                "fingerprint": fingerprint(member.identity_key),
+            }
+            for member in roster.members
+        ],
+        "threshold": configuration.threshold,
+        "coordinator_fingerprint": fingerprint(roster.coordinator_key),
+        "deadlines_s": {
+            "training": plan.round_timeout_s,
+            "phase": plan.phase_timeout_s,
+            "gathering": plan.gather_timeout_s,
+        },
+    }
+
+
+def print_offer(fields: dict[str, Any]) -> None:
+    """Print a session for people."""
+    from rich.markup import escape  # noqa: PLC0415
+
+    classes, weights = fields["class_names"], fields["weight_hash"][:16]
+    more = ", ..." if len(classes) > MOST_CLASSES_SHOWN else ""
+    institutions, deadlines = fields["institutions"], fields["deadlines_s"]
+    rows = [
+        ("session", fields["session"]),
+        ("classes", f"{len(classes)}: {', '.join(classes[:MOST_CLASSES_SHOWN])}{more}"),
+        ("model", f"{fields['model']}, weights {weights}"),
+        ("training", f"{fields['rounds']} rounds of {fields['local_steps']} steps"),
+        ("privacy", _privacy(fields["privacy"])),
+        ("aggregation", fields["secure_aggregation"]),
+        ("participants", f"{len(institutions)}, a round needs {fields['threshold']}"),
+        *((f"  {one['name']}", f"{one['domain']}, {one['fingerprint']}") for one in institutions),
+        ("coordinator", fields["coordinator_fingerprint"]),
+        (
+            "deadlines",
+            f"training {deadlines['training']:g} s, other phases {deadlines['phase']:g} s, gathering"
+            f" {deadlines['gathering']:g} s",
+        ),
+        ("hash", fields["hash"]),
+    ]
+    out = console()
+    out.print("[bold]A session is offered to this institution[/bold]")
+    for title, text in rows:
+        out.print(f"{escape(title):<18} {escape(text)}")
+
+
+def _privacy(privacy: dict[str, Any] | None) -> str:
+    if privacy is None:
+        return "none: differential privacy is off"
+    delta = privacy["delta"]
+    said = f"{delta:g}" if delta is not None else "1/(2 x records), at most the policy's max_delta"
+    return (
+        f"epsilon {privacy['epsilon']:g} at most, delta {said}; {privacy['steps']} steps with sampling rate"
+        f" {privacy['sample_rate']:g}, clipping at {privacy['max_grad_norm']:g}"
+    )

@@ -1,0 +1,121 @@
+"""What ``server status`` shows: what the running service says of itself, else what its folder holds."""
+
+import json
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.audit.reader import segments
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_server.health_port import LOOPBACK
+from fedapt_server.own_log import last_seen
+from fedapt_server.settings import ServerSettings
+from fedapt_server.store import STORE_FILE, SessionStore, StoredSession
+
+TIMEOUT_S: Final = 5.0
+MAX_ANSWER_BYTES: Final = 1 << 20
+_STATES: Final = {
+    "waiting": "no session was begun",
+    "gathering": "gathering institutions for the next round",
+    "round": "in a round",
+    "closing": "closing: institutions store and sign the finished model",
+    "ended": "ended",
+    "unfinished": "not ended; 'fedapt-secure server run' resumes it",
+}
+
+
+def status_fields(directory: Path, settings: ServerSettings) -> dict[str, Any]:
+    """Return where the service stands, as JSON values.
+
+    Raises:
+        InvalidInput: If what is stored cannot be read.
+    """
+    told = _ask(settings.health_port) if settings.health_port else None
+    stored = _stored(directory)
+    seen = {name: time.isoformat(timespec="seconds") for name, time in _seen(directory, settings).items()}
+    fields = {
+        "running": told is not None,
+        "ok": None,
+        "session": None if stored is None else stored.configuration.session.hex(),
+        "state": "waiting" if stored is None else "ended" if stored.progress.ended else "unfinished",
+        "reason": None,
+        "round": None if stored is None else stored.progress.number,
+        "attempt": None if stored is None else stored.progress.attempt,
+        "phase": None,
+        "rounds": None if stored is None else stored.configuration.plan.rounds,
+        "completed": 0 if stored is None else stored.progress.completed_rounds,
+        "aborted": 0
+        if stored is None
+        else sum(record.status == "aborted" for record in stored.progress.records),
+        "connected": [],
+        **(told or {}),
+    }
+    fields["last_seen"] = seen | (told or {}).get("last_seen", {})
+    fields["institutions"] = sorted({*_members(directory), *fields["last_seen"]})
+    return fields
+
+
+def print_status(out: Console, fields: dict[str, Any]) -> None:
+    """Print what `status_fields` returned."""
+    if not fields["running"]:
+        out.print("the service does not run (or its health port is off); this is what its folder holds")
+    elif not fields["ok"]:
+        out.print("the service runs and reports a failure: look at its log")
+    else:
+        out.print("the service runs")
+    if fields["session"] is not None:
+        out.print(f"session    {fields['session']}, {_STATES[fields['state']]}", markup=False)
+        where = f"round {fields['round']} of {fields['rounds']}" if fields["round"] else "before round 1"
+        details = f", attempt {fields['attempt']}" * bool(fields["round"])
+        details += f", phase {fields['phase']}" * bool(fields["phase"])
+        out.print(
+            f"rounds     {where}{details}; {fields['completed']} completed, {fields['aborted']} aborted"
+        )
+    if fields["reason"]:
+        out.print(f"waits for  {fields['reason']}", markup=False)
+    if fields["institutions"]:
+        table = Table("institution", "connected", "last seen (UTC)")
+        for name in fields["institutions"]:
+            connected = "yes" if name in fields["connected"] else "no" if fields["running"] else ""
+            table.add_row(name, connected, fields["last_seen"].get(name, "never").replace("+00:00", ""))
+        out.print(table)
+    else:
+        out.print("no institutions are enrolled")
+
+
+def _ask(port: int) -> dict[str, Any] | None:
+    """Return what the service on this machine says of itself; ``None`` where none answers."""
+    connection = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        fields = json.loads(connection.getresponse().read(MAX_ANSWER_BYTES))
+    except (OSError, HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    needed = {"ok", "session", "state", "round", "rounds", "connected", "last_seen"}
+    return fields if isinstance(fields, dict) and needed <= fields.keys() else None
+
+
+def _stored(directory: Path) -> StoredSession | None:
+    if not (directory / STORE_FILE).exists():
+        return None
+    store = SessionStore(directory)
+    return store.unfinished() or store.finished()
+
+
+def _seen(directory: Path, settings: ServerSettings) -> dict[str, Any]:
+    files = [path for path in segments(directory / settings.log) if path.exists()]
+    return dict(last_seen(files))
+
+
+def _members(directory: Path) -> tuple[str, ...]:
+    folder = PartyFolder(directory)
+    try:
+        return folder.roster().names if folder.roster_file.exists() else ()
+    except InvalidInput:
+        return ()

@@ -1,0 +1,178 @@
+"""Run the coordinator as a process: its ports, what it watches, and how it stops.
+
+The first SIGTERM or SIGINT ends it in order; a second one ends it at once, which is safe at any moment.
+"""
+
+import asyncio
+import logging
+import resource
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import read_private
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.protocol.revocation import Revocations
+from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.transport import watch_revocations
+from fedapt_server.enrolment_service import EnrolmentService
+from fedapt_server.health_port import HealthPort
+from fedapt_server.registrar import Registrar
+from fedapt_server.service import CoordinatorService
+from fedapt_server.settings import ServerSettings
+
+LOOK_AT_CERTIFICATE_S: Final = 60.0
+FILE_HANDLES: Final = 16_384
+
+logger = logging.getLogger("fedapt_server")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        once: End when the session has ended.
+        new_session: Begin a session also where the plan is the one of the session that ended last.
+        enrolment: Serve the enrolment port too.
+        health: Serve the health port too, if the settings name one.
+    """
+
+    once: bool = False
+    new_session: bool = False
+    enrolment: bool = True
+    health: bool = True
+
+
+def run(folder: PartyFolder, settings: ServerSettings, options: Options) -> None:
+    """Serve until stopped, or with ``once`` until the session has ended.
+
+    Raises:
+        InvalidInput: If a file or a port cannot be used.
+        RunFailed: If with ``once`` no round was completed, or if the service cannot go on.
+    """
+    _allow_file_handles()
+    plan = read_plan(folder, settings)
+    if plan is None and options.once:
+        raise InvalidInput(f"{folder.path / settings.session} is missing: write it, or leave --once out")
+    registrar = Registrar(folder, settings) if folder.authority_key_file.exists() else None
+    if registrar is not None:
+        _renew_if_due(registrar)
+    asyncio.run(_serve(folder, settings, plan, options, registrar))
+
+
+def read_plan(folder: PartyFolder, settings: ServerSettings) -> SessionPlan | None:
+    """Return the session in the operator's file; ``None`` if there is no file.
+
+    Raises:
+        InvalidInput: If what is in it is not a session.
+    """
+    path = folder.path / settings.session
+    return build(SessionPlan, read_yaml(path), source=str(path)) if path.exists() else None
+
+
+async def _serve(
+    folder: PartyFolder,
+    settings: ServerSettings,
+    plan: SessionPlan | None,
+    options: Options,
+    registrar: Registrar | None,
+) -> None:
+    stop = _stop_on_signals()
+    service = CoordinatorService(folder, settings, plan, stay=not options.once, again=options.new_session)
+    renewed: list[Callable[[], None]] = [service.port.renewed]
+    revoked: list[Callable[[frozenset[int]], None]] = [service.port.revoked]
+    async with AsyncExitStack() as stack:
+        stack.callback(service.close)
+        if options.enrolment and registrar is not None:
+            enrolment = EnrolmentService(registrar, _log_enrolment)
+            await enrolment.start()
+            stack.push_async_callback(enrolment.stop)
+            renewed.append(enrolment.renewed)
+            revoked.append(enrolment.revoked)
+        if options.health and settings.health_port:
+            health = HealthPort(settings.health_port, service.status.snapshot, service.metrics.text)
+            stack.callback(health.close)
+            logger.info("health and metrics", extra={"event": "health_listening", "port": health.port})
+        tasks = [_spawn(_watch_certificate(folder, registrar, renewed))]
+        if folder.revocation_file.exists():
+            revocations = Revocations(folder.revocation_file, read_private(folder.authority_file))
+            tasks.append(_spawn(watch_revocations(revocations, lambda new: _all(revoked, new), _report)))
+        for task in tasks:
+            stack.callback(task.cancel)
+        await service.run(stop)
+        if stop.is_set():
+            logger.info("stopped", extra={"event": "stopped"})
+
+
+def _spawn(work: Any) -> "asyncio.Task[None]":
+    return asyncio.create_task(work)
+
+
+def _all(listeners: list[Callable[[frozenset[int]], None]], serials: frozenset[int]) -> None:
+    for listener in listeners:
+        listener(serials)
+
+
+def _report(line: str) -> None:
+    logger.warning("%s", line, extra={"event": "revocation_list"})
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def first() -> None:
+        logger.info("stopping; a second signal ends it at once", extra={"event": "stopping"})
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, first)
+    return stop
+
+
+async def _watch_certificate(
+    folder: PartyFolder, registrar: Registrar | None, renewed: list[Callable[[], None]]
+) -> None:
+    """Renew the own certificate in time, and use a renewed one, whoever renewed it."""
+    used = folder.certificate().serial
+    while True:
+        await asyncio.sleep(LOOK_AT_CERTIFICATE_S)
+        try:
+            if registrar is not None:
+                await asyncio.to_thread(_renew_if_due, registrar)
+            certificate = folder.certificate()
+            if certificate.serial != used:
+                for listener in renewed:
+                    listener()
+                used = certificate.serial
+                until = certificate.not_after.date().isoformat()
+                logger.info("certificate renewed", extra={"event": "certificate_renewed", "until": until})
+        except InvalidInput as error:
+            logger.warning("%s", error, extra={"event": "certificate"})
+
+
+def _renew_if_due(registrar: Registrar) -> None:
+    if registrar.folder.certificate().renewal_due(datetime.now(UTC)):
+        registrar.renew_own()
+
+
+def _log_enrolment(event: str, body: dict[str, Any]) -> None:
+    fields = {("institution" if key == "name" else key): value for key, value in body.items()}
+    logger.info("%s", event.replace("_", " "), extra={"event": event} | fields)
+
+
+def _allow_file_handles() -> None:
+    """Take as many file handles as we may: a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILE_HANDLES if hard == resource.RLIM_INFINITY else min(FILE_HANDLES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,129 @@
+"""What one connection may do to us, counted: without I/O, the caller says what time it is."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+MAX_FRAMES_PER_S: Final = 20.0
+MAX_FRAMES_AT_ONCE: Final = 200
+"""A round takes about six messages of an institution, whatever the number of its neighbours."""
+MAX_REFUSED_PER_S: Final = 0.1
+MAX_REFUSED_AT_ONCE: Final = 20
+"""Messages that do not hold: each is a line in the log."""
+PATIENCE_S: Final = 10.0
+MIN_BYTES_PER_S: Final = 4096
+"""What a message must come in with once `PATIENCE_S` is over: 32 kbit/s."""
+MAX_MESSAGE_S: Final = 900.0
+
+
+class Refusal(StrEnum):
+    """Why a connection was turned away or cut; the label of a metric, so there are these and no others."""
+
+    NOT_TLS = "not_tls"
+    NO_HELLO = "no_hello"
+    CROWDED = "crowded"
+    HANDSHAKE = "handshake"
+    REVOKED = "revoked"
+    TOO_OFTEN = "too_often"
+    TOO_MANY = "too_many"
+    GREETING = "greeting"
+    REPLACED = "replaced"
+    TOO_FAST = "too_fast"
+    TOO_SLOW = "too_slow"
+    TOO_LARGE = "too_large"
+    UNREAD = "unread"
+    MISBEHAVED = "misbehaved"
+
+
+@dataclass
+class TokenBucket:
+    """Allows a rate over time and a burst at once."""
+
+    per_s: float
+    burst: float
+    _level: float = field(init=False)
+    _at: float | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._level = self.burst
+
+    def take(self, now: float) -> bool:
+        """Take one token and return True, or return False where there is none."""
+        if self._at is not None:
+            self._level = min(self.burst, self._level + (now - self._at) * self.per_s)
+        self._at = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
+
+
+@dataclass
+class Traffic:
+    """What comes in on one connection.
+
+    A message counts as begun with the first bytes after the last whole one. Frames of control between
+    messages come and go; within a message nothing but its end ends it, so that no drip, of bytes or of
+    fragments, lasts.
+    """
+
+    _frames: TokenBucket = field(default_factory=lambda: TokenBucket(MAX_FRAMES_PER_S, MAX_FRAMES_AT_ONCE))
+    _refused: TokenBucket = field(default_factory=lambda: TokenBucket(MAX_REFUSED_PER_S, MAX_REFUSED_AT_ONCE))
+    _begun: float | None = None
+    _bytes: int = 0
+    _fragments: bool = False
+
+    def received(self, size: int, now: float) -> None:
+        """Bytes have come; called before the frames in them are."""
+        if self._begun is None:
+            self._begun, self._bytes = now, 0
+        self._bytes += size
+
+    def frame(self, now: float, *, data: bool, final: bool) -> bool:
+        """A whole frame has come; return False where these are too many."""
+        if data:
+            self._fragments = not final
+        if not self._fragments:
+            self._begun = None
+        return self._frames.take(now)
+
+    def refused(self, now: float) -> bool:
+        """A message did not hold; return False where these are too many."""
+        return self._refused.take(now)
+
+    def stalled(self, now: float) -> None:
+        """It is us who do not read at this moment: a message that is under way is not held against it."""
+        if self._begun is not None:
+            self._begun, self._bytes = now, 0
+
+    def too_slow(self, now: float) -> bool:
+        """Return whether a message that is under way takes too long."""
+        if self._begun is None:
+            return False
+        elapsed = now - self._begun
+        return elapsed > MAX_MESSAGE_S or (elapsed > PATIENCE_S and self._bytes < elapsed * MIN_BYTES_PER_S)
+
+
+@dataclass
+class UnsentBytes:
+    """How much waits to be sent to one peer: bounded, so that one who does not read costs no more."""
+
+    limit: int
+    waiting: int = 0
+
+    def add(self, size: int) -> bool:
+        """Count what is to be sent; return False where it is too much."""
+        # One message is always taken, whatever its size: it was made for exactly this peer.
+        if self.waiting and self.waiting + size > self.limit:
+            return False
+        self.waiting += size
+        return True
+
+    def sent(self, size: int) -> None:
+        """It has left."""
+        self.waiting -= size
+
+
+def send_timeout_s(size: int) -> float:
+    """Return how long sending a message may take a peer that reads as slowly as one may."""
+    return 30.0 + size / (4 * MIN_BYTES_PER_S)

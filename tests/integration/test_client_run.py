@@ -1,0 +1,195 @@
+"""``client run`` as people use it: own processes, a real coordinator, approval, refusal, what is left."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
+from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
+from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+CLI = (sys.executable, "-c", "from fedapt_secure.cli import main; main()")
+HOLD_S = 200.0
+"""Longer than anything here takes; only a test that fails waits for it."""
+
+
+@dataclass
+class World:
+    """A run folder whose parties are started one by one, as processes."""
+
+    federation: Federation
+    port: int
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def party(self, name: str) -> Path:
+        return self.federation.folder.party(name)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.processes.append(process)
+        return process
+
+    def coordinator(self) -> subprocess.Popen[str]:
+        return self.start(sys.executable, "-m", "fedapt_server", "--dir", str(self.party(COORDINATOR)))
+
+    def client(self, name: str, command: str, *options: str) -> subprocess.Popen[str]:
+        return self.start(*CLI, "client", command, "--dir", str(self.party(name)), *options)
+
+    def policy(self, name: str, **changes: object) -> None:
+        path = self.party(name) / "policy.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+    def entries(self, name: str, kind: str) -> list[dict]:
+        path = self.federation.folder.log(name)
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        found = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [entry["body"] for entry in found if entry["type"] == kind]
+
+    def until(self, holds: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + HOLD_S
+        while not holds():
+            assert time.monotonic() < deadline, f"waited in vain for: {what}"
+            time.sleep(0.05)
+
+    def logged(self, party: str, kind: str, /, **fields: object) -> bool:
+        return any(body.items() >= fields.items() for body in self.entries(party, kind))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    settings = SimulateSettings(rounds=2, clients=4, local_steps=2, dp_epsilon=8.0, out=tmp_path / "run")
+    federation = prepare(settings)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    connect_institutions(federation, port)
+    world = World(federation, port)
+    path = world.party(COORDINATOR) / SERVER_FILE
+    path.write_text(path.read_text().replace("\nport: 0\n", f"\nport: {port}\n"))
+    yield world
+    for process in world.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, errors = process.communicate(timeout=HOLD_S)
+    return process.returncode, out, errors
+
+
+def test_unattended_approved_not_approved_and_forbidden(world: World) -> None:
+    for name in ("clinic-2", "clinic-3"):
+        world.policy(name, unattended=False)
+    world.policy("clinic-4", minimum_participants=5)
+    coordinator = world.coordinator()
+    world.until(lambda: world.logged(COORDINATOR, "listening"), "the coordinator listens")
+
+    # Not approved: shown, exit status 2, one line that says how, and the coordinator is told nothing.
+    status, shown, errors = end(world.client("clinic-2", "run"))
+    assert status == 2
+    [configuration] = [body["configuration"] for body in world.entries(COORDINATOR, "session_started")]
+    assert configuration in shown
+    assert all(name in shown for name in world.federation.institutions)
+    assert f"client run --approve {configuration}" in errors.splitlines()[-1]
+    assert world.entries(COORDINATOR, "left") == []
+    assert world.entries("clinic-2", "session_accepted") == []
+
+    status, _, errors = end(world.client("clinic-2", "run", "--approve", "0" * 64))
+    assert status == 2
+    assert "not the one given with --approve" in errors.splitlines()[-1]
+
+    # Forbidden: the rule is named here, in the own log and in the coordinator's.
+    status, _, errors = end(world.client("clinic-4", "run"))
+    assert status == 2
+    assert "policy rule minimum_participants" in errors.splitlines()[-1]
+    assert world.logged("clinic-4", "refused", rule="minimum_participants")
+    world.until(lambda: world.logged(COORDINATOR, "left", name="clinic-4"), "the refusal arrives")
+    assert "minimum_participants" in world.entries(COORDINATOR, "left")[0]["reason"]
+
+    first = world.client("clinic-1", "run", "--json", "--json-log")
+    # Approved once, then killed: it does not ask again.
+    second = world.client("clinic-2", "run", "--approve", configuration)
+    world.until(lambda: world.logged("clinic-2", "session_accepted"), "clinic-2 accepts")
+    second.kill()
+    end(second)
+    second = world.client("clinic-2", "run")
+    world.until(lambda: len(world.entries("clinic-2", "session_accepted")) == 2, "clinic-2 accepts again")
+
+    # A second process on the folder is refused, and status says that one is running.
+    status, _, errors = end(world.client("clinic-2", "run"))
+    assert status == 2
+    assert "in use by another process" in errors.splitlines()[-1]
+    status, out, _ = end(world.client("clinic-2", "status", "--json"))
+    assert status == 0
+    assert json.loads(out)["running"] is True
+
+    third = world.client("clinic-3", "run", "--approve", configuration)
+    assert end(coordinator)[0] == 0
+    for process in (second, third):
+        status, out, errors = end(process)
+        assert (status, "Traceback" in errors) == (0, False)
+        assert "held-out images, which stay here: FedAPT" in out
+    status, out, errors = end(first)
+    assert status == 0
+    finished = json.loads(out)["finished"]
+    assert Path(finished["model"]).exists()
+    told = [json.loads(line) for line in errors.splitlines()]
+    assert {"round_joined", "session_closed"} <= {line["event"] for line in told}
+    assert {line["institution"] for line in told} == {"clinic-1"}
+
+    status, out, _ = end(world.client("clinic-3", "status", "--json"))
+    described = json.loads(out)
+    assert described["running"] is False
+    [session] = described["sessions"]
+    assert (session["rounds_completed"], session["closed"]) == (2, True)
+    assert session["spent"]["steps"] == session["spent"]["max_steps"] == 4
+
+    status, out, _ = end(world.client("clinic-3", "model", "--json"))
+    assert status == 0
+    assert json.loads(out)["sha256"] == session["bundle"]
+    assert json.loads(out)["session"] == session["session"]
+
+    audit = [*CLI, "audit", str(world.federation.folder.path / "logs"), "--trust"]
+    status, out, errors = end(world.start(*audit, str(world.federation.folder.roster)))
+    assert status == 0, out + errors
+    assert "VERIFIED" in out
+
+
+def test_a_coordinator_that_is_away_is_waited_for_and_a_stop_is_clean(world: World) -> None:
+    waiting = world.client("clinic-1", "run", "--stay")
+    world.until(lambda: world.logged("clinic-1", "disconnected"), "it notices")
+    world.coordinator()
+    world.until(lambda: world.logged("clinic-1", "session_accepted"), "it comes back by itself")
+    waiting.send_signal(signal.SIGTERM)
+    status, _, errors = end(waiting)
+    assert status == 128 + signal.SIGTERM
+    assert "Traceback" not in errors
+    said = [line for line in errors.splitlines() if "the coordinator is away" in line]
+    assert len(said) == 1, "once, and not at every attempt"
+    assert "the coordinator is back" in errors
+    settings = yaml.safe_load((world.party("clinic-1") / CLIENT_FILE).read_text())
+    status, out, _ = end(world.client(settings["name"], "status"))
+    assert status == 0
+    assert "running       no" in out

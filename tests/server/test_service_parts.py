@@ -1,0 +1,174 @@
+"""The parts of the service: when a session begins, status and figures, who gets a finished model."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from fedapt_crypto import domain_keys
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_server import finished
+from fedapt_server.health_port import LOOPBACK, HealthPort
+from fedapt_server.metrics import Metrics
+from fedapt_server.starting import new_configuration, reason_to_wait
+from fedapt_server.status import Status
+from fedapt_server.store import SessionStore
+from fedapt_server.traffic import Refusal
+from tests.offices import Office
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+STARTED = {"session": "ab" * 16, "rounds": 5}
+ROUND = {"round": 2, "attempt": 1, "phase": "advertise"}
+ENDED = ROUND | {"status": "completed", "bytes_up": 10, "bytes_down": 20}
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+def plan_of(office: Office, **changes: object) -> SessionPlan:
+    path = office.folder.path / "session.yaml"
+    plan = build(SessionPlan, read_yaml(path), source="session.yaml")
+    return plan.model_copy(update={"domains": ("ink", "chalk"), **changes})
+
+
+class TestStarting:
+    def test_what_is_missing_is_said(self, office: Office) -> None:
+        plan = plan_of(office)
+        assert "no session.yaml" in str(reason_to_wait(None, None, None, again=False))
+        assert "0 institutions are enrolled, a session needs 3" in str(
+            reason_to_wait(plan, None, None, again=False)
+        )
+        for number in (1, 2):
+            office.enrol(f"clinic-{number}")
+        roster = office.folder.roster()
+        assert "2 institutions are enrolled" in str(reason_to_wait(plan, roster, None, again=False))
+        office.enrol("clinic-3", "chalk")
+        roster = office.folder.roster()
+        assert reason_to_wait(plan, roster, None, again=False) is None
+        assert "--new-session" in str(reason_to_wait(plan, roster, plan, again=False))
+        assert reason_to_wait(plan, roster, plan, again=True) is None
+        assert reason_to_wait(plan_of(office, rounds=3), roster, plan, again=False) is None
+
+    def test_a_session_is_made_of_plan_and_roster(self, office: Office) -> None:
+        for number in (1, 2, 3):
+            office.enrol(f"clinic-{number}", "ink" if number < 3 else "chalk")
+        roster = office.folder.roster()
+        configuration, seeds = new_configuration(plan_of(office), roster, None)
+        assert configuration.roster == roster
+        assert len(seeds) == 2
+        assert configuration.key_commitments == tuple(
+            domain_keys.commitment(seed, configuration.session, index) for index, seed in enumerate(seeds)
+        )
+        assert new_configuration(plan_of(office), roster, None)[0].session != configuration.session
+        with pytest.raises(InvalidInput, match="list all of them under 'domains'"):
+            new_configuration(plan_of(office, domains=("ink",)), roster, None)
+
+
+class TestFinishedModel:
+    def begun(self, office: Office, scheme: str = "masking") -> tuple[SessionStore, SessionConfiguration]:
+        for number in (1, 2, 3):
+            office.enrol(f"clinic-{number}")
+        store = SessionStore(office.folder.path)
+        plan = plan_of(office, secure_aggregation=scheme)
+        stored = store.create(*new_configuration(plan, office.folder.roster(), None))
+        return store, stored.configuration
+
+    def ended(self, store: SessionStore, configuration: SessionConfiguration) -> None:
+        stored = store.unfinished()
+        assert stored is not None
+        store.keep(configuration.session, replace(stored.progress, ended=True))
+
+    def test_members_of_that_session_get_it_once_it_is_over(self, office: Office) -> None:
+        store, configuration = self.begun(office)
+        identity = office.folder.identity()
+        ask = m.ModelRequest(name="clinic-2", session=configuration.session)
+        early = finished.answer(store.find(configuration.session), ask, identity)
+        assert isinstance(early, m.NoModel), "no key but its own before the end"
+        self.ended(store, configuration)
+        answer = finished.answer(store.finished(), ask, identity)
+        assert isinstance(answer, m.FinishedModel)
+        assert answer.configuration == configuration.to_bytes()
+        assert m.SessionEnd.from_bytes(answer.end).key_seeds == store.finished().key_seeds
+        stranger = finished.answer(store.finished(), m.ModelRequest(name="clinic-9"), identity)
+        assert isinstance(stranger, m.NoModel)
+        assert isinstance(finished.answer(None, ask, identity), m.NoModel)
+
+    def test_a_blind_coordinator_has_none(self, office: Office) -> None:
+        store, configuration = self.begun(office, "ckks")
+        self.ended(store, configuration)
+        answer = finished.answer(store.finished(), m.ModelRequest(name="clinic-1"), office.folder.identity())
+        assert isinstance(answer, m.NoModel)
+        assert "ask another institution" in answer.reason
+
+
+class TestStatus:
+    def test_it_follows_the_log(self) -> None:
+        status = Status()
+        assert status.snapshot().state == "waiting"
+        status.note("session_started", STARTED)
+        assert (status.snapshot().state, status.snapshot().round) == ("gathering", None)
+        status.joined("clinic-1", NOW)
+        status.note("round_started", ROUND)
+        status.note("phase", {"round": 2, "phase": "share"})
+        now = status.snapshot()
+        assert (now.state, now.round, now.phase, now.connected) == ("round", 2, "share", ("clinic-1",))
+        status.note("round_ended", ENDED)
+        status.note("round_ended", ENDED | {"status": "aborted"})
+        status.gone("clinic-1", NOW)
+        now = status.snapshot()
+        assert (now.completed, now.aborted, now.phase, now.connected) == (1, 1, None, ())
+        assert now.fields()["last_seen"] == {"clinic-1": "2026-11-23T12:00:00+00:00"}
+        status.note("closing", {})
+        assert status.snapshot().state == "closing"
+        status.note("session_ended", {})
+        assert status.snapshot().state == "ended"
+
+
+class TestHealthPort:
+    def get(self, port: int, path: str, method: str = "GET") -> tuple[int, str]:
+        connection = HTTPConnection(LOOPBACK, port, timeout=5)
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        connection.close()
+        return answer.status, body
+
+    def test_health_and_figures(self) -> None:
+        status, metrics = Status(), Metrics()
+        port = HealthPort(0, status.snapshot, metrics.text)
+        try:
+            metrics.note("round_started", ROUND, 10.0)
+            metrics.note("round_ended", ENDED, 12.0)
+            metrics.note("refused", {}, 13.0)
+            metrics.refused(Refusal.TOO_SLOW)
+            metrics.connected(3)
+            assert self.get(port.port, "/healthz")[0] == 503, "it does not listen yet"
+            status.note("listening", {})
+            assert self.get(port.port, "/healthz")[0] == 200
+            status.failed = True
+            assert self.get(port.port, "/healthz")[0] == 503
+            code, text = self.get(port.port, "/metrics")
+            assert code == 200
+            for line in (
+                'fedapt_rounds_total{status="completed"} 1.0',
+                'fedapt_rounds_total{status="aborted"} 0.0',
+                "fedapt_round_duration_seconds_sum 2.0",
+                'fedapt_protocol_bytes_total{direction="up"} 10.0',
+                'fedapt_connections_refused_total{reason="too_slow"} 1.0',
+                "fedapt_connected_institutions 3.0",
+                "fedapt_messages_refused_total 1.0",
+            ):
+                assert line in text.splitlines()
+            assert self.get(port.port, "/other")[0] == 404
+            assert self.get(port.port, "/healthz", "POST")[0] == 405
+            with pytest.raises(InvalidInput, match="change health_port"):
+                HealthPort(port.port, status.snapshot, metrics.text)
+        finally:
+            port.close()

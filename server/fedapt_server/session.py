@@ -86,10 +86,10 @@ class CoordinatorSession:
             logged: Round and attempt of this session's last ``round_ended`` in the coordinator's log: a
                 crash may have come between store and log.
         """
+        progress, begun = self._progress, Log("session_started", bodies.session_started(self._configuration))
         if self._is_new:
-            return [Log("session_started", bodies.session_started(self._configuration)), SetTimer(None)]
-        progress = self._progress
-        actions: list[Action] = []
+            return [begun, SetTimer(None)]
+        actions: list[Action] = [] if progress.number else [begun]  # a power cut may have taken the line
         if progress.unlogged(logged):
             actions.append(Log("round_ended", progress.last_end or {}))
         if progress.group is not None:
@@ -102,7 +102,7 @@ class CoordinatorSession:
             body, self._progress = bodies.after_crash(self._configuration, progress)
             self._agenda.ended(completed=False)
             actions += [Keep(self._progress), Log("round_ended", body)]
-        return [*actions, SetTimer(None), *(self._close() if self._agenda.over else [])]
+        return [*actions, SetTimer(None), *(self._close() if self._agenda.over or progress.signed else [])]
 
     def _keep(self, **changes: Any) -> Keep:
         self._progress = replace(self._progress, **changes)

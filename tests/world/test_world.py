@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from fedapt_crypto.secagg import registry
 from tests.world.campaign import Setting, run_schedule
 from tests.world.institution import Machine
-from tests.world.operations import MAX_AMOUNT, Kind, Operation, draw_schedule
+from tests.world.operations import MAX_AMOUNT, Kind, Operation, draw_schedule, parse
 from tests.world.world import World, scratch_folder
 
 TROUBLES = [kind for kind in Kind if kind not in (Kind.FLOW, Kind.WAIT)]
@@ -93,3 +93,35 @@ def test_a_blind_coordinator(base: Path, seed: int) -> None:
 def test_a_schedule_plays_the_same_again(base: Path) -> None:
     first, second = (run_schedule(base, 7, draw_schedule(7), Setting()) for _ in range(2))
     assert first == second
+
+
+FOUND = {
+    # The coordinator closes a session of which too many updates are burned, is restarted, and must not go on.
+    "a session that was closed stays closed": (
+        30024,
+        [
+            ("flow", 2, 17),
+            ("flow", 4, 7),
+            ("flow", 4, 39),
+            ("crash_at", 2, 10),
+            ("flow", 0, 10),
+            ("flow", 6, 16),
+            ("wait", 3, 37),
+            ("flow", 7, 21),
+            ("coordinator_crash", 5, 13),
+        ],
+    ),
+    "the first line of a session is lost with the power": (0, [("coordinator_crash", 0, 0)]),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_before(base: Path, name: str) -> None:
+    seed, schedule = FOUND[name]
+    run_schedule(base, seed, parse(schedule), Setting(), audited=True)
+
+
+@pytest.mark.xfail(strict=True, reason="a round's end does not say which attempt it is about")
+def test_the_end_of_an_earlier_attempt_repeated(base: Path) -> None:
+    schedule = parse([("flow", 6, 28), ("wait", 7, 39), ("flow", 1, 25), ("repeat", 4, 8)])
+    run_schedule(base, 30158, schedule, Setting())

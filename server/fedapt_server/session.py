@@ -166,9 +166,7 @@ class CoordinatorSession:
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
                 return [*self._hear(news), *self._leave(name, message.reason)]
-            case m.RoundDecline() if self._round is not None and self._round.is_at(
-                message.round, message.attempt
-            ):
+            case m.RoundDecline() if self._round is not None and self._round.is_named_by(message):
                 self._round.drop(name, "declined")
                 self._agenda.sitting_out.add(name)
                 if message.final:
@@ -334,14 +332,15 @@ class CoordinatorSession:
         self._state = State.GATHERING
         self._progress = after
         following = self._close() if self._agenda.over else self._maybe_start_round()
-        heads = tuple(ended.heads[name] for name in outcome.participants if name in ended.heads)
+        heads = tuple(ended.heads[n] for n in outcome.participants if n in ended.heads)
+        told = (ended.number, ended.attempt, outcome, heads)
         seen = witnessed_body(self._configuration.session, ended.number, heads)
         return [
             Keep(after),
             Log("round_ended", body),
             *sums,
             *([Log(WITNESSED, seen)] if heads else []),
-            self._to_all(lambda head: self._witness.round_end(ended.number, outcome, heads, head)),
+            self._to_all(lambda head: self._witness.round_end(*told, head)),
             *missed,
             *following,
         ]

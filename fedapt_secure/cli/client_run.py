@@ -132,7 +132,7 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
     path = folder.path / SETTINGS_FILE
     if not path.exists():
         raise InvalidInput(
-            f"{folder.path.resolve()} is not an institution's folder: run 'fedapt-secure client enroll' first,"
+            f"{folder.path.resolve()} is not an institution's folder: run 'fedapt-secure client enroll',"
             " or name the folder with --dir"
         )
     return build(ClientSettings, read_yaml(path), source=str(path))

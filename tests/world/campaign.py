@@ -1,5 +1,6 @@
 """Many schedules: play each from its seed, count what happened, and shrink those that fail."""
 
+import logging
 import shutil
 import time
 from collections import Counter
@@ -74,6 +75,7 @@ def run_schedule(
 
 def run_seeds(seeds: Sequence[int], setting: Setting) -> Figures:
     """Play the schedules of some seeds."""
+    logging.getLogger("fedapt_client").setLevel(logging.ERROR)  # operators are told of every refused frame
     figures, base = Figures(), scratch_folder()
     try:
         for seed in seeds:

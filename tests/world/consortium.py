@@ -20,6 +20,7 @@ max_epsilon: 8.0
 max_delta: 0.01
 minimum_participants: 2
 aggregation: [masking, ckks]
+unattended: true
 """
 ROUND_TIMEOUT_S, PHASE_TIMEOUT_S, GATHER_TIMEOUT_S = 600.0, 60.0, 30.0
 

@@ -245,4 +245,4 @@ class InstitutionHost:
 
     @property
     def _machine_state(self) -> InstitutionSession:
-        return self._running()._session
+        return self._running()._conduct.session

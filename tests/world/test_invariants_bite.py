@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedapt_client import session as client_session
 from fedapt_client.actions import RecordRelease
 from fedapt_client.ledger import Ledger
+from fedapt_client.round_part import RoundPart
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import masking_coordinator, masking_institution, parties
@@ -120,22 +120,22 @@ def answers_both_share_lists(patch: Patch) -> None:
 
 
 def sends_an_update_twice(patch: Patch) -> None:
-    right = client_session.InstitutionSession._answer
+    right = RoundPart._answer
 
     def answer(self: Any, outgoing: Outgoing) -> list[Any]:
         actions = right(self, outgoing)
         return [*actions, actions[-1]] if outgoing.releases else actions
 
-    patch.setattr(client_session.InstitutionSession, "_answer", answer)
+    patch.setattr(RoundPart, "_answer", answer)
 
 
 def sends_before_it_records(patch: Patch) -> None:
-    right = client_session.InstitutionSession._answer
+    right = RoundPart._answer
 
     def answer(self: Any, outgoing: Outgoing) -> list[Any]:
         return [one for one in right(self, outgoing) if not isinstance(one, RecordRelease)]
 
-    patch.setattr(client_session.InstitutionSession, "_answer", answer)
+    patch.setattr(RoundPart, "_answer", answer)
 
 
 def forgets_reservations(patch: Patch) -> None:
@@ -226,7 +226,7 @@ def test_an_institution_that_gives_up_is_caught(base: Path, monkeypatch: Patch) 
     def fails(*_: Any) -> None:
         raise InvalidInput("no more")
 
-    monkeypatch.setattr(Ledger, "join", fails)
+    monkeypatch.setattr(Ledger, "reserve", fails)
     with World(base) as world, pytest.raises(Violation, match="stopped: InvalidInput: no more"):
         world.settle()
 

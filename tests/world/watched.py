@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from fedapt_client import books, runner
+from fedapt_client import books, conduct, runner
 from fedapt_client.ledger import Ledger
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.scheme import RoundContext
@@ -153,13 +153,14 @@ class Trainer:
 
     def conclude(self, model: np.ndarray, keys: tuple[np.ndarray, ...]) -> Any:
         self.on_conclude(model)
-        return _Concluded(bytes(32), Scores(0, 0, 0, 0))
+        return _Concluded(bytes(32), Scores(0, 0, 0, 0), Path("model.safetensors"))
 
 
 @dataclass(frozen=True)
 class _Concluded:
     bundle_hash: bytes
     scores: Scores
+    path: Path
 
 
 def close_group(group: GroupKey | PublicGroup | None) -> None:
@@ -177,7 +178,7 @@ def watched_parts(
     """Have the institution's shell use the watched parts."""
     with (
         mock.patch.object(runner, "LogWriter", make_log),
-        mock.patch.object(runner, "Learner", make_trainer),
+        mock.patch.object(conduct, "Learner", make_trainer),
         mock.patch.object(books, "Ledger", make_ledger),
     ):
         yield

@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# More than four beside each other gain little: many tests are federations of several processes already.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help simulate test test-all lint types check venv clean
 
@@ -24,10 +27,10 @@ simulate: $(STAMP) ## five institutions tune a prompt together under epsilon = 8
 	$(BIN)/fedapt-secure simulate --dp-epsilon 8
 
 test: $(STAMP) ## the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: $(STAMP) ## the tests and the long ones: whole simulations
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(STAMP) ## ruff: style and format
 	$(BIN)/ruff check .

@@ -333,14 +333,13 @@ class CoordinatorSession:
         self._progress = after
         following = self._close() if self._agenda.over else self._maybe_start_round()
         heads = tuple(ended.heads[n] for n in outcome.participants if n in ended.heads)
-        told = (ended.number, ended.attempt, outcome, heads)
         seen = witnessed_body(self._configuration.session, ended.number, heads)
         return [
             Keep(after),
             Log("round_ended", body),
             *sums,
             *([Log(WITNESSED, seen)] if heads else []),
-            self._to_all(lambda head: self._witness.round_end(*told, head)),
+            self._to_all(lambda head: self._witness.round_end(ended.context, outcome, heads, head)),
             *missed,
             *following,
         ]

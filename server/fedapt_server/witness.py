@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fedapt_crypto.errors import ContextMismatch, RolledBackLog
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
+from fedapt_crypto.secagg.scheme import RoundContext
 from fedapt_secure.audit.heads import SignedHead, WitnessedHead, countersign, sign_head, witnessed_body
 from fedapt_secure.audit.line import WITNESSED, LogHead
 from fedapt_secure.protocol import messages as m
@@ -97,13 +98,14 @@ class Witness:
         return witnessed
 
     def round_end(
-        self, number: int, attempt: int, outcome: Outcome, heads: Sequence[SignedHead], head: LogHead
+        self, context: RoundContext, outcome: Outcome, heads: Sequence[SignedHead], head: LogHead
     ) -> m.RoundEnd:
         """Return how a round ended and where all logs stood, ours after it, countersigned."""
+        number = context.round
         heads = (*heads, self.own(number, head))
         return m.RoundEnd(
             round=number,
-            attempt=attempt,
+            attempt=context.attempt,
             status=outcome.status,
             contributors=outcome.contributors,
             dropped=outcome.dropped,

@@ -166,10 +166,8 @@ class CoordinatorSession:
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
                 return [*self._hear(news), *self._leave(name, message.reason)]
-            case m.RoundDecline() if self._round is not None and self._round.is_at(
-                message.round, message.attempt
-            ):
-                self._round.drop(name, "declined")
+            case m.RoundDecline() if (now := self._round) and now.is_at(message.round, message.attempt):
+                now.drop(name, "declined")
                 self._agenda.sitting_out.add(name)
                 if message.final:
                     return self._leave(name, message.reason)

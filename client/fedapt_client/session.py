@@ -338,8 +338,8 @@ class InstitutionSession:
     def _end_round(self, message: m.RoundEnd) -> list[Action]:
         seen = self._witness.take(self.configuration.session, message)
         part = self._part
-        if part is None or message.round != part.context.round:
-            return seen  # a round that this institution was not part of
+        if part is None or (message.round, message.attempt) != (part.context.round, part.context.attempt):
+            return seen  # an attempt that this institution was not part of
         record = self._closing.note(part.context, message.status, part.transcript)
         self._part = None
         self._state = State.READY

@@ -171,6 +171,7 @@ class RoundEnd(TaggedMessage):
     kind: Literal["round end"] = "round end"
     max_bytes = MAX_HEADS_BYTES
     round: Round
+    attempt: Round
     status: Literal["completed", "aborted"]
     contributors: tuple[PartyName, ...]
     dropped: tuple[PartyName, ...]

@@ -104,8 +104,9 @@ def print_result(console: Console, federation: Federation, summary: Summary) -> 
         seconds = median(r["seconds"] for r in completed)
         up = median(r["bytes_up"] for r in completed) / KIB
         down = median(r["bytes_down"] for r in completed) / KIB
+        begun = len({r["round"] for r in summary["rounds"]})
         console.print(
-            f"{len(completed)} of {len(summary['rounds'])} rounds completed; a round: {seconds:.2f} s,"
+            f"{len(completed)} of {begun} rounds completed; a round: {seconds:.2f} s,"
             f" {up:.0f} KiB up, {down:.0f} KiB down; {summary['seconds_total']:.0f} s in all"
             f" on {summary['device']}; secure aggregation: {summary['secure_aggregation']}",
             highlight=False,

@@ -107,6 +107,7 @@ def _rounds(entries: list[LogEntry]) -> list[dict[str, Any]]:
             rounds.append(
                 {
                     "round": body["round"],
+                    "attempt": body["attempt"],
                     "status": body["status"],
                     "participants": body["participants"],
                     "contributors": body["contributors"],

@@ -89,9 +89,9 @@ class CoordinatorRound:
         """Who may still send in this phase."""
         return self._machine.waiting_for
 
-    def is_at(self, number: int, attempt: int) -> bool:
-        """Whether this is that attempt at that round."""
-        return (self.number, self.attempt) == (number, attempt)
+    def is_named_by(self, message: m.Aggregation | m.RoundDecline) -> bool:
+        """Whether a message is about this attempt at this round."""
+        return (self.number, self.attempt) == (message.round, message.attempt)
 
     def start_message(self) -> m.RoundStart:
         """Return what every participant gets first."""
@@ -104,7 +104,7 @@ class CoordinatorRound:
             PeerError: If it is refused; nothing has changed.
             RoundAborted: If the sender aborted the round.
         """
-        if not self.is_at(message.round, message.attempt):
+        if not self.is_named_by(message):
             raise UnexpectedMessage("sent a payload of another round", peer=sender)
         if sender in self.heads:
             if message.head is not None:

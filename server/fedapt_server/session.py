@@ -143,8 +143,7 @@ class CoordinatorSession:
         match self._state:
             case State.ROUND if self._round is not None:
                 late = self._round.drop_missing()
-                body = {"round": self._agenda.number, "names": list(late)}
-                return [Log("late", body), *self._proceed()]
+                return [Log("late", {"round": self._agenda.number, "names": list(late)}), *self._proceed()]
             case State.GATHERING:
                 missing = self._attendance.give_up_on_missing()
                 return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]
@@ -166,8 +165,8 @@ class CoordinatorSession:
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
                 return [*self._hear(news), *self._leave(name, message.reason)]
-            case m.RoundDecline() if (now := self._round) and now.is_at(message.round, message.attempt):
-                now.drop(name, "declined")
+            case m.RoundDecline() if self._round is not None and self._round.is_named_by(message):
+                self._round.drop(name, "declined")
                 self._agenda.sitting_out.add(name)
                 if message.final:
                     return self._leave(name, message.reason)
@@ -332,14 +331,15 @@ class CoordinatorSession:
         self._state = State.GATHERING
         self._progress = after
         following = self._close() if self._agenda.over else self._maybe_start_round()
-        heads = tuple(ended.heads[name] for name in outcome.participants if name in ended.heads)
+        heads = tuple(ended.heads[n] for n in outcome.participants if n in ended.heads)
+        told = (ended.number, ended.attempt, outcome, heads)
         seen = witnessed_body(self._configuration.session, ended.number, heads)
         return [
             Keep(after),
             Log("round_ended", body),
             *sums,
             *([Log(WITNESSED, seen)] if heads else []),
-            self._to_all(lambda head: self._witness.round_end(ended.number, outcome, heads, head)),
+            self._to_all(lambda head: self._witness.round_end(*told, head)),
             *missed,
             *following,
         ]

@@ -97,12 +97,13 @@ class Witness:
         return witnessed
 
     def round_end(
-        self, number: int, outcome: Outcome, heads: Sequence[SignedHead], head: LogHead
+        self, number: int, attempt: int, outcome: Outcome, heads: Sequence[SignedHead], head: LogHead
     ) -> m.RoundEnd:
         """Return how a round ended and where all logs stood, ours after it, countersigned."""
         heads = (*heads, self.own(number, head))
         return m.RoundEnd(
             round=number,
+            attempt=attempt,
             status=outcome.status,
             contributors=outcome.contributors,
             dropped=outcome.dropped,

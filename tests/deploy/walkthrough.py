@@ -32,6 +32,8 @@ FORMS = (
     (re.compile(r"fedapt1-[\w-]+"), "JOIN"),
     (re.compile(r"\b[0-9a-f]{12,}\b"), "HEX"),
     (re.compile(r"\b20\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00|Z)?)?"), "DATE"),
+    (re.compile(r"^\d\d:\d\d:\d\d\b"), "TIME"),
+    (re.compile(r"\bline \d+ of \d+\b"), "LINE"),
     (re.compile(r"\b\d+(?:\.\d+)+\b|\b\d+(?= s\b)"), "NUMBER"),
     (re.compile(r"[ ]{2,}|[─━]{2,}"), "  "),
 )

@@ -143,8 +143,7 @@ class CoordinatorSession:
         match self._state:
             case State.ROUND if self._round is not None:
                 late = self._round.drop_missing()
-                body = {"round": self._agenda.number, "names": list(late)}
-                return [Log("late", body), *self._proceed()]
+                return [Log("late", {"round": self._agenda.number, "names": list(late)}), *self._proceed()]
             case State.GATHERING:
                 missing = self._attendance.give_up_on_missing()
                 return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]

@@ -127,6 +127,11 @@ def after_round(
     )
 
 
+def closing(progress: Progress) -> dict[str, Any]:
+    """Return what the institutions are asked to sign the end of."""
+    return {"completed_rounds": progress.completed_rounds, "model": progress.model_id.hex()}
+
+
 def session_ended(configuration: SessionConfiguration, progress: Progress) -> dict[str, Any]:
     """Return how a session ended, and who has signed that."""
     return {

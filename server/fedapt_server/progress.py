@@ -39,6 +39,7 @@ class Progress:
         last_end: What the log is to say about the last of them: a crash may come between store and log.
         sealed_sums: The sums that only institutions can open, of all completed rounds.
         group: The session's group key, once it was offered.
+        closing: Whether no round follows any more: institutions may have been told how the session ended.
         signed: Who has signed the closing record.
         ended: Whether the session is over.
     """
@@ -51,6 +52,7 @@ class Progress:
     last_end: dict[str, Any] | None = None
     sealed_sums: tuple[m.MissedSum, ...] = ()
     group: GroupOffered | None = None
+    closing: bool = False
     signed: Mapping[str, Signed] = field(default_factory=dict)
     ended: bool = False
 

@@ -102,7 +102,7 @@ class CoordinatorSession:
             body, self._progress = bodies.after_crash(self._configuration, progress)
             self._agenda.ended(completed=False)
             actions += [Keep(self._progress), Log("round_ended", body)]
-        return [*actions, SetTimer(None), *(self._close() if self._agenda.over or progress.signed else [])]
+        return [*actions, SetTimer(None), *(self._close() if self._agenda.over or progress.closing else [])]
 
     def _keep(self, **changes: Any) -> Keep:
         self._progress = replace(self._progress, **changes)
@@ -351,10 +351,10 @@ class CoordinatorSession:
     def _close(self) -> list[Action]:
         self._state = State.CLOSING
         self._closing = self._open_closing()
-        end, progress = self._reception.session_end(self._progress), self._progress
-        body = {"completed_rounds": progress.completed_rounds, "model": progress.model_id.hex()}
+        end = self._reception.session_end(self._progress)
         return [
-            Log("closing", body),
+            self._keep(closing=True),  # what is about to be signed must not change any more
+            Log("closing", bodies.closing(self._progress)),
             *(send(name, end) for name in self._attendance.which(Presence.READY)),
             SetTimer(self._plan.round_timeout_s),
             *self._maybe_end(),

@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     configuration BLOB NOT NULL, key_seeds BLOB NOT NULL,
     number INTEGER NOT NULL, attempt INTEGER NOT NULL,
     model_file TEXT NOT NULL, model_id BLOB NOT NULL, last_end TEXT,
-    group_maker TEXT, group_offer BLOB, ended TEXT) STRICT;
+    group_maker TEXT, group_offer BLOB, closing INTEGER NOT NULL DEFAULT 0,
+    ended TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS attempts (
     session BLOB NOT NULL, place INTEGER NOT NULL, record BLOB NOT NULL,
     PRIMARY KEY (session, place)) STRICT, WITHOUT ROWID;
@@ -53,7 +54,7 @@ CREATE TABLE IF NOT EXISTS signatures (
 """
 _SELECT: Final = """
 SELECT session, created, configuration, key_seeds, number, attempt, model_file, model_id, last_end,
-    group_maker, group_offer, ended
+    group_maker, group_offer, closing, ended
 FROM sessions WHERE {} ORDER BY place DESC LIMIT 1
 """
 _SEED_BYTES: Final = 32
@@ -164,7 +165,7 @@ class SessionStore:
         group = progress.group
         database.execute(
             "UPDATE sessions SET number = ?, attempt = ?, model_file = ?, model_id = ?, last_end = ?,"
-            " group_maker = ?, group_offer = ?, ended = coalesce(ended, ?) WHERE session = ?",
+            " group_maker = ?, group_offer = ?, closing = ?, ended = coalesce(ended, ?) WHERE session = ?",
             (
                 progress.number,
                 progress.attempt,
@@ -173,6 +174,7 @@ class SessionStore:
                 None if progress.last_end is None else json.dumps(progress.last_end),
                 None if group is None else group.maker,
                 None if group is None else group.payload,
+                progress.closing,
                 ended,
                 session,
             ),
@@ -205,6 +207,7 @@ class SessionStore:
             last_end,
             maker,
             offer,
+            closing,
             end,
         ) = row
         configuration = SessionConfiguration.from_bytes(packed)
@@ -227,6 +230,7 @@ class SessionStore:
                     "SELECT name, signature, head FROM signatures WHERE session = ?", (session,)
                 )
             },
+            closing=bool(closing),
             ended=end is not None,
         )
         key_seeds = tuple(seeds[at : at + _SEED_BYTES] for at in range(0, len(seeds), _SEED_BYTES))

@@ -13,6 +13,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.protocol import messages as m
 from fedapt_server import actions as server
 from fedapt_server.progress import Progress
 from fedapt_server.session import CoordinatorSession
@@ -230,6 +231,26 @@ def test_whoever_was_away_at_the_end_gets_the_model_later(tmp_path: Path) -> Non
     assert np.array_equal(late.concluded.model, federation.coordinator.progress.model)
     [body] = federation.logs["clinic-2"].bodies("session_closed")
     assert body["missing"] == ["clinic-2"]
+
+
+def test_what_was_told_about_the_end_stays_true(tmp_path: Path) -> None:
+    """The coordinator dies after it has told how the session ended, and before anybody has signed that."""
+    federation = Mortal(4, SessionStore(tmp_path), rounds=2)
+    for name in ("clinic-1", "clinic-2"):
+        federation.parties[name].budget_rounds = 1  # too few remain for round 2: the session ends early
+    told: list[bytes] = []
+
+    def dies(count: int, action: server.Action) -> bool:
+        if isinstance(action, server.SendTo) and b"session end" in action.data:
+            told.append(action.data)
+        return len(told) == 2 and not federation.deaths
+
+    federation.dies = dies
+    federation.run_through()
+    assert federation.deaths == 1
+    assert len(told) > 2
+    assert_sound(federation)
+    assert len({m.SessionEnd.from_bytes(data).rounds for data in told}) == 1
 
 
 class TestStore:

@@ -24,9 +24,9 @@ simulate: $(STAMP) ## five institutions tune a prompt together under epsilon = 8
 	$(BIN)/fedapt-secure simulate --dp-epsilon 8
 
 test: $(STAMP) ## the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not chaos"
 
-test-all: $(STAMP) ## the tests and the long ones: whole simulations
+test-all: $(STAMP) ## the tests and the long ones: whole simulations, chaos
 	$(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff: style and format

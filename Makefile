@@ -27,9 +27,9 @@ simulate: $(STAMP) ## five institutions tune a prompt together under epsilon = 8
 	$(BIN)/fedapt-secure simulate --dp-epsilon 8
 
 test: $(STAMP) ## the tests
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not slow and not chaos" $(PARALLEL)
 
-test-all: $(STAMP) ## the tests and the long ones: whole simulations
+test-all: $(STAMP) ## the tests and the long ones: whole simulations, chaos
 	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(STAMP) ## ruff: style and format

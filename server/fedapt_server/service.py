@@ -239,15 +239,16 @@ class CoordinatorService:
         return hello
 
     def _takes_part(self, name: str) -> bool:
-        """Return whether the open session is for an institution; else it may wait for the next one.
+        """Return whether the session is for an institution; else it may wait for the next one.
+
+        One that has ended is offered again also to who has signed its end: it may have been killed before
+        the closed record came. Who has the record enters no session twice.
 
         Raises:
             VerificationFailed: If it is on no roster.
         """
-        if self._stored is not None and self._session is not None:
-            progress = self._session.progress
-            if name in self._stored.configuration.roster.names:
-                return not (progress.ended and name in progress.signed)
+        if self._stored is not None and name in self._stored.configuration.roster.names:
+            return True
         roster = self._roster()
         if roster is None or name not in roster.names:
             raise VerificationFailed("is not on the roster", peer=name)

@@ -1,101 +1,31 @@
 """Enrolment as people do it: the real command, in processes of its own, from founding to revocation."""
 
-import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fedapt_secure.cli.app import BAD_INPUT, run
-from tests.offices import HOST, free_port
+from tests.people import COMMAND, Desk, at_their_desks
 
 pytestmark = pytest.mark.integration
-COMMAND = [sys.executable, "-c", "from fedapt_secure.cli import main; main()"]
 PASSPHRASE = "correct horse battery staple"
-
-
-@dataclass
-class Desk:
-    """Where the commands run, and how."""
-
-    path: Path
-    environment: dict[str, str]
-
-    def run(self, *arguments: object, status: int = 0, text: str = "") -> str:
-        """Run a command that must end with a status; return what it printed, errors where it failed."""
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            cwd=self.path,
-            env=self.environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == status, (arguments, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        if status:
-            assert len(done.stderr.strip().splitlines()) <= 1, done.stderr
-        return done.stdout if status == 0 else done.stdout + done.stderr
-
-    def json(self, *arguments: object) -> dict:
-        return json.loads(self.run(*arguments, "--json"))
-
-    @contextmanager
-    def serving(self, *options: str) -> Iterator[subprocess.Popen[str]]:
-        """``server enroll`` in a process of its own, once it listens."""
-        process = subprocess.Popen(
-            [*COMMAND, "server", "enroll", "--dir", "coordinator", "--json", *options],
-            cwd=self.path,
-            env=self.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        try:
-            assert json.loads(process.stderr.readline())["event"] == "enrolment_listening"
-            yield process
-        finally:
-            process.terminate()
-            process.wait(20)
-            process.stderr.close()
-
-    def approve(self, name: str) -> None:
-        shown = self.json("client", "roster", "show", "--dir", name)
-        self.run("client", "roster", "approve", "--dir", name, "--fingerprint", shown["roster_fingerprint"])
 
 
 @pytest.fixture
 def people(tmp_path: Path) -> Desk:
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("FEDAPT_", "HTTP", "http"))
-    }
-    desk = Desk(tmp_path, environment | {"PYTHONPATH": os.pathsep.join(sys.path)})
-    desk.run(
-        "server", "init", "--dir", "coordinator", "--federation", "demo", "--address", HOST, "--host", HOST,
-        "--port", free_port(), "--enrolment-port", free_port(),
-    )  # fmt: skip
-    return desk
-
-
-def join_string(people: Desk, name: str, domain: str, *options: str) -> str:
-    return people.run("server", "invite", name, "--domain", domain, "--dir", "coordinator", *options).strip()
+    return at_their_desks(tmp_path)
 
 
 def test_the_whole_story(people: Desk) -> None:
     with people.serving() as server:
         # Three institutions; two share a domain. The fingerprints on both sides are the same.
         for name, domain in (("clinic-1", "ink"), ("clinic-2", "chalk"), ("clinic-3", "ink")):
-            said = people.run("client", "enroll", join_string(people, name, domain), "--dir", name)
+            said = people.run("client", "enroll", people.join_string(name, domain), "--dir", name)
             known = {m["name"]: m for m in people.json("server", "roster", "--dir", "coordinator")["members"]}
             assert f"own fingerprint          {known[name]['fingerprint']}" in said
             assert known[name]["domain"] == domain
@@ -143,7 +73,7 @@ def test_the_whole_story(people: Desk) -> None:
 
 
 def test_without_a_connection(people: Desk) -> None:
-    join = join_string(people, "clinic-1", "ink")
+    join = people.join_string("clinic-1", "ink")
     people.run("client", "csr", "-", "--dir", "clinic-1", text=join)
     signed = people.run("server", "sign", "clinic-1.request", "--dir", "coordinator")
     said = people.run(
@@ -177,7 +107,7 @@ def test_under_a_passphrase(people: Desk) -> None:
     assert b"ENCRYPTED" in (people.path / "coordinator" / "ca.key").read_bytes()
     refused = people.run("server", "invite", "clinic-1", "--domain", "ink", "--dir", "coordinator", status=2)
     assert "is protected by a passphrase: give it in FEDAPT_PASSPHRASE" in refused
-    join = join_string(people, "clinic-1", "ink", "--passphrase-file", str(secret))
+    join = people.join_string("clinic-1", "ink", "--passphrase-file", str(secret))
     wrong = people.run(
         "server",
         "invite",
@@ -208,7 +138,7 @@ def test_under_a_passphrase(people: Desk) -> None:
 
 def test_killed_while_it_enrols_the_command_is_run_again(people: Desk) -> None:
     """Kill the institution at random moments of its enrolment; the same command finishes it."""
-    join = join_string(people, "clinic-1", "ink")
+    join = people.join_string("clinic-1", "ink")
     arguments = [*COMMAND, "client", "enroll", join, "--dir", "clinic-1"]
     with people.serving():
         for pause in (0.3, 0.6, 0.8, 0.9, 1.0, 1.1, 1.3):
@@ -228,7 +158,7 @@ def test_killed_while_it_enrols_the_command_is_run_again(people: Desk) -> None:
 
 
 def test_the_coordinator_is_killed_and_started_again(people: Desk) -> None:
-    join = join_string(people, "clinic-1", "ink")
+    join = people.join_string("clinic-1", "ink")
     with people.serving() as server:
         people.run("client", "enroll", join, "--dir", "clinic-1")
         server.kill()
@@ -236,7 +166,7 @@ def test_the_coordinator_is_killed_and_started_again(people: Desk) -> None:
     assert "nothing listens there" in people.run("client", "roster", "show", "--dir", "clinic-1", status=1)
     with people.serving("--once") as server:
         people.approve("clinic-1")
-        people.run("client", "enroll", join_string(people, "clinic-2", "ink"), "--dir", "clinic-2")
+        people.run("client", "enroll", people.join_string("clinic-2", "ink"), "--dir", "clinic-2")
         assert server.wait(20) == 0  # after one
 
 
@@ -300,7 +230,7 @@ def test_wrong_permissions_are_refused_with_the_fix(people: Desk, file: str) -> 
     refused = people.run("server", "invite", "clinic-1", "--domain", "ink", "--dir", "coordinator", status=2)
     assert f"run 'chmod 600 coordinator/{file}'" in refused
     path.chmod(0o600)
-    join_string(people, "clinic-1", "ink")
+    people.join_string("clinic-1", "ink")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.neighbourhood import split_digests
 from fedapt_crypto.secagg.records import Record, read_pair_seed, read_shares, split_parcels, split_records
 from fedapt_secure.audit import heads, line
+from fedapt_secure.protocol import enrolment
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -72,6 +73,15 @@ def _digests(data: bytes) -> object:
 DECODERS: Mapping[str, Decoder] = {
     "from-institution": lambda data: decode_one_of(data, FROM_INSTITUTION, max_bytes=MAX_FRAME_BYTES),
     "from-coordinator": lambda data: decode_one_of(data, FROM_COORDINATOR, max_bytes=MAX_FRAME_BYTES),
+    "from-applicant": lambda data: decode_one_of(
+        data, enrolment.FROM_INSTITUTION, max_bytes=enrolment.MAX_REQUEST_FRAME_BYTES
+    ),
+    "from-enrolment-desk": lambda data: decode_one_of(
+        data, enrolment.FROM_COORDINATOR, max_bytes=enrolment.MAX_ANSWER_FRAME_BYTES
+    ),
+    "enrolment-files": lambda data: decode_one_of(
+        data, enrolment.FILES, max_bytes=enrolment.MAX_ANSWER_FRAME_BYTES
+    ),
     "masking-to-coordinator": lambda data: decode_one_of(
         data, masking_coordinator._KINDS, max_bytes=messages.MAX_SHARE_MESSAGE_BYTES
     ),

@@ -30,8 +30,19 @@ from fedapt_crypto.secagg.records import (
 )
 from fedapt_secure.audit import heads
 from fedapt_secure.audit.heads import RoundRecord, pack_rounds
-from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES, Hello
+from fedapt_secure.protocol.messages import (
+    FROM_COORDINATOR,
+    FROM_INSTITUTION,
+    MAX_FRAME_BYTES,
+    FinishedModel,
+    Hello,
+    ModelRequest,
+    NoModel,
+    RoundDecline,
+    Standby,
+)
 from tests.fuzz.decoders import DECODERS, MASKED_VALUES, ROSTER_SIZE
+from tests.fuzz.enrolments import enrolment_messages
 from tests.fuzz.fuzz_decoders import CORPUS
 from tests.fuzz.live import play
 from tests.protocol.federation import Federation
@@ -101,10 +112,16 @@ def parts(data: bytes) -> list[bytes]:
 
 
 def rare() -> list[bytes]:
-    """Return messages that an honest session does not show: aborts, clear updates."""
+    """Return messages that an honest session does not show: aborts, clear updates, requests."""
     ended = RoundRecord(round=1, attempt=1, status="aborted", context=bytes(32), transcript=None)
     common = {"sender": "clinic-1", "signature": UNSIGNED, "context": bytes(32)}
+    named = {"round": 1, "attempt": 2}
     made = [
+        RoundDecline(**named, final=False, reason="its update has left in an earlier attempt"),
+        ModelRequest(name="clinic-1", session=bytes(16)),
+        Standby(finished=bytes(16)),
+        NoModel(reason="no session has ended"),
+        FinishedModel(configuration=bytes(9), signature=UNSIGNED, end=bytes(9)),
         Abort(**common, reason="ContextMismatch", accused="clinic-2", detail="no"),
         PlainUpdate(**common, values=bytes(36)),
         ended,
@@ -129,7 +146,7 @@ def tables() -> list[bytes]:
 def main() -> None:
     """Write the corpus anew."""
     shutil.rmtree(CORPUS, ignore_errors=True)
-    inputs = [*real_messages(), *rare(), *tables()]
+    inputs = [*real_messages(), *rare(), *tables(), *enrolment_messages()]
     for name, decode in DECODERS.items():
         kinds: dict[str, list[bytes]] = defaultdict(list)
         for data in inputs:

@@ -69,9 +69,7 @@ class ChaosWorld:
         world = cls(path, make_plan(**(times | plan)))
         write_yaml(world.home(COORDINATOR) / "session.yaml", world.plan, comment="For a test.")
         for name in world.names:
-            settings = yaml.safe_load((world.home(name) / CLIENT_FILE).read_text())
-            settings["port"] = port or world.office.settings.port
-            (world.home(name) / CLIENT_FILE).write_text(yaml.safe_dump(settings))
+            world.dial(name, port or world.office.settings.port)
         return world
 
     def __post_init__(self) -> None:
@@ -91,6 +89,11 @@ class ChaosWorld:
 
     def home(self, name: str) -> Path:
         return self.path / name
+
+    def dial(self, name: str, port: int) -> None:
+        """Let an institution look for the coordinator at a port."""
+        path = self.home(name) / CLIENT_FILE
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"port": port}))
 
     def log(self, name: str) -> Path:
         return self.home(name) / "log.jsonl"
@@ -145,8 +148,8 @@ class ChaosWorld:
         held, wanted = self.home(name) / HELD, (self.home(name) / HOLD).read_text()
         self.until(lambda: held.exists() and held.read_text() == wanted, f"{name} held at {wanted}")
 
-    def until(self, holds: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + HOLD_S
+    def until(self, holds: Callable[[], object], what: str, seconds: float = HOLD_S) -> None:
+        deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, f"waited in vain for: {what}\n{self.complaints()}"
             time.sleep(LOOK_S)
@@ -169,12 +172,11 @@ class ChaosWorld:
         files = [self.home(name) / STDERR for name in (COORDINATOR, *self.names)]
         return "\n".join(f"{f.parent.name}: {f.read_text()[-1500:]}" for f in files if f.exists())
 
-    def until_the_end(self) -> None:
+    def until_the_end(self, seconds: float = HOLD_S) -> None:
         """Wait until every institution's process has ended; then stop the coordinator in order."""
-        self.until(
-            lambda: all(process.exitcode is not None for process in self.institutions.values()),
-            "the session ends",
-        )
+        processes = self.institutions.values()
+        over = lambda: all(process.exitcode is not None for process in processes)
+        self.until(over, "the session ends", seconds)
         assert {name: p.exitcode for name, p in self.institutions.items()} == dict.fromkeys(self.names, 0)
         assert self.coordinator is not None
         self.until(lambda: self.bodies(COORDINATOR, "session_ended"), "the coordinator closes the record")

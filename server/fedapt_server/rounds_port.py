@@ -5,6 +5,7 @@ misbehave: what a connection may cost in memory, messages and time is counted in
 """
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -33,6 +34,8 @@ CONNECTIONS_PER_CERTIFICATE: Final = 2
 ARRIVALS_PER_MINUTE: Final = 60
 """By certificate: an institution whose connection keeps breaking comes back every few seconds."""
 WATCH_S: Final = 1.0
+COLLECT_S: Final = 10.0
+"""At least so long between two full collections, however many connections end."""
 Refused = Callable[[Refusal, str], None]
 """Takes a reason and whom it concerns (a name, or empty); the sentence in the log is made of both."""
 
@@ -124,6 +127,7 @@ class RoundsPort:
         self._door: FrontDoor | None = None
         self._server: Server | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._ended = False
 
     @property
     def connections(self) -> list[GuardedConnection]:
@@ -188,6 +192,7 @@ class RoundsPort:
 
     def left(self, connection: GuardedConnection) -> None:
         """A connection is gone."""
+        self._ended = True
         held = self._by_name.get(connection.name, [])
         if connection in held:
             held.remove(connection)
@@ -213,8 +218,17 @@ class RoundsPort:
         await self._serve_one(connection)
 
     async def _watch(self) -> None:
+        """Cut who is too slow, and free what is gone.
+
+        An ended connection is a circle of objects with its TLS buffers among them, half a mebibyte and more.
+        Python finds such circles by counting objects, not bytes: left to itself it keeps a hundred of them.
+        """
+        collected = 0.0
         while True:
             await asyncio.sleep(WATCH_S)
             now = asyncio.get_running_loop().time()
             for connection in self.connections:
                 connection.look(now)
+            if self._ended and now - collected > COLLECT_S:
+                self._ended, collected = False, now
+                gc.collect()

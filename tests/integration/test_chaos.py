@@ -65,15 +65,18 @@ def test_an_institution_is_killed_in_each_phase(tmp_path: Path, scheme: str, vic
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_coordinator_is_killed_in_each_phase(tmp_path: Path, scheme: str) -> None:
-    """It is killed while it waits for the last institution, and all others have sent what is due."""
+    """It is killed while all train, or while it waits for the last one and the others have sent."""
     phases = [TRAINING, *PHASES[scheme], CLOSING]
     world = ChaosWorld.make(tmp_path, rounds=len(phases), secure_aggregation=scheme)
     last, *others = reversed(world.names)
     struck: dict[str, tuple[int, int]] = {}
     with world.running():
         for number, phase in enumerate(phases):
-            world.hold(last, phase if phase == TRAINING else f"{phase}:before", number)
-            world.until_held(last)
+            held = world.names if phase == TRAINING else (last,)
+            for name in held:
+                world.hold(name, phase if phase == TRAINING else f"{phase}:before", number)
+            for name in held:
+                world.until_held(name)
             if phase == CLOSING:
                 world.until(lambda: len(world.bodies(COORDINATOR, "done")) == len(others), "the others sign")
             elif phase != TRAINING:
@@ -85,7 +88,8 @@ def test_the_coordinator_is_killed_in_each_phase(tmp_path: Path, scheme: str) ->
             begun = world.bodies(COORDINATOR, "round_started")[-1]
             struck[phase] = (begun["round"], begun["attempt"])
             world.kill(COORDINATOR)
-            world.hold(last, "nothing", -1)
+            for name in held:
+                world.hold(name, "nothing", number)
             world.start(COORDINATOR)
             world.until(lambda n=number: len(world.bodies(COORDINATOR, "listening")) == n + 2, "it is back")
         world.until_the_end()
@@ -97,7 +101,9 @@ def test_the_coordinator_is_killed_in_each_phase(tmp_path: Path, scheme: str) ->
             continue
         assert ended[attempt]["detail"] == "the coordinator was restarted"
     # What had left was not sent again: those rounds have no sum. All others were attempted anew.
-    burned = {number for phase, (number, _) in struck.items() if phase in RELEASED}
+    # With CKKS the update is recorded as released right after training, before it shows that nobody is there.
+    burning = RELEASED | ({TRAINING} if scheme == "ckks" else set())
+    burned = {number for phase, (number, _) in struck.items() if phase in burning}
     assert set(completed) == set(range(1, len(phases) + 1)) - burned
     [closed] = world.bodies(COORDINATOR, "session_closed")
     assert closed["missing"] == []

@@ -27,7 +27,7 @@ Watch = Callable[[str, LogEntry], None]
 
 POLL_S = 0.1
 START_TIMEOUT_S = 60.0
-LAST_WORDS_S = 5.0
+LAST_WORDS_S = 20.0
 REFUSED = 2
 """Exit status of a party that was given something unusable, or whose policy forbids the session."""
 Party = Coroutine[Any, Any, None]

@@ -59,4 +59,6 @@ def test_pages_are_compared_by_form_and_put_right(tmp_path: Path) -> None:
     assert not agree([], ["something"])
     path = page(tmp_path, f"$ echo {one}\n{other}\n$ echo new\nold\nolder\n$ echo long\n...")
     done = follow(path, tmp_path)
-    assert rewritten(path, done) == page(tmp_path, f"$ echo {one}\n{one}\n$ echo new\nnew\n$ echo long\n...").read_text()
+    right = page(tmp_path, f"$ echo {one}\n{one}\n$ echo new\nnew\n$ echo long\n...").read_text()
+    path = page(tmp_path, f"$ echo {one}\n{other}\n$ echo new\nold\nolder\n$ echo long\n...")
+    assert rewritten(path, done) == right

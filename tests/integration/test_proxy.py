@@ -1,4 +1,4 @@
-"""An institution behind an outbound proxy takes part in a session: real processes, real TLS through a real proxy."""
+"""An institution behind an outbound proxy takes part in a session: real TLS, through a real proxy."""
 
 import asyncio
 from pathlib import Path

@@ -153,6 +153,14 @@ class InstitutionHost:
         connection.put("up", data)
         self.fuse.effect()
 
+    @property
+    def waits_for_another(self) -> bool:
+        """Whether it has the closed record, was started again, and waits for another session."""
+        waiting = (
+            self.machine is Machine.RUNNING and self._machine_state.state is SessionState.WAITING_FOR_OFFER
+        )
+        return waiting and b'"session_closed"' in self._log().path.read_bytes()
+
     def crash(self, keep: int | None = None) -> None:
         """Cut the power; of what was not synced ``keep`` bytes survive, or all."""
         if self.machine is not Machine.RUNNING:

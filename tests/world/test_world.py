@@ -112,6 +112,29 @@ FOUND = {
         ],
     ),
     "the first line of a session is lost with the power": (0, [("coordinator_crash", 0, 0)]),
+    # Killed between the closed record and its process' end, and started again: it waits for another session.
+    "one that has the record is started again": (
+        101475,
+        [
+            ("flow", 4, 21),
+            ("flow", 5, 10),
+            ("deliver", 1, 21),
+            ("flow", 5, 9),
+            ("flow", 5, 12),
+            ("cut_at", 3, 28),
+            ("flow", 1, 36),
+            ("coordinator_crash_at", 4, 19),
+            ("deliver", 2, 4),
+            ("flow", 2, 3),
+            ("crash_at", 3, 15),
+            ("wait", 7, 27),
+            ("flow", 4, 18),
+            ("coordinator_restart", 2, 9),
+            ("wait", 2, 37),
+            ("wait", 2, 21),
+            ("flow", 5, 31),
+        ],
+    ),
     # The end of an earlier attempt comes again, during the next one.
     "the end of an earlier attempt is repeated": (
         30158,

@@ -318,8 +318,11 @@ class World:
 
     @property
     def _is_over(self) -> bool:
-        machines = {host.machine for host in self.institutions.values()}
-        return self.coordinator.ended and Machine.RUNNING not in machines
+        """Every party has come to its end, or waits for another session and says so."""
+        hosts = self.institutions.values()
+        return self.coordinator.ended and all(
+            host.machine is not Machine.RUNNING or host.waits_for_another for host in hosts
+        )
 
     def figures(self) -> Counter[str]:
         """What happened in this world."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.data.images import UnusableImage, open_rgb
-from fedapt_secure.learning.data.records import Record, is_test_digest
+from fedapt_secure.learning.data.records import Record, is_test_record
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class FeatureSet:
         is_test: Which records are for tests, bool, (N,).
         skipped: Images that could not be used.
         digests: SHA-256 of each record's file; as sensitive as the images.
+        subjects: Whose image each record is, where the data says so; as sensitive as the images.
     """
 
     features: Tensor
@@ -59,6 +60,7 @@ class FeatureSet:
     is_test: Tensor
     skipped: tuple[Skipped, ...] = ()
     digests: tuple[bytes, ...] = field(default=(), repr=False)
+    subjects: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def train_digests(self) -> tuple[bytes, ...]:
@@ -120,10 +122,17 @@ def load_features(
     return FeatureSet(
         features=features[usable],
         labels=torch.tensor([entry.record.label for entry in kept], dtype=torch.int64),
-        is_test=torch.tensor([is_test_digest(entry.digest) for entry in kept]),
+        is_test=torch.tensor([is_test_record(entry.record, entry.digest) for entry in kept]),
         skipped=tuple(skipped),
         digests=tuple(entry.digest for entry in kept),
+        subjects=_subjects([entry.record for entry in kept]),
     )
+
+
+def _subjects(records: Sequence[Record]) -> tuple[str, ...] | None:
+    """Return each record's subject; ``None`` unless all have one."""
+    named = [record.subject for record in records if record.subject is not None]
+    return tuple(named) if len(named) == len(records) else None
 
 
 def _digests(records: Sequence[Record]) -> tuple[list[_Read], list[Skipped]]:

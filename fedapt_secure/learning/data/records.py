@@ -3,9 +3,9 @@
 import csv
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from fedapt_crypto.errors import InvalidInput
 
@@ -23,11 +23,15 @@ class Record:
         path: The image file.
         label: Index of its class.
         name: How the folder or manifest calls the file; POSIX, relative where the source is.
+        split: What the source says it is for; ``None`` where it does not say.
+        subject: Whose image it is, where the source says so; as sensitive as the image.
     """
 
     path: Path
     label: int
     name: str
+    split: Literal["train", "test"] | None = None
+    subject: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -121,3 +125,20 @@ def is_test(image_bytes: bytes, test_share: float = TEST_SHARE) -> bool:
 def is_test_digest(digest: bytes, test_share: float = TEST_SHARE) -> bool:
     """Return `is_test` for the SHA-256 digest of an image file."""
     return int.from_bytes(digest[:8], "big") < test_share * 2**64
+
+
+def is_test_record(record: Record, digest: bytes, test_share: float = TEST_SHARE) -> bool:
+    """Return whether a record is for tests: as its source says, else by its subject, else by its file.
+
+    A subject's images are all on one side: otherwise a test would ask about people the model was tuned on.
+
+    Args:
+        record: The record.
+        digest: SHA-256 of its file.
+        test_share: Expected share kept for tests, where the source does not say.
+    """
+    if record.split is not None:
+        return record.split == "test"
+    if record.subject is not None:
+        return is_test(record.subject.encode(), test_share)
+    return is_test_digest(digest, test_share)

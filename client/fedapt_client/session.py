@@ -173,7 +173,8 @@ class InstitutionSession:
                 return self._end_session(message)
             case m.SessionClosed() if self._state in (State.READY, State.JOINING, State.CLOSING):
                 return self._close(message)
-            case m.HeldHead() if self._configuration is not None:
+            # It may come before our offer does: who brought it was there first.
+            case m.HeldHead() if self._state not in (State.DISCONNECTED, State.ENDED):
                 return self._witness.check_held(message.held)
             case _:
                 raise UnexpectedMessage(f"the coordinator sent {message.kind!r} out of turn")

@@ -135,6 +135,21 @@ FOUND = {
             ("flow", 5, 31),
         ],
     ),
+    # Started again, it hears what others hold of its log before it is offered the session.
+    "a held head comes before the offer": (
+        306070,
+        [
+            ("flow", 7, 26),
+            ("flow", 7, 31),
+            ("crash", 1, 15),
+            ("flow", 2, 18),
+            ("wait", 6, 30),
+            ("flow", 2, 31),
+            ("crash_at", 0, 3),
+            ("wait", 4, 31),
+            ("flow", 7, 30),
+        ],
+    ),
     # The end of an earlier attempt comes again, during the next one.
     "the end of an earlier attempt is repeated": (
         30158,

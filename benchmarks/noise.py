@@ -25,8 +25,10 @@ from torch import Tensor
 
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.backbone import load_backbone
+from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.sampling import poisson_batch
-from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
+from fedapt_secure.learning.training import LocalTrainer
+from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters
 
 AIM = 0.15
@@ -112,17 +114,23 @@ def measure(case: Case) -> Measured:
     )
     generator = torch.Generator().manual_seed(0)
     trainer = LocalTrainer(
-        backbone,
-        [f"class {number}" for number in range(case.classes)],
-        shape,
-        np.random.default_rng(0).random(shape.key, np.float32),
-        0,
-        torch.randn(case.records, backbone.feature_size, generator=generator),
-        torch.randint(case.classes, (case.records,), generator=generator),
-        TrainingSettings(declared_records=case.records, noise_multiplier=2.0, local_steps=1),
+        Task(
+            backbone,
+            tuple(f"class {number}" for number in range(case.classes)),
+            shape,
+            "a photo of a {}",
+            torch.from_numpy(np.random.default_rng(0).random(shape.key, np.float32)),
+            0,
+            TrainingSettings(declared_records=case.records, noise_multiplier=2.0, local_steps=1),
+            Keystream.from_operating_system(),
+        ),
+        TrainingData(
+            torch.randn(case.records, backbone.feature_size, generator=generator),
+            torch.randint(case.classes, (case.records,), generator=generator),
+        ),
     )
     start = initial_parameters(shape, 0)
-    optimizer = trainer._gradient._optimizer
+    optimizer = trainer._objective._gradient._optimizer
     assert optimizer is not None
     noise_watch, sampler_watch = Stopwatch(), Stopwatch()
     with_noise = noise_watch.around(optimizer.add_noise)

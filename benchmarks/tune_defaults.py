@@ -25,8 +25,10 @@ from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.records import read_records
 from fedapt_secure.learning.evaluation import Scores, evaluate
 from fedapt_secure.learning.fedapt import FedAptModel
+from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
+from fedapt_secure.learning.training import LocalTrainer
+from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.privacy.budget import declared_records
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 
@@ -90,15 +92,18 @@ def run(trial: Trial) -> list[Scores]:
     keys = rng.random((shape.domains, *shape.key), np.float32) * np.float32(trial.with_keys)
     trainers = [
         LocalTrainer(
-            backbone,
-            dealt.class_names,
-            shape,
-            keys[one.domain_index],
-            one.domain_index,
-            *features.train,
-            settings=settings_of(trial, len(features.train[1])),
-            # Fixed, so that a figure can be had again; nothing here is released.
-            keystream=Keystream(bytes([trial.seed, one.domain_index, trial.noise]).ljust(32, b"\0")),
+            Task(
+                backbone,
+                dealt.class_names,
+                shape,
+                dealt.zero_shot_template,
+                torch.from_numpy(keys[one.domain_index]),
+                one.domain_index,
+                settings=settings_of(trial, len(features.train[1])),
+                # Fixed, so that a figure can be had again; nothing here is released.
+                keystream=Keystream(bytes([trial.seed, one.domain_index, trial.noise]).ljust(32, b"\0")),
+            ),
+            TrainingData(*features.train),
         )
         for one, features in zip(dealt.institutions, sets, strict=True)
     ]
@@ -106,8 +111,8 @@ def run(trial: Trial) -> list[Scores]:
     for _ in range(trial.rounds):
         parameters = parameters + np.mean([trainer.train(parameters) for trainer in trainers], axis=0)
     text = PromptedText(backbone, dealt.class_names, shape.context_tokens, shape.class_specific)
-    meta_prompt, adaptive_network = (torch.from_numpy(part) for part in unflatten(shape, parameters))
-    model = FedAptModel(text, meta_prompt, adaptive_network, torch.from_numpy(keys))
+    parts = {name: torch.from_numpy(part) for name, part in unflatten(shape, parameters).items()}
+    model = FedAptModel(text, parts["meta_prompt"], parts["adaptive_network"], torch.from_numpy(keys))
     zero_shot = text.zero_shot(dealt.zero_shot_template)
     return [
         evaluate(model, zero_shot, *features.test, one.domain_index)
@@ -120,7 +125,7 @@ def line(trial: Trial) -> str:
     scores = run(trial)
     zero_shot, fedapt, routing = (
         100 * float(np.mean([getattr(one, name) for one in scores]))
-        for name in ("zero_shot_accuracy", "fedapt_accuracy", "routing_share")
+        for name in ("zero_shot_accuracy", "tuned_accuracy", "routing_share")
     )
     lowest = 100 * min(one.routing_share for one in scores)
     epsilon = "none" if trial.epsilon is None else f"{trial.epsilon:g}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput
@@ -22,9 +23,12 @@ from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.records import read_records
 from fedapt_secure.learning.evaluation import Scores, evaluate
+from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
+from fedapt_secure.learning.training import LocalTrainer
+from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
+from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import Vector, unflatten
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 
@@ -117,19 +121,20 @@ class Learner:
             learning_rate=plan.learning_rate,
             momentum=plan.momentum,
             max_grad_norm=plan.max_grad_norm,
+            weight_decay=plan.weight_decay,
+            proximal_weight=plan.proximal_weight,
         )
-        trainer = LocalTrainer(
-            self._backbone,
-            plan.class_names,
-            plan.shape,
-            domain_key,
-            self._domain_index,
-            features,
-            labels,
-            settings,
-            self._repeatable(round_number),
+        task = Task(
+            backbone=self._backbone,
+            class_names=plan.class_names,
+            shape=plan.shape,
+            template=plan.zero_shot_template,
+            key=torch.from_numpy(domain_key.copy()).to(self._backbone.device),
+            domain_index=self._domain_index,
+            settings=settings,
+            keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
         )
-        return trainer.train(parameters)
+        return LocalTrainer(task, TrainingData(features, labels)).train(parameters)
 
     def _repeatable(self, round_number: int) -> Keystream | None:
         """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
@@ -165,11 +170,10 @@ def scores_to_fields(scores: Scores) -> dict[str, int]:
 
 def make_bundle(plan: SessionPlan, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]) -> Bundle:
     """Return a session's finished bundle: equal at everyone who holds its model and all domain keys."""
-    meta_prompt, adaptive_network = unflatten(plan.shape, model)
     return Bundle(
-        meta_prompt=meta_prompt,
-        adaptive_network=adaptive_network,
-        keys=np.stack(keys),
+        shape=plan.shape,
+        parameters=unflatten(plan.shape, model),
+        keys=np.stack(keys) if method_facts(plan.method).uses_keys else None,
         class_names=plan.class_names,
         domains=plan.domains,
         zero_shot_template=plan.zero_shot_template,
@@ -177,6 +181,7 @@ def make_bundle(plan: SessionPlan, backbone: Backbone, model: Vector, keys: tupl
         pretrained=plan.pretrained,
         weight_hash=plan.weight_hash,
         logit_scale=backbone.logit_scale,
+        temperature=plan.temperature,
     )
 
 

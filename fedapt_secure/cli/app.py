@@ -87,6 +87,14 @@ def simulate(
         str | None, _option("masking, ckks or none (default masking).", _PRIVACY)
     ] = None,
     clients: Annotated[int | None, _option("Number of institutions (default 5).", _TRAINING)] = None,
+    method: Annotated[
+        str | None,
+        _option(
+            "fedapt, promptfl, cocoop, fedclip, linear-probe; without privacy also fedavg, fedprox"
+            " (default fedapt).",
+            _TRAINING,
+        ),
+    ] = None,
     rounds: Annotated[int | None, _option("Rounds (default 15).", _TRAINING)] = None,
     local_steps: Annotated[
         int | None, _option("Steps of each institution a round (default 4).", _TRAINING)
@@ -97,6 +105,13 @@ def simulate(
     learning_rate: Annotated[float | None, _option("Learning rate (default 0.5).", _TRAINING)] = None,
     momentum: Annotated[float | None, _option("Momentum within a round (default 0.9).", _TRAINING)] = None,
     max_grad_norm: Annotated[float | None, _option("Clipping norm C (default 1).", _TRAINING)] = None,
+    weight_decay: Annotated[float | None, _option("L2 penalty (default 0).", _TRAINING)] = None,
+    proximal_weight: Annotated[
+        float | None, _option("FedProx' μ (default 0.01 for fedprox, else 0).", _TRAINING)
+    ] = None,
+    temperature: Annotated[
+        float | None, _option("Temperature that routes images to domains (default 0.01).", _TRAINING)
+    ] = None,
     context_tokens: Annotated[
         int | None, _option("Learned tokens of a prompt (default 8).", _TRAINING)
     ] = None,

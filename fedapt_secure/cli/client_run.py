@@ -159,7 +159,7 @@ def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
         raise RunFailed("the session has ended and left no model here: the log says why")
     scores = outcome.scores
     count = max(1, scores["test_records"])
-    fedapt, zero_shot = scores["fedapt_correct"] / count, scores["zero_shot_correct"] / count
+    fedapt, zero_shot = scores["tuned_correct"] / count, scores["zero_shot_correct"] / count
     fields = {
         "session": outcome.session,
         "model": str(outcome.model),

@@ -30,6 +30,9 @@ class SimulateSettings(Settings):
         insecure_deterministic_noise: Let ``seed`` decide noise and sampling under differential privacy as
             well; the run is marked as not private wherever ε is shown.
         clients: Number of institutions; ``None`` means 5, or one a domain for ``folder``.
+        method: What is trained; see `fedapt_secure.protocol.methods`.
+        temperature: τ of the softmax that routes images to domains.
+        weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
         rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: Training plan.
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
         secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
@@ -52,12 +55,16 @@ class SimulateSettings(Settings):
     no_dp: bool = False
     insecure_deterministic_noise: bool = False
     clients: PositiveInt | None = None
+    method: str = "fedapt"
     rounds: PositiveInt = 15
     local_steps: PositiveInt = 4
     sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     learning_rate: PositiveFloat = 0.5
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    proximal_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     max_grad_norm: PositiveFloat = 1.0
+    temperature: PositiveFloat = 0.01
     context_tokens: PositiveInt = 8
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"

@@ -89,6 +89,25 @@ class Backbone:
         described = json.dumps(self._model.visual.preprocess_cfg, sort_keys=True, default=str)
         return hashlib.sha256(described.encode()).hexdigest()
 
+    @cached_property
+    def image_tower_values(self) -> int:
+        """Number of trainable values of the image tower."""
+        return sum(parameter.numel() for parameter in self._model.visual.parameters())
+
+    def encode_images_changed(self, change: Tensor, pixels: Tensor) -> Tensor:
+        """Return the image features (B, D) of an image tower whose weights are changed; differentiable.
+
+        Args:
+            change: What is added to the tower's weights, flat, in the order of its parameters.
+            pixels: Preprocessed images, (B, 3, H, W).
+        """
+        tower, start, changed = self._model.visual, 0, {}
+        for name, parameter in tower.named_parameters():
+            part = change[start : start + parameter.numel()].view_as(parameter)
+            changed[name], start = parameter + part.to(parameter), start + parameter.numel()
+        features: Tensor = torch.func.functional_call(tower, changed, (pixels.to(self.device),))
+        return features.float()
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """Return the pixels (3, H, W) that the image tower expects."""
         pixels: Tensor = self._transform(image)

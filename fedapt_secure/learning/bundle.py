@@ -6,6 +6,7 @@ Equal content gives equal bytes, so institutions can compare hashes of what they
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,15 +20,32 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.fedapt import FedAptModel
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.training import check_key
-from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_vector, flatten
+from fedapt_secure.learning.fedapt import TEMPERATURE
+from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
+from fedapt_secure.learning.methods.registry import method_of
+from fedapt_secure.protocol.methods import FEDAPT, method_facts
+from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_key, check_vector, flatten
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MAX_BUNDLE_BYTES: Final = 1 << 30
 _METADATA_KEY: Final = "fedapt-secure"  # one key alone: the order of several is not fixed by safetensors
-_TENSORS: Final = frozenset({"meta_prompt", "adaptive_network", "keys"})
+_KEYS: Final = "keys"
+_SAME_NAME: Final = (
+    "zero_shot_template",
+    "model",
+    "pretrained",
+    "weight_hash",
+    "logit_scale",
+    "temperature",
+)
+_FROM_SHAPE: Final = (
+    "method",
+    "text_width",
+    "feature_size",
+    "tower_values",
+    "context_tokens",
+    "class_specific",
+)
 
 
 class _Header(BaseModel):
@@ -41,6 +59,11 @@ class _Header(BaseModel):
     pretrained: str | None
     weight_hash: str
     logit_scale: float
+    method: str = FEDAPT  # version 1 knew no other
+    temperature: float = Field(default=TEMPERATURE, gt=0)
+    text_width: int | None = None  # version 1 had it in its tensors alone
+    feature_size: int | None = None
+    tower_values: int = 0
     context_tokens: int = Field(ge=1)
     class_specific: bool
 
@@ -50,9 +73,9 @@ class Bundle:
     """A finished model, without the CLIP it belongs to.
 
     Attributes:
-        meta_prompt: P, float32, (M, n_ctx, W) or (n_ctx, W).
-        adaptive_network: Q, float32, (K, D).
-        keys: Domain keys, float32, (K, n_ctx, W), values in [0, 1).
+        shape: Sizes, and which method it is of.
+        parameters: The trained tensors, float32, by name.
+        keys: Domain keys, float32, (K, n_ctx, W), values in [0, 1); ``None`` where the method uses none.
         class_names: M names.
         domains: K names.
         zero_shot_template: Prompt of the untuned model.
@@ -60,11 +83,12 @@ class Bundle:
         pretrained: Its weights, as `load_backbone` takes them.
         weight_hash: SHA-256 of its weights.
         logit_scale: Its logit scale.
+        temperature: τ of the routing softmax.
     """
 
-    meta_prompt: Vector
-    adaptive_network: Vector
-    keys: Vector
+    shape: ParameterShape
+    parameters: Mapping[str, Vector]
+    keys: Vector | None
     class_names: tuple[str, ...]
     domains: tuple[str, ...]
     zero_shot_template: str
@@ -72,28 +96,25 @@ class Bundle:
     pretrained: str | None
     weight_hash: str
     logit_scale: float
+    temperature: float = TEMPERATURE
 
     def __post_init__(self) -> None:
-        sizes = (self.meta_prompt.ndim in {2, 3}, self.adaptive_network.ndim == 2, self.keys.ndim == 3)
-        if not all(sizes) or len(self.keys) != len(self.domains):
+        shape = self.shape
+        expected = {part.name: part.shape for part in shape.parts}
+        found = {name: values.shape for name, values in self.parameters.items()}
+        counts = (len(self.class_names), len(self.domains))
+        uses_keys = method_facts(shape.method).uses_keys
+        if (
+            found != expected
+            or counts != (shape.classes, shape.domains)
+            or uses_keys != (self.keys is not None)
+        ):
             raise InvalidInput("the bundle's parts do not fit each other")
-        if self.meta_prompt.shape != self.shape.meta_prompt or len(self.adaptive_network) != len(self.keys):
+        check_vector(shape, flatten(shape, self.parameters))
+        if self.keys is not None and self.keys.shape != (shape.domains, *shape.key):
             raise InvalidInput("the bundle's parts do not fit each other")
-        check_vector(self.shape, flatten(self.meta_prompt, self.adaptive_network))
-        for key in self.keys:
-            check_key(self.shape, key)
-
-    @property
-    def shape(self) -> ParameterShape:
-        """Sizes of the tuned parts."""
-        return ParameterShape(
-            classes=len(self.class_names),
-            context_tokens=self.keys.shape[1],
-            text_width=self.keys.shape[2],
-            feature_size=self.adaptive_network.shape[1],
-            domains=len(self.domains),
-            class_specific=self.meta_prompt.ndim == 3,
-        )
+        for key in () if self.keys is None else self.keys:
+            check_key(shape, key)
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Refuse a CLIP with other weights than those the bundle was tuned on.
@@ -107,38 +128,41 @@ class Bundle:
                 f" with pretrained {self.pretrained} (SHA-256 {self.weight_hash[:16]}...)"
             )
 
-    def model_on(self, backbone: Backbone) -> FedAptModel:
+    def model_on(self, backbone: Backbone) -> Classifier:
         """Return the model that classifies features of ``backbone``.
 
         Raises:
             InvalidInput: If the backbone has other weights.
         """
         self.check_backbone(backbone)
-        shape = self.shape
-        return FedAptModel(
-            text=PromptedText(backbone, self.class_names, shape.context_tokens, shape.class_specific),
-            meta_prompt=torch.from_numpy(self.meta_prompt),
-            adaptive_network=torch.from_numpy(self.adaptive_network),
-            keys=torch.from_numpy(self.keys),
+        keys = self.keys if self.keys is not None else np.zeros((0, *self.shape.key), np.float32)
+        return method_of(self.shape.method).classifier(
+            ClassifierParts(
+                backbone=backbone,
+                class_names=self.class_names,
+                shape=self.shape,
+                template=self.zero_shot_template,
+                parameters={name: torch.from_numpy(values) for name, values in self.parameters.items()},
+                keys=torch.from_numpy(keys),
+                temperature=self.temperature,
+            )
         )
 
 
 def encode_bundle(bundle: Bundle) -> bytes:
     """Return the bundle as the bytes of a safetensors file; equal bundles give equal bytes."""
+    sizes = asdict(bundle.shape)
     header = _Header(
         format_version=FORMAT_VERSION,
-        context_tokens=bundle.shape.context_tokens,
-        class_specific=bundle.shape.class_specific,
         class_names=list(bundle.class_names),
         domains=list(bundle.domains),
-        **{
-            name: value
-            for name, value in asdict(bundle).items()
-            if name in _Header.model_fields and name not in {"class_names", "domains"}
-        },
+        **{name: getattr(bundle, name) for name in _SAME_NAME},
+        **{name: sizes[name] for name in _FROM_SHAPE},
     )
     described = json.dumps(header.model_dump(), sort_keys=True, separators=(",", ":"))
-    tensors = {name: np.ascontiguousarray(getattr(bundle, name)) for name in _TENSORS}
+    tensors = {name: np.ascontiguousarray(values) for name, values in bundle.parameters.items()}
+    if bundle.keys is not None:
+        tensors[_KEYS] = np.ascontiguousarray(bundle.keys)
     return safetensors.numpy.save(tensors, {_METADATA_KEY: described})
 
 
@@ -176,24 +200,37 @@ def read_bundle(path: Path) -> Bundle:
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise InvalidInput(f"{path} is not a model bundle") from error
     header = _read_header(path, metadata)
-    if tensors.keys() != _TENSORS or any(tensor.dtype != np.float32 for tensor in tensors.values()):
+    if any(tensor.dtype != np.float32 for tensor in tensors.values()):
         raise InvalidInput(f"{path} is not a model bundle: it does not hold the expected tensors")
-    bundle = Bundle(
-        meta_prompt=tensors["meta_prompt"],
-        adaptive_network=tensors["adaptive_network"],
-        keys=tensors["keys"],
-        class_names=tuple(header.class_names),
-        domains=tuple(header.domains),
-        **header.model_dump(
-            include={"zero_shot_template", "model", "pretrained", "weight_hash", "logit_scale"}
-        ),
+    keys = tensors.pop(_KEYS, None)
+    try:
+        return Bundle(
+            shape=_shape(header, tensors, keys),
+            parameters=tensors,
+            keys=keys,
+            class_names=tuple(header.class_names),
+            domains=tuple(header.domains),
+            **header.model_dump(include=set(_SAME_NAME)),
+        )
+    except InvalidInput as error:
+        raise InvalidInput(f"{path} is not a usable model bundle: {error}") from None
+
+
+def _shape(header: _Header, tensors: dict[str, NDArray[Any]], keys: NDArray[Any] | None) -> ParameterShape:
+    """Return the sizes that the header states, or that version 1 leaves to its tensors."""
+    text_width, feature_size = header.text_width, header.feature_size
+    if text_width is None or feature_size is None:
+        network = tensors.get("adaptive_network")
+        if keys is None or network is None or keys.ndim != 3 or network.ndim != 2:
+            raise InvalidInput("it does not hold the expected tensors")
+        text_width, feature_size = keys.shape[2], network.shape[1]
+    return ParameterShape(
+        classes=len(header.class_names),
+        domains=len(header.domains),
+        text_width=text_width,
+        feature_size=feature_size,
+        **header.model_dump(include={"method", "tower_values", "context_tokens", "class_specific"}),
     )
-    if (bundle.shape.context_tokens, bundle.shape.class_specific) != (
-        header.context_tokens,
-        header.class_specific,
-    ):
-        raise InvalidInput(f"{path} is not a model bundle: its description does not fit its tensors")
-    return bundle
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> _Header:

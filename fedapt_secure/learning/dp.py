@@ -23,19 +23,19 @@ _BYTES_PER_GRADIENT_VALUE: Final = 4 + 8  # float32 as computed, float64 as summ
 
 
 class TextFeatureHeads(nn.Module):
-    """Two linear layers on an image feature, without bias: class logits and domain logits."""
+    """Linear layers on an image feature, without bias: class logits, and domain logits where K > 0."""
 
     def __init__(self, classes: int, domains: int, feature_size: int) -> None:
         super().__init__()
         # Made without values: every step copies V and Q in, and drawing some would move torch's generator.
         with torch.device("meta"):
             self.classes = nn.Linear(feature_size, classes, bias=False)  # weight V, (M, D)
-            self.domains = nn.Linear(feature_size, domains, bias=False)  # weight Q, (K, D)
+            self.domains = nn.Linear(feature_size, domains, bias=False) if domains else None  # Q, (K, D)
         self.to_empty(device="cpu")
 
-    def forward(self, class_features: Tensor, domain_features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, class_features: Tensor, domain_features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return class logits (B, M) and domain logits (B, K) of features (B, D)."""
-        return self.classes(class_features), self.domains(domain_features)
+        return self.classes(class_features), None if self.domains is None else self.domains(domain_features)
 
 
 class TextFeatureGradient:
@@ -43,7 +43,7 @@ class TextFeatureGradient:
 
     Args:
         classes: M.
-        domains: K.
+        domains: K; 0 where there is no adaptive network.
         feature_size: D.
         divisor: q·N̂, what the sum is divided by; never the size of a batch, which is not public.
         mechanism: Clipping and noise; ``None`` for neither.
@@ -84,28 +84,29 @@ class TextFeatureGradient:
     def __call__(
         self,
         class_weights: Tensor,
-        adaptive_network: Tensor,
+        adaptive_network: Tensor | None,
         class_features: Tensor,
         domain_features: Tensor,
         labels: Tensor,
         domain_index: int,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of both cross-entropies, summed over the batch and divided by q·N̂.
 
         Args:
             class_weights: V, (M, D).
-            adaptive_network: Q, (K, D).
+            adaptive_network: Q, (K, D), where K > 0.
             class_features: What V sees, (B, D); B may be 0.
             domain_features: What Q sees, (B, D).
             labels: Class indices, (B,).
             domain_index: The institution's own domain.
 
         Returns:
-            Gradients with respect to V, (M, D), and Q, (K, D).
+            Gradients with respect to V, (M, D), and Q, (K, D); ``None`` for the latter where K = 0.
         """
         with torch.no_grad():
             self._heads.classes.weight.copy_(class_weights)
-            self._heads.domains.weight.copy_(adaptive_network)
+            if self._heads.domains is not None and adaptive_network is not None:
+                self._heads.domains.weight.copy_(adaptive_network)
         chunks = zip(
             torch.split(class_features, self._chunk),
             torch.split(domain_features, self._chunk),
@@ -120,14 +121,15 @@ class TextFeatureGradient:
         class_features, domain_features = (part.detach().requires_grad_() for part in chunk[:2])
         labels = chunk[2]
         class_logits, domain_logits = self._module(class_features, domain_features)
-        loss = F.cross_entropy(class_logits, labels, reduction="sum") + F.cross_entropy(
-            domain_logits, torch.full_like(labels, domain_index), reduction="sum"
-        )
+        loss = F.cross_entropy(class_logits, labels, reduction="sum")
+        if domain_logits is not None:
+            domains = torch.full_like(labels, domain_index)
+            loss = loss + F.cross_entropy(domain_logits, domains, reduction="sum")
         torch.autograd.backward(loss)
 
     def _private_sum(
         self, chunks: list[tuple[Tensor, Tensor, Tensor]], domain_index: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         optimizer = self._optimizer
         assert optimizer is not None
         for number, chunk in enumerate(chunks):
@@ -145,15 +147,15 @@ class TextFeatureGradient:
 
     def _plain_sum(
         self, chunks: list[tuple[Tensor, Tensor, Tensor]], domain_index: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         for chunk in chunks:
             self._backward(chunk, domain_index)
         return self._take_gradients(self._divisor, self._module)
 
-    def _take_gradients(self, divisor: float, owner: Any) -> tuple[Tensor, Tensor]:
-        gradients = self._heads.classes.weight.grad, self._heads.domains.weight.grad
-        assert gradients[0] is not None
-        assert gradients[1] is not None
-        taken = gradients[0] / divisor, gradients[1] / divisor
+    def _take_gradients(self, divisor: float, owner: Any) -> tuple[Tensor, Tensor | None]:
+        heads = (self._heads.classes, self._heads.domains)
+        taken = [None if head is None or head.weight.grad is None else head.weight.grad for head in heads]
+        class_gradient, domain_gradient = (None if one is None else one / divisor for one in taken)
+        assert class_gradient is not None
         owner.zero_grad()
-        return taken
+        return class_gradient, domain_gradient

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedapt_secure.learning.fedapt import FedAptModel
+from fedapt_secure.learning.methods.base import Classifier
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,20 @@ class Scores:
     Attributes:
         test_records: Number of test records.
         zero_shot_correct: Right answers of the untuned model.
-        fedapt_correct: Right answers of the tuned model.
-        routed_correct: Records that the adaptive network routes to their own domain.
+        tuned_correct: Right answers of the tuned model.
+        routed_correct: Records whose domain the model recognises; 0 where its method knows no domains.
     """
 
     test_records: int
     zero_shot_correct: int
-    fedapt_correct: int
+    tuned_correct: int
     routed_correct: int
 
     def __add__(self, other: "Scores") -> "Scores":
         return Scores(
             self.test_records + other.test_records,
             self.zero_shot_correct + other.zero_shot_correct,
-            self.fedapt_correct + other.fedapt_correct,
+            self.tuned_correct + other.tuned_correct,
             self.routed_correct + other.routed_correct,
         )
 
@@ -39,9 +39,9 @@ class Scores:
         return self.zero_shot_correct / max(1, self.test_records)
 
     @property
-    def fedapt_accuracy(self) -> float:
+    def tuned_accuracy(self) -> float:
         """Share of right answers of the tuned model, in [0, 1]; 0 without records."""
-        return self.fedapt_correct / max(1, self.test_records)
+        return self.tuned_correct / max(1, self.test_records)
 
     @property
     def routing_share(self) -> float:
@@ -63,20 +63,21 @@ def zero_shot_correct(text_features: Tensor, features: Tensor, labels: Tensor) -
 
 
 def evaluate(
-    model: FedAptModel, zero_shot: Tensor, features: Tensor, labels: Tensor, domain_index: int
+    model: Classifier, zero_shot: Tensor, features: Tensor, labels: Tensor, domain_index: int
 ) -> Scores:
     """Score both models on one institution's test records.
 
     Args:
         model: The tuned model.
         zero_shot: Text features of the hand-written prompts, unit-norm, (M, D).
-        features: Image features of the test records, (N, D), not normalised.
+        features: Image features of the test records, (N, D), not normalised, of the model's own image tower.
         labels: Class indices, (N,).
         domain_index: The institution's domain.
     """
+    routed = model.routing(features)
     return Scores(
         test_records=len(labels),
         zero_shot_correct=zero_shot_correct(zero_shot, features, labels),
-        fedapt_correct=int((model.predict(features).argmax(dim=1).cpu() == labels).sum()),
-        routed_correct=int((model.routing(features) == domain_index).sum()),
+        tuned_correct=int((model.predict(features).argmax(dim=1).cpu() == labels).sum()),
+        routed_correct=0 if routed is None else int((routed == domain_index).sum()),
     )

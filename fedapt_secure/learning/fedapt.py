@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.methods.base import Classifier
 from fedapt_secure.learning.text import PromptedText
 
 TEMPERATURE: Final = 0.01
@@ -54,7 +56,7 @@ def routing_weights(features: Tensor, adaptive_network: Tensor, temperature: flo
 
 
 @dataclass(frozen=True)
-class FedAptModel:
+class FedAptModel(Classifier):
     """A tuned model that classifies image features.
 
     Attributes:
@@ -62,16 +64,26 @@ class FedAptModel:
         meta_prompt: P, (M, n_ctx, W) or (n_ctx, W).
         adaptive_network: Q, (K, D).
         keys: Domain keys, (K, n_ctx, W).
+        temperature: τ of the routing softmax.
     """
 
     text: PromptedText
     meta_prompt: Tensor
     adaptive_network: Tensor
     keys: Tensor
+    temperature: float = TEMPERATURE
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen CLIP it belongs to."""
+        return self.text.backbone
 
     def routing(self, features: Tensor) -> Tensor:
         """Return the domain index (B,) that each sample of features (B, D) is routed to."""
-        return routing_weights(self._placed(features), self._placed(self.adaptive_network)).argmax(dim=1)
+        return self._weights(self._placed(features)).argmax(dim=1)
+
+    def _weights(self, features: Tensor) -> Tensor:
+        return routing_weights(features, self._placed(self.adaptive_network), self.temperature)
 
     @torch.no_grad()
     def predict_plain(self, features: Tensor) -> Tensor:
@@ -84,9 +96,7 @@ class FedAptModel:
             Logits, (B, M), on the backbone's device.
         """
         features = self._placed(features)
-        return self._with_own_prompts(
-            features, routing_weights(features, self._placed(self.adaptive_network))
-        )
+        return self._with_own_prompts(features, self._weights(features))
 
     @torch.no_grad()
     def predict(self, features: Tensor) -> Tensor:
@@ -102,7 +112,7 @@ class FedAptModel:
             Logits, (B, M), on the backbone's device.
         """
         features = self._placed(features)
-        weights = routing_weights(features, self._placed(self.adaptive_network))  # (B, K)
+        weights = self._weights(features)  # (B, K)
         confidence, chosen = weights.max(dim=1)
         mixed = confidence < _ONE_HOT
         logits = features.new_empty(len(features), len(self.text.class_names))

@@ -1,20 +1,20 @@
-"""The shared parameters of FedAPT as one flat float32 vector: meta prompt, then adaptive network.
+"""A method's trained tensors as one flat float32 vector, in the order of `methods`.
 
 This is the vector that institutions update and the coordinator adds up, so its layout is part of the
 protocol. No torch here: the coordinator needs none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.protocol.methods import FEDAPT, Part, method_facts
 
 Vector = NDArray[np.float32]
 
-INITIAL_STD = 0.02
-"""Standard deviation of the initial meta prompt and adaptive network (FedAPT, reference code)."""
 MAX_ABSOLUTE_PARAMETER = 1e4
 """Parameters from outside beyond this are refused: no training run gets near it."""
 
@@ -30,6 +30,8 @@ class ParameterShape:
         feature_size: D, size of the joint embedding.
         domains: K, number of domain keys.
         class_specific: One context a class (the paper's) or one shared by all.
+        method: Which method's tensors.
+        tower_values: Number of values of the image tower, for methods that train it.
     """
 
     classes: int
@@ -38,17 +40,14 @@ class ParameterShape:
     feature_size: int
     domains: int
     class_specific: bool = True
+    method: str = FEDAPT
+    tower_values: int = 0
 
     @property
     def meta_prompt(self) -> tuple[int, ...]:
-        """Shape of the meta prompt: (M, n_ctx, W), or (n_ctx, W) where the context is shared."""
+        """Shape of the learned context: (M, n_ctx, W), or (n_ctx, W) where it is shared."""
         context = (self.context_tokens, self.text_width)
         return (self.classes, *context) if self.class_specific else context
-
-    @property
-    def adaptive_network(self) -> tuple[int, int]:
-        """Shape of the adaptive network: (K, D)."""
-        return (self.domains, self.feature_size)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -56,25 +55,33 @@ class ParameterShape:
         return (self.context_tokens, self.text_width)
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """The trained tensors, in order."""
+        return method_facts(self.method).parts(self)
+
+    @property
     def size(self) -> int:
         """Length of the flat vector."""
-        return int(np.prod(self.meta_prompt)) + self.domains * self.feature_size
+        return sum(part.size for part in self.parts)
 
 
-def flatten(meta_prompt: Vector, adaptive_network: Vector) -> Vector:
-    """Return both parts as one flat float32 vector, meta prompt first."""
-    return np.concatenate([meta_prompt.ravel(), adaptive_network.ravel()]).astype(np.float32, copy=False)
+def flatten(shape: ParameterShape, parts: Mapping[str, Vector]) -> Vector:
+    """Return the trained tensors, by name, as one flat float32 vector."""
+    return np.concatenate([parts[part.name].ravel() for part in shape.parts]).astype(np.float32, copy=False)
 
 
-def unflatten(shape: ParameterShape, vector: Vector) -> tuple[Vector, Vector]:
-    """Split a flat vector into copies of the meta prompt and the adaptive network.
+def unflatten(shape: ParameterShape, vector: Vector) -> dict[str, Vector]:
+    """Split a flat vector into copies of the trained tensors.
 
     Raises:
         InvalidInput: If the length does not fit ``shape``, or a value is not finite or out of range.
     """
     check_vector(shape, vector)
-    cut = shape.size - shape.domains * shape.feature_size
-    return vector[:cut].reshape(shape.meta_prompt).copy(), vector[cut:].reshape(shape.adaptive_network).copy()
+    found, start = {}, 0
+    for part in shape.parts:
+        found[part.name] = vector[start : start + part.size].reshape(part.shape).copy()
+        start += part.size
+    return found
 
 
 def check_vector(shape: ParameterShape, vector: Vector) -> None:
@@ -89,7 +96,24 @@ def check_vector(shape: ParameterShape, vector: Vector) -> None:
         raise InvalidInput("the model holds values that are not finite or out of range; not used")
 
 
+def check_key(shape: ParameterShape, key: Vector) -> None:
+    """Refuse a domain key that the agreed expansion of a seed cannot give.
+
+    Raises:
+        InvalidInput: If the shape is wrong or a value lies outside [0, 1). A key of -1, say, would make
+            the institution's update empty and so single out the others.
+    """
+    if key.shape != shape.key or key.dtype != np.float32:
+        raise InvalidInput(f"the domain key has shape {key.shape} where float32 {shape.key} is expected")
+    if not ((key >= 0) & (key < 1)).all():  # false for NaN as well
+        raise InvalidInput("the domain key holds values outside [0, 1); not used")
+
+
 def initial_parameters(shape: ParameterShape, seed: int) -> Vector:
-    """Draw the first parameters, N(0, 0.02²), the same for the same seed on every machine."""
+    """Draw the first parameters, each part with its own deviation, the same for a seed on every machine."""
     rng = np.random.default_rng(seed)
-    return rng.normal(0.0, INITIAL_STD, shape.size).astype(np.float32)
+    drawn = [
+        rng.normal(0.0, part.initial_std, part.size) if part.initial_std else np.zeros(part.size)
+        for part in shape.parts
+    ]
+    return np.concatenate(drawn).astype(np.float32)

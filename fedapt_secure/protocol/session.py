@@ -1,20 +1,23 @@
 """What a session is: the plan that people choose, and the signed configuration that parties agree on."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedapt_crypto.encoding import Hash, Message
+from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
+from fedapt_secure.protocol.methods import FEDAPT, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 UPDATE_PURPOSE = "update"
 MAX_CONFIGURATION_BYTES = 16 << 20
@@ -31,7 +34,11 @@ class SessionPlan(BaseModel):
         pretrained: open_clip tag or file name; ``None`` for ``tiny``.
         weight_hash: SHA-256 of the frozen weights, hexadecimal; each institution checks its own copy.
         text_width: W. feature_size: D. context_tokens: n_ctx.
+        method: What is trained, and how; see `methods`.
+        tower_values: Number of values of the image tower, for methods that train it; 0 for the others.
         rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: The training plan.
+        weight_decay: L2 penalty on the trained values.
+        proximal_weight: μ of FedProx' penalty on the distance from the round's start; 0 for none.
         differential_privacy: Whether institutions must train under DP.
         secure_aggregation: Name of the scheme.
         clip: Largest absolute value of an update that the fixed-point encoding represents.
@@ -54,11 +61,15 @@ class SessionPlan(BaseModel):
     feature_size: PositiveInt
     context_tokens: PositiveInt
     class_specific: bool
+    method: ShortText = FEDAPT
+    tower_values: Annotated[int, Field(ge=0)] = 0
     rounds: PositiveInt
     local_steps: PositiveInt
     sample_rate: Annotated[float, Field(gt=0, le=1)]
     learning_rate: PositiveFloat
     momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NonNegative = 0.0
+    proximal_weight: NonNegative = 0.0
     max_grad_norm: PositiveFloat
     differential_privacy: bool
     secure_aggregation: ShortText
@@ -79,7 +90,26 @@ class SessionPlan(BaseModel):
             feature_size=self.feature_size,
             domains=len(self.domains),
             class_specific=self.class_specific,
+            method=self.method,
+            tower_values=self.tower_values,
         )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            facts = method_facts(self.method)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+        if self.differential_privacy and facts.never_private is not None:
+            raise ValueError(
+                f"the method {self.method} cannot be trained under differential privacy:"
+                f" {facts.never_private}"
+            )
+        if facts.class_specific not in (None, self.class_specific):
+            raise ValueError(f"the method {self.method} needs class_specific: {facts.class_specific}")
+        if self.shape.size < 1:
+            raise ValueError(f"the method {self.method} needs tower_values: the size of the image tower")
+        return self
 
 
 class SessionConfiguration(Message):

@@ -8,8 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fedapt_secure.audit.line import LogEntry
+from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
-from fedapt_secure.simulate.summary import METHOD, Summary
+from fedapt_secure.simulate.summary import Summary
 
 KIB = 1024
 
@@ -94,7 +95,7 @@ class ProgressDisplay:
 
 def print_result(console: Console, federation: Federation, summary: Summary) -> None:
     """Print the result tables and what to do next."""
-    console.print(_accuracy_table(federation, summary))
+    console.print(_accuracy_table(summary))
     if summary["privacy"]:
         console.print(_privacy_table(summary["privacy"], summary["not_private_because"]))
     else:
@@ -118,22 +119,29 @@ def print_result(console: Console, federation: Federation, summary: Summary) -> 
     )
 
 
-def _accuracy_table(federation: Federation, summary: Summary) -> Table:
+def _accuracy_table(summary: Summary) -> Table:
+    facts = method_facts(summary["method"])
     table = Table(title="Accuracy on held-out images")
-    for column in ("domain", "zero-shot", "FedAPT", "gain", "right key"):
-        table.add_column(column, justify="left" if column == "domain" else "right")
-    zero_shot, tuned = summary["accuracy"]["zero_shot"], summary["accuracy"][METHOD]
     routing = summary["routing"]
-    for domain in zero_shot["per_domain"]:
-        _add_row(table, domain, *(part["per_domain"][domain] for part in (zero_shot, tuned, routing)))
+    for column in ("domain", "zero-shot", facts.title, "gain", *(("right key",) if routing else ())):
+        table.add_column(column, justify="left" if column == "domain" else "right")
+    parts = [
+        summary["accuracy"]["zero_shot"],
+        summary["accuracy"][facts.name],
+        *([routing] if routing else []),
+    ]
+    for domain in parts[0]["per_domain"]:
+        _add_row(table, domain, [part["per_domain"][domain] for part in parts])
     table.add_section()
-    _add_row(table, "[bold]mean", zero_shot["mean"], tuned["mean"], routing["mean"])
+    _add_row(table, "[bold]mean", [part["mean"] for part in parts])
     return table
 
 
-def _add_row(table: Table, name: str, zero_shot: float, tuned: float, routing: float) -> None:
+def _add_row(table: Table, name: str, shares: list[float]) -> None:
+    zero_shot, tuned, *routing = shares
     gain = 100 * (tuned - zero_shot)
-    table.add_row(name, f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", f"{routing:.0%}")
+    cells = (f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", *(f"{share:.0%}" for share in routing))
+    table.add_row(name, *cells)
 
 
 def _privacy_table(privacy: dict[str, dict[str, Any]], not_private_because: str | None) -> Table:

@@ -11,9 +11,9 @@ from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
+from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
 
-METHOD = "fedapt"
 Summary = dict[str, Any]
 
 
@@ -32,12 +32,14 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
     if len(bundles) != 1:
         raise RunFailed("the institutions hold different bundles; this must not happen, please report it")
     write_atomically(folder.model, bundles.pop(), mode=PUBLIC_FILE_MODE)
+    routes = method_facts(federation.settings.method).uses_keys
     summary: Summary = {
         "accuracy": {
             "zero_shot": _by_domain(federation, scores, "zero_shot_correct"),
-            METHOD: _by_domain(federation, scores, "fedapt_correct"),
+            federation.settings.method: _by_domain(federation, scores, "tuned_correct"),
         },
-        "routing": _by_domain(federation, scores, "routed_correct"),
+        "method": federation.settings.method,
+        "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
         "private": federation.settings.not_private is None,
         "not_private_because": federation.settings.not_private,
         "privacy": _privacy(federation),

@@ -75,6 +75,12 @@ text_width: {text_width}
 # D, the size of its joint embedding of image and text.
 feature_size: {feature_size}
 
+# What is trained: fedapt, or one of the methods it is compared with (promptfl, cocoop, fedclip,
+# linear-probe, fedavg, fedprox). The last two train the whole image tower, need its size, and allow no
+# differential privacy.
+method: fedapt
+tower_values: 0
+
 # Learned tokens of each prompt.
 context_tokens: 8
 # true: every class learns tokens of its own; false: one context for all.
@@ -88,6 +94,9 @@ sample_rate: 0.5
 # The optimizer: SGD with momentum.
 learning_rate: 0.5
 momentum: 0.9
+weight_decay: 0.0
+# How strongly values are held to the round's start (FedProx); 0 for not at all.
+proximal_weight: 0.0
 # C: the gradient of each record is clipped to this norm before noise is added.
 max_grad_norm: 1.0
 

@@ -64,7 +64,7 @@ def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict) -> Non
     for entry in completed:
         model += np.mean([tap.updates[name][entry["round"] - 1] for name in entry["contributors"]], axis=0)
     bundle = read_bundle(folder / "model.safetensors")
-    found = flatten(bundle.meta_prompt, bundle.adaptive_network)
+    found = flatten(bundle.shape, bundle.parameters)
     # half a step of fixed point a round, and one float32 rounding of values below 8
     assert np.abs(found - model).max() <= len(completed) * (RESOLUTION / 2 + 8 * 2.0**-24)
 
@@ -75,7 +75,7 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     summary = run.summary
     assert_model_is_the_plain_mean(tap, run.folder, summary)
     assert set(summary) == {
-        "accuracy", "routing", "private", "not_private_because", "privacy", "rounds", "secure_aggregation",
+        "accuracy", "method", "routing", "private", "not_private_because", "privacy", "rounds", "secure_aggregation",
         "device", "seconds_total",
     }  # fmt: skip
     domains = {"ink", "chalk", "print", "pencil", "scan"}
@@ -147,7 +147,7 @@ def test_without_privacy_a_seed_gives_the_same_model_under_every_scheme(simulate
         )
         assert run.status == 0
         bundle = read_bundle(run.folder / "model.safetensors")
-        models.append(flatten(bundle.meta_prompt, bundle.adaptive_network))
+        models.append(flatten(bundle.shape, bundle.parameters))
     assert np.abs(models[0] - models[1]).max() < 1e-4
     assert np.abs(models[0] - models[2]).max() < 1e-2
 

@@ -10,6 +10,9 @@ import torch
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import RANDOM, load_backbone
 from fedapt_secure.learning.bundle import Bundle, encode_bundle, read_bundle, write_bundle
+from fedapt_secure.protocol.parameters import ParameterShape
+
+NEW_IN_VERSION_2 = {"method", "temperature", "text_width", "feature_size", "tower_values"}
 
 
 @pytest.fixture(params=[True, False], ids=["class-specific", "shared"])
@@ -17,8 +20,11 @@ def bundle(request, tiny):
     rng = np.random.default_rng(0)
     classes = (3,) if request.param else ()
     return Bundle(
-        meta_prompt=rng.normal(size=(*classes, 4, 64)).astype(np.float32),
-        adaptive_network=rng.normal(size=(2, 64)).astype(np.float32),
+        shape=ParameterShape(3, 4, 64, 64, 2, request.param),
+        parameters={
+            "meta_prompt": rng.normal(size=(*classes, 4, 64)).astype(np.float32),
+            "adaptive_network": rng.normal(size=(2, 64)).astype(np.float32),
+        },
         keys=rng.random((2, 4, 64), np.float32),
         class_names=("cat", "fire_truck", "dög"),
         domains=("ink", "chalk"),
@@ -34,10 +40,11 @@ def test_a_bundle_comes_back_as_it_was(bundle, tmp_path):
     path = tmp_path / "model.safetensors"
     write_bundle(path, bundle)
     found = read_bundle(path)
-    for field in dataclasses.fields(Bundle):
-        one, other = getattr(found, field.name), getattr(bundle, field.name)
-        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
-    assert found.shape == bundle.shape
+    for name in {field.name for field in dataclasses.fields(Bundle)} - {"parameters", "keys"}:
+        assert getattr(found, name) == getattr(bundle, name)
+    assert np.array_equal(found.keys, bundle.keys)
+    assert found.parameters.keys() == bundle.parameters.keys()
+    assert all(np.array_equal(found.parameters[name], bundle.parameters[name]) for name in found.parameters)
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -61,11 +68,7 @@ def test_the_model_predicts_on_the_right_weights_only(bundle, tiny):
 
 def rewritten(bundle, path, tensors=None, **changes):
     header = json.loads(safetensors_metadata(bundle)) | changes
-    parts = {
-        "meta_prompt": bundle.meta_prompt,
-        "adaptive_network": bundle.adaptive_network,
-        "keys": bundle.keys,
-    }
+    parts = {**bundle.parameters, "keys": bundle.keys}
     path.write_bytes(safetensors.numpy.save(parts | (tensors or {}), {"fedapt-secure": json.dumps(header)}))
     return path
 
@@ -76,6 +79,18 @@ def safetensors_metadata(bundle):
     return json.loads(content[8 : 8 + length])["__metadata__"]["fedapt-secure"]
 
 
+def test_a_file_of_version_1_is_still_read(bundle, tmp_path):
+    header = json.loads(safetensors_metadata(bundle))
+    old = {name: value for name, value in header.items() if name not in NEW_IN_VERSION_2}
+    path = tmp_path / "old"
+    content = safetensors.numpy.save(
+        {**bundle.parameters, "keys": bundle.keys},
+        {"fedapt-secure": json.dumps(old | {"format_version": 1})},
+    )
+    path.write_bytes(content)
+    assert read_bundle(path).shape == bundle.shape
+
+
 def test_rewriting_nothing_is_accepted(bundle, tmp_path):
     assert read_bundle(rewritten(bundle, tmp_path / "same")).class_names == bundle.class_names
 
@@ -83,12 +98,14 @@ def test_rewriting_nothing_is_accepted(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("message", "changes"),
     [
-        ("has format 2, this version reads up to 1: update", {"format_version": 2}),
+        ("has format 3, this version reads up to 2: update", {"format_version": 3}),
         ("description is missing or damaged", {"format_version": "1"}),
         ("description is missing or damaged", {"class_names": [1, 2, 3]}),
         ("description is missing or damaged", {"unknown": 1}),
-        ("description does not fit its tensors", {"context_tokens": 5}),
+        ("do not fit each other", {"context_tokens": 5}),
         ("do not fit each other", {"domains": ["ink"]}),
+        ("do not fit each other", {"method": "promptfl"}),
+        ("there is no method", {"method": "magic"}),
     ],
 )
 def test_a_wrong_description_is_refused(bundle, tmp_path, message, changes):
@@ -97,15 +114,15 @@ def test_a_wrong_description_is_refused(bundle, tmp_path, message, changes):
 
 
 def test_wrong_tensors_are_refused(bundle, tmp_path):
-    nan, outside = bundle.meta_prompt.copy(), bundle.keys.copy()
+    nan, outside = bundle.parameters["meta_prompt"].copy(), bundle.keys.copy()
     nan.flat[0], outside.flat[0] = np.nan, -1.0
     cases = [
         ("not finite", {"meta_prompt": nan}),
         (r"outside \[0, 1\)", {"keys": outside}),
         ("expected tensors", {"keys": bundle.keys.astype(np.float64)}),
-        ("expected tensors", {"more": bundle.keys}),
+        ("do not fit", {"more": bundle.keys}),
         ("do not fit", {"keys": bundle.keys[:, :, :32].copy()}),
-        ("do not fit", {"adaptive_network": bundle.adaptive_network[:1].copy()}),
+        ("do not fit", {"adaptive_network": bundle.parameters["adaptive_network"][:1].copy()}),
     ]
     for message, tensors in cases:
         with pytest.raises(InvalidInput, match=message):

@@ -18,7 +18,7 @@ def test_counts_are_those_of_the_predictions(prompted):
     zero_shot = text.zero_shot("a photo of a {}")
     scores = evaluate(model, zero_shot, features, labels, 1)
     assert scores.test_records == 50
-    assert scores.fedapt_correct == sum(
+    assert scores.tuned_correct == sum(
         int(model.predict_plain(one[None]).argmax()) == label
         for one, label in zip(features, labels.tolist(), strict=True)
     )
@@ -28,7 +28,7 @@ def test_counts_are_those_of_the_predictions(prompted):
     assert scores.routed_correct == int((features @ model.adaptive_network.T).argmax(1).sum())
     assert 0 < scores.routed_correct < 50
     answers = model.predict(features).argmax(1)
-    assert evaluate(model, zero_shot, features, answers, 1).fedapt_correct == 50
+    assert evaluate(model, zero_shot, features, answers, 1).tuned_correct == 50
 
 
 def test_zero_shot_chooses_the_nearest_text():
@@ -41,5 +41,5 @@ def test_zero_shot_chooses_the_nearest_text():
 def test_scores_add_up_and_give_shares():
     total = Scores(10, 4, 6, 9) + Scores(30, 6, 14, 31 - 1)
     assert total == Scores(40, 10, 20, 39)
-    assert (total.zero_shot_accuracy, total.fedapt_accuracy, total.routing_share) == (0.25, 0.5, 0.975)
-    assert Scores(0, 0, 0, 0).fedapt_accuracy == 0.0
+    assert (total.zero_shot_accuracy, total.tuned_accuracy, total.routing_share) == (0.25, 0.5, 0.975)
+    assert Scores(0, 0, 0, 0).tuned_accuracy == 0.0

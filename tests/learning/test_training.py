@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from fedapt_crypto.errors import InvalidInput, RunFailed
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.fedapt import modulate
+from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.training import LocalTrainer, TrainingSettings
-from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
+from fedapt_secure.learning.training import LocalTrainer
+from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters
 
 CLASS_NAMES = ("cat", "fire_truck", "sea anemone")
 
@@ -37,18 +39,19 @@ PRIVATE = TrainingSettings(declared_records=20, noise_multiplier=1.0)
 def trainer(tiny):
     def make(settings=PLAIN, shape=None, keystream=None, **changes):
         features, labels = some_records()
+        data = {"features": features, "labels": labels}
+        data |= {name: changes.pop(name) for name in tuple(changes) if name in data}
         arguments = {
             "backbone": tiny,
             "class_names": CLASS_NAMES,
             "shape": shape or shape_for(),
-            "key": some_key(),
+            "template": "a photo of a {}",
+            "key": torch.from_numpy(some_key()),
             "domain_index": 1,
-            "features": features,
-            "labels": labels,
             "settings": settings,
-            "keystream": keystream,
+            "keystream": keystream or Keystream.from_operating_system(),
         }
-        return LocalTrainer(**(arguments | changes))
+        return LocalTrainer(Task(**(arguments | changes)), TrainingData(**data))
 
     return make
 
@@ -86,7 +89,7 @@ def test_without_privacy_it_is_momentum_descent_on_the_whole_loss(tiny, trainer,
             for index, (value, gradient) in enumerate(zip((prompt, network), gradients, strict=True)):
                 velocity[index] = 0.9 * velocity[index] + gradient + 0.01 * value
                 value.sub_(0.2 * velocity[index])
-    expected = flatten(prompt.detach().numpy(), network.detach().numpy()) - start
+    expected = np.concatenate([one.detach().numpy().ravel() for one in (prompt, network)]) - start
     assert found.dtype == np.float32
     assert found.shape == (shape.size,)
     assert np.abs(expected[:cut]).max() > 1e-3
@@ -163,14 +166,14 @@ def test_divergence_is_said_and_not_sent(trainer):
 class _Untouchable:
     """A stand-in for the gradient that must not be reached."""
 
-    def __call__(self, *_):
+    def gradients(self, *_):
         raise AssertionError("features were used")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e5])
 def test_bad_parameters_are_refused_before_a_feature_is_used(trainer, bad):
     one = trainer(PRIVATE)
-    one._gradient = _Untouchable()
+    one._objective = _Untouchable()
     start = initial_parameters(shape_for(), 1)
     start[7] = bad
     with pytest.raises(InvalidInput, match="not finite or out of range"):
@@ -181,7 +184,7 @@ def test_bad_parameters_are_refused_before_a_feature_is_used(trainer, bad):
 
 @pytest.mark.parametrize("value", [-1.0, -1e-7, 1.0, np.nan, np.inf])
 def test_keys_outside_the_unit_interval_are_refused(trainer, value):
-    key = some_key()
+    key = torch.from_numpy(some_key())
     key[0, 0] = value
     with pytest.raises(InvalidInput, match=r"outside \[0, 1\)"):
         trainer(key=key)
@@ -190,7 +193,7 @@ def test_keys_outside_the_unit_interval_are_refused(trainer, value):
 def test_parts_that_do_not_fit_are_refused(trainer, small):
     _, labels = some_records()
     cases = {
-        "domain key has shape": {"key": some_key()[:2]},
+        "domain key has shape": {"key": torch.from_numpy(some_key()[:2])},
         "do not fit the model": {"backbone": small},
         "for 3 classes, not 2": {"class_names": CLASS_NAMES[:2]},
         "no domain 2 among 2": {"domain_index": 2},
@@ -217,6 +220,7 @@ def test_parts_that_do_not_fit_are_refused(trainer, small):
         {"momentum": 1.0},
         {"max_grad_norm": 0.0},
         {"weight_decay": -1.0},
+        {"proximal_weight": -1.0},
     ],
 )
 def test_unusable_settings_are_refused(changes):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage
 from fedapt_secure.protocol.messages import model_from_bytes, model_to_bytes
+from fedapt_secure.protocol.methods import METHODS
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters, unflatten
 
 SHAPES = st.builds(
@@ -17,6 +18,8 @@ SHAPES = st.builds(
     feature_size=st.integers(1, 6),
     domains=st.integers(1, 4),
     class_specific=st.booleans(),
+    method=st.sampled_from(sorted(METHODS)),
+    tower_values=st.integers(1, 20),
 )
 
 
@@ -24,11 +27,13 @@ SHAPES = st.builds(
 def test_round_trip(shape: ParameterShape) -> None:
     vector = initial_parameters(shape, 3)
     assert vector.shape == (shape.size,)
-    meta_prompt, adaptive_network = unflatten(shape, vector)
-    assert meta_prompt.shape == shape.meta_prompt
-    assert adaptive_network.shape == shape.adaptive_network
-    assert np.array_equal(flatten(meta_prompt, adaptive_network), vector)
-    assert np.array_equal(vector[: meta_prompt.size], meta_prompt.ravel()), "meta prompt first"
+    parts = unflatten(shape, vector)
+    assert {name: values.shape for name, values in parts.items()} == {
+        part.name: part.shape for part in shape.parts
+    }
+    assert np.array_equal(flatten(shape, dict(reversed(parts.items()))), vector)
+    first = next(iter(parts.values()))
+    assert np.array_equal(vector[: first.size], first.ravel())
     assert np.array_equal(model_from_bytes(model_to_bytes(vector), shape), vector)
 
 

@@ -1,0 +1,1 @@
+"""The methods, one file each: what an institution trains, and how the finished model classifies."""

@@ -1,0 +1,159 @@
+"""What a method is: a gradient on an institution's records, and a classifier made of its tensors.
+
+The loop around it (sampling, optimizer, rounds) is the same for all, see `training`; names and sizes of the
+tensors are in `fedapt_secure.protocol.methods`. B records, M classes, K domains, D joint embedding.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.keystream import Keystream
+from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.protocol.parameters import ParameterShape
+
+Tensors = Mapping[str, Tensor]
+"""A method's tensors by name, as `ParameterShape.parts` lists them."""
+Pixels = Callable[[Tensor], Tensor]
+"""Gives the preprocessed images (B, 3, H, W) of record numbers (B,)."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """One institution's training records.
+
+    Attributes:
+        features: Image features, (N, D), not normalised; may be a memory map.
+        labels: Class indices, int64, (N,).
+        pixels: The images themselves, for methods that train the image tower.
+    """
+
+    features: Tensor
+    labels: Tensor
+    pixels: Pixels | None = None
+
+    def images(self, method: str) -> Pixels:
+        """Return the images; raises `InvalidInput` where only features are at hand."""
+        if self.pixels is None:
+            raise InvalidInput(f"{method} trains the image tower and needs the images, not their features")
+        return self.pixels
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one institution learns in a session.
+
+    Attributes:
+        backbone: The frozen CLIP.
+        class_names: M names.
+        shape: Sizes of the trained tensors.
+        template: Hand-written prompt, for methods that leave the text as it is.
+        key: The institution's domain key, (n_ctx, W).
+        domain_index: Index of its domain, below K.
+        settings: How it trains.
+        keystream: Source of sampling and noise.
+    """
+
+    backbone: Backbone
+    class_names: tuple[str, ...]
+    shape: ParameterShape
+    template: str
+    key: Tensor
+    domain_index: int
+    settings: TrainingSettings
+    keystream: Keystream
+
+    @property
+    def divisor(self) -> float:
+        """q·N̂: what sums of gradients are divided by, public."""
+        return self.settings.sample_rate * self.settings.declared_records
+
+
+class Objective(ABC):
+    """The gradient of a method's loss on one institution's records, private where the task says so."""
+
+    @abstractmethod
+    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+        """Return the gradient for each tensor: summed over the batch, clipped and noised, over q·N̂.
+
+        Args:
+            parameters: The present values.
+            batch: Record numbers, (B,); B may be 0.
+        """
+
+
+@dataclass(frozen=True)
+class ClassifierParts:
+    """What a classifier is made of.
+
+    Attributes:
+        backbone: The frozen CLIP.
+        class_names: M names.
+        shape: Sizes of the trained tensors.
+        template: Hand-written prompt.
+        parameters: The trained tensors.
+        keys: Domain keys, (K, n_ctx, W); empty where the method uses none.
+        temperature: τ of the routing softmax.
+    """
+
+    backbone: Backbone
+    class_names: tuple[str, ...]
+    shape: ParameterShape
+    template: str
+    parameters: Tensors
+    keys: Tensor
+    temperature: float
+
+
+class Classifier(ABC):
+    """A finished model: image features in, class logits out."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen CLIP it belongs to."""
+        return self._backbone
+
+    @property
+    def changes_image_tower(self) -> bool:
+        """Whether features must come from `encode_images`, because the backbone's own do not serve."""
+        return False
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Return the features (B, D), not normalised, that `predict` expects, of pixels (B, 3, H, W)."""
+        return self.backbone.encode_images(pixels)
+
+    @abstractmethod
+    def predict(self, features: Tensor) -> Tensor:
+        """Return logits (B, M), on the backbone's device, of features (B, D)."""
+
+    def routing(self, features: Tensor) -> Tensor | None:
+        """Return the domain index (B,) whose knowledge is used; ``None`` where a method knows no domains."""
+        del features
+        return None
+
+
+class Method(ABC):
+    """One method. Without state: everything is in the task and the tensors."""
+
+    @abstractmethod
+    def objective(self, task: Task, data: TrainingData) -> Objective:
+        """Return the gradient on an institution's records."""
+
+    @abstractmethod
+    def classifier(self, parts: ClassifierParts) -> Classifier:
+        """Return the finished model."""
+
+
+def cosine_logits(backbone: Backbone, features: Tensor, text_features: Tensor) -> Tensor:
+    """Return logits (B, M) of features (B, D) and unit-norm text features (M, D)."""
+    placed = features.to(backbone.device, torch.float32)
+    return backbone.logit_scale * F.normalize(placed, dim=-1) @ text_features.T

@@ -1,0 +1,124 @@
+"""FedAPT and PromptFL: a learned context before the class name, with and without domain keys.
+
+FedAPT: Su et al., AAAI 2024. PromptFL: Guo et al., IEEE TMC 2023; the context is CoOp's (Zhou et al. 2022a).
+The gradient goes through the class weights V = logit_scale · T(P), see `fedapt_secure.learning.dp`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedapt_secure.learning.dp import TextFeatureGradient
+from fedapt_secure.learning.fedapt import FedAptModel, modulate
+from fedapt_secure.learning.methods.base import (
+    Classifier,
+    ClassifierParts,
+    Method,
+    Objective,
+    Task,
+    Tensors,
+    TrainingData,
+    cosine_logits,
+)
+from fedapt_secure.learning.text import PromptedText
+
+
+def _text(source: Task | ClassifierParts) -> PromptedText:
+    shape = source.shape
+    return PromptedText(source.backbone, source.class_names, shape.context_tokens, shape.class_specific)
+
+
+class FedApt(Method):
+    """A meta prompt that the institution's frozen key modulates, and a network that finds the domain."""
+
+    def objective(self, task: Task, data: TrainingData) -> Objective:
+        """Return the gradient of both cross-entropies: of the classes and of the domain."""
+        return _PromptObjective(task, data, prompt="meta_prompt", network="adaptive_network")
+
+    def classifier(self, parts: ClassifierParts) -> Classifier:
+        """Return the model that chooses a key for each image."""
+        return FedAptModel(
+            text=_text(parts),
+            meta_prompt=parts.parameters["meta_prompt"],
+            adaptive_network=parts.parameters["adaptive_network"],
+            keys=parts.keys,
+            temperature=parts.temperature,
+        )
+
+
+class PromptFl(Method):
+    """One learned context for every domain."""
+
+    def objective(self, task: Task, data: TrainingData) -> Objective:
+        """Return the gradient of the class cross-entropy."""
+        return _PromptObjective(task, data, prompt="context", network=None)
+
+    def classifier(self, parts: ClassifierParts) -> Classifier:
+        """Return the model whose prompts are the same for all images."""
+        text = _text(parts)
+        with torch.no_grad():
+            context = parts.parameters["context"].to(parts.backbone.device, torch.float32)
+            return FixedText(parts, text.encode(context.unsqueeze(0))[0])
+
+
+class FixedText(Classifier):
+    """Classifies by the cosine with text features that are the same for all images.
+
+    Args:
+        parts: What it is made of.
+        text_features: Unit-norm, (M, D).
+    """
+
+    def __init__(self, parts: ClassifierParts, text_features: Tensor) -> None:
+        super().__init__(parts.backbone)
+        self._text_features = text_features
+
+    @torch.no_grad()
+    def predict(self, features: Tensor) -> Tensor:
+        """Return logits (B, M) of features (B, D)."""
+        return cosine_logits(self.backbone, features, self._text_features)
+
+
+class _PromptObjective(Objective):
+    def __init__(self, task: Task, data: TrainingData, *, prompt: str, network: str | None) -> None:
+        self._task = task
+        self._data = data
+        self._prompt = prompt
+        self._network = network
+        self._text = _text(task)
+        shape = task.shape
+        self._gradient = TextFeatureGradient(
+            classes=shape.classes,
+            domains=shape.domains if network is not None else 0,
+            feature_size=shape.feature_size,
+            divisor=task.divisor,
+            mechanism=task.settings.mechanism,
+            keystream=task.keystream,
+            device=task.backbone.device,
+        )
+
+    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+        task, context = self._task, parameters[self._prompt]
+        with torch.enable_grad():
+            modulated = modulate(context, task.key) if self._network is not None else context
+            text_features = self._text.encode(modulated.unsqueeze(0))[0]  # (M, D)
+        class_weights = (task.backbone.logit_scale * text_features).detach()
+        features = self._data.features[batch].to(task.backbone.device, torch.float32)
+        unit = F.normalize(features, dim=-1)
+        network = None if self._network is None else parameters[self._network].detach()
+        class_gradient, domain_gradient = self._gradient(
+            class_weights,
+            network,
+            unit,
+            # Without privacy Q reads the feature as it is, as in the paper. With it, both heads read
+            # unit-norm features: lengths differ between images, and clipping would drown the class gradient.
+            unit if task.settings.private else features,
+            self._data.labels[batch].to(task.backbone.device),
+            task.domain_index,
+        )
+        # The gradient of V serves as that of T = V / logit_scale, so one learning rate fits every model.
+        (prompt_gradient,) = torch.autograd.grad(text_features, context, class_gradient)
+        found = {self._prompt: prompt_gradient}
+        if self._network is not None and domain_gradient is not None:
+            found[self._network] = domain_gradient
+        return found

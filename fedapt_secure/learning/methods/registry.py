@@ -1,0 +1,23 @@
+"""Finds a method by its name. Each file is loaded when it is needed."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from fedapt_secure.learning.methods.base import Method
+from fedapt_secure.learning.methods.prompts import FedApt, PromptFl
+from fedapt_secure.protocol import methods as names
+
+_METHODS: Final[Mapping[str, Callable[[], Method]]] = MappingProxyType(
+    {names.FEDAPT: FedApt, names.PROMPTFL: PromptFl}
+)
+
+
+def method_of(name: str) -> Method:
+    """Return a method.
+
+    Raises:
+        InvalidInput: If there is none of that name.
+    """
+    names.method_facts(name)
+    return _METHODS[name]()

@@ -1,0 +1,166 @@
+"""Which methods there are, and what each trains: names and sizes alone, so the coordinator needs no torch.
+
+How a method trains and predicts is in `fedapt_secure.learning.methods`, one file each.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from fedapt_crypto.errors import InvalidInput
+
+FEDAPT: Final = "fedapt"
+PROMPTFL: Final = "promptfl"
+COCOOP: Final = "cocoop"
+FEDCLIP: Final = "fedclip"
+LINEAR_PROBE: Final = "linear-probe"
+FEDAVG: Final = "fedavg"
+FEDPROX: Final = "fedprox"
+
+PROMPT_STD: Final = 0.02
+"""Standard deviation of an initial meta prompt and adaptive network (FedAPT, reference code)."""
+BOTTLENECK: Final = 16
+"""CoCoOp's meta-net is this many times narrower than the image feature (Zhou et al. 2022b, section 3.2)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One trained tensor.
+
+    Attributes:
+        name: What bundles call it.
+        shape: Its sizes.
+        initial_std: Standard deviation of its first values, N(0, std²); 0 for zeros.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initial_std: float
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+class Sizes(Protocol):
+    """What the sizes of trained tensors follow from; see `parameters.ParameterShape`."""
+
+    @property
+    def classes(self) -> int:
+        """M."""
+
+    @property
+    def context_tokens(self) -> int:
+        """n_ctx."""
+
+    @property
+    def text_width(self) -> int:
+        """W."""
+
+    @property
+    def feature_size(self) -> int:
+        """D."""
+
+    @property
+    def domains(self) -> int:
+        """K."""
+
+    @property
+    def tower_values(self) -> int:
+        """Number of values of the image tower."""
+
+    @property
+    def meta_prompt(self) -> tuple[int, ...]:
+        """(M, n_ctx, W) or (n_ctx, W)."""
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What all parties know of a method.
+
+    Attributes:
+        name: As it is chosen.
+        title: As tables call it.
+        parts: Its trained tensors, in the order in which they travel.
+        uses_keys: Whether domain keys modulate prompts, so that the bundle carries them.
+        never_private: Why it cannot be trained under DP; ``None`` where it can.
+        class_specific: What it needs, where it has no choice between contexts a class and a shared one.
+    """
+
+    name: str
+    title: str
+    parts: Callable[[Sizes], tuple[Part, ...]]
+    uses_keys: bool = False
+    never_private: str | None = None
+    class_specific: bool | None = None
+
+
+def _fedapt(sizes: Sizes) -> tuple[Part, ...]:
+    network = (sizes.domains, sizes.feature_size)
+    return (
+        Part("meta_prompt", sizes.meta_prompt, PROMPT_STD),
+        Part("adaptive_network", network, PROMPT_STD),
+    )
+
+
+def _promptfl(sizes: Sizes) -> tuple[Part, ...]:
+    return (Part("context", sizes.meta_prompt, PROMPT_STD),)
+
+
+def _cocoop(sizes: Sizes) -> tuple[Part, ...]:
+    hidden = max(1, sizes.feature_size // BOTTLENECK)
+    return (
+        Part("context", (sizes.context_tokens, sizes.text_width), PROMPT_STD),
+        Part("meta_net_in", (hidden, sizes.feature_size), sizes.feature_size**-0.5),
+        Part("meta_net_in_bias", (hidden,), 0.0),
+        Part("meta_net_out", (sizes.text_width, hidden), PROMPT_STD),
+        Part("meta_net_out_bias", (sizes.text_width,), 0.0),
+    )
+
+
+def _fedclip(sizes: Sizes) -> tuple[Part, ...]:
+    square = (sizes.feature_size, sizes.feature_size)
+    return (
+        Part("adapter_in", square, sizes.feature_size**-0.5),
+        Part("adapter_in_bias", square[:1], 0.0),
+        Part("adapter_out", square, sizes.feature_size**-0.5),
+        Part("adapter_out_bias", square[:1], 0.0),
+    )
+
+
+def _linear_probe(sizes: Sizes) -> tuple[Part, ...]:
+    return (Part("classifier", (sizes.classes, sizes.feature_size), 0.0),)
+
+
+def _image_tower(sizes: Sizes) -> tuple[Part, ...]:
+    return (Part("image_tower_change", (sizes.tower_values,), 0.0),)
+
+
+_WHOLE_TOWER: Final = (
+    "it trains the whole image tower, and noise on that many values leaves nothing of the model at any useful"
+    " ε; per-image gradients of it would not fit into memory either"
+)
+METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
+    {
+        facts.name: facts
+        for facts in (
+            MethodFacts(FEDAPT, "FedAPT", _fedapt, uses_keys=True),
+            MethodFacts(PROMPTFL, "PromptFL", _promptfl),
+            MethodFacts(COCOOP, "CoCoOp", _cocoop, class_specific=False),
+            MethodFacts(FEDCLIP, "FedCLIP", _fedclip),
+            MethodFacts(LINEAR_PROBE, "linear probe", _linear_probe),
+            MethodFacts(FEDAVG, "FedAvg", _image_tower, never_private=_WHOLE_TOWER),
+            MethodFacts(FEDPROX, "FedProx", _image_tower, never_private=_WHOLE_TOWER),
+        )
+    }
+)
+
+
+def method_facts(name: str) -> MethodFacts:
+    """Return what is known of a method; raises `InvalidInput` where there is none of that name."""
+    if name not in METHODS:
+        raise InvalidInput(f"there is no method {name!r}; choose {', '.join(METHODS)}")
+    return METHODS[name]

@@ -130,7 +130,7 @@ def measure(case: Case) -> Measured:
         ),
     )
     start = initial_parameters(shape, 0)
-    optimizer = trainer._objective._gradient._optimizer
+    optimizer = trainer._objective._gradient._sum._optimizer
     assert optimizer is not None
     noise_watch, sampler_watch = Stopwatch(), Stopwatch()
     with_noise = noise_watch.around(optimizer.add_noise)

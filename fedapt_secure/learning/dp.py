@@ -6,6 +6,7 @@ all samples. So the gradient with respect to V and the adaptive network Q is mad
 sample goes through the text tower. B samples, M classes, K domains, D joint embedding.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -20,6 +21,96 @@ from fedapt_secure.learning.mechanism import MAX_CHUNK_RECORDS, KeystreamDPOptim
 CHUNK_BYTES: Final = 256 << 20
 """Upper bound on the memory of one chunk's per-sample gradients."""
 _BYTES_PER_GRADIENT_VALUE: Final = 4 + 8  # float32 as computed, float64 as summed
+
+
+class SummedGradient:
+    """Sum of a module's gradients of single records over a batch, private or not, divided by q·N̂.
+
+    Args:
+        module: What is differentiated; of layers that Opacus knows. Its values are replaced at each call.
+        divisor: q·N̂, what the sum is divided by; never the size of a batch, which is not public.
+        mechanism: Clipping and noise; ``None`` for neither.
+        keystream: Source of the noise; a fresh one from the operating system by default.
+        device: Where to compute.
+        chunk_bytes: Bound on the memory of per-record gradients.
+        max_rows: Most records at once, where something else needs memory too.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        divisor: float,
+        mechanism: Mechanism | None,
+        keystream: Keystream | None = None,
+        device: torch.device | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+        max_rows: int = MAX_CHUNK_RECORDS,
+    ) -> None:
+        if not divisor > 0:
+            raise InvalidInput("the sum of gradients needs a positive divisor")
+        self._plain = module.to(device or torch.device("cpu"))
+        values = sum(parameter.numel() for parameter in module.parameters())
+        fitting = chunk_bytes // (_BYTES_PER_GRADIENT_VALUE * values)
+        self._chunk = min(max(1, fitting), max_rows, MAX_CHUNK_RECORDS)
+        self._divisor = divisor
+        self._module: Any = module
+        self._optimizer: KeystreamDPOptimizer | None = None
+        if mechanism is not None:
+            self._module = GradSampleModule(module, loss_reduction="sum")
+            self._optimizer = KeystreamDPOptimizer(
+                torch.optim.SGD(module.parameters(), lr=0.0),
+                mechanism=mechanism,
+                divisor=divisor,
+                keystream=keystream or Keystream.from_operating_system(),
+            )
+
+    def __call__(
+        self, parameters: Mapping[str, Tensor], loss: Callable[[Any, Tensor], Tensor], rows: int
+    ) -> dict[str, Tensor]:
+        """Return the gradient for each of the module's parameters, by name.
+
+        Args:
+            parameters: Their present values, by the module's own names.
+            loss: Gives the losses of some records, added up, from the module and their row numbers (B,).
+            rows: Number of records in the batch; 0 is a step like any other.
+        """
+        with torch.no_grad():
+            for name, parameter in self._plain.named_parameters():
+                parameter.copy_(parameters[name])
+        chunks = torch.split(torch.arange(rows), self._chunk)
+        if self._optimizer is None:
+            for chunk in chunks:
+                torch.autograd.backward(loss(self._module, chunk))
+            return self._taken(self._divisor)
+        self._private_sum(self._optimizer, loss, chunks)
+        return self._taken(1.0)
+
+    def _private_sum(
+        self,
+        optimizer: KeystreamDPOptimizer,
+        loss: Callable[[Any, Tensor], Tensor],
+        chunks: tuple[Tensor, ...],
+    ) -> None:
+        for number, chunk in enumerate(chunks):
+            if len(chunk):
+                torch.autograd.backward(loss(self._module, chunk))
+            else:  # an empty Poisson sample is a step like any other: no gradient, full noise
+                for parameter in optimizer.params:
+                    parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
+            is_last = number == len(chunks) - 1
+            optimizer.signal_skip_step(not is_last)
+            optimizer.pre_step()
+            if not is_last:
+                optimizer.zero_grad()  # drops the chunk's per-record gradients, keeps the running sum
+
+    def _taken(self, divisor: float) -> dict[str, Tensor]:
+        found = {}
+        for name, parameter in self._plain.named_parameters():
+            assert parameter.grad is not None
+            found[name] = parameter.grad / divisor
+        (self._optimizer or self._module).zero_grad()
+        return found
 
 
 class TextFeatureHeads(nn.Module):
@@ -45,7 +136,7 @@ class TextFeatureGradient:
         classes: M.
         domains: K; 0 where there is no adaptive network.
         feature_size: D.
-        divisor: q·N̂, what the sum is divided by; never the size of a batch, which is not public.
+        divisor: q·N̂.
         mechanism: Clipping and noise; ``None`` for neither.
         keystream: Source of the noise; a fresh one from the operating system by default.
         device: Where to compute.
@@ -64,22 +155,14 @@ class TextFeatureGradient:
         device: torch.device | None = None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        if not divisor > 0:
-            raise InvalidInput("the sum of gradients needs a positive divisor")
-        self._heads = TextFeatureHeads(classes, domains, feature_size).to(device or torch.device("cpu"))
-        fitting = chunk_bytes // (_BYTES_PER_GRADIENT_VALUE * (classes + domains) * feature_size)
-        self._chunk = min(max(1, fitting), MAX_CHUNK_RECORDS)
-        self._divisor = divisor
-        self._module: Any = self._heads
-        self._optimizer: KeystreamDPOptimizer | None = None
-        if mechanism is not None:
-            self._module = GradSampleModule(self._heads, loss_reduction="sum")
-            self._optimizer = KeystreamDPOptimizer(
-                torch.optim.SGD(self._heads.parameters(), lr=0.0),
-                mechanism=mechanism,
-                divisor=divisor,
-                keystream=keystream or Keystream.from_operating_system(),
-            )
+        self._sum = SummedGradient(
+            TextFeatureHeads(classes, domains, feature_size),
+            divisor=divisor,
+            mechanism=mechanism,
+            keystream=keystream,
+            device=device,
+            chunk_bytes=chunk_bytes,
+        )
 
     def __call__(
         self,
@@ -103,59 +186,19 @@ class TextFeatureGradient:
         Returns:
             Gradients with respect to V, (M, D), and Q, (K, D); ``None`` for the latter where K = 0.
         """
-        with torch.no_grad():
-            self._heads.classes.weight.copy_(class_weights)
-            if self._heads.domains is not None and adaptive_network is not None:
-                self._heads.domains.weight.copy_(adaptive_network)
-        chunks = zip(
-            torch.split(class_features, self._chunk),
-            torch.split(domain_features, self._chunk),
-            torch.split(labels, self._chunk),
-            strict=True,
-        )
-        summed = self._plain_sum if self._optimizer is None else self._private_sum
-        return summed(list(chunks), domain_index)
 
-    def _backward(self, chunk: tuple[Tensor, Tensor, Tensor], domain_index: int) -> None:
-        # Opacus' hooks warn when a module's input asks for no gradient; theirs costs nothing next to Opacus.
-        class_features, domain_features = (part.detach().requires_grad_() for part in chunk[:2])
-        labels = chunk[2]
-        class_logits, domain_logits = self._module(class_features, domain_features)
-        loss = F.cross_entropy(class_logits, labels, reduction="sum")
-        if domain_logits is not None:
-            domains = torch.full_like(labels, domain_index)
-            loss = loss + F.cross_entropy(domain_logits, domains, reduction="sum")
-        torch.autograd.backward(loss)
+        def loss(heads: Any, rows: Tensor) -> Tensor:
+            # Opacus' hooks warn when a module's input asks for no gradient; theirs costs nothing beside it.
+            inputs = (part[rows].detach().requires_grad_() for part in (class_features, domain_features))
+            class_logits, domain_logits = heads(*inputs)
+            total = F.cross_entropy(class_logits, labels[rows], reduction="sum")
+            if domain_logits is None:
+                return total
+            domains = torch.full_like(labels[rows], domain_index)
+            return total + F.cross_entropy(domain_logits, domains, reduction="sum")
 
-    def _private_sum(
-        self, chunks: list[tuple[Tensor, Tensor, Tensor]], domain_index: int
-    ) -> tuple[Tensor, Tensor | None]:
-        optimizer = self._optimizer
-        assert optimizer is not None
-        for number, chunk in enumerate(chunks):
-            if len(chunk[0]):
-                self._backward(chunk, domain_index)
-            else:  # an empty Poisson sample is a step like any other: no gradient, full noise
-                for parameter in optimizer.params:
-                    parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
-            is_last = number == len(chunks) - 1
-            optimizer.signal_skip_step(not is_last)
-            optimizer.pre_step()
-            if not is_last:
-                optimizer.zero_grad()  # drops the chunk's per-sample gradients, keeps the running sum
-        return self._take_gradients(1.0, optimizer)
-
-    def _plain_sum(
-        self, chunks: list[tuple[Tensor, Tensor, Tensor]], domain_index: int
-    ) -> tuple[Tensor, Tensor | None]:
-        for chunk in chunks:
-            self._backward(chunk, domain_index)
-        return self._take_gradients(self._divisor, self._module)
-
-    def _take_gradients(self, divisor: float, owner: Any) -> tuple[Tensor, Tensor | None]:
-        heads = (self._heads.classes, self._heads.domains)
-        taken = [None if head is None or head.weight.grad is None else head.weight.grad for head in heads]
-        class_gradient, domain_gradient = (None if one is None else one / divisor for one in taken)
-        assert class_gradient is not None
-        owner.zero_grad()
-        return class_gradient, domain_gradient
+        weights = {"classes.weight": class_weights}
+        if adaptive_network is not None:
+            weights["domains.weight"] = adaptive_network
+        found = self._sum(weights, loss, len(labels))
+        return found["classes.weight"], found.get("domains.weight")

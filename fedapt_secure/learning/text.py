@@ -95,10 +95,24 @@ class PromptedText:
         Raises:
             InvalidInput: If ``template`` has no ``{}``.
         """
-        if template.count("{}") != 1:
-            raise InvalidInput(f"a prompt template has one {{}} for the class name; {template!r} has not")
-        tokens = self.backbone.tokenize([template.replace("{}", spoken(name)) for name in self.class_names])
-        return F.normalize(self.backbone.encode_text(tokens), dim=-1)
+        return zero_shot_text(self.backbone, self.class_names, template)
+
+
+def zero_shot_text(backbone: Backbone, class_names: Sequence[str], template: str) -> Tensor:
+    """Return the unit-norm text features (M, D) of hand-written prompts, without anything learned.
+
+    Args:
+        backbone: The frozen CLIP.
+        class_names: M names.
+        template: A sentence with ``{}`` where the class name goes.
+
+    Raises:
+        InvalidInput: If ``template`` has no ``{}``.
+    """
+    if template.count("{}") != 1:
+        raise InvalidInput(f"a prompt template has one {{}} for the class name; {template!r} has not")
+    tokens = backbone.tokenize([template.replace("{}", spoken(name)) for name in class_names])
+    return F.normalize(backbone.encode_text(tokens), dim=-1)
 
 
 def _check_names(class_names: Sequence[str]) -> None:

@@ -141,6 +141,24 @@ class Classifier(ABC):
         return None
 
 
+class FixedText(Classifier):
+    """Classifies by the cosine with text features that are the same for all images.
+
+    Args:
+        parts: What it is made of.
+        text_features: Unit-norm, (M, D).
+    """
+
+    def __init__(self, parts: ClassifierParts, text_features: Tensor) -> None:
+        super().__init__(parts.backbone)
+        self._text_features = text_features
+
+    @torch.no_grad()
+    def predict(self, features: Tensor) -> Tensor:
+        """Return logits (B, M) of features (B, D)."""
+        return cosine_logits(self.backbone, features, self._text_features)
+
+
 class Method(ABC):
     """One method. Without state: everything is in the task and the tensors."""
 

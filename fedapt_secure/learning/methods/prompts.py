@@ -13,12 +13,12 @@ from fedapt_secure.learning.fedapt import FedAptModel, modulate
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
+    FixedText,
     Method,
     Objective,
     Task,
     Tensors,
     TrainingData,
-    cosine_logits,
 )
 from fedapt_secure.learning.text import PromptedText
 
@@ -59,24 +59,6 @@ class PromptFl(Method):
         with torch.no_grad():
             context = parts.parameters["context"].to(parts.backbone.device, torch.float32)
             return FixedText(parts, text.encode(context.unsqueeze(0))[0])
-
-
-class FixedText(Classifier):
-    """Classifies by the cosine with text features that are the same for all images.
-
-    Args:
-        parts: What it is made of.
-        text_features: Unit-norm, (M, D).
-    """
-
-    def __init__(self, parts: ClassifierParts, text_features: Tensor) -> None:
-        super().__init__(parts.backbone)
-        self._text_features = text_features
-
-    @torch.no_grad()
-    def predict(self, features: Tensor) -> Tensor:
-        """Return logits (B, M) of features (B, D)."""
-        return cosine_logits(self.backbone, features, self._text_features)
 
 
 class _PromptObjective(Objective):

@@ -5,11 +5,20 @@ from types import MappingProxyType
 from typing import Final
 
 from fedapt_secure.learning.methods.base import Method
+from fedapt_secure.learning.methods.cocoop import CoCoOp
+from fedapt_secure.learning.methods.fedclip import FedClip
+from fedapt_secure.learning.methods.linear_probe import LinearProbe
 from fedapt_secure.learning.methods.prompts import FedApt, PromptFl
 from fedapt_secure.protocol import methods as names
 
 _METHODS: Final[Mapping[str, Callable[[], Method]]] = MappingProxyType(
-    {names.FEDAPT: FedApt, names.PROMPTFL: PromptFl}
+    {
+        names.FEDAPT: FedApt,
+        names.PROMPTFL: PromptFl,
+        names.COCOOP: CoCoOp,
+        names.FEDCLIP: FedClip,
+        names.LINEAR_PROBE: LinearProbe,
+    }
 )
 
 

@@ -1,0 +1,139 @@
+"""CoCoOp: a shared context that a small network shifts for each image.
+
+Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 3.2. Every image
+has a prompt of its own, so every image costs M text encodings, in training and afterwards.
+"""
+
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedapt_secure.learning.dp import SummedGradient
+from fedapt_secure.learning.methods.base import (
+    Classifier,
+    ClassifierParts,
+    Method,
+    Objective,
+    Task,
+    Tensors,
+    TrainingData,
+)
+from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.protocol.parameters import ParameterShape
+
+_PROMPTS_AT_ONCE: Final = 512  # bounds the text tower's activations
+_NAMES: Final = {
+    "context.weight": "context",
+    "inner.weight": "meta_net_in",
+    "inner.bias": "meta_net_in_bias",
+    "outer.weight": "meta_net_out",
+    "outer.bias": "meta_net_out_bias",
+}
+
+
+class MetaNet(nn.Module):
+    """Context of each image: v + W₂ relu(W₁ f̂ + b₁) + b₂, the same shift for all its tokens."""
+
+    def __init__(self, shape: ParameterShape, hidden: int) -> None:
+        super().__init__()
+        self._context = (shape.context_tokens, shape.text_width)
+        with torch.device("meta"):  # each use copies its own values in
+            # An embedding of one row: Opacus knows the gradient of a single record's use of it.
+            self.context = nn.Embedding(1, shape.context_tokens * shape.text_width)
+            self.inner = nn.Linear(shape.feature_size, hidden)
+            self.outer = nn.Linear(hidden, shape.text_width)
+        self.to_empty(device="cpu")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return contexts (B, n_ctx, W) of unit-norm features (B, D)."""
+        rows = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+        shift: Tensor = self.outer(torch.relu(self.inner(features)))  # (B, W)
+        context: Tensor = self.context(rows).view(-1, *self._context)
+        return context + shift.unsqueeze(1)
+
+
+class CoCoOp(Method):
+    """The shared context and the network that shifts it are trained."""
+
+    def objective(self, task: Task, data: TrainingData) -> Objective:
+        """Return the gradient of the class cross-entropy."""
+        return _MetaNetObjective(task, data)
+
+    def classifier(self, parts: ClassifierParts) -> Classifier:
+        """Return the model."""
+        return OwnPrompts(parts)
+
+
+class OwnPrompts(Classifier):
+    """Classifies each image by prompts made for it."""
+
+    def __init__(self, parts: ClassifierParts) -> None:
+        super().__init__(parts.backbone)
+        self._text = _text(parts)
+        values = {inside: parts.parameters[name] for inside, name in _NAMES.items()}
+        self._net = _net(parts.shape)
+        self._net.load_state_dict(_inside(parts.shape, values))
+        self._net.to(parts.backbone.device).requires_grad_(False)
+        self._rows = max(1, _PROMPTS_AT_ONCE // len(parts.class_names))
+
+    @torch.no_grad()
+    def predict(self, features: Tensor) -> Tensor:
+        """Return logits (B, M) of features (B, D)."""
+        unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
+        parts = [_logits(self._text, self._net(some), some) for some in torch.split(unit, self._rows)]
+        return torch.cat(parts) if len(unit) else unit.new_empty(0, len(self._text.class_names))
+
+
+def _text(source: Task | ClassifierParts) -> PromptedText:
+    return PromptedText(
+        source.backbone, source.class_names, source.shape.context_tokens, class_specific=False
+    )
+
+
+def _net(shape: ParameterShape) -> MetaNet:
+    hidden = next(part.shape[0] for part in shape.parts if part.name == "meta_net_in")
+    return MetaNet(shape, hidden)
+
+
+def _inside(shape: ParameterShape, values: Tensors) -> dict[str, Tensor]:
+    """Return the tensors as the module holds them: the context is a row there."""
+    row = values["context.weight"].reshape(1, shape.context_tokens * shape.text_width)
+    return {**values, "context.weight": row}
+
+
+def _logits(text: PromptedText, contexts: Tensor, unit: Tensor) -> Tensor:
+    """Return logits (B, M) from contexts (B, n_ctx, W) and unit-norm features (B, D)."""
+    cosines = (text.encode(contexts) @ unit.unsqueeze(-1)).squeeze(-1)
+    return text.backbone.logit_scale * cosines
+
+
+class _MetaNetObjective(Objective):
+    def __init__(self, task: Task, data: TrainingData) -> None:
+        self._task = task
+        self._data = data
+        self._text = _text(task)
+        self._sum = SummedGradient(
+            _net(task.shape),
+            divisor=task.divisor,
+            mechanism=task.settings.mechanism,
+            keystream=task.keystream,
+            device=task.backbone.device,
+            max_rows=max(1, _PROMPTS_AT_ONCE // len(task.class_names)),
+        )
+
+    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+        task = self._task
+        unit = F.normalize(self._data.features[batch].to(task.backbone.device).float(), dim=-1)
+        labels = self._data.labels[batch].to(task.backbone.device)
+
+        def loss(net: Any, rows: Tensor) -> Tensor:
+            contexts = net(unit[rows].requires_grad_())
+            logits = _logits(self._text, contexts, unit[rows])
+            # In units of the text features, as for the other prompts: one learning rate fits every model.
+            return F.cross_entropy(logits, labels[rows], reduction="sum") / task.backbone.logit_scale
+
+        inside = {name: parameters[outside].detach() for name, outside in _NAMES.items()}
+        found = self._sum(_inside(task.shape, inside), loss, len(labels))
+        return {outside: found[name].reshape(parameters[outside].shape) for name, outside in _NAMES.items()}

@@ -1,0 +1,106 @@
+"""FedCLIP: an attention-like adapter on the image features, the text left as it is.
+
+Lu et al., "FedCLIP: Fast Generalization and Personalization for CLIP in Federated Learning", 2023, section 3.
+There the loss contrasts the images of a batch with each other's texts; that couples samples, so no bound
+for one image would hold. Here it is the cross-entropy over all classes, image by image.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedapt_secure.learning.dp import SummedGradient
+from fedapt_secure.learning.methods.base import (
+    Classifier,
+    ClassifierParts,
+    Method,
+    Objective,
+    Task,
+    Tensors,
+    TrainingData,
+    cosine_logits,
+)
+from fedapt_secure.learning.text import zero_shot_text
+
+_NAMES = {
+    "inner.weight": "adapter_in",
+    "inner.bias": "adapter_in_bias",
+    "outer.weight": "adapter_out",
+    "outer.bias": "adapter_out_bias",
+}
+
+
+class Adapter(nn.Module):
+    """Attention over an image feature: softmax(W₂ tanh(W₁ f + b₁) + b₂) ⊙ f."""
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        # Made without values: each use copies its own in.
+        with torch.device("meta"):
+            self.inner = nn.Linear(feature_size, feature_size)
+            self.outer = nn.Linear(feature_size, feature_size)
+        self.to_empty(device="cpu")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return adapted features (B, D) of unit-norm features (B, D); their length does not matter."""
+        attention: Tensor = self.outer(torch.tanh(self.inner(features))).softmax(dim=1)
+        return attention * features
+
+
+class FedClip(Method):
+    """The adapter alone is trained; classes are told apart by a hand-written prompt."""
+
+    def objective(self, task: Task, data: TrainingData) -> Objective:
+        """Return the gradient of the class cross-entropy."""
+        return _AdapterObjective(task, data)
+
+    def classifier(self, parts: ClassifierParts) -> Classifier:
+        """Return the model."""
+        return AdaptedFeatures(parts)
+
+
+class AdaptedFeatures(Classifier):
+    """Classifies adapted image features by their cosine with the text features of a hand-written prompt."""
+
+    def __init__(self, parts: ClassifierParts) -> None:
+        super().__init__(parts.backbone)
+        self._text_features = zero_shot_text(parts.backbone, parts.class_names, parts.template)
+        adapter = Adapter(parts.shape.feature_size)
+        adapter.load_state_dict({inside: parts.parameters[name] for inside, name in _NAMES.items()})
+        self._adapter = adapter.to(parts.backbone.device).requires_grad_(False)
+
+    @torch.no_grad()
+    def predict(self, features: Tensor) -> Tensor:
+        """Return logits (B, M) of features (B, D)."""
+        unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
+        return cosine_logits(self.backbone, self._adapter(unit), self._text_features)
+
+
+class _AdapterObjective(Objective):
+    def __init__(self, task: Task, data: TrainingData) -> None:
+        self._task = task
+        self._data = data
+        self._text_features = zero_shot_text(task.backbone, task.class_names, task.template)
+        self._sum = SummedGradient(
+            Adapter(task.shape.feature_size),
+            divisor=task.divisor,
+            mechanism=task.settings.mechanism,
+            keystream=task.keystream,
+            device=task.backbone.device,
+        )
+
+    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+        backbone = self._task.backbone
+        features = F.normalize(self._data.features[batch].to(backbone.device).float(), dim=-1)
+        labels = self._data.labels[batch].to(backbone.device)
+
+        def loss(adapter: Any, rows: Tensor) -> Tensor:
+            adapted = adapter(features[rows].requires_grad_())
+            logits = cosine_logits(backbone, adapted, self._text_features)
+            return F.cross_entropy(logits, labels[rows], reduction="sum")
+
+        inside = {name: parameters[outside].detach() for name, outside in _NAMES.items()}
+        found = self._sum(inside, loss, len(labels))
+        return {outside: found[name] for name, outside in _NAMES.items()}

@@ -1,0 +1,56 @@
+"""Linear probe: one vector a class on the unit-norm image feature, no text at all.
+
+The usual probe of a frozen encoder (Radford et al. 2021, section 3.2), trained by SGD like the other methods.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedapt_secure.learning.dp import TextFeatureGradient
+from fedapt_secure.learning.methods.base import (
+    Classifier,
+    ClassifierParts,
+    FixedText,
+    Method,
+    Objective,
+    Task,
+    Tensors,
+    TrainingData,
+)
+
+
+class LinearProbe(Method):
+    """Class vectors W, used as text features would be: logits are logit_scale · f̂ · Wᵀ."""
+
+    def objective(self, task: Task, data: TrainingData) -> Objective:
+        """Return the gradient of the class cross-entropy."""
+        return _ProbeObjective(task, data)
+
+    def classifier(self, parts: ClassifierParts) -> Classifier:
+        """Return the model."""
+        weights: Tensor = parts.parameters["classifier"]
+        return FixedText(parts, weights.to(parts.backbone.device))
+
+
+class _ProbeObjective(Objective):
+    def __init__(self, task: Task, data: TrainingData) -> None:
+        self._task = task
+        self._data = data
+        self._gradient = TextFeatureGradient(
+            classes=task.shape.classes,
+            domains=0,
+            feature_size=task.shape.feature_size,
+            divisor=task.divisor,
+            mechanism=task.settings.mechanism,
+            keystream=task.keystream,
+            device=task.backbone.device,
+        )
+
+    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+        device = self._task.backbone.device
+        features = F.normalize(self._data.features[batch].to(device).float(), dim=-1)
+        weights = self._task.backbone.logit_scale * parameters["classifier"].detach()
+        labels = self._data.labels[batch].to(device)
+        # As for prompts, the gradient with respect to logit_scale · W serves as that of W.
+        found, _ = self._gradient(weights, None, features, features, labels, self._task.domain_index)
+        return {"classifier": found}

@@ -86,7 +86,12 @@ def simulate(
     secure_aggregation: Annotated[
         str | None, _option("masking, ckks or none (default masking).", _PRIVACY)
     ] = None,
-    clients: Annotated[int | None, _option("Number of institutions (default 5).", _TRAINING)] = None,
+    clients: Annotated[
+        int | None, _option("Number of institutions (default one a domain; 5 for digits).", _TRAINING)
+    ] = None,
+    institutions_per_domain: Annotated[
+        int | None, _option("Institutions of each domain, in place of --clients.", _TRAINING)
+    ] = None,
     method: Annotated[
         str | None,
         _option(
@@ -124,9 +129,30 @@ def simulate(
     model: Annotated[str | None, _option("open_clip model, or tiny (default tiny).", _DATA)] = None,
     pretrained: Annotated[str | None, _option("open_clip tag, checkpoint file, or random.", _DATA)] = None,
     dataset: Annotated[
-        str | None, _option("digits, digits-flipped or folder (default digits).", _DATA)
+        str | None,
+        _option(
+            "digits, digits-flipped, folder, domainnet, office-caltech10, pacs, officehome or office31"
+            " (default digits).",
+            _DATA,
+        ),
     ] = None,
-    data_root: Annotated[Path | None, _option("For folder: DATA_ROOT/domain/class/image.", _DATA)] = None,
+    data_root: Annotated[
+        Path | None, _option("The data set: DATA_ROOT/domain/class/image, or a CSV manifest.", _DATA)
+    ] = None,
+    domains: Annotated[
+        str | None, _option("Which of its domains, separated by commas (default all).", _DATA)
+    ] = None,
+    dirichlet: Annotated[
+        float | None,
+        _option("α: skew the classes among the institutions of a domain (default: even shares).", _DATA),
+    ] = None,
+    few_shot: Annotated[
+        int | None, _option("Training images a class at each institution; with --no-dp.", _DATA)
+    ] = None,
+    template: Annotated[
+        str | None,
+        _option("Prompt of zero-shot CLIP with {} for the class, or imagenet or imagenet-7.", _DATA),
+    ] = None,
     device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
     seed: Annotated[
         int | None,

@@ -59,6 +59,8 @@ def run(
         show(configuration)
         return typer.confirm("Does this institution take part?", err=True)
 
+    if not as_json:
+        _show_balance(settings.data, None)
     somebody = sys.stdin.isatty()
     approvals = Approvals(folder.path, given=given, ask=ask if somebody else None, show=show)
 
@@ -146,6 +148,16 @@ def _show_offer(configuration: "SessionConfiguration", settings: "ClientSettings
         print_json({"offer": fields})
     else:
         print_offer(fields)
+        _show_balance(settings.data, configuration.plan.class_names)
+
+
+def _show_balance(data: Path, class_names: tuple[str, ...] | None) -> None:
+    """Show the institution its own class counts on a terminal; a pipe or a service's journal is a log."""
+    out = console()
+    if out.is_terminal:
+        from fedapt_secure.cli.balance_report import print_balance  # noqa: PLC0415
+
+        print_balance(out, data, class_names)
 
 
 def _people(roster: dict[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate import engine
+from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
 from fedapt_secure.simulate.federation import Federation, prepare
 from fedapt_secure.simulate.summary import Summary, summarise
@@ -26,6 +27,7 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     torch.set_num_threads(1)
     with console.status("loading the model and dealing the images"):
         federation = prepare(settings)
+    print_balance(console, federation.dataset)
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
     if settings.secure_aggregation == registry.CKKS:
         console.print(f"[yellow]{CKKS_STATEMENT}[/]", highlight=False)

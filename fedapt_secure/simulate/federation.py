@@ -187,7 +187,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         roster=roster,
         key_commitments=tuple(bytes(32) for _ in plan.domains),
     )
-    registry.check_round(settings.secure_aggregation, unsigned.round_context(1, 1, bytes(32)))
+    unsigned.check_scheme()
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")
@@ -249,6 +249,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         max_grad_norm=settings.max_grad_norm,
         differential_privacy=not settings.no_dp,
         secure_aggregation=settings.secure_aggregation,
+        participation=settings.participation,
         clip=settings.update_clip,
         temperature=0.01,
         initial_seed=settings.seed,

@@ -38,7 +38,7 @@ from fedapt_client.bodies import Fields, ended_fields, refused_fields, round_fie
 from fedapt_client.books import Books
 from fedapt_client.group_journal import GroupJournal
 from fedapt_client.learner import Learner, scores_to_fields
-from fedapt_client.narration import narrate, tell
+from fedapt_client.narration import narrate, said_of_rounds, tell
 from fedapt_client.session import InstitutionSession
 from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_crypto.errors import (
@@ -52,6 +52,7 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
+from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.config.party_folder import PartyFolder
@@ -306,6 +307,9 @@ class Conduct:
             self._learner.image_digests,
         )
         self._institution.write("session_accepted", body)
+        if configuration.plan.participation != EVERYBODY:
+            name = self._institution.settings.name
+            tell(name, "own_rounds", said_of_rounds(configuration, name))
         return self.session.prepared()
 
     def _group(self, action: MakeGroup | OpenGroup) -> list[Action]:

@@ -88,7 +88,7 @@ class Learner:
                 settings.dp_delta or min(default_delta(self.declared_records), max_delta),
                 len(labels),
                 plan.sample_rate,
-                plan.rounds * plan.local_steps,
+                configuration.planned_steps(settings.name),
             )
 
     @property

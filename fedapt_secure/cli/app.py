@@ -123,6 +123,13 @@ def simulate(
     shared_context: Annotated[
         bool | None, _option("One context for all classes.", _TRAINING, "--shared-context")
     ] = None,
+    participation: Annotated[
+        str | None,
+        _option(
+            "Who takes part in a round: all, or one-per-domain, one of each domain (default all).",
+            _TRAINING,
+        ),
+    ] = None,
     update_clip: Annotated[
         float | None, _option("Largest parameter change that is sent (default 4).", _TRAINING)
     ] = None,

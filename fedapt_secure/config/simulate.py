@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -40,6 +41,7 @@ class SimulateSettings(Settings):
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
         secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
             ``none`` for comparisons.
+        participation: Who takes part in a round: ``all``, or ``one-per-domain`` by a public rule.
         update_clip: Largest absolute parameter change that the fixed-point encoding represents.
         model, pretrained: Any open_clip model; ``tiny`` ships with the package.
         dataset: ``digits``, ``digits-flipped``, or with ``data_root`` ``folder`` (``domain/class/image`` or
@@ -79,6 +81,7 @@ class SimulateSettings(Settings):
     context_tokens: PositiveInt = 8
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
+    participation: Participation = "all"
     update_clip: PositiveFloat = 4.0
     model: str = "tiny"
     pretrained: str | None = None
@@ -115,6 +118,7 @@ class SimulateSettings(Settings):
             raise ValueError("max_epsilon goes with a lasting ledger: give ledger as well")
         if self.max_epsilon is not None and self.max_epsilon < (self.epsilon or 0.0):
             raise ValueError("max_epsilon, for all runs, is below this run's dp_epsilon")
+        registry.check_participation(self.secure_aggregation, self.participation)
         least = registry.MIN_INSTITUTIONS[self.secure_aggregation]
         most = registry.MAX_INSTITUTIONS[self.secure_aggregation]
         if self.clients is not None and not least <= self.clients <= most:

@@ -207,7 +207,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         roster=roster,
         key_commitments=tuple(bytes(32) for _ in plan.domains),
     )
-    registry.check_round(settings.secure_aggregation, unsigned.round_context(1, 1, bytes(32)))
+    unsigned.check_scheme()
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")
@@ -283,6 +283,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         proximal_weight=settings.proximal_weight or DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0),
         differential_privacy=not settings.no_dp,
         secure_aggregation=settings.secure_aggregation,
+        participation=settings.participation,
         clip=settings.update_clip,
         temperature=settings.temperature,
         initial_seed=settings.seed,

@@ -104,8 +104,8 @@ def _rounds(entries: list[LogEntry]) -> list[dict[str, Any]]:
     for entry in entries:
         if entry.type == "round_started":
             started = entry.time
-        elif entry.type == "round_ended" and started is not None:
-            body = entry.body
+        elif entry.type == "round_ended":
+            body, began, started = entry.body, started or entry.time, None
             rounds.append(
                 {
                     "round": body["round"],
@@ -114,7 +114,7 @@ def _rounds(entries: list[LogEntry]) -> list[dict[str, Any]]:
                     "participants": body["participants"],
                     "contributors": body["contributors"],
                     "dropped": body["dropped"],
-                    "seconds": round((entry.time - started).total_seconds(), 4),
+                    "seconds": round((entry.time - began).total_seconds(), 4),
                     "bytes_up": body["bytes_up"],
                     "bytes_down": body["bytes_down"],
                 }

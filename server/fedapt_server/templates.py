@@ -105,6 +105,9 @@ differential_privacy: true
 # How updates are added up: masking (the default: tolerates dropouts and collusion below a bound), or ckks
 # (hides the model from the coordinator too, tolerates no collusion at all).
 secure_aggregation: masking
+# Who takes part in a round: all, or one-per-domain: one institution of each domain, picked by a rule that
+# everybody can compute beforehand. Each then plans its noise for its own rounds only: less noise, same ε.
+participation: all
 # Largest absolute change of a parameter that the sum can represent.
 clip: 4.0
 

@@ -37,6 +37,7 @@ NOT_THE_DEFAULT = {
     "context_tokens": 16,
     "shared_context": True,
     "secure_aggregation": "none",
+    "participation": "one-per-domain",
     "update_clip": 1e22,
     "model": "ViT-B-16",
     "pretrained": "007",

@@ -33,8 +33,9 @@ MAX_IN_FLIGHT: Final = 128
 """Images in work or decoded and waiting: at 224 x 224 pixels 77 MB of preprocessed values."""
 LARGE_PIXELS: Final = 25_000_000
 """Pictures from here on are decoded one at a time: each may take hundreds of megabytes while it unpacks."""
-_FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
+_initialising = Lock()
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -108,6 +109,8 @@ class Decoder:
         self._view = view
         self._transform = transform
         self._large = Lock()
+        with _initialising:
+            Image.init()  # Pillow finds its decoders at first use, which threads must not do at once
         # How large a picture may be is for `open_rgb` to say, once and as a reason to skip it.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 

@@ -101,12 +101,12 @@ class Encoding:
             self._encode()
             return
         self._fill_from(self._store)
-        if not self._missing:
+        if self._missing:
+            with self._store.encoding(self._tell):
+                self._fill_from(self._store)  # what another process has added while we waited
+                self._encode()
+        else:
             self._tell()
-            return
-        with self._store.encoding(self._tell):
-            self._fill_from(self._store)  # what another process has added while we waited
-            self._encode()
 
     def _tell(self) -> None:
         if self._progress is not None:
@@ -133,6 +133,8 @@ class Encoding:
     def _encode(self) -> None:
         """Encode what is missing, and keep it shard by shard."""
         todo = [self._files[rows[0]] for rows in self._missing.values()]
+        if not todo:
+            self._tell()
         pending: list[Shard] = []
         with closing(in_order(lambda file: self._decoder.decode(file.path, file.digest), todo)) as all_:
             try:

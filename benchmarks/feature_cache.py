@@ -18,16 +18,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from fedapt_secure.learning.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.data import decoding as module
+from fedapt_secure.learning.data.encoding import Encoding, ImageFile
+from fedapt_secure.learning.data.feature_shard import Shard
+from fedapt_secure.learning.data.feature_store import FeatureStore, StoreIdentity
 
 FEATURE_SIZE = 768  # of ViT-L/14
 
 
 def decoding(folder: Path, images: int) -> dict[str, float]:
     """Return images a second by number of threads, for JPEG files of 1,024 x 768 pixels."""
-    from fedapt_secure.learning.backbone import RANDOM, load_backbone
-    from fedapt_secure.learning.data import decoding as module
-
     rng = np.random.default_rng(0)
     paths = [folder / f"{number}.jpg" for number in range(images)]
     for path in paths:
@@ -45,9 +49,6 @@ def decoding(folder: Path, images: int) -> dict[str, float]:
 
 
 def fill(cache: Path, images: int) -> None:
-    from fedapt_secure.learning.data.feature_shard import Shard
-    from fedapt_secure.learning.data.feature_store import FeatureStore
-
     store = FeatureStore(cache, identity())
     rng = np.random.default_rng(0)
     for start in range(0, images, 256):
@@ -63,10 +64,7 @@ def fill(cache: Path, images: int) -> None:
         )
 
 
-def identity():  # noqa: ANN201
-    from fedapt_secure.learning.backbone import load_backbone
-    from fedapt_secure.learning.data.feature_store import StoreIdentity
-
+def identity() -> StoreIdentity:
     tiny = load_backbone()
     return StoreIdentity(tiny.name, tiny.weight_hash, tiny.preprocess_hash, FEATURE_SIZE, "plain")
 
@@ -78,11 +76,6 @@ def anonymous_mib() -> float:
 
 def reading(cache: Path, images: int) -> dict[str, float]:
     """Read a whole cache and an epoch of random batches; to be run in a process of its own."""
-    import torch
-
-    from fedapt_secure.learning.backbone import load_backbone
-    from fedapt_secure.learning.data.encoding import Encoding, ImageFile
-
     backbone = load_backbone()
     backbone.feature_size = FEATURE_SIZE
     files = [ImageFile(Path("gone"), number.to_bytes(32, "big")) for number in range(images)]
@@ -131,9 +124,9 @@ def main() -> None:
     for threads, rate in rates.items():
         print(f"decoding with {threads} threads: {rate:.0f} images/s")
     print(
-        f"{options.images} images, {size_mib:.0f} MiB of features: read and verified in {read['read_s']:.1f} s,"
-        f" an epoch of random batches {read['epoch_s']:.2f} s, at most {read['anonymous_mib']:.0f} MiB of"
-        " memory more than before"
+        f"{options.images} images, {size_mib:.0f} MiB of features: read and verified in"
+        f" {read['read_s']:.1f} s, an epoch of random batches {read['epoch_s']:.2f} s, at most"
+        f" {read['anonymous_mib']:.0f} MiB of memory more than before"
     )
     if options.json is not None:
         options.json.write_text(

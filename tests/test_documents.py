@@ -45,6 +45,7 @@ def options_of(words: list[str]) -> set[str] | None:
         "Makefile",
         "docs/tuning.md",
         "docs/ledger.md",
+        "docs/cache.md",
         "docs/audit.md",
         "docs/enrolment.md",
         "docs/service.md",
@@ -54,7 +55,7 @@ def options_of(words: list[str]) -> set[str] | None:
 )
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()
-    found = re.findall(r"fedapt-secure ((?:simulate|plan|audit|client|server)[^\n`#|<;'…]*)", text)
+    found = re.findall(r"fedapt-secure ((?:simulate|plan|audit|client|server|cache)[^\n`#|<;'…]*)", text)
     for line in found:
         words = shlex.split(line)
         known = options_of(words)

@@ -36,6 +36,7 @@ from fedapt_client.actions import (
 from fedapt_client.approval import Approvals, NotApproved
 from fedapt_client.bodies import Fields, ended_fields, refused_fields, round_fields
 from fedapt_client.books import Books
+from fedapt_client.encoding_watch import EncodingWatch
 from fedapt_client.group_journal import GroupJournal
 from fedapt_client.learner import Learner, scores_to_fields
 from fedapt_client.narration import narrate, said_of_rounds, tell
@@ -87,6 +88,7 @@ class Institution:
     Args:
         settings: The institution's settings. folder: Its folder. books: Its policy and ledger.
         log: Its signed log. approvals: What its people have agreed to.
+        encoding: Told while images are encoded.
     """
 
     def __init__(
@@ -96,12 +98,14 @@ class Institution:
         books: Books,
         log: LogWriter,
         approvals: Approvals,
+        encoding: EncodingWatch | None = None,
     ) -> None:
         self.settings = settings
         self.folder = folder
         self.books = books
         self.log = log
         self.approvals = approvals
+        self.encoding = encoding or EncodingWatch(settings.name)
         self.vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
 
     def write(self, type: str, body: Mapping[str, Any]) -> None:
@@ -299,6 +303,7 @@ class Conduct:
             self._institution.folder.path,
             configuration,
             self._books.policy.max_delta,
+            self._institution.encoding,
         )
         body = self._books.accept(
             configuration,

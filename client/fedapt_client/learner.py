@@ -4,7 +4,6 @@ With `fetch` and `bundles` all of the client that touches torch, imported when i
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -12,11 +11,12 @@ from typing import Final
 import numpy as np
 import torch
 
+from fedapt_client.encoding_watch import Progress
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
-from fedapt_crypto.private_files import make_private_folder, write_atomically
+from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
@@ -33,8 +33,6 @@ from fedapt_secure.protocol.parameters import Vector, unflatten
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 
 MODEL_FILE: Final = "model.safetensors"
-Progress = Callable[[int, int], None]
-"""(images done, images in all)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Learner:
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         records = read_records(data, plan.class_names)
         self._features: FeatureSet = load_features(
-            records.records, self._backbone, make_private_folder(folder / "cache"), progress
+            records.records, self._backbone, folder / settings.cache, progress
         )
         labels = self._features.train[1]
         self.declared_records = declared_records(len(labels))

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
+from fedapt_secure.cli import cache as cache_commands
 from fedapt_secure.cli import client, server
 from fedapt_secure.config.settings import build, read_yaml
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(server.app)
 app.add_typer(client.app)
+app.add_typer(cache_commands.app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -159,6 +161,14 @@ def simulate(
     template: Annotated[
         str | None,
         _option("Prompt of zero-shot CLIP with {} for the class, or imagenet or imagenet-7.", _DATA),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        _option(
+            "Folder of lasting features, so that later runs on the same images need not encode them again;"
+            " as sensitive as the images (default: inside the run folder).",
+            _DATA,
+        ),
     ] = None,
     device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
     seed: Annotated[

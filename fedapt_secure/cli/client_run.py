@@ -41,6 +41,7 @@ def run(
 ) -> None:
     """Take part in the coordinator's session; run it again after any interruption, it goes on."""
     from fedapt_client.approval import Approvals  # noqa: PLC0415
+    from fedapt_secure.cli.encoding_bar import EncodingBar  # noqa: PLC0415
     from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
 
     given = None if approve is None else "".join(approve.split()).lower()
@@ -66,16 +67,19 @@ def run(
 
     from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
 
-    runner = InstitutionRunner(
-        folder.path,
-        settings,
-        retry_for_s=None,
-        close_retry_s=CLOSE_RETRY_S,
-        stay=stay,
-        approvals=approvals,
-        passphrase=folder.passphrase,
-    )
-    _report(run_until_stopped(runner), as_json=as_json)
+    with EncodingBar(wanted=not json_log) as bar:
+        runner = InstitutionRunner(
+            folder.path,
+            settings,
+            retry_for_s=None,
+            close_retry_s=CLOSE_RETRY_S,
+            stay=stay,
+            approvals=approvals,
+            passphrase=folder.passphrase,
+            progress=bar,
+        )
+        outcome = run_until_stopped(runner)
+    _report(outcome, as_json=as_json)
 
 
 def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: PassphraseFile = None) -> None:

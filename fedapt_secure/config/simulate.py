@@ -29,6 +29,7 @@ class SimulateSettings(Settings):
         ledger: Folder of lasting ledgers, one an institution; ``None`` means that each run counts alone.
         max_epsilon: With ``ledger``: ε for the images of each institution over all runs, δ in proportion;
             ``None`` means this run's, so that a second one on the same images is refused.
+        cache: Folder of lasting features, one folder an institution in it; ``None`` means the run folder.
         no_dp: Train without differential privacy: for experiments only.
         insecure_deterministic_noise: Let ``seed`` decide noise and sampling under differential privacy as
             well; the run is marked as not private wherever ε is shown.
@@ -64,6 +65,7 @@ class SimulateSettings(Settings):
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     ledger: Path | None = None
     max_epsilon: PositiveFloat | None = None
+    cache: Path | None = None
     no_dp: bool = False
     insecure_deterministic_noise: bool = False
     clients: PositiveInt | None = None

@@ -34,7 +34,7 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     if settings.insecure_deterministic_noise:
         console.print(f"[bold white on red]{INSECURE_NOISE_STATEMENT}[/]", highlight=False)
     with ProgressDisplay(console, federation) as display:
-        asyncio.run(engine.run(federation, display.watch))
+        asyncio.run(engine.run(federation, display.watch, display.encoding))
     summary = summarise(federation, time.monotonic() - started)
     print_result(console, federation, summary)
     return federation, summary

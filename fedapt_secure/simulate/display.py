@@ -28,6 +28,7 @@ class ProgressDisplay:
         self._institutions = len(federation.institutions)
         self._ready: set[str] = set()
         self._epsilon = 0.0
+        self._encoded: dict[str, tuple[int, int]] = {}
         self._phase = "waiting for institutions"
         self._progress = Progress(
             TextColumn("[bold]round"),
@@ -74,6 +75,13 @@ class ProgressDisplay:
         elif entry.type == "round_ended":
             self._round_ended(body)
         self._progress.update(self._task, phase=self._phase, privacy=self._privacy())
+
+    def encoding(self, institution: str, done: int, total: int) -> None:
+        """Take note of how many of its images an institution has encoded; called from its thread."""
+        self._encoded[institution] = (done, total)
+        all_done, all_total = (sum(one) for one in zip(*self._encoded.values(), strict=True))
+        if self._phase.startswith("waiting") and all_done < all_total:
+            self._progress.update(self._task, phase=f"encoding {all_done} of {all_total}")
 
     def _round_ended(self, body: Any) -> None:
         self._progress.advance(self._task)

@@ -26,7 +26,7 @@ from fedapt_secure.learning.data.dealing import DIGITS, DealOptions, DealtDatase
 from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.methods import FEDPROX, method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-from fedapt_secure.simulate.policies import fitting_policy, ledger_path
+from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.founding import found
 from fedapt_server.settings import ServerSettings
@@ -249,6 +249,7 @@ def connect_institutions(federation: Federation, port: int) -> None:
             dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
             dp_delta=settings.dp_delta,
             ledger=ledger_path(settings, institution.name),
+            cache=cache_path(settings, institution.name),
             log=Path("../../logs") / f"{institution.name}.jsonl",
             experiment_seed=settings.seed,
             insecure_deterministic_noise=settings.insecure_deterministic_noise,

@@ -13,6 +13,7 @@ from fedapt_secure.learning.data.records import is_test_record, read_records
 from fedapt_secure.privacy.budget import declared_records, default_delta
 
 LEDGER_NAME = "ledger.sqlite"
+CACHE_NAME = "cache"
 
 
 def fitting_policy(
@@ -60,10 +61,28 @@ def ledger_path(settings: SimulateSettings, name: str) -> Path:
     if settings.ledger is None:
         return Path(LEDGER_NAME)
     try:
-        if not settings.ledger.exists():
-            make_private_folder(settings.ledger)
-        return make_private_folder(settings.ledger.resolve() / name) / LEDGER_NAME
+        return make_private_folder(_lasting(settings.ledger) / name) / LEDGER_NAME
     except OSError as error:
         raise InvalidInput(
             f"cannot make the ledger folder {settings.ledger / name}: {error.strerror}"
         ) from None
+
+
+def cache_path(settings: SimulateSettings, name: str) -> Path:
+    """Return where an institution keeps its features: in its own folder, or among the lasting ones.
+
+    Raises:
+        InvalidInput: If a folder for lasting features cannot be made.
+    """
+    if settings.cache is None:
+        return Path(CACHE_NAME)
+    try:
+        return _lasting(settings.cache) / name
+    except OSError as error:
+        raise InvalidInput(f"cannot make the cache folder {settings.cache}: {error.strerror}") from None
+
+
+def _lasting(root: Path) -> Path:
+    if not root.exists():
+        make_private_folder(root)
+    return root.resolve()

@@ -77,7 +77,7 @@ class Outcome:
 
     session: str
     model: Path
-    scores: dict[str, int]
+    scores: dict[str, Any]
 
 
 class Institution:

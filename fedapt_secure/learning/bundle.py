@@ -1,9 +1,9 @@
 """The finished model in one file: what was tuned, the keys, and which CLIP it belongs to.
 
-Equal content gives equal bytes, so institutions can compare hashes of what they hold. The description holds a
-SHA-256 of the whole file, taken with zeros in its own place, so that a file that was damaged is refused. Whoever
-changes it on purpose can compute it anew: who has to know where a file is from compares its hash with the
-signed log (``session_ended``).
+Equal content gives equal bytes, so institutions can compare hashes of what they hold. The description
+holds a SHA-256 of the whole file, taken with zeros in its own place, so that a damaged file is refused.
+Whoever changes a file on purpose can compute it anew: who has to know where a file is from compares the
+file's hash with the signed log (``session_ended``).
 """
 
 import hashlib

@@ -54,7 +54,10 @@ def options_of(words: list[str]) -> set[str] | None:
 )
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()
-    found = re.findall(r"fedapt-secure ((?:simulate|plan|audit|client|server)[^\n`#|<;'…]*)", text)
+    found = re.findall(
+        r"fedapt-secure ((?:simulate|plan|audit|client|server|predict|evaluate|model-info)[^\n`#|<;'…]*)",
+        text,
+    )
     for line in found:
         words = shlex.split(line)
         known = options_of(words)

@@ -88,6 +88,7 @@ def _draw(
     down: str,
 ) -> tuple[Path, ...]:
     import matplotlib as mpl  # noqa: PLC0415 - an extra, and seconds
+    from matplotlib.colors import PowerNorm  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     # Rows without an image stay empty rather than dark: nothing is known of them.
@@ -95,7 +96,9 @@ def _draw(
     shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
     figure = Figure(figsize=_size(len(columns), len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    # Among hundreds of classes a confusion is a small share in a tiny cell: the scale makes it visible.
+    scale = PowerNorm(0.4 if max(counts.shape) > _MOST_LABELS else 1.0, vmin=0, vmax=1)
+    picture = axes.imshow(shares, cmap="Blues", norm=scale, interpolation="nearest", aspect="equal")
     axes.set_title(title, fontsize="medium")
     _name(axes, rows, columns)
     axes.set(xlabel=across, ylabel=down)

@@ -17,12 +17,11 @@ from fedapt_secure.inference.labelled import read_labelled
 def main(bundle: str, images: str) -> None:
     model = fedapt_secure.load(bundle)
     found = evaluate_on(model, read_labelled(Path(images), model.class_names, "test"))
-    print(
-        f"{found.total.images} images: top-1 {found.total.accuracy:.1%}, top-5 {found.total.top_5_accuracy:.1%}"
-    )
+    total = found.total
+    print(f"{total.images} images: top-1 {total.accuracy:.1%}, top-5 {total.top_5_accuracy:.1%}")
     for domain, tally in found.by_domain.items():
         print(f"  {domain}: {tally.accuracy:.1%} of {tally.images}")
-    wrong = [(count, *pair) for pair, count in found.total.pairs.items() if pair[0] != pair[1]]
+    wrong = [(count, *pair) for pair, count in total.pairs.items() if pair[0] != pair[1]]
     for count, true, said in sorted(wrong, reverse=True)[:5]:
         print(f"  {model.class_names[true]} taken for {model.class_names[said]}: {count} times")
 

@@ -48,6 +48,7 @@ def options_of(words: list[str]) -> set[str] | None:
         "docs/audit.md",
         "docs/enrolment.md",
         "docs/service.md",
+        "docs/use.md",
         "docs/institution.md",
         "docs/offline.md",
     ],

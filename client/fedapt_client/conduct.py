@@ -79,7 +79,7 @@ class Outcome:
 
     session: str
     model: Path
-    scores: dict[str, int]
+    scores: dict[str, Any]
 
 
 class Institution:

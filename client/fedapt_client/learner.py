@@ -4,9 +4,9 @@ With `fetch` and `bundles` all of the client that touches torch, imported when i
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -161,9 +161,15 @@ class Learner:
         return Concluded(hashlib.sha256(data).digest(), path, scores)
 
 
-def scores_to_fields(scores: Scores) -> dict[str, int]:
+def scores_to_fields(scores: Scores) -> dict[str, Any]:
     """Return scores as plain counts; they stay in the institution's own folder."""
-    return {key: int(value) for key, value in asdict(scores).items()}
+    return {
+        "test_records": scores.test_records,
+        "zero_shot_correct": scores.zero_shot_correct,
+        "tuned_correct": scores.tuned_correct,
+        "routed_correct": scores.routed_correct,
+        **scores.tally.to_fields(),
+    }
 
 
 def make_bundle(plan: SessionPlan, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]) -> Bundle:

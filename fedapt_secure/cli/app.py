@@ -10,7 +10,7 @@ from rich.console import Console
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.cli import cache as cache_commands
-from fedapt_secure.cli import client, server
+from fedapt_secure.cli import client, server, use
 from fedapt_secure.config.settings import build, read_yaml
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
@@ -255,6 +255,11 @@ def audit(
 
     if not run_audit(Console(), paths or [], trust=trust, as_json=as_json, html=html):
         raise typer.Exit(FAILED)
+
+
+app.command()(use.predict)
+app.command()(use.evaluate)
+app.command("model-info")(use.model_info)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 HERE: Final = Path()
 CLOSE_RETRY_S: Final = 900.0
 """A coordinator that is started again within this time still gets our signature closed into its record."""
+_MODEL_FACTS: Final = (
+    "path",
+    "sha256",
+    "session",
+    "origin",
+    "bundle_format",
+    "method",
+    "trained_values",
+    "model",
+    "weight_hash",
+    "logit_scale",
+)
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -123,10 +135,12 @@ def model(
     if as_json:
         print_json(fields)
         return
-    for title in ("path", "sha256", "session", "origin", "model", "weight_hash"):
-        typer.echo(f"{title:<12} {fields[title] if fields[title] is not None else 'not known'}")
-    typer.echo(f"{'classes':<12} {len(fields['class_names'])}: {', '.join(fields['class_names'][:20])}")
-    typer.echo(f"{'domains':<12} {', '.join(fields['domains'])}")
+    for title in _MODEL_FACTS:
+        typer.echo(f"{title:<15} {fields[title] if fields[title] is not None else 'not known'}")
+    weights = "in the package, or as the name says" if fields["pretrained"] is None else fields["pretrained"]
+    typer.echo(f"{'pretrained':<15} {weights}")
+    typer.echo(f"{'classes':<15} {len(fields['class_names'])}: {', '.join(fields['class_names'][:20])}")
+    typer.echo(f"{'domains':<15} {', '.join(fields['domains'])}")
 
 
 def read_settings(folder: "PartyFolder") -> "ClientSettings":

@@ -12,7 +12,7 @@ from fedapt_secure.simulate import engine
 from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
 from fedapt_secure.simulate.federation import Federation, prepare
-from fedapt_secure.simulate.summary import Summary, summarise
+from fedapt_secure.simulate.summary import Summary, summarise, write_pictures
 
 
 def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, Summary]:
@@ -36,6 +36,7 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     with ProgressDisplay(console, federation) as display:
         asyncio.run(engine.run(federation, display.watch, display.encoding))
     summary = summarise(federation, time.monotonic() - started)
+    write_pictures(federation, summary)
     print_result(console, federation, summary)
     return federation, summary
 

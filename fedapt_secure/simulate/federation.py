@@ -66,6 +66,11 @@ class RunFolder:
         """The finished bundle."""
         return self.path / "model.safetensors"
 
+    @property
+    def pictures(self) -> Path:
+        """Pictures of what the finished model answers."""
+        return self.path / "pictures"
+
     def log(self, name: str) -> Path:
         """A party's log."""
         return self.path / "logs" / f"{name}.jsonl"

@@ -13,6 +13,7 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.class_names import spoken_names
+from fedapt_secure.learning.shared_context import can_share, encode_names
 from fedapt_secure.learning.templates import PLACE, zero_shot_templates
 
 
@@ -25,6 +26,7 @@ class PromptedText:
         context_tokens: n_ctx, learned vectors before the class name; at least 1.
         class_specific: Whether each class has its own context.
         cut_at_eot: Stop at the longest prompt's end. Off only to compare: the result is the same.
+        share_context: Compute a shared context once for all classes. Off only to compare, as well.
 
     Raises:
         InvalidInput: If the class names are unusable or a prompt does not fit into the text tower.
@@ -37,6 +39,7 @@ class PromptedText:
         context_tokens: int,
         class_specific: bool = True,
         cut_at_eot: bool = True,
+        share_context: bool = True,
     ) -> None:
         _check_names(class_names)
         if context_tokens < 1:
@@ -46,6 +49,10 @@ class PromptedText:
         self._spoken = spoken_names(class_names)
         self.context_tokens = context_tokens
         self.class_specific = class_specific
+        # One class alone would gain nothing.
+        self._share = (
+            share_context and not class_specific and len(class_names) > 1 and can_share(backbone.text_tower)
+        )
         named = backbone.tokenize([f"{name}." for name in self._spoken])  # (M, context_length)
         self._end_of_text = named.argmax(dim=1) + context_tokens  # (M,); the end token has the highest number
         self._check_lengths()
@@ -85,6 +92,8 @@ class PromptedText:
         Returns:
             Unit-norm text features, (R, M, D).
         """
+        if self._share:
+            return self._encode_shared(contexts)
         if not self.class_specific:
             contexts = contexts.unsqueeze(1)
         sets, classes = len(contexts), len(self.class_names)
@@ -94,6 +103,11 @@ class PromptedText:
         prompts = torch.cat([start, contexts, name], dim=2).flatten(0, 1)  # (R·M, L, W)
         features = self.backbone.text_tower.encode(prompts, self._end_of_text.repeat(sets))
         return F.normalize(features, dim=-1).view(sets, classes, features.shape[1])
+
+    def _encode_shared(self, contexts: Tensor) -> Tensor:
+        front = torch.cat([self._start[:1].expand(len(contexts), -1, -1), contexts], dim=1)  # (R, P, W)
+        features = encode_names(self.backbone.text_tower, front, self._name, self._end_of_text)
+        return F.normalize(features, dim=-1)
 
     def zero_shot(self, template: str | Sequence[str]) -> Tensor:
         """Return the unit-norm text features (M, D) of hand-written prompts.

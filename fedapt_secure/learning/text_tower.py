@@ -46,6 +46,10 @@ class TextTower:
         length = embeddings.shape[1]
         hidden = embeddings + self.module.positional_embedding[:length]
         hidden = self.module.transformer(hidden, attn_mask=self.module.attn_mask[:length, :length])
+        return self.answer(hidden, end_of_text)
+
+    def answer(self, hidden: Tensor, end_of_text: Tensor) -> Tensor:
+        """Return text features (B, D) from last hidden states (B, L, W), read at positions (B,)."""
         at_end = hidden[torch.arange(len(hidden), device=hidden.device), end_of_text]  # (B, W)
         # The last norm treats each position by itself, so the others need none.
         normed: Tensor = self.module.ln_final(at_end)

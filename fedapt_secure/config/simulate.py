@@ -65,7 +65,6 @@ class SimulateSettings(Settings):
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     ledger: Path | None = None
     max_epsilon: PositiveFloat | None = None
-    cache: Path | None = None
     no_dp: bool = False
     insecure_deterministic_noise: bool = False
     clients: PositiveInt | None = None
@@ -102,6 +101,7 @@ class SimulateSettings(Settings):
     dirichlet: Annotated[float, Field(ge=MIN_DIRICHLET, le=MAX_DIRICHLET)] | None = None
     few_shot: PositiveInt | None = None
     template: ShortText | None = None
+    cache: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     out: Path | None = None

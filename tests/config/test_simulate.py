@@ -47,6 +47,7 @@ NOT_THE_DEFAULT = {
     "dirichlet": 0.1,
     "few_shot": 16,
     "template": "ein Bild: {}",
+    "cache": Path("merkmale"),
     "device": "cpu",
     "seed": 2**63 - 1,
     "out": Path("~"),

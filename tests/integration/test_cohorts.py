@@ -73,7 +73,7 @@ def test_each_round_is_one_of_each_domain(simulate, tap: Tap, images: Path, caps
         for name in cohort:
             taken[name] += 1
     bundle = read_bundle(folder / "model.safetensors")
-    found = flatten(bundle.meta_prompt, bundle.adaptive_network)
+    found = flatten(bundle.shape, bundle.parameters)
     assert np.abs(found - model).max() <= ROUNDS * (RESOLUTION / 2 + 8 * 2.0**-24)
 
     # Everybody plans and spends its own rounds, no more; fewer rounds take less noise.

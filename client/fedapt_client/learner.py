@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from fedapt_client.images import StoredImages, encoded_by
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
@@ -23,7 +24,7 @@ from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.records import read_records
 from fedapt_secure.learning.evaluation import Scores, evaluate
-from fedapt_secure.learning.methods.base import Task, TrainingData
+from fedapt_secure.learning.methods.base import Pixels, Task, TrainingData
 from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
@@ -76,6 +77,8 @@ class Learner:
         self._backbone = session_backbone(configuration, settings.device)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         records = read_records(data, plan.class_names)
+        self._records = records.records
+        self._needs_images = plan.tower_values > 0
         self._features: FeatureSet = load_features(
             records.records, self._backbone, make_private_folder(folder / "cache"), progress
         )
@@ -134,7 +137,12 @@ class Learner:
             settings=settings,
             keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
         )
-        return LocalTrainer(task, TrainingData(features, labels)).train(parameters)
+        data = TrainingData(features, labels, self._images(self._features.train_digests))
+        return LocalTrainer(task, data).train(parameters)
+
+    def _images(self, digests: tuple[bytes, ...]) -> Pixels | None:
+        """Return the images of these files; ``None`` where features are all that the method needs."""
+        return StoredImages(self._records, digests, self._backbone) if self._needs_images else None
 
     def _repeatable(self, round_number: int) -> Keystream | None:
         """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
@@ -153,12 +161,14 @@ class Learner:
         write_atomically(path, data)
         text = PromptedText(self._backbone, plan.class_names, plan.context_tokens, plan.class_specific)
         features, labels = self._features.test
+        tuned = bundle.model_on(self._backbone)
         scores = evaluate(
-            bundle.model_on(self._backbone),
+            tuned,
             text.zero_shot(plan.zero_shot_template),
             features,
             labels,
             self._domain_index,
+            encoded_by(tuned, self._images(self._features.test_digests), len(labels)),
         )
         return Concluded(hashlib.sha256(data).digest(), path, scores)
 

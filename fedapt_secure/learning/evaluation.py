@@ -63,21 +63,28 @@ def zero_shot_correct(text_features: Tensor, features: Tensor, labels: Tensor) -
 
 
 def evaluate(
-    model: Classifier, zero_shot: Tensor, features: Tensor, labels: Tensor, domain_index: int
+    model: Classifier,
+    zero_shot: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    domain_index: int,
+    tuned_features: Tensor | None = None,
 ) -> Scores:
     """Score both models on one institution's test records.
 
     Args:
         model: The tuned model.
         zero_shot: Text features of the hand-written prompts, unit-norm, (M, D).
-        features: Image features of the test records, (N, D), not normalised, of the model's own image tower.
+        features: Image features of the test records, (N, D), not normalised, of the frozen image tower.
         labels: Class indices, (N,).
         domain_index: The institution's domain.
+        tuned_features: The same of the model's own image tower, where it changes it.
     """
-    routed = model.routing(features)
+    tuned = features if tuned_features is None else tuned_features
+    routed = model.routing(tuned)
     return Scores(
         test_records=len(labels),
         zero_shot_correct=zero_shot_correct(zero_shot, features, labels),
-        tuned_correct=int((model.predict(features).argmax(dim=1).cpu() == labels).sum()),
+        tuned_correct=int((model.predict(tuned).argmax(dim=1).cpu() == labels).sum()),
         routed_correct=0 if routed is None else int((routed == domain_index).sum()),
     )

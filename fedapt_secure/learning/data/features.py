@@ -68,6 +68,11 @@ class FeatureSet:
         return tuple(one for one, test in zip(self.digests, self.is_test.tolist(), strict=True) if not test)
 
     @property
+    def test_digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each test record's file."""
+        return tuple(one for one, test in zip(self.digests, self.is_test.tolist(), strict=True) if test)
+
+    @property
     def train(self) -> tuple[Tensor, Tensor]:
         """Features and labels of the training records."""
         return self.features[~self.is_test], self.labels[~self.is_test]

@@ -1,3 +1,38 @@
 """Federated adaptive prompt tuning of CLIP (FedAPT, AAAI 2024), private and provable."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch takes seconds to load, and an auditor has none
+    import os
+
+    from fedapt_secure.inference.predictor import Model
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(
+    bundle: "str | os.PathLike[str]",
+    *,
+    pretrained: str | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+) -> "Model":
+    """Load a finished model: ``fedapt_secure.load("model.safetensors").predict(images)``.
+
+    Args:
+        bundle: The file ``model.safetensors``.
+        pretrained: The CLIP's weights, where they lie elsewhere here than where the model was tuned.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        batch_size: Images that go through the image tower at once; bounds the memory.
+
+    Returns:
+        What answers with `Prediction`; see `fedapt_secure.inference.predictor`.
+
+    Raises:
+        InvalidInput: If the file was changed, is of another version or is no bundle, if the CLIP cannot be
+            loaded or has other weights, or an option is out of range.
+    """
+    from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
+
+    return load_model(bundle, pretrained=pretrained, device=device, batch_size=batch_size)

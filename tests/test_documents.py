@@ -45,16 +45,21 @@ def options_of(words: list[str]) -> set[str] | None:
         "Makefile",
         "docs/tuning.md",
         "docs/ledger.md",
+        "docs/cache.md",
         "docs/audit.md",
         "docs/enrolment.md",
         "docs/service.md",
+        "docs/use.md",
         "docs/institution.md",
         "docs/offline.md",
     ],
 )
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()
-    found = re.findall(r"fedapt-secure ((?:simulate|plan|audit|client|server)[^\n`#|<;'…]*)", text)
+    found = re.findall(
+        r"fedapt-secure ((?:simulate|plan|audit|client|server|cache|predict|evaluate|model-info)[^\n`#|<;'…]*)",
+        text,
+    )
     for line in found:
         words = shlex.split(line)
         known = options_of(words)

@@ -120,6 +120,7 @@ class Books:
             "configuration": configuration.hash.hex(),
             "roster": configuration.roster.hash.hex(),
             "secure_aggregation": configuration.plan.secure_aggregation,
+            "participation": configuration.plan.participation,
             "privacy": None if plan is None else self._plan_body(planned, plan),
         }
 
@@ -165,7 +166,7 @@ class Books:
             unit=UNIT,
             noise_multiplier=None if plan is None else plan.noise_multiplier,
             sample_rate=training.sample_rate,
-            max_steps=training.rounds * training.local_steps,
+            max_steps=configuration.planned_steps(self._settings.name),
             delta=None if plan is None else plan.delta,
             epsilon_budget=None if plan is None else plan.epsilon_budget,
             declared_records=declared_records,

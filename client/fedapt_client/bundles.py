@@ -11,7 +11,7 @@ from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, RunFailed
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.learning.bundle import Bundle, read_bundle
+from fedapt_secure.learning.bundle import FORMAT_VERSION, Bundle, decode_bundle
 
 HERE, FETCHED = "this folder", "the coordinator"
 
@@ -35,7 +35,8 @@ def obtain(
     path = folder.path / MODEL_FILE
     bundles = {past.bundle: name for name, past in read_own_log(folder.path / settings.log).sessions.items()}
     if path.exists():
-        bundle, data = read_bundle(path), path.read_bytes()
+        data = _read(path)
+        bundle = decode_bundle(data, str(path))
         of = bundles.get(hashlib.sha256(data).hexdigest())
         if wanted is None or of == wanted.hex():
             return _described(_copied(data, path, out), data, bundle, of, HERE)
@@ -63,6 +64,13 @@ def _copied(data: bytes, path: Path, out: Path | None) -> Path:
     return out
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
+
+
 def _write(path: Path, data: bytes) -> None:
     try:
         write_atomically(path, data)
@@ -76,8 +84,13 @@ def _described(path: Path, data: bytes, bundle: Bundle, session: str | None, ori
         "sha256": hashlib.sha256(data).hexdigest(),
         "session": session,
         "origin": origin,
+        "bundle_format": FORMAT_VERSION,
+        "method": bundle.shape.method,
+        "trained_values": bundle.shape.size,
         "model": bundle.model,
+        "pretrained": bundle.pretrained,
         "weight_hash": bundle.weight_hash,
+        "logit_scale": bundle.logit_scale,
         "class_names": list(bundle.class_names),
         "domains": list(bundle.domains),
     }

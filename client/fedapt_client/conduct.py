@@ -36,9 +36,10 @@ from fedapt_client.actions import (
 from fedapt_client.approval import Approvals, NotApproved
 from fedapt_client.bodies import Fields, ended_fields, refused_fields, round_fields
 from fedapt_client.books import Books
+from fedapt_client.encoding_watch import EncodingWatch
 from fedapt_client.group_journal import GroupJournal
 from fedapt_client.learner import Learner, scores_to_fields
-from fedapt_client.narration import narrate, tell
+from fedapt_client.narration import narrate, said_of_rounds, tell
 from fedapt_client.session import InstitutionSession
 from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_crypto.errors import (
@@ -52,6 +53,7 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
+from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.config.party_folder import PartyFolder
@@ -77,7 +79,7 @@ class Outcome:
 
     session: str
     model: Path
-    scores: dict[str, int]
+    scores: dict[str, Any]
 
 
 class Institution:
@@ -86,6 +88,7 @@ class Institution:
     Args:
         settings: The institution's settings. folder: Its folder. books: Its policy and ledger.
         log: Its signed log. approvals: What its people have agreed to.
+        encoding: Told while images are encoded.
     """
 
     def __init__(
@@ -95,12 +98,14 @@ class Institution:
         books: Books,
         log: LogWriter,
         approvals: Approvals,
+        encoding: EncodingWatch | None = None,
     ) -> None:
         self.settings = settings
         self.folder = folder
         self.books = books
         self.log = log
         self.approvals = approvals
+        self.encoding = encoding or EncodingWatch(settings.name)
         self.vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
 
     def write(self, type: str, body: Mapping[str, Any]) -> None:
@@ -298,6 +303,7 @@ class Conduct:
             self._institution.folder.path,
             configuration,
             self._books.policy.max_delta,
+            self._institution.encoding,
         )
         body = self._books.accept(
             configuration,
@@ -306,6 +312,9 @@ class Conduct:
             self._learner.image_digests,
         )
         self._institution.write("session_accepted", body)
+        if configuration.plan.participation != EVERYBODY:
+            name = self._institution.settings.name
+            tell(name, "own_rounds", said_of_rounds(configuration, name))
         return self.session.prepared()
 
     def _group(self, action: MakeGroup | OpenGroup) -> list[Action]:

@@ -4,26 +4,27 @@ With `fetch` and `bundles` all of the client that touches torch, imported when i
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 
-from fedapt_client.images import StoredImages, encoded_by
+from fedapt_client.encoding_watch import Progress
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
-from fedapt_crypto.private_files import make_private_folder, write_atomically
+from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.data.features import FeatureSet, load_features
+from fedapt_secure.learning.data.pixels import test_images, training_images
 from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.learning.evaluation import Scores, evaluate
+from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Pixels, Task, TrainingData
 from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.learning.training import LocalTrainer
@@ -34,8 +35,6 @@ from fedapt_secure.protocol.parameters import Vector, unflatten
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 
 MODEL_FILE: Final = "model.safetensors"
-Progress = Callable[[int, int], None]
-"""(images done, images in all)."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,8 @@ class Learner:
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         records = read_records(data, plan.class_names)
         self._records = records.records
-        self._needs_images = plan.tower_values > 0
         self._features: FeatureSet = load_features(
-            records.records, self._backbone, make_private_folder(folder / "cache"), progress
+            records.records, self._backbone, folder / settings.cache, progress
         )
         labels = self._features.train[1]
         self.declared_records = declared_records(len(labels))
@@ -91,7 +89,7 @@ class Learner:
                 settings.dp_delta or min(default_delta(self.declared_records), max_delta),
                 len(labels),
                 plan.sample_rate,
-                plan.rounds * plan.local_steps,
+                configuration.planned_steps(settings.name),
             )
 
     @property
@@ -103,6 +101,16 @@ class Learner:
     def skipped_images(self) -> int:
         """How many images could not be read."""
         return len(self._features.skipped)
+
+    @cached_property
+    def _training_images(self) -> Pixels | None:
+        """The training images; ``None`` where their features are all that the method needs."""
+        if self._configuration.plan.tower_values == 0:
+            return None
+        return training_images(self._records, self._features, self._backbone)
+
+    def _test_images(self) -> Pixels:
+        return test_images(self._records, self._features, self._backbone)
 
     def budget(self, steps_spent: int) -> PrivacyBudget | None:
         """Return the session's budget with what the ledger says is spent; ``None`` without DP."""
@@ -137,12 +145,7 @@ class Learner:
             settings=settings,
             keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
         )
-        data = TrainingData(features, labels, self._images(self._features.train_digests))
-        return LocalTrainer(task, data).train(parameters)
-
-    def _images(self, digests: tuple[bytes, ...]) -> Pixels | None:
-        """Return the images of these files; ``None`` where features are all that the method needs."""
-        return StoredImages(self._records, digests, self._backbone) if self._needs_images else None
+        return LocalTrainer(task, TrainingData(features, labels, self._training_images)).train(parameters)
 
     def _repeatable(self, round_number: int) -> Keystream | None:
         """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
@@ -168,14 +171,20 @@ class Learner:
             features,
             labels,
             self._domain_index,
-            encoded_by(tuned, self._images(self._features.test_digests), len(labels)),
+            own_features(tuned, self._test_images(), len(labels)) if tuned.changes_image_tower else None,
         )
         return Concluded(hashlib.sha256(data).digest(), path, scores)
 
 
-def scores_to_fields(scores: Scores) -> dict[str, int]:
+def scores_to_fields(scores: Scores) -> dict[str, Any]:
     """Return scores as plain counts; they stay in the institution's own folder."""
-    return {key: int(value) for key, value in asdict(scores).items()}
+    return {
+        "test_records": scores.test_records,
+        "zero_shot_correct": scores.zero_shot_correct,
+        "tuned_correct": scores.tuned_correct,
+        "routed_correct": scores.routed_correct,
+        **scores.tally.to_fields(),
+    }
 
 
 def make_bundle(plan: SessionPlan, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]) -> Bundle:

@@ -5,8 +5,11 @@ listed, so that a new field does not end up on a terminal unconsidered.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any, Final
+
+from fedapt_secure.protocol.session import SessionConfiguration
 
 LOGGER: Final = logging.getLogger("fedapt_client")
 _SHOWN: Final = (
@@ -39,6 +42,27 @@ _SENTENCES: Final = {
     "session_closed": (logging.INFO, "session closed"),
     "not_closed": (logging.WARNING, "session ended without the record that closes it"),
 }
+
+
+def said_of_rounds(configuration: SessionConfiguration, name: str) -> str:
+    """Return in which rounds an institution takes part, as a sentence."""
+    own, rounds = configuration.own_rounds(name), configuration.plan.rounds
+    if len(own) == rounds:
+        return f"takes part in all {rounds} rounds"
+    if not own:
+        return (
+            f"takes part in none of the {rounds} rounds: it spends nothing and waits for the finished model"
+        )
+    return f"takes part in {len(own)} of {rounds} rounds ({_listed(own)}) and sits the others out"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Return ascending numbers with runs of them shortened: ``1-3, 7``."""
+    runs = []
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        first, *others = (number for _, number in run)
+        runs.append(f"{first}-{others[-1]}" if others else f"{first}")
+    return ", ".join(runs)
 
 
 def narrate(institution: str, type: str, body: Mapping[str, Any]) -> None:

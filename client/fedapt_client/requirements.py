@@ -6,7 +6,6 @@ from typing import Final
 from fedapt_crypto.errors import ContextMismatch, PolicyRefused
 from fedapt_crypto.identity import fingerprint
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration
@@ -57,11 +56,12 @@ class Requirements:
         if scheme not in self.aggregation:
             allowed = " or ".join(self.aggregation)
             raise PolicyRefused(f"the session uses {scheme!r}, {allowed} is allowed", rule="aggregation")
-        registry.check_round(scheme, configuration.round_context(1, 1, bytes(32)))
-        found, needed = len(roster.members), self.minimum_participants
+        configuration.check_scheme()
+        found, needed = configuration.cohort_size, self.minimum_participants
         if found < needed:
+            where = "the roster" if found == len(roster.members) else "a round of the session"
             raise PolicyRefused(
-                f"the roster has {found} institutions where {needed} are required",
+                f"{where} has {found} institutions where {needed} are required",
                 rule="minimum_participants",
             )
         largest = largest_message_bytes(configuration)

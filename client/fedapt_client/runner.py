@@ -14,6 +14,7 @@ from fedapt_client.approval import Approvals, NotApproved
 from fedapt_client.books import Books
 from fedapt_client.conduct import Conduct, Institution, Outcome, Replaced, Vanished
 from fedapt_client.desk import CONNECTION_ERRORS, Place, why
+from fedapt_client.encoding_watch import EncodingWatch, Progress
 from fedapt_client.narration import tell
 from fedapt_client.renewal import Renewal
 from fedapt_client.session import InstitutionSession
@@ -49,6 +50,7 @@ class InstitutionRunner:
         stay: After a session go on, and wait for the next.
         approvals: What its people agree to; by default what is on record in the folder.
         passphrase: What opens its keys; by default what the environment says.
+        progress: Told while images are encoded, from another thread.
 
     Raises:
         InvalidInput: If the folder cannot be used, or another process uses it.
@@ -64,6 +66,7 @@ class InstitutionRunner:
         stay: bool = False,
         approvals: Approvals | None = None,
         passphrase: Passphrase | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._folder = PartyFolder(folder, passphrase)
         self._settings = settings
@@ -86,7 +89,12 @@ class InstitutionRunner:
             continues=LogHead.parse(lost) if lost is not None else None,
         )
         self._institution = Institution(
-            settings, self._folder, self._books, self._log, approvals or Approvals(folder)
+            settings,
+            self._folder,
+            self._books,
+            self._log,
+            approvals or Approvals(folder),
+            EncodingWatch(settings.name, progress),
         )
         self._renewal = Renewal(self._folder, settings, self._institution.write)
         self._conduct = Conduct(self._institution, first)
@@ -133,6 +141,7 @@ class InstitutionRunner:
         finally:
             if daily is not None:
                 daily.cancel()
+            self._institution.encoding.stop()
             self._log.close()
         return self._outcome
 

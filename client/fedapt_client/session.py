@@ -227,7 +227,7 @@ class InstitutionSession:
         machine = registry.institution_round(
             self.configuration.plan.secure_aggregation,
             self._part.context,
-            self._roster,
+            self.configuration.round_roster(self._part.context.round),
             self._name,
             self._identity,
             update,
@@ -288,6 +288,12 @@ class InstitutionSession:
         configuration = self.configuration
         if self._seed is None:
             raise UnexpectedMessage("a round started before the domain key arrived")
+        if start.round > configuration.plan.rounds:
+            raise UnexpectedMessage(f"the session has no round {start.round}", peer=COORDINATOR)
+        if self._name not in configuration.round_roster(start.round).names:
+            raise UnexpectedMessage(
+                f"round {start.round} is not ours by the session's rule", peer=COORDINATOR
+            )
         if self._kept is not None:
             parameters, model_id = self._kept.model, self._kept.model_id
         else:

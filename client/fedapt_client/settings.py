@@ -28,10 +28,10 @@ class ClientSettings(Settings):
         dp_delta: δ; by default 1 / (2 x declared records), or the policy's max_delta where that is less.
         policy: The institution's policy, relative to the party's folder; what must hold in every session.
         ledger: Where the ledger lies, relative to the party's folder; its key lies next to it.
+        cache: Folder of the images' features, relative to the party's folder; as sensitive as the images.
         log: Where the log goes, relative to the party's folder.
         log_continues: Only where the log was lost: the head ``LOG:SEQ:HASH`` of it that others hold; a new
             log says with it what it takes the place of.
-        experiment_seed: Makes sampling repeatable, without differential privacy only; ignored under it.
         experiment_seed: Makes sampling repeatable without differential privacy; ignored under it.
         insecure_deterministic_noise: Let ``experiment_seed`` decide noise and sampling under differential
             privacy too, to repeat an experiment. Whoever knows the seed can subtract the noise: the run
@@ -51,6 +51,7 @@ class ClientSettings(Settings):
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     policy: Path = Path(POLICY_FILE)
     ledger: Path = Path("ledger.sqlite")
+    cache: Path = Path("cache")
     log: Path = Path("log.jsonl")
     log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
     experiment_seed: Annotated[int, Field(ge=0)] | None = None

@@ -36,6 +36,10 @@ device: {device}
 # ledger: ledger.sqlite
 # log: log.jsonl
 
+# The images' features, computed once. As sensitive as the images: keep it on a disk of this machine that is
+# theirs too. Relative to this folder.
+# cache: cache
+
 # Only where the log was lost: the head LOG:SEQ:HASH of it that others hold.
 # log_continues: null
 

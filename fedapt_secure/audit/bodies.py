@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.encoding import PartyName
+from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
 
 Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -75,6 +76,8 @@ class SessionAccepted(Body):
     configuration: Hex32
     roster: Hex32
     secure_aggregation: Text
+    participation: Participation = EVERYBODY
+    """Not in logs of before there was a choice."""
     privacy: Plan | None
 
 
@@ -87,6 +90,7 @@ class SessionStarted(Body):
     institutions: Names
     rounds: Count
     secure_aggregation: Text
+    participation: Participation = EVERYBODY
     differential_privacy: bool
 
 

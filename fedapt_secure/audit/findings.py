@@ -63,6 +63,7 @@ class Kind(StrEnum):
     NO_PRIVACY = "no differential privacy"
     SCHEME = "aggregation scheme"
     PARTICIPANTS = "too few participants"
+    COHORT = "not the round's cohort"
     INSECURE_NOISE = "predictable noise"
     # OPEN
     NOT_CLOSED = "session not closed"

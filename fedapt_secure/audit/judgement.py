@@ -9,6 +9,7 @@ from typing import Final
 
 from fedapt_crypto.identity import fingerprint
 from fedapt_secure.audit.agreement import check_closes, check_rounds
+from fedapt_secure.audit.cohort import check_cohorts
 from fedapt_secure.audit.collect import Collector, LogRecord
 from fedapt_secure.audit.evidence import Evidence, LogFiles, gather
 from fedapt_secure.audit.facts import COMPLETED, Facts
@@ -146,6 +147,7 @@ def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
         _check_names(evidence, findings)
         check_witnesses(evidence, records, facts, findings, unchecked, threads=threads)
         check_rounds(records, facts, findings)
+        check_cohorts(evidence, records, facts, findings, unchecked)
         check_closes(evidence, records, findings, unchecked)
         spends = account(records, findings)
         _list_unchecked(evidence, records, unchecked)

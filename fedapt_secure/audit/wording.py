@@ -75,7 +75,7 @@ GLOSSARY: Final = (
     (
         "Session and round",
         "A session is one training of a model together. It consists of rounds; in each, every institution"
-        " sends one protected update, and only the sum of all updates becomes known.",
+        " that takes part in it sends one protected update, and only the sum of all updates becomes known.",
     ),
     (
         "Log, chain, signature",

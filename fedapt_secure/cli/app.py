@@ -9,7 +9,8 @@ from rich.console import Console
 
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
-from fedapt_secure.cli import client, server
+from fedapt_secure.cli import cache as cache_commands
+from fedapt_secure.cli import client, server, use
 from fedapt_secure.config.settings import build, read_yaml
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(server.app)
 app.add_typer(client.app)
+app.add_typer(cache_commands.app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -86,7 +88,12 @@ def simulate(
     secure_aggregation: Annotated[
         str | None, _option("masking, ckks or none (default masking).", _PRIVACY)
     ] = None,
-    clients: Annotated[int | None, _option("Number of institutions (default 5).", _TRAINING)] = None,
+    clients: Annotated[
+        int | None, _option("Number of institutions (default one a domain; 5 for digits).", _TRAINING)
+    ] = None,
+    institutions_per_domain: Annotated[
+        int | None, _option("Institutions of each domain, in place of --clients.", _TRAINING)
+    ] = None,
     method: Annotated[
         str | None,
         _option(
@@ -118,15 +125,51 @@ def simulate(
     shared_context: Annotated[
         bool | None, _option("One context for all classes.", _TRAINING, "--shared-context")
     ] = None,
+    participation: Annotated[
+        str | None,
+        _option(
+            "Who takes part in a round: all, or one-per-domain, one of each domain (default all).",
+            _TRAINING,
+        ),
+    ] = None,
     update_clip: Annotated[
         float | None, _option("Largest parameter change that is sent (default 4).", _TRAINING)
     ] = None,
     model: Annotated[str | None, _option("open_clip model, or tiny (default tiny).", _DATA)] = None,
     pretrained: Annotated[str | None, _option("open_clip tag, checkpoint file, or random.", _DATA)] = None,
     dataset: Annotated[
-        str | None, _option("digits, digits-flipped or folder (default digits).", _DATA)
+        str | None,
+        _option(
+            "digits, digits-flipped, folder, domainnet, office-caltech10, pacs, officehome or office31"
+            " (default digits).",
+            _DATA,
+        ),
     ] = None,
-    data_root: Annotated[Path | None, _option("For folder: DATA_ROOT/domain/class/image.", _DATA)] = None,
+    data_root: Annotated[
+        Path | None, _option("The data set: DATA_ROOT/domain/class/image, or a CSV manifest.", _DATA)
+    ] = None,
+    domains: Annotated[
+        str | None, _option("Which of its domains, separated by commas (default all).", _DATA)
+    ] = None,
+    dirichlet: Annotated[
+        float | None,
+        _option("α: skew the classes among the institutions of a domain (default: even shares).", _DATA),
+    ] = None,
+    few_shot: Annotated[
+        int | None, _option("Training images a class at each institution; with --no-dp.", _DATA)
+    ] = None,
+    template: Annotated[
+        str | None,
+        _option("Prompt of zero-shot CLIP with {} for the class, or imagenet or imagenet-7.", _DATA),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        _option(
+            "Folder of lasting features, so that later runs on the same images need not encode them again;"
+            " as sensitive as the images (default: inside the run folder).",
+            _DATA,
+        ),
+    ] = None,
     device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
     seed: Annotated[
         int | None,
@@ -212,6 +255,11 @@ def audit(
 
     if not run_audit(Console(), paths or [], trust=trust, as_json=as_json, html=html):
         raise typer.Exit(FAILED)
+
+
+app.command()(use.predict)
+app.command()(use.evaluate)
+app.command("model-info")(use.model_info)
 
 
 def run(arguments: Sequence[str]) -> int:

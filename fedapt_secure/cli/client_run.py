@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 HERE: Final = Path()
 CLOSE_RETRY_S: Final = 900.0
 """A coordinator that is started again within this time still gets our signature closed into its record."""
+_MODEL_FACTS: Final = (
+    "path",
+    "sha256",
+    "session",
+    "origin",
+    "bundle_format",
+    "method",
+    "trained_values",
+    "model",
+    "weight_hash",
+    "logit_scale",
+)
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,6 +53,7 @@ def run(
 ) -> None:
     """Take part in the coordinator's session; run it again after any interruption, it goes on."""
     from fedapt_client.approval import Approvals  # noqa: PLC0415
+    from fedapt_secure.cli.encoding_bar import EncodingBar  # noqa: PLC0415
     from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
 
     given = None if approve is None else "".join(approve.split()).lower()
@@ -59,21 +72,26 @@ def run(
         show(configuration)
         return typer.confirm("Does this institution take part?", err=True)
 
+    if not as_json:
+        _show_balance(settings.data, None)
     somebody = sys.stdin.isatty()
     approvals = Approvals(folder.path, given=given, ask=ask if somebody else None, show=show)
 
     from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
 
-    runner = InstitutionRunner(
-        folder.path,
-        settings,
-        retry_for_s=None,
-        close_retry_s=CLOSE_RETRY_S,
-        stay=stay,
-        approvals=approvals,
-        passphrase=folder.passphrase,
-    )
-    _report(run_until_stopped(runner), as_json=as_json)
+    with EncodingBar(wanted=not json_log) as bar:
+        runner = InstitutionRunner(
+            folder.path,
+            settings,
+            retry_for_s=None,
+            close_retry_s=CLOSE_RETRY_S,
+            stay=stay,
+            approvals=approvals,
+            passphrase=folder.passphrase,
+            progress=bar,
+        )
+        outcome = run_until_stopped(runner)
+    _report(outcome, as_json=as_json)
 
 
 def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: PassphraseFile = None) -> None:
@@ -117,10 +135,12 @@ def model(
     if as_json:
         print_json(fields)
         return
-    for title in ("path", "sha256", "session", "origin", "model", "weight_hash"):
-        typer.echo(f"{title:<12} {fields[title] if fields[title] is not None else 'not known'}")
-    typer.echo(f"{'classes':<12} {len(fields['class_names'])}: {', '.join(fields['class_names'][:20])}")
-    typer.echo(f"{'domains':<12} {', '.join(fields['domains'])}")
+    for title in _MODEL_FACTS:
+        typer.echo(f"{title:<15} {fields[title] if fields[title] is not None else 'not known'}")
+    weights = "in the package, or as the name says" if fields["pretrained"] is None else fields["pretrained"]
+    typer.echo(f"{'pretrained':<15} {weights}")
+    typer.echo(f"{'classes':<15} {len(fields['class_names'])}: {', '.join(fields['class_names'][:20])}")
+    typer.echo(f"{'domains':<15} {', '.join(fields['domains'])}")
 
 
 def read_settings(folder: "PartyFolder") -> "ClientSettings":
@@ -146,6 +166,16 @@ def _show_offer(configuration: "SessionConfiguration", settings: "ClientSettings
         print_json({"offer": fields})
     else:
         print_offer(fields)
+        _show_balance(settings.data, configuration.plan.class_names)
+
+
+def _show_balance(data: Path, class_names: tuple[str, ...] | None) -> None:
+    """Show the institution its own class counts on a terminal; a pipe or a service's journal is a log."""
+    out = console()
+    if out.is_terminal:
+        from fedapt_secure.cli.balance_report import print_balance  # noqa: PLC0415
+
+        print_balance(out, data, class_names)
 
 
 def _people(roster: dict[str, Any] | None) -> str:

@@ -12,7 +12,12 @@ MOST_CLASSES_SHOWN = 20
 
 
 def offer_fields(configuration: "SessionConfiguration", settings: "ClientSettings") -> dict[str, Any]:
-    """Return a session as its institutions are to see it; all of it is covered by the hash."""
+    """Return a session as its institutions are to see it; all of it is covered by the hash.
+
+    Raises:
+        InvalidInput: If this institution is not on the session's roster.
+    """
+    from fedapt_client.narration import said_of_rounds  # noqa: PLC0415
     from fedapt_crypto.identity import fingerprint  # noqa: PLC0415
 
     plan, roster = configuration.plan, configuration.roster
@@ -20,7 +25,7 @@ def offer_fields(configuration: "SessionConfiguration", settings: "ClientSetting
         "epsilon": settings.dp_epsilon,
         "delta": settings.dp_delta,
         "sample_rate": plan.sample_rate,
-        "steps": plan.rounds * plan.local_steps,
+        "steps": configuration.planned_steps(settings.name),
         "max_grad_norm": plan.max_grad_norm,
     }
     return {
@@ -34,6 +39,10 @@ def offer_fields(configuration: "SessionConfiguration", settings: "ClientSetting
         "local_steps": plan.local_steps,
         "privacy": privacy if plan.differential_privacy else None,
         "secure_aggregation": plan.secure_aggregation,
+        "participation": plan.participation,
+        "cohort_size": configuration.cohort_size,
+        "own_rounds": list(configuration.own_rounds(settings.name)),
+        "said_of_rounds": said_of_rounds(configuration, settings.name),
         "institutions": [
             {
                 "name": member.name,
@@ -66,7 +75,8 @@ def print_offer(fields: dict[str, Any]) -> None:
         ("training", f"{fields['rounds']} rounds of {fields['local_steps']} steps"),
         ("privacy", _privacy(fields["privacy"])),
         ("aggregation", fields["secure_aggregation"]),
-        ("participants", f"{len(institutions)}, a round needs {fields['threshold']}"),
+        ("participants", _participants(fields)),
+        *([] if fields["participation"] == "all" else [("this institution", fields["said_of_rounds"])]),
         *((f"  {one['name']}", f"{one['domain']}, {one['fingerprint']}") for one in institutions),
         ("coordinator", fields["coordinator_fingerprint"]),
         (
@@ -80,6 +90,14 @@ def print_offer(fields: dict[str, Any]) -> None:
     out.print("[bold]A session is offered to this institution[/bold]")
     for title, text in rows:
         out.print(f"{escape(title):<18} {escape(text)}")
+
+
+def _participants(fields: dict[str, Any]) -> str:
+    institutions, threshold = len(fields["institutions"]), fields["threshold"]
+    if fields["participation"] == "all":
+        return f"{institutions}, a round needs {threshold}"
+    size = fields["cohort_size"]
+    return f"{institutions}; a round has {size} of them, one of each domain, and needs {threshold}"
 
 
 def _privacy(privacy: dict[str, Any] | None) -> str:

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
+ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+
 DEFAULT_EPSILON = 8.0
-DEFAULT_DIGITS_CLIENTS = 5
+MIN_DIRICHLET, MAX_DIRICHLET = 1e-6, 1e6
 MAX_STEPS = 100_000
 """Beyond it the exact accounting of the steps takes more memory than a desktop machine has."""
 
@@ -26,10 +29,12 @@ class SimulateSettings(Settings):
         ledger: Folder of lasting ledgers, one an institution; ``None`` means that each run counts alone.
         max_epsilon: With ``ledger``: ε for the images of each institution over all runs, δ in proportion;
             ``None`` means this run's, so that a second one on the same images is refused.
+        cache: Folder of lasting features, one folder an institution in it; ``None`` means the run folder.
         no_dp: Train without differential privacy: for experiments only.
         insecure_deterministic_noise: Let ``seed`` decide noise and sampling under differential privacy as
             well; the run is marked as not private wherever ε is shown.
-        clients: Number of institutions; ``None`` means 5, or one a domain for ``folder``.
+        clients: Number of institutions; ``None`` means one a domain (5 for the digits).
+        institutions_per_domain: Number of institutions of each domain, in place of ``clients``.
         method: What is trained; see `fedapt_secure.protocol.methods`.
         temperature: τ of the softmax that routes images to domains.
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
@@ -37,9 +42,17 @@ class SimulateSettings(Settings):
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
         secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
             ``none`` for comparisons.
+        participation: Who takes part in a round: ``all``, or ``one-per-domain`` by a public rule.
         update_clip: Largest absolute parameter change that the fixed-point encoding represents.
         model, pretrained: Any open_clip model; ``tiny`` ships with the package.
-        dataset: ``digits``, ``digits-flipped``, or ``folder`` with ``data_root/domain/class/image``.
+        dataset: ``digits``, ``digits-flipped``, or with ``data_root`` ``folder`` (``domain/class/image`` or
+            a manifest), ``domainnet``, ``office-caltech10``, ``pacs``, ``officehome`` or ``office31``.
+        data_root: The data set's folder; for ``folder`` also a CSV manifest.
+        domains: Which of the data set's domains, separated by commas; empty means all.
+        dirichlet: α of a Dirichlet distribution: classes are skewed among the institutions of a domain.
+        few_shot: Training images a class that each institution keeps; for runs without privacy.
+        template: Prompt of zero-shot CLIP with one ``{}``, or the ensemble ``imagenet`` or ``imagenet-7``;
+            ``None`` means the data set's own.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: Which images go where, and the initialisation. Never the privacy noise, unless
             ``insecure_deterministic_noise`` asks for just that.
@@ -52,9 +65,11 @@ class SimulateSettings(Settings):
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     ledger: Path | None = None
     max_epsilon: PositiveFloat | None = None
+    cache: Path | None = None
     no_dp: bool = False
     insecure_deterministic_noise: bool = False
     clients: PositiveInt | None = None
+    institutions_per_domain: PositiveInt | None = None
     method: str = "fedapt"
     rounds: PositiveInt = 15
     local_steps: PositiveInt = 4
@@ -68,11 +83,25 @@ class SimulateSettings(Settings):
     context_tokens: PositiveInt = 8
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
+    participation: Participation = "all"
     update_clip: PositiveFloat = 4.0
     model: str = "tiny"
     pretrained: str | None = None
-    dataset: Literal["digits", "digits-flipped", "folder"] = "digits"
+    dataset: Literal[
+        "digits",
+        "digits-flipped",
+        "folder",
+        "domainnet",
+        "office-caltech10",
+        "pacs",
+        "officehome",
+        "office31",
+    ] = "digits"
     data_root: Path | None = None
+    domains: tuple[ShortText, ...] = ()
+    dirichlet: Annotated[float, Field(ge=MIN_DIRICHLET, le=MAX_DIRICHLET)] | None = None
+    few_shot: PositiveInt | None = None
+    template: ShortText | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     out: Path | None = None
@@ -91,6 +120,7 @@ class SimulateSettings(Settings):
             raise ValueError("max_epsilon goes with a lasting ledger: give ledger as well")
         if self.max_epsilon is not None and self.max_epsilon < (self.epsilon or 0.0):
             raise ValueError("max_epsilon, for all runs, is below this run's dp_epsilon")
+        registry.check_participation(self.secure_aggregation, self.participation)
         least = registry.MIN_INSTITUTIONS[self.secure_aggregation]
         most = registry.MAX_INSTITUTIONS[self.secure_aggregation]
         if self.clients is not None and not least <= self.clients <= most:
@@ -100,11 +130,30 @@ class SimulateSettings(Settings):
             )
         if self.rounds * self.local_steps > MAX_STEPS:
             raise ValueError(f"rounds x local_steps must not exceed {MAX_STEPS}")
-        if self.dataset == "folder" and self.data_root is None:
-            raise ValueError("dataset 'folder' needs data_root: a folder DOMAIN/CLASS/IMAGE")
-        if self.dataset != "folder" and self.data_root is not None:
-            raise ValueError("data_root goes with dataset 'folder' only")
+        self._check_data()
         return self
+
+    @field_validator("domains", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name for one in value.split(",") if (name := one.strip()))
+        return value
+
+    def _check_data(self) -> None:
+        own = self.dataset.startswith("digits")
+        if not own and self.data_root is None:
+            raise ValueError(f"dataset {self.dataset!r} needs data_root: the folder that holds it")
+        if own and self.data_root is not None:
+            raise ValueError("data_root goes with dataset 'folder', 'pacs' and the like, not with the digits")
+        if self.clients is not None and self.institutions_per_domain is not None:
+            raise ValueError("clients and institutions_per_domain exclude each other: give one")
+        if self.few_shot is not None and not self.no_dp:
+            raise ValueError(
+                "few_shot compares images with each other, so that one image decides on another: the privacy"
+                " guarantee does not cover that. Give no_dp as well, or make the choice beforehand and give"
+                " it as a manifest (docs/data.md)"
+            )
 
     @property
     def not_private(self) -> str | None:

@@ -94,6 +94,11 @@ class Backbone:
         """Number of trainable values of the image tower."""
         return sum(parameter.numel() for parameter in self._model.visual.parameters())
 
+    @cached_property
+    def parameter_count(self) -> int:
+        """Number of values of the whole model."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
     def encode_images_changed(self, change: Tensor, pixels: Tensor) -> Tensor:
         """Return the image features (B, D) of an image tower whose weights are changed; differentiable.
 

@@ -1,8 +1,12 @@
 """The finished model in one file: what was tuned, the keys, and which CLIP it belongs to.
 
-Equal content gives equal bytes, so institutions can compare hashes of what they hold.
+Equal content gives equal bytes, so institutions can compare hashes of what they hold. The description
+holds a SHA-256 of the whole file, taken with zeros in its own place, so that a damaged file is refused.
+Whoever changes a file on purpose can compute it anew: who has to know where a file is from compares the
+file's hash with the signed log (``session_ended``).
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -20,16 +24,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.fedapt import TEMPERATURE
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.protocol.methods import FEDAPT, method_facts
+from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_key, check_vector, flatten
 
 FORMAT_VERSION: Final = 2
 MAX_BUNDLE_BYTES: Final = 1 << 30
 _METADATA_KEY: Final = "fedapt-secure"  # one key alone: the order of several is not fixed by safetensors
 _KEYS: Final = "keys"
+_NO_DIGEST: Final = "0" * 64
 _SAME_NAME: Final = (
     "zero_shot_template",
     "model",
@@ -59,13 +63,14 @@ class _Header(BaseModel):
     pretrained: str | None
     weight_hash: str
     logit_scale: float
-    method: str = FEDAPT  # version 1 knew no other
-    temperature: float = Field(default=TEMPERATURE, gt=0)
-    text_width: int | None = None  # version 1 had it in its tensors alone
-    feature_size: int | None = None
-    tower_values: int = 0
+    method: str
+    temperature: float = Field(gt=0)
+    text_width: int = Field(ge=1)
+    feature_size: int = Field(ge=1)
+    tower_values: int = Field(ge=0)
     context_tokens: int = Field(ge=1)
     class_specific: bool
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +101,7 @@ class Bundle:
     pretrained: str | None
     weight_hash: str
     logit_scale: float
-    temperature: float = TEMPERATURE
+    temperature: float
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -158,12 +163,24 @@ def encode_bundle(bundle: Bundle) -> bytes:
         domains=list(bundle.domains),
         **{name: getattr(bundle, name) for name in _SAME_NAME},
         **{name: sizes[name] for name in _FROM_SHAPE},
+        sha256=_NO_DIGEST,
     )
     described = json.dumps(header.model_dump(), sort_keys=True, separators=(",", ":"))
     tensors = {name: np.ascontiguousarray(values) for name, values in bundle.parameters.items()}
     if bundle.keys is not None:
         tensors[_KEYS] = np.ascontiguousarray(bundle.keys)
-    return safetensors.numpy.save(tensors, {_METADATA_KEY: described})
+    content = safetensors.numpy.save(tensors, {_METADATA_KEY: described})
+    return _with_digest(content, _NO_DIGEST, hashlib.sha256(content).hexdigest())
+
+
+def _with_digest(content: bytes, old: str, new: str) -> bytes:
+    """Return a file with another digest in its description, the only place that is written so."""
+    return content.replace(_digest_field(old), _digest_field(new), 1)
+
+
+def _digest_field(digest: str) -> bytes:
+    # As JSON within JSON spells it: no class name can, for there a quotation mark takes more backslashes.
+    return f'\\"sha256\\":\\"{digest}\\"'.encode()
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
@@ -187,25 +204,44 @@ def read_bundle(path: Path) -> Bundle:
     """Read a bundle and check all of it.
 
     Raises:
-        InvalidInput: If the file cannot be read, is malformed, or comes from a newer version.
+        InvalidInput: If the file cannot be read, was damaged, is malformed, or is of another version.
     """
     try:
         if path.stat().st_size > MAX_BUNDLE_BYTES:
             raise InvalidInput(f"{path} is too large for a model bundle")
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror or 'not a readable file'}") from error
-    except (safetensors.SafetensorError, ValueError, TypeError) as error:
-        raise InvalidInput(f"{path} is not a model bundle") from error
-    header = _read_header(path, metadata)
+    return decode_bundle(content, str(path))
+
+
+def decode_bundle(content: bytes, source: str) -> Bundle:
+    """Return the bundle that a file's bytes hold, after all checks.
+
+    Args:
+        content: The whole file.
+        source: What to call it in an error.
+
+    Raises:
+        InvalidInput: If it was damaged, is malformed, or is of another version.
+    """
+    try:
+        tensors: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidInput(f"{source} is not a model bundle, or only a part of one") from error
+    header = _read_header(source, metadata)
+    _check_digest(source, content, header.sha256)
     if any(tensor.dtype != np.float32 for tensor in tensors.values()):
-        raise InvalidInput(f"{path} is not a model bundle: it does not hold the expected tensors")
+        raise InvalidInput(f"{source} is not a model bundle: it does not hold the expected tensors")
     keys = tensors.pop(_KEYS, None)
     try:
         return Bundle(
-            shape=_shape(header, tensors, keys),
+            shape=ParameterShape(
+                classes=len(header.class_names),
+                domains=len(header.domains),
+                **header.model_dump(include=set(_FROM_SHAPE)),
+            ),
             parameters=tensors,
             keys=keys,
             class_names=tuple(header.class_names),
@@ -213,34 +249,26 @@ def read_bundle(path: Path) -> Bundle:
             **header.model_dump(include=set(_SAME_NAME)),
         )
     except InvalidInput as error:
-        raise InvalidInput(f"{path} is not a usable model bundle: {error}") from None
+        raise InvalidInput(f"{source} is not a usable model bundle: {error}") from None
 
 
-def _shape(header: _Header, tensors: dict[str, NDArray[Any]], keys: NDArray[Any] | None) -> ParameterShape:
-    """Return the sizes that the header states, or that version 1 leaves to its tensors."""
-    text_width, feature_size = header.text_width, header.feature_size
-    if text_width is None or feature_size is None:
-        network = tensors.get("adaptive_network")
-        if keys is None or network is None or keys.ndim != 3 or network.ndim != 2:
-            raise InvalidInput("it does not hold the expected tensors")
-        text_width, feature_size = keys.shape[2], network.shape[1]
-    return ParameterShape(
-        classes=len(header.class_names),
-        domains=len(header.domains),
-        text_width=text_width,
-        feature_size=feature_size,
-        **header.model_dump(include={"method", "tower_values", "context_tokens", "class_specific"}),
-    )
+def _check_digest(source: str, content: bytes, digest: str) -> None:
+    cleared = _with_digest(content, digest, _NO_DIGEST)
+    if hashlib.sha256(cleared).hexdigest() != digest:
+        raise InvalidInput(f"{source} was changed or damaged after it was written: get it again")
 
 
-def _read_header(path: Path, metadata: dict[str, str]) -> _Header:
+def _read_header(source: str, metadata: dict[str, str]) -> _Header:
     try:
         described = json.loads(metadata[_METADATA_KEY])
         version = described["format_version"]
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if type(version) is int and version != FORMAT_VERSION:
+            advice = "update fedapt-secure" if version > FORMAT_VERSION else "fetch or make the model again"
             raise InvalidInput(
-                f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: update"
+                f"{source} has bundle format {version}, this version reads {FORMAT_VERSION}: {advice}"
             )
         return _Header.model_validate(described)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise InvalidInput(f"{path} is not a model bundle: its description is missing or damaged") from error
+        raise InvalidInput(
+            f"{source} is not a model bundle: its description is missing or damaged"
+        ) from error

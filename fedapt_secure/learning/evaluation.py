@@ -1,12 +1,17 @@
 """How well the untuned and the tuned model do on one institution's test records."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedapt_secure.learning.methods.base import Classifier
+from fedapt_secure.learning.methods.base import Classifier, Pixels
+from fedapt_secure.learning.tally import TOP, Tally
+
+_IMAGES_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -18,12 +23,14 @@ class Scores:
         zero_shot_correct: Right answers of the untuned model.
         tuned_correct: Right answers of the tuned model.
         routed_correct: Records whose domain the model recognises; 0 where its method knows no domains.
+        tally: What the tuned model answered, class by class.
     """
 
     test_records: int
     zero_shot_correct: int
     tuned_correct: int
     routed_correct: int
+    tally: Tally = field(default_factory=Tally)
 
     def __add__(self, other: "Scores") -> "Scores":
         return Scores(
@@ -31,6 +38,7 @@ class Scores:
             self.zero_shot_correct + other.zero_shot_correct,
             self.tuned_correct + other.tuned_correct,
             self.routed_correct + other.routed_correct,
+            self.tally + other.tally,
         )
 
     @property
@@ -62,6 +70,35 @@ def zero_shot_correct(text_features: Tensor, features: Tensor, labels: Tensor) -
     return int((cosines.argmax(dim=1).cpu() == labels).sum())
 
 
+def tally_of(logits: Tensor, labels: Tensor, chosen: Tensor | None) -> Tally:
+    """Count the answers of a model.
+
+    Args:
+        logits: (N, M).
+        labels: Class indices, (N,).
+        chosen: Domain index that each image was routed to, (N,); ``None`` where the method knows none.
+    """
+    logits, labels = logits.cpu(), labels.cpu()
+    best = logits.topk(min(TOP, logits.shape[1]), dim=1).indices  # (N, up to 5)
+    pairs = Counter(zip(labels.tolist(), best[:, 0].tolist(), strict=True))
+    in_top_5 = int((best == labels.unsqueeze(1)).any(dim=1).sum())
+    return Tally(pairs, in_top_5, Counter() if chosen is None else Counter(chosen.tolist()))
+
+
+@torch.no_grad()
+def own_features(model: Classifier, images: Pixels, count: int) -> Tensor:
+    """Return the features (count, D) of a model's own image tower, on the CPU.
+
+    Args:
+        model: One that changes the image tower.
+        images: Gives the pixels of record numbers below ``count``.
+        count: Number of images.
+    """
+    batches = torch.split(torch.arange(count), _IMAGES_AT_ONCE) if count else ()
+    parts = [model.encode_images(images(numbers)).cpu() for numbers in batches]
+    return torch.cat(parts) if parts else torch.zeros(0, model.backbone.feature_size)
+
+
 def evaluate(
     model: Classifier,
     zero_shot: Tensor,
@@ -82,9 +119,11 @@ def evaluate(
     """
     tuned = features if tuned_features is None else tuned_features
     routed = model.routing(tuned)
+    tally = tally_of(model.predict(tuned), labels, routed)
     return Scores(
         test_records=len(labels),
         zero_shot_correct=zero_shot_correct(zero_shot, features, labels),
-        tuned_correct=int((model.predict(tuned).argmax(dim=1).cpu() == labels).sum()),
-        routed_correct=0 if routed is None else int((routed == domain_index).sum()),
+        tuned_correct=tally.correct,
+        routed_correct=tally.keys[domain_index],
+        tally=tally,
     )

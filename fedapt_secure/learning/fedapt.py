@@ -5,6 +5,7 @@ section 4. B samples, M classes, K keys, D joint embedding, W text width.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.methods.base import Classifier
+from fedapt_secure.learning.methods.base import Classifier, cosine_logits
 from fedapt_secure.learning.text import PromptedText
 
 TEMPERATURE: Final = 0.01
@@ -78,6 +79,12 @@ class FedAptModel(Classifier):
         """The frozen CLIP it belongs to."""
         return self.text.backbone
 
+    @cached_property
+    def routed_text(self) -> Tensor:
+        """Text features (K, M, D) of the prompts under each key: encoded once, whatever the images."""
+        with torch.no_grad():
+            return self._encode(self._placed(self.keys))
+
     def routing(self, features: Tensor) -> Tensor:
         """Return the domain index (B,) that each sample of features (B, D) is routed to."""
         return self._weights(self._placed(features)).argmax(dim=1)
@@ -116,9 +123,9 @@ class FedAptModel(Classifier):
         confidence, chosen = weights.max(dim=1)
         mixed = confidence < _ONE_HOT
         logits = features.new_empty(len(features), len(self.text.class_names))
-        for index, text_features in enumerate(self._encode(self._placed(self.keys))):  # (M, D) a key
+        for index, text_features in enumerate(self.routed_text):  # (M, D) a key
             routed_here = chosen == index
-            logits[routed_here] = self._logits(features[routed_here], text_features)
+            logits[routed_here] = cosine_logits(self.backbone, features[routed_here], text_features)
         if mixed.any():
             logits[mixed] = self._with_own_prompts(features[mixed], weights[mixed])
         return logits
@@ -141,7 +148,7 @@ class FedAptModel(Classifier):
         return torch.cat([self.text.encode(modulate(meta_prompt, some)) for some in torch.split(keys, rows)])
 
     def _logits(self, features: Tensor, text_features: Tensor) -> Tensor:
-        """Return (B, M) from features (B, D) and text features, (M, D) or each sample's own (B, M, D)."""
+        """Return (B, M) from features (B, D) and each sample's own text features (B, M, D)."""
         cosines = (text_features @ F.normalize(features, dim=-1).unsqueeze(-1)).squeeze(-1)
         return self.text.backbone.logit_scale * cosines
 

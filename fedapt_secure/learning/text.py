@@ -12,12 +12,9 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.class_names import spoken_names
 from fedapt_secure.learning.shared_context import can_share, encode_names
-
-
-def spoken(class_name: str) -> str:
-    """Return a class name as a prompt says it: underscores are spaces."""
-    return " ".join(class_name.replace("_", " ").split())
+from fedapt_secure.learning.templates import PLACE, zero_shot_templates
 
 
 class PromptedText:
@@ -25,7 +22,7 @@ class PromptedText:
 
     Args:
         backbone: The frozen CLIP.
-        class_names: M names, each different and not empty.
+        class_names: M names, each different and not empty; said as `spoken_names` has it.
         context_tokens: n_ctx, learned vectors before the class name; at least 1.
         class_specific: Whether each class has its own context.
         cut_at_eot: Stop at the longest prompt's end. Off only to compare: the result is the same.
@@ -49,15 +46,17 @@ class PromptedText:
             raise InvalidInput("at least one context token is needed")
         self.backbone = backbone
         self.class_names = tuple(class_names)
+        self._spoken = spoken_names(class_names)
         self.context_tokens = context_tokens
         self.class_specific = class_specific
         # One class alone would gain nothing.
         self._share = (
             share_context and not class_specific and len(class_names) > 1 and can_share(backbone.text_tower)
         )
-        named = backbone.tokenize([f"{spoken(name)}." for name in class_names])  # (M, context_length)
+        named = backbone.tokenize([f"{name}." for name in self._spoken])  # (M, context_length)
         self._end_of_text = named.argmax(dim=1) + context_tokens  # (M,); the end token has the highest number
         self._check_lengths()
+        self._check_tokens(named)
         length = int(self._end_of_text.max()) + 1 if cut_at_eot else backbone.context_length
         with torch.no_grad():
             embedded = backbone.text_tower.embed_tokens(named[:, : length - context_tokens])
@@ -73,6 +72,16 @@ class PromptedText:
                 f" {self.backbone.name}: use at least {excess} fewer context tokens than"
                 f" {self.context_tokens}, or a shorter class name"
             )
+
+    def _check_tokens(self, named: Tensor) -> None:
+        first: dict[tuple[int, ...], str] = {}
+        for name, tokens in zip(self.class_names, named.tolist(), strict=True):
+            other = first.setdefault(tuple(tokens), name)
+            if other != name:
+                raise InvalidInput(
+                    f"{self.backbone.name} reads the classes {other!r} and {name!r} as the same words:"
+                    " rename one"
+                )
 
     def encode(self, contexts: Tensor) -> Tensor:
         """Return the text features of R sets of prompts; differentiable in ``contexts``.
@@ -100,38 +109,48 @@ class PromptedText:
         features = encode_names(self.backbone.text_tower, front, self._name, self._end_of_text)
         return F.normalize(features, dim=-1)
 
-    def zero_shot(self, template: str) -> Tensor:
+    def zero_shot(self, template: str | Sequence[str]) -> Tensor:
         """Return the unit-norm text features (M, D) of hand-written prompts.
 
+        The features of several prompts of a class are averaged and scaled to unit norm again (Radford et
+        al. 2021, section 3.1.4).
+
         Args:
-            template: A sentence with ``{}`` where the class name goes.
+            template: What `zero_shot_templates` takes, or several of them.
 
         Raises:
-            InvalidInput: If ``template`` has no ``{}``.
+            InvalidInput: If there is no template, or one is unusable.
         """
         return zero_shot_text(self.backbone, self.class_names, template)
 
 
-def zero_shot_text(backbone: Backbone, class_names: Sequence[str], template: str) -> Tensor:
+def zero_shot_text(backbone: Backbone, class_names: Sequence[str], template: str | Sequence[str]) -> Tensor:
     """Return the unit-norm text features (M, D) of hand-written prompts, without anything learned.
+
+    The features of several prompts of a class are averaged and scaled to unit norm again (Radford et al.
+    2021, section 3.1.4).
 
     Args:
         backbone: The frozen CLIP.
         class_names: M names.
-        template: A sentence with ``{}`` where the class name goes.
+        template: What `zero_shot_templates` takes, or several of them.
 
     Raises:
-        InvalidInput: If ``template`` has no ``{}``.
+        InvalidInput: If there is no template, or one is unusable.
     """
-    if template.count("{}") != 1:
-        raise InvalidInput(f"a prompt template has one {{}} for the class name; {template!r} has not")
-    tokens = backbone.tokenize([template.replace("{}", spoken(name)) for name in class_names])
-    return F.normalize(backbone.encode_text(tokens), dim=-1)
+    given = (template,) if isinstance(template, str) else tuple(template)
+    sentences = [sentence for one in given for sentence in zero_shot_templates(one)]
+    if not sentences:
+        raise InvalidInput("at least one prompt template is needed")
+    names, total = spoken_names(class_names), torch.zeros(())
+    for sentence in sentences:
+        tokens = backbone.tokenize([sentence.replace(PLACE, name) for name in names])
+        total = total.to(tokens.device) + F.normalize(backbone.encode_text(tokens), dim=-1)
+    return F.normalize(total, dim=-1)
 
 
 def _check_names(class_names: Sequence[str]) -> None:
     if not class_names:
         raise InvalidInput("there is no class to tell apart")
-    said = [spoken(name) for name in class_names]
-    if not all(said) or len(set(said)) != len(said):
+    if not all(spoken_names(class_names)) or len(set(class_names)) != len(class_names):
         raise InvalidInput("class names must be different from each other and not empty")

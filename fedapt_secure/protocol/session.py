@@ -1,5 +1,6 @@
 """What a session is: the plan that people choose, and the signed configuration that parties agree on."""
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -8,7 +9,7 @@ from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
@@ -41,6 +42,8 @@ class SessionPlan(BaseModel):
         proximal_weight: μ of FedProx' penalty on the distance from the round's start; 0 for none.
         differential_privacy: Whether institutions must train under DP.
         secure_aggregation: Name of the scheme.
+        participation: Who takes part in a round: ``all``, or ``one-per-domain`` by a public rule; with
+            ``ckks`` only ``all``.
         clip: Largest absolute value of an update that the fixed-point encoding represents.
         temperature: τ of the routing softmax.
         initial_seed: Seed of the initial parameters.
@@ -73,12 +76,18 @@ class SessionPlan(BaseModel):
     max_grad_norm: PositiveFloat
     differential_privacy: bool
     secure_aggregation: ShortText
+    participation: cohorts.Participation = cohorts.EVERYBODY
     clip: PositiveFloat
     temperature: PositiveFloat
     initial_seed: Annotated[int, Field(ge=0)]
     round_timeout_s: PositiveFloat
     phase_timeout_s: PositiveFloat
     gather_timeout_s: PositiveFloat
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SessionPlan":
+        registry.check_participation(self.secure_aggregation, self.participation)
+        return self
 
     @property
     def shape(self) -> ParameterShape:
@@ -132,7 +141,7 @@ class SessionConfiguration(Message):
         registry.phases(self.plan.secure_aggregation)
         return self
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
         """SHA-256 of the whole configuration: what institutions agree to."""
         return digest("session configuration", self.to_bytes())
@@ -143,9 +152,39 @@ class SessionConfiguration(Message):
         return self.topology.quorum
 
     @property
+    def cohort_size(self) -> int:
+        """How many institutions take part in a round; every round has as many."""
+        return cohorts.cohort_size(self.roster, self.plan.participation)
+
+    @property
     def topology(self) -> Topology:
-        """Who shares masks with whom, from the size of the roster alone."""
-        return topology(len(self.roster.members))
+        """Who shares masks with whom, from the size of a round's roster alone."""
+        return topology(self.cohort_size)
+
+    def round_roster(self, round_number: int) -> Roster:
+        """Return who takes part in a round, as everybody computes it."""
+        return cohorts.round_roster(self.roster, self.plan.participation, self.hash, round_number)
+
+    def own_rounds(self, name: str) -> tuple[int, ...]:
+        """Return the rounds in which an institution takes part; raises `InvalidInput` for a stranger."""
+        return cohorts.rounds_of(self.roster, self.plan.participation, self.hash, self.plan.rounds, name)
+
+    def planned_steps(self, name: str) -> int:
+        """Return for how many steps an institution plans its noise: those of its own rounds.
+
+        At least those of one round: a plan without any step is none, and one that is never spent is free.
+        """
+        return max(1, len(self.own_rounds(name))) * self.plan.local_steps
+
+    def check_scheme(self) -> None:
+        """Refuse, before anything starts, rounds that the scheme cannot hold.
+
+        Raises:
+            InvalidInput: Saying what to change.
+        """
+        scheme = self.plan.secure_aggregation
+        cohorts.check_size(self.roster, self.plan.participation, registry.MIN_INSTITUTIONS[scheme])
+        registry.check_round(scheme, self.round_context(1, 1, bytes(32)))
 
     @property
     def blind(self) -> bool:
@@ -165,9 +204,9 @@ class SessionConfiguration(Message):
             attempt=attempt,
             purpose=UPDATE_PURPOSE,
             configuration_hash=self.hash,
-            roster_hash=self.roster.hash,
+            roster_hash=self.round_roster(round_number).hash,
             model_hash=model_id,
-            participants=len(self.roster.members),
+            participants=self.cohort_size,
             threshold=self.threshold,
             neighbours=self.topology.neighbours,
             share_threshold=self.topology.share_threshold,

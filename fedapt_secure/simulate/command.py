@@ -9,9 +9,10 @@ from rich.console import Console
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate import engine
+from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
 from fedapt_secure.simulate.federation import Federation, prepare
-from fedapt_secure.simulate.summary import Summary, summarise
+from fedapt_secure.simulate.summary import Summary, summarise, write_pictures
 
 
 def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, Summary]:
@@ -26,14 +27,16 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     torch.set_num_threads(1)
     with console.status("loading the model and dealing the images"):
         federation = prepare(settings)
+    print_balance(console, federation.dataset)
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
     if settings.secure_aggregation == registry.CKKS:
         console.print(f"[yellow]{CKKS_STATEMENT}[/]", highlight=False)
     if settings.insecure_deterministic_noise:
         console.print(f"[bold white on red]{INSECURE_NOISE_STATEMENT}[/]", highlight=False)
     with ProgressDisplay(console, federation) as display:
-        asyncio.run(engine.run(federation, display.watch))
+        asyncio.run(engine.run(federation, display.watch, display.encoding))
     summary = summarise(federation, time.monotonic() - started)
+    write_pictures(federation, summary)
     print_result(console, federation, summary)
     return federation, summary
 

@@ -28,6 +28,7 @@ class ProgressDisplay:
         self._institutions = len(federation.institutions)
         self._ready: set[str] = set()
         self._epsilon = 0.0
+        self._encoded: dict[str, tuple[int, int]] = {}
         self._phase = "waiting for institutions"
         self._progress = Progress(
             TextColumn("[bold]round"),
@@ -74,6 +75,13 @@ class ProgressDisplay:
         elif entry.type == "round_ended":
             self._round_ended(body)
         self._progress.update(self._task, phase=self._phase, privacy=self._privacy())
+
+    def encoding(self, institution: str, done: int, total: int) -> None:
+        """Take note of how many of its images an institution has encoded; called from its thread."""
+        self._encoded[institution] = (done, total)
+        all_done, all_total = (sum(one) for one in zip(*self._encoded.values(), strict=True))
+        if self._phase.startswith("waiting") and all_done < all_total:
+            self._progress.update(self._task, phase=f"encoding {all_done} of {all_total}")
 
     def _round_ended(self, body: Any) -> None:
         self._progress.advance(self._task)
@@ -123,11 +131,13 @@ def _accuracy_table(summary: Summary) -> Table:
     facts = method_facts(summary["method"])
     table = Table(title="Accuracy on held-out images")
     routing = summary["routing"]
-    for column in ("domain", "zero-shot", facts.title, "gain", *(("right key",) if routing else ())):
+    further = ("top-5", *(("right key",) if routing else ()))
+    for column in ("domain", "zero-shot", facts.title, "gain", *further):
         table.add_column(column, justify="left" if column == "domain" else "right")
     parts = [
         summary["accuracy"]["zero_shot"],
         summary["accuracy"][facts.name],
+        summary["top_5"],
         *([routing] if routing else []),
     ]
     for domain in parts[0]["per_domain"]:
@@ -138,9 +148,10 @@ def _accuracy_table(summary: Summary) -> Table:
 
 
 def _add_row(table: Table, name: str, shares: list[float]) -> None:
-    zero_shot, tuned, *routing = shares
+    zero_shot, tuned, top_5, *routing = shares
     gain = 100 * (tuned - zero_shot)
-    cells = (f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", *(f"{share:.0%}" for share in routing))
+    right_key = (f"{share:.0%}" for share in routing)
+    cells = (f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", f"{top_5:.1%}", *right_key)
     table.add_row(name, *cells)
 
 

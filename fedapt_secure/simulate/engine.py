@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from fedapt_server.settings import ServerSettings
 
 Watch = Callable[[str, LogEntry], None]
 """(party, log entry), for every line that any party logs, while it runs."""
+EncodingProgress = Callable[[str, int, int], None]
+"""(institution, images done, images in all)."""
 
 POLL_S = 0.1
 START_TIMEOUT_S = 60.0
@@ -33,15 +36,22 @@ REFUSED = 2
 Party = Coroutine[Any, Any, None]
 
 
-async def run(federation: Federation, watch: Watch) -> None:
+async def run(federation: Federation, watch: Watch, encoding: EncodingProgress | None = None) -> None:
     """Run the session to its end.
+
+    Args:
+        federation: The run.
+        watch: Told of every log line.
+        encoding: Told while institutions encode images, from their threads; not with a process a party.
 
     Raises:
         RunFailed: If a party fails; names it.
         InvalidInput: If a party refuses its settings, data or the session.
     """
     start_coordinator = _coordinator_process if federation.settings.processes else _coordinator_task
-    start_institution = _institution_process if federation.settings.processes else _institution_task
+    start_institution = (
+        _institution_process if federation.settings.processes else partial(_institution_task, encoding)
+    )
     async with _watching(federation, watch) as port:
         coordinator = asyncio.create_task(start_coordinator(federation.folder.party(COORDINATOR)))
         tasks = [coordinator]
@@ -113,10 +123,11 @@ async def _coordinator_task(folder: Path) -> None:
     await CoordinatorService(PartyFolder(folder), settings, plan).run()
 
 
-async def _institution_task(folder: Path) -> None:
+async def _institution_task(encoding: EncodingProgress | None, folder: Path) -> None:
     settings = build(ClientSettings, read_yaml(folder / CLIENT_FILE), source=CLIENT_FILE)
+    progress = None if encoding is None else partial(encoding, folder.name)
     try:
-        await InstitutionRunner(folder, settings).run()
+        await InstitutionRunner(folder, settings, progress=progress).run()
     except PolicyRefused as error:
         raise InvalidInput(f"{folder.name} refuses: {error}") from None
 

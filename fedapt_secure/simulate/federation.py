@@ -20,12 +20,13 @@ from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
-from fedapt_secure.config.simulate import DEFAULT_DIGITS_CLIENTS, DEFAULT_EPSILON, SimulateSettings
+from fedapt_secure.config.simulate import DEFAULT_EPSILON, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
-from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
+from fedapt_secure.learning.data.dealing import DIGITS, DealOptions, DealtDataset, deal_dataset, digit_clients
+from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.methods import FEDPROX, method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-from fedapt_secure.simulate.policies import fitting_policy, ledger_path
+from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.founding import found
 from fedapt_server.settings import ServerSettings
@@ -64,6 +65,11 @@ class RunFolder:
     def model(self) -> Path:
         """The finished bundle."""
         return self.path / "model.safetensors"
+
+    @property
+    def pictures(self) -> Path:
+        """Pictures of what the finished model answers."""
+        return self.path / "pictures"
 
     def log(self, name: str) -> Path:
         """A party's log."""
@@ -142,10 +148,11 @@ def parse_failures(settings: SimulateSettings, names: tuple[str, ...]) -> dict[s
 def institution_names(settings: SimulateSettings, clients: int) -> tuple[str, ...]:
     """Return ``clinic-1`` to ``clinic-N``, checked against what the scheme can do."""
     least = registry.MIN_INSTITUTIONS[settings.secure_aggregation]
-    if clients < least:
+    most = registry.MAX_INSTITUTIONS[settings.secure_aggregation]
+    if not least <= clients <= most:
         raise InvalidInput(
-            f"secure aggregation {settings.secure_aggregation!r} needs at least {least} institutions,"
-            f" this data set gives {clients}"
+            f"secure aggregation {settings.secure_aggregation!r} works with {least} to {most} institutions,"
+            f" this data set gives {clients}: choose with --clients or --institutions-per-domain"
         )
     return tuple(f"clinic-{number}" for number in range(1, clients + 1))
 
@@ -157,8 +164,11 @@ def prepare(settings: SimulateSettings) -> Federation:
         InvalidInput: If model, data, device or run folder cannot be used; no folder is left behind then.
     """
     _check_method(settings)
-    if settings.dataset != "folder":  # cheap checks first: a typing mistake costs no model loading
-        parse_failures(settings, institution_names(settings, settings.clients or DEFAULT_DIGITS_CLIENTS))
+    if settings.template is not None:  # cheap checks first: a typing mistake costs no model loading
+        zero_shot_templates(settings.template)
+    if settings.dataset in DIGITS:
+        clients = digit_clients(settings.clients, _deal_options(settings))
+        parse_failures(settings, institution_names(settings, clients))
     device = resolve_device(settings.device)
     backbone = load_backbone(settings.model, settings.pretrained, device)
     wanted = run_path(settings)
@@ -173,13 +183,24 @@ def prepare(settings: SimulateSettings) -> Federation:
         raise
 
 
+def _deal_options(settings: SimulateSettings) -> DealOptions:
+    return DealOptions(
+        domains=settings.domains,
+        institutions_per_domain=settings.institutions_per_domain,
+        dirichlet=settings.dirichlet,
+        few_shot=settings.few_shot,
+        template=settings.template,
+    )
+
+
 def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, device: str) -> Federation:
     dataset = deal_dataset(
         settings.dataset,
-        settings.clients or (None if settings.dataset == "folder" else DEFAULT_DIGITS_CLIENTS),
+        settings.clients,
         settings.seed,
         settings.data_root,
         lambda name: make_private_folder(folder.party(name)) / "data",
+        _deal_options(settings),
     )
     names = institution_names(settings, len(dataset.institutions))
     parse_failures(settings, names)
@@ -191,7 +212,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         roster=roster,
         key_commitments=tuple(bytes(32) for _ in plan.domains),
     )
-    registry.check_round(settings.secure_aggregation, unsigned.round_context(1, 1, bytes(32)))
+    unsigned.check_scheme()
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")
@@ -233,6 +254,7 @@ def connect_institutions(federation: Federation, port: int) -> None:
             dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
             dp_delta=settings.dp_delta,
             ledger=ledger_path(settings, institution.name),
+            cache=cache_path(settings, institution.name),
             log=Path("../../logs") / f"{institution.name}.jsonl",
             experiment_seed=settings.seed,
             insecure_deterministic_noise=settings.insecure_deterministic_noise,
@@ -267,6 +289,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         proximal_weight=settings.proximal_weight or DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0),
         differential_privacy=not settings.no_dp,
         secure_aggregation=settings.secure_aggregation,
+        participation=settings.participation,
         clip=settings.update_clip,
         temperature=settings.temperature,
         initial_seed=settings.seed,
@@ -306,7 +329,13 @@ def _found(folder: RunFolder, dataset: DealtDataset) -> Roster:
 
 def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, device: str) -> None:
     resolved = settings.model_copy(
-        update={"dp_epsilon": settings.epsilon, "clients": clients, "device": device, "out": folder.path}
+        update={
+            "dp_epsilon": settings.epsilon,
+            "clients": clients,
+            "institutions_per_domain": None,  # comes to the same as the number in all
+            "device": device,
+            "out": folder.path,
+        }
     )
     write_yaml(
         folder.config,

@@ -3,14 +3,19 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
+from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_routing
+from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
 
@@ -33,13 +38,19 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         raise RunFailed("the institutions hold different bundles; this must not happen, please report it")
     write_atomically(folder.model, bundles.pop(), mode=PUBLIC_FILE_MODE)
     routes = method_facts(federation.settings.method).uses_keys
+    tallies = _tallies(federation, scores)
+    total = sum(tallies.values(), Tally())
     summary: Summary = {
         "accuracy": {
             "zero_shot": _by_domain(federation, scores, "zero_shot_correct"),
             federation.settings.method: _by_domain(federation, scores, "tuned_correct"),
         },
+        "top_5": _mean_over({name: tally.top_5_accuracy for name, tally in tallies.items()}),
+        "per_class": [asdict(one) for one in per_class(total, federation.dataset.class_names)],
+        "confusion": total.confusion(len(federation.dataset.class_names)).tolist(),
         "method": federation.settings.method,
         "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
+        "routing_counts": routing_matrix(tallies, federation.dataset.domains).tolist() if routes else None,
         "private": federation.settings.not_private is None,
         "not_private_because": federation.settings.not_private,
         "privacy": _privacy(federation),
@@ -53,15 +64,38 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
     return summary
 
 
-def _evaluation(path: Path, name: str) -> Mapping[str, int]:
+def write_pictures(federation: Federation, summary: Summary) -> None:
+    """Draw what was taken for what, and whose knowledge was used, into the run folder.
+
+    Without matplotlib (extra ``[plots]``) nothing is drawn: the summary has the figures.
+
+    Raises:
+        InvalidInput: If the files cannot be written.
+    """
+    if not can_draw():
+        return
+    folder, domains = federation.folder.pictures, federation.dataset.domains
+    draw_confusion(folder, np.array(summary["confusion"]), federation.dataset.class_names)
+    if summary["routing_counts"] is not None:
+        draw_routing(folder, np.array(summary["routing_counts"]), domains, domains)
+
+
+def _evaluation(path: Path, name: str) -> Mapping[str, Any]:
     if not path.exists():
         raise RunFailed(f"{name} did not finish its evaluation; its log says why")
-    fields: Mapping[str, int] = json.loads(path.read_text())
+    fields: Mapping[str, Any] = json.loads(path.read_text())
     return fields
 
 
+def _tallies(federation: Federation, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
+    tallies = {domain: Tally() for domain in federation.dataset.domains}
+    for member in federation.roster.members:
+        tallies[federation.dataset.domains[member.domain_index]] += Tally.from_fields(scores[member.name])
+    return tallies
+
+
 def _by_domain(
-    federation: Federation, scores: Mapping[str, Mapping[str, int]], correct: str
+    federation: Federation, scores: Mapping[str, Mapping[str, Any]], correct: str
 ) -> dict[str, Any]:
     right: dict[int, int] = defaultdict(int)
     total: dict[int, int] = defaultdict(int)
@@ -69,7 +103,10 @@ def _by_domain(
         right[member.domain_index] += scores[member.name][correct]
         total[member.domain_index] += scores[member.name]["test_records"]
     domains = federation.dataset.domains
-    per_domain = {domains[index]: right[index] / max(1, total[index]) for index in sorted(total)}
+    return _mean_over({domains[index]: right[index] / max(1, total[index]) for index in sorted(total)})
+
+
+def _mean_over(per_domain: dict[str, float]) -> dict[str, Any]:
     return {"mean": sum(per_domain.values()) / len(per_domain), "per_domain": per_domain}
 
 
@@ -104,8 +141,8 @@ def _rounds(entries: list[LogEntry]) -> list[dict[str, Any]]:
     for entry in entries:
         if entry.type == "round_started":
             started = entry.time
-        elif entry.type == "round_ended" and started is not None:
-            body = entry.body
+        elif entry.type == "round_ended":
+            body, began, started = entry.body, started or entry.time, None
             rounds.append(
                 {
                     "round": body["round"],
@@ -114,7 +151,7 @@ def _rounds(entries: list[LogEntry]) -> list[dict[str, Any]]:
                     "participants": body["participants"],
                     "contributors": body["contributors"],
                     "dropped": body["dropped"],
-                    "seconds": round((entry.time - started).total_seconds(), 4),
+                    "seconds": round((entry.time - began).total_seconds(), 4),
                     "bytes_up": body["bytes_up"],
                     "bytes_down": body["bytes_down"],
                 }

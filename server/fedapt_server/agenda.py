@@ -38,6 +38,11 @@ class Agenda:
         """Whether no round is left."""
         return not self.again and self.number >= self.rounds
 
+    @property
+    def next_number(self) -> int:
+        """The round that the next attempt is at."""
+        return self.number if self.again else self.number + 1
+
     def begin(self) -> tuple[int, int]:
         """Return round and attempt of what begins now."""
         if self.again:

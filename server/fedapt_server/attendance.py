@@ -40,17 +40,16 @@ class Attendance:
         """Who has not left for good."""
         return tuple(name for name, presence in self._presence.items() if presence is not Presence.LEFT)
 
-    def awaited(self, apart_from: Collection[str]) -> tuple[str, ...]:
-        """Return who is to come yet and is still waited for."""
-        ready = self.which(Presence.READY)
-        return tuple(
-            name
-            for name in self.remaining
-            if name not in ready and name not in self._given_up_on and name not in apart_from
-        )
+    def awaited(self, among: Collection[str]) -> tuple[str, ...]:
+        """Return who of some institutions is to come yet and is still waited for."""
+        return tuple(name for name in self._missing(among) if name not in self._given_up_on)
 
-    def give_up_on_missing(self) -> list[str]:
-        """Wait no more for whoever is not ready; return their names."""
-        missing = [name for name in self.remaining if self._presence[name] is not Presence.READY]
-        self._given_up_on = set(missing)
+    def give_up_on_missing(self, among: Collection[str]) -> list[str]:
+        """Wait no more for whoever of some institutions is not ready; return their names."""
+        missing = self._missing(among)
+        self._given_up_on |= set(missing)
         return missing
+
+    def _missing(self, among: Collection[str]) -> list[str]:
+        missing = (name for name in self.remaining if self._presence[name] is not Presence.READY)
+        return [name for name in missing if name in among]

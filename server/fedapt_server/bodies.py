@@ -25,6 +25,7 @@ def session_started(configuration: SessionConfiguration) -> dict[str, Any]:
         "threshold": configuration.threshold,
         "rounds": plan.rounds,
         "secure_aggregation": plan.secure_aggregation,
+        "participation": plan.participation,
         "differential_privacy": plan.differential_privacy,
         "key_commitments": [commitment.hex() for commitment in configuration.key_commitments],
         "plan": plan.model_dump(mode="json"),
@@ -76,8 +77,10 @@ def session_resumed(configuration: SessionConfiguration, progress: Progress) -> 
     }
 
 
-def after_crash(configuration: SessionConfiguration, progress: Progress) -> tuple[dict[str, Any], Progress]:
-    """Return how an attempt ended that the coordinator did not live to see the end of, as `after_round`."""
+def without_sum(
+    configuration: SessionConfiguration, progress: Progress, detail: str
+) -> tuple[dict[str, Any], Progress]:
+    """Return how the newest attempt ended where nobody can have contributed, as `after_round`."""
     context = configuration.round_context(progress.number, progress.attempt, progress.model_id)
     record = RoundRecord(
         round=progress.number,
@@ -94,7 +97,7 @@ def after_crash(configuration: SessionConfiguration, progress: Progress) -> tupl
         "participants": [],
         "contributors": [],
         "dropped": [],
-        "detail": "the coordinator was restarted",
+        "detail": detail,
         "context": context.hash.hex(),
         "transcript": None,
         "model": progress.model_id.hex(),

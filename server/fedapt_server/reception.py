@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from fedapt_crypto.encoding import TaggedMessage
+from fedapt_crypto.errors import PeerError
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.secagg.ckks.group import PublicGroup
 from fedapt_crypto.secagg.ckks.setup import route_offer
@@ -10,7 +11,7 @@ from fedapt_secure.audit.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server import bodies
-from fedapt_server.actions import SendTo
+from fedapt_server.actions import Log, SendTo
 from fedapt_server.progress import GroupOffered, Progress
 from fedapt_server.witness import SESSION_START, Witness
 
@@ -91,3 +92,8 @@ class Reception:
 def send(name: str, message: TaggedMessage) -> SendTo:
     """Return the action that sends a message."""
     return SendTo(name, message.to_bytes())
+
+
+def refusal(name: str, error: PeerError) -> Log:
+    """Return the log's line about what an institution sent and was refused."""
+    return Log("refused", {"name": name, "error": type(error).__name__, "detail": str(error)})

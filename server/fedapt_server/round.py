@@ -40,7 +40,7 @@ class CoordinatorRound:
         attempt: Attempt, from 1.
         model: The round's start, as bytes; empty where the coordinator does not know it.
         model_id: What stands for it.
-        participants: Who is ready; the others count as gone.
+        participants: Who of the round's cohort is ready; the others of it count as gone.
         witness: Checks the head of its log that each institution's first payload carries.
         heads: Those heads.
         released: Whose update has come, so that it must not come again in another attempt.
@@ -63,7 +63,7 @@ class CoordinatorRound:
     def __post_init__(self) -> None:
         self.context = self.configuration.round_context(self.number, self.attempt, self.model_id)
         scheme = self.configuration.plan.secure_aggregation
-        roster = self.configuration.roster
+        roster = self.configuration.round_roster(self.number)
         self._machine = registry.coordinator_round(scheme, self.context, roster, group=self.group)
         for name in roster.names:
             if name not in self.participants:
@@ -106,6 +106,8 @@ class CoordinatorRound:
         """
         if not self.is_named_by(message):
             raise UnexpectedMessage("sent a payload of another round", peer=sender)
+        if sender not in self.participants:
+            raise UnexpectedMessage("sent a payload of a round that it takes no part in", peer=sender)
         if sender in self.heads:
             if message.head is not None:
                 raise UnexpectedMessage("sent its log's head twice in a round", peer=sender)

@@ -1,8 +1,8 @@
 """The coordinator in one session, without I/O: events in, actions out.
 
-Gather the institutions, run the planned rounds, then open all domain keys and hand out the model. A
-round starts when everyone who has not left for good is ready, or after the gathering time with at least
-the threshold; it is aborted cleanly when fewer remain, and attempted anew or left, see `agenda`.
+Gather the institutions, run the planned rounds, then open all domain keys and hand out the model. When a
+round begins, and with whom, is decided in `gathering`; it is aborted cleanly when too few remain, and
+attempted anew or left, see `agenda`.
 
 What others hear of has been made durable before (`Keep`): after a crash a session made from its stored
 `Progress` goes on with the round that was interrupted, as a fresh attempt. A session that has ended still
@@ -25,9 +25,10 @@ from fedapt_server.actions import Action, CheckLog, End, Keep, Log, SendTo, SetT
 from fedapt_server.agenda import Agenda
 from fedapt_server.attendance import Attendance
 from fedapt_server.closing import Closing
+from fedapt_server.gathering import Begin, Gathering, LeaveOut, Stop, Wait
 from fedapt_server.outcome import Outcome
 from fedapt_server.progress import GroupOffered, Progress
-from fedapt_server.reception import Reception, send
+from fedapt_server.reception import Reception, refusal, send
 from fedapt_server.round import CoordinatorRound
 from fedapt_server.states import Presence, State
 from fedapt_server.witness import News, Witness
@@ -61,11 +62,10 @@ class CoordinatorSession:
         self._agenda = Agenda(self._plan.rounds, self._progress.number, self._progress.attempt)
         if self._progress.records:
             self._agenda.ended(completed=self._progress.records[-1].status == "completed")
+        self._gathering = Gathering(configuration, self._attendance, self._agenda)
         self._state = State.ENDED if self._progress.ended else State.GATHERING
         self._round: CoordinatorRound | None = None
         self._closing: Closing | None = None
-        self._waiting = False
-        self._rounds_begun = 0
         self._witness = Witness(configuration, identity, witnessed)
         self._reception = Reception(configuration, key_seeds, identity, self._witness)
 
@@ -99,7 +99,8 @@ class CoordinatorSession:
             return actions
         actions.append(Log("session_resumed", bodies.session_resumed(self._configuration, progress)))
         if progress.interrupted:  # what was released in that attempt is burned
-            body, self._progress = bodies.after_crash(self._configuration, progress)
+            why = "the coordinator was restarted"
+            body, self._progress = bodies.without_sum(self._configuration, progress, why)
             self._agenda.ended(completed=False)
             actions += [Keep(self._progress), Log("round_ended", body)]
         return [*actions, SetTimer(None), *(self._close() if self._agenda.over or progress.closing else [])]
@@ -136,7 +137,7 @@ class CoordinatorSession:
             message = decode_one_of(data, m.FROM_INSTITUTION, max_bytes=m.MAX_FRAME_BYTES)
             return self._dispatch(name, message, len(data))
         except PeerError as error:
-            return [_refusal(name, error)]
+            return [refusal(name, error)]
 
     def timeout(self) -> list[Action]:
         """The timer has run out: go on with whoever is there."""
@@ -145,7 +146,7 @@ class CoordinatorSession:
                 late = self._round.drop_missing()
                 return [Log("late", {"round": self._agenda.number, "names": list(late)}), *self._proceed()]
             case State.GATHERING:
-                missing = self._attendance.give_up_on_missing()
+                missing = self._attendance.give_up_on_missing(self._gathering.cohort)
                 return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]
             case State.CLOSING:
                 return self._end()
@@ -191,7 +192,7 @@ class CoordinatorSession:
         except PeerError as error:
             # It will not send a better one: going on without it beats waiting for the deadline.
             round_.drop(name, "refused")
-            refused = [_refusal(name, error)]
+            refused = [refusal(name, error)]
         return [*refused, *self._proceed()]
 
     def _accept(self, name: str, message: m.SessionAccept) -> list[Action]:
@@ -201,7 +202,7 @@ class CoordinatorSession:
         try:
             news = self._hear(self._witness.accept(name, message))
         except RolledBackLog as error:
-            return [_refusal(name, error), *self._leave(name, str(error))]
+            return [refusal(name, error), *self._leave(name, str(error))]
         welcome = self._reception.welcome(name, message.applied_round, self._progress)
         if not configuration.blind:
             return [*news, *welcome, *self._ready(name)]
@@ -216,7 +217,7 @@ class CoordinatorSession:
             if self._attendance.of(name).there:
                 actions.append(send(name, m.HeldHead(held=heads)))
         for name, error in news.behind.items():
-            actions += [_refusal(name, error), *self._leave(name, str(error))]
+            actions += [refusal(name, error), *self._leave(name, str(error))]
         return actions
 
     def _receive_group(self, name: str, offer: m.GroupOffer) -> list[Action]:
@@ -252,40 +253,28 @@ class CoordinatorSession:
         return actions + (self._maybe_end() if self._state is State.CLOSING else self._maybe_start_round())
 
     def _maybe_start_round(self, *, late: bool = False) -> list[Action]:
-        """Start the next round if everyone is ready, or ``late`` with whoever is."""
+        """Start the next round if its whole cohort is ready, or ``late`` with whoever is."""
         if self._state is not State.GATHERING:
             return []
-        threshold, remaining = self._configuration.threshold, self._attendance.remaining
-        if len(remaining) < threshold:
-            reason = f"{len(remaining)} institutions remain, {threshold} are needed"
-            return [Log("cannot_continue", {"reason": reason}), *self._close()]
-        if self._agenda.again and len(set(remaining) - self._agenda.sitting_out) < threshold:
-            self._agenda.give_up()  # too many updates have left in earlier attempts
-            if self._agenda.over:
-                return self._close()
-        out = self._agenda.sitting_out if self._agenda.again else frozenset()
-        ready = tuple(name for name in self._attendance.which(Presence.READY) if name not in out)
-        if self._attendance.awaited(apart_from=out) and not late:
-            return self._wait()
-        if len(ready) < threshold:
-            self._waiting = False
-            return self._wait()
-        return self._start_round(ready)
-
-    def _wait(self) -> list[Action]:
-        """Set the gathering timer once, so that one who keeps coming and going cannot put it off."""
-        if self._waiting:
-            return []
-        self._waiting = True
-        # Before their first round institutions load models and encode images, as before training.
-        first = self._rounds_begun == 0
-        return [SetTimer(self._plan.round_timeout_s if first else self._plan.gather_timeout_s)]
+        actions: list[Action] = []
+        while not self._agenda.over:
+            match self._gathering.decide(late=late):
+                case Begin(participants):
+                    return actions + self._start_round(participants)
+                case Wait(anew):
+                    return actions + self._gathering.wait(anew=anew)
+                case Stop(reason):
+                    actions.append(Log("cannot_continue", {"reason": reason}))
+                    break
+                case LeaveOut(reason):
+                    self._progress, left_out = self._gathering.leave_out(self._progress, reason)
+                    actions, late = actions + left_out, False
+        return actions + self._close()
 
     def _start_round(self, participants: tuple[str, ...]) -> list[Action]:
         number, attempt = self._agenda.begin()
-        self._rounds_begun += 1
+        self._gathering.begun()
         self._state = State.ROUND
-        self._waiting = False
         kept = self._keep(number=number, attempt=attempt)
         self._round = CoordinatorRound(
             self._configuration,
@@ -393,7 +382,3 @@ class CoordinatorSession:
             SetTimer(None),
             End(progress.completed_rounds),
         ]
-
-
-def _refusal(name: str, error: PeerError) -> Log:
-    return Log("refused", {"name": name, "error": type(error).__name__, "detail": str(error)})

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from fedapt_crypto import domain_keys
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 
@@ -34,6 +34,13 @@ def reason_to_wait(
     registry.phases(plan.secure_aggregation)
     least = registry.MIN_INSTITUTIONS[plan.secure_aggregation]
     enrolled = 0 if roster is None else len(roster.members)
+    domains = 0 if roster is None else cohorts.cohort_size(roster, plan.participation)
+    if domains < least <= enrolled:
+        return (
+            f"institutions of {domains} domains are enrolled, a session with one institution a domain needs"
+            f" {least}: invite some of other domains, or set 'participation: all' in session.yaml, and run"
+            " 'fedapt-secure server run' again"
+        )
     if enrolled < least:
         return (
             f"{enrolled} institutions are enrolled, a session needs {least}: invite more, and run"
@@ -78,5 +85,5 @@ def new_configuration(
         )
     except ValidationError as error:
         raise InvalidInput(f"session.yaml: {error.errors(include_input=False)[0]['msg']}") from None
-    registry.check_round(plan.secure_aggregation, configuration.round_context(1, 1, bytes(32)))
+    configuration.check_scheme()
     return configuration, seeds

@@ -64,7 +64,8 @@ domains: {domains}
 # Caption for the comparison without any learning; {} stands for the class.
 zero_shot_template: "a photo of a digit {}"
 
-# Any open_clip model; tiny ships with the package. Everybody needs the same weights.
+# Any open_clip model; tiny ships with the package. Everybody needs the same weights. For another one
+# 'fedapt-secure model-info --model NAME --pretrained TAG' prints these five lines.
 model: tiny
 # open_clip's tag of the weights, or a file; null for tiny.
 pretrained: null
@@ -76,8 +77,8 @@ text_width: {text_width}
 feature_size: {feature_size}
 
 # What is trained: fedapt, or one of the methods it is compared with (promptfl, cocoop, fedclip,
-# linear-probe, fedavg, fedprox). The last two train the whole image tower, need its size, and allow no
-# differential privacy.
+# linear-probe, fedavg, fedprox). The last two train the whole image tower, need its size (model-info
+# prints it), and allow no differential privacy.
 method: fedapt
 tower_values: 0
 
@@ -105,6 +106,9 @@ differential_privacy: true
 # How updates are added up: masking (the default: tolerates dropouts and collusion below a bound), or ckks
 # (hides the model from the coordinator too, tolerates no collusion at all).
 secure_aggregation: masking
+# Who takes part in a round: all, or one-per-domain: one institution of each domain, picked by a rule that
+# everybody can compute beforehand. Each then plans its noise for its own rounds only: less noise, same ε.
+participation: all
 # Largest absolute change of a parameter that the sum can represent.
 clip: 4.0
 

@@ -15,6 +15,7 @@ from typing import Any
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR, Member, Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation, round_roster
 from fedapt_secure.audit.heads import (
     CloseSignature,
     CloseStatement,
@@ -123,7 +124,9 @@ class Terms:
 class Federation:
     """A coordinator and its institutions, and the logs that they write."""
 
-    def __init__(self, institutions: int = 3, terms: Terms | None = None) -> None:
+    def __init__(
+        self, institutions: int = 3, terms: Terms | None = None, *, domains: int | None = None
+    ) -> None:
         self.clock = Clock()
         self.terms = terms or Terms()
         self.names = tuple(f"clinic-{number + 1}" for number in range(institutions))
@@ -138,7 +141,7 @@ class Federation:
                     name=name,
                     identity_key=self.identities[name].public_key,
                     sealing_key=SealingKey(digest("sealing", name)).public_key,
-                    domain_index=index,
+                    domain_index=index if domains is None else index % domains,
                 )
                 for index, name in enumerate(self.names)
             ),
@@ -201,8 +204,14 @@ class Federation:
         close: bool = True,
         private: bool = True,
         steps: int | None = None,
+        participation: Participation = EVERYBODY,
+        chosen: dict[int, Sequence[str]] | None = None,
     ) -> bytes:
-        """Write one session of some rounds; ``absent`` names who vanishes in a round after its release."""
+        """Write one session of some rounds.
+
+        ``absent`` names who vanishes in a round after its release, ``chosen`` whoever takes part in a round
+        instead of its cohort.
+        """
         terms, logs = self.terms, self.logs
         session = digest("session", number)[:16]
         configuration, key = digest("configuration", number), session.hex()
@@ -217,6 +226,7 @@ class Federation:
                 "threshold": 2,
                 "rounds": rounds,
                 "secure_aggregation": "masking",
+                "participation": participation,
                 "key_commitments": [],
                 "differential_privacy": private,
             },
@@ -231,6 +241,7 @@ class Federation:
                     "configuration": configuration.hex(),
                     "roster": self.roster.hash.hex(),
                     "secure_aggregation": "masking",
+                    "participation": participation,
                     "privacy": plan,
                 },
             )
@@ -241,8 +252,12 @@ class Federation:
         for round_number in range(1, rounds + 1):
             gone = (absent or {}).get(round_number)
             status = "aborted" if round_number in aborted else "completed"
+            cohort = round_roster(self.roster, participation, configuration, round_number).names
+            taking_part = tuple((chosen or {}).get(round_number, cohort))
             records.append(
-                self._round(session, round_number, status, gone, local_steps if private else 0, totals)
+                self._round(
+                    session, round_number, status, gone, local_steps if private else 0, totals, taking_part
+                )
             )
         self.witness(session, rounds + 1)
         if close:
@@ -250,24 +265,31 @@ class Federation:
         return session
 
     def _round(
-        self, session: bytes, number: int, status: str, gone: str | None, steps: int, totals: dict[str, int]
+        self,
+        session: bytes,
+        number: int,
+        status: str,
+        gone: str | None,
+        steps: int,
+        totals: dict[str, int],
+        names: tuple[str, ...],
     ) -> RoundRecord:
         logs, terms, key = self.logs, self.terms, session.hex()
         context, transcript = digest("context", session, number), digest("transcript", session, number)
         about = {"session": key, "round": number, "attempt": 1}
-        contributors = [name for name in self.names if name != gone] if status == "completed" else []
+        contributors = [name for name in names if name != gone] if status == "completed" else []
         coordinator = logs[COORDINATOR]
         coordinator.write(
             "round_started",
             {
                 **about,
-                "participants": list(self.names),
+                "participants": list(names),
                 "model": digest("model", number - 1).hex(),
                 "context": context.hex(),
                 "phase": "advertise",
             },
         )
-        for name in self.names:
+        for name in names:
             logs[name].write(
                 "round_joined",
                 {**about, "context": context.hex(), "model": digest("model", number - 1).hex()},
@@ -303,15 +325,15 @@ class Federation:
             "round_ended",
             {
                 **ended,
-                "participants": list(self.names),
-                "dropped": [name for name in self.names if name not in contributors],
+                "participants": list(names),
+                "dropped": [name for name in names if name not in contributors],
                 "detail": None,
                 "model": digest("model", number).hex(),
                 "bytes_up": 1000,
                 "bytes_down": 1000,
             },
         )
-        present = [name for name in self.names if name != gone]
+        present = [name for name in names if name != gone]
         for name in present:
             logs[name].write("round_ended", ended)
         self.witness(session, number, present)

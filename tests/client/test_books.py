@@ -64,6 +64,7 @@ class TestAccept:
             "session": bytes(16).hex(),
             "configuration": configuration().hash.hex(),
             "roster": BASE.roster.hash.hex(),
+            "participation": "all",
             "secure_aggregation": "masking",
             "privacy": {
                 "dataset": dataset,

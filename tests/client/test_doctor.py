@@ -15,7 +15,8 @@ from fedapt_client import doctor, rosters
 from fedapt_client.doctor import Finding, examine
 from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.learning.data.records import write_manifest
+from fedapt_secure.learning.data.listing import Listed
+from fedapt_secure.learning.data.manifest import write_manifest
 from fedapt_secure.protocol.transport import server_context
 from tests.issuing import issue
 from tests.offices import HOST, Office, free_port, run
@@ -129,7 +130,7 @@ def test_what_is_wrong_is_named(office: Office, healthy: PartyFolder, check: str
 
 
 def test_a_manifest_that_names_a_missing_image(office: Office, healthy: PartyFolder, tmp_path: Path) -> None:
-    write_manifest(tmp_path / "images.csv", [(tmp_path / "gone.png", "one")])
+    write_manifest(tmp_path / "images.csv", [Listed(tmp_path / "gone.png", "one", "gone.png")])
     change(healthy, "data", tmp_path / "images.csv")
     assert "correct the manifest" in wrong(examined(office, healthy))["data"]
 

@@ -111,6 +111,7 @@ class TestClientSettings:
             "dp_delta": 1e-7,
             "policy": "our-policy.yaml",
             "ledger": "/srv/ledgers/ours.sqlite",
+            "cache": "/srv/features",
             "experiment_seed": 3,
             "insecure_deterministic_noise": True,
             "log": "logs/über.jsonl",

@@ -12,6 +12,8 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.settings import build, read_yaml, write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, MAX_STEPS, SimulateSettings
+from fedapt_secure.learning.data.dealing import DIGITS
+from fedapt_secure.learning.data.layouts.registry import LAYOUTS
 
 NOT_THE_DEFAULT = {
     "dp_epsilon": 1.5,
@@ -21,6 +23,7 @@ NOT_THE_DEFAULT = {
     "no_dp": True,
     "insecure_deterministic_noise": True,
     "clients": 7,
+    "institutions_per_domain": 3,
     "method": "fedprox",
     "rounds": 3,
     "local_steps": 9,
@@ -34,11 +37,16 @@ NOT_THE_DEFAULT = {
     "context_tokens": 16,
     "shared_context": True,
     "secure_aggregation": "none",
+    "participation": "one-per-domain",
     "update_clip": 1e22,
     "model": "ViT-B-16",
     "pretrained": "007",
     "dataset": "folder",
     "data_root": Path("daten/Ärzte: #1"),
+    "domains": ("clipart", "Real World"),
+    "dirichlet": 0.1,
+    "few_shot": 16,
+    "template": "ein Bild: {}",
     "device": "cpu",
     "seed": 2**63 - 1,
     "out": Path("~"),
@@ -67,6 +75,7 @@ class TestRoundTrip:
             "data_root": {"dataset": "folder"},
             "dataset": {"data_root": "x"},
             "max_epsilon": {"ledger": "ledgers"},
+            "few_shot": {"no_dp": True},
         }.get(field, {})
         given_settings = make(**{field: value}, **needs)
         assert getattr(given_settings, field) == value
@@ -100,7 +109,9 @@ class TestBounds:
     def test_positive_numbers(self, field: str, value: object) -> None:
         refuse(f"^here: {field}: ", **{field: value})
 
-    @pytest.mark.parametrize("field", ["clients", "rounds", "local_steps", "context_tokens"])
+    @pytest.mark.parametrize(
+        "field", ["clients", "rounds", "local_steps", "context_tokens", "institutions_per_domain", "few_shot"]
+    )
     @pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, "many"])
     def test_counts(self, field: str, value: object) -> None:
         refuse(f"^here: {field}: ", **{field: value})
@@ -149,11 +160,33 @@ class TestRules:
         refuse(f"must not exceed {MAX_STEPS}", rounds=MAX_STEPS // 4 + 1, local_steps=4)
         refuse("must not exceed", rounds=10**300, local_steps=10**300)
 
-    def test_a_folder_and_its_root_go_together(self) -> None:
-        make(dataset="folder", data_root="x")
-        refuse("'folder' needs data_root", dataset="folder")
-        refuse("data_root goes with dataset 'folder' only", data_root="x")
+    @pytest.mark.parametrize("name", LAYOUTS)
+    def test_a_data_set_and_its_root_go_together(self, name: str) -> None:
+        make(dataset=name, data_root="x")
+        refuse(f"'{name}' needs data_root", dataset=name)
+        refuse("data_root goes with", data_root="x")
         refuse("data_root goes with", dataset="digits-flipped", data_root="x")
+
+    def test_every_data_set_can_be_dealt(self) -> None:
+        assert set(get_args(SimulateSettings.model_fields["dataset"].annotation)) == {*LAYOUTS, *DIGITS}
+
+    def test_domains_are_separated_by_commas(self) -> None:
+        assert make(domains="clipart, Real World,").domains == ("clipart", "Real World")
+        assert make(domains="").domains == ()
+        refuse("^here: domains", domains=["x" * 257])
+
+    def test_one_number_of_institutions(self) -> None:
+        refuse("exclude each other", clients=4, institutions_per_domain=2)
+        make(institutions_per_domain=2)
+
+    def test_few_shot_is_not_for_privacy(self) -> None:
+        refuse("few_shot .* privacy guarantee .* no_dp .* manifest", few_shot=4)
+        refuse("few_shot", few_shot=4, insecure_deterministic_noise=True)
+        make(few_shot=4, no_dp=True)
+
+    @pytest.mark.parametrize("alpha", [0, -1, 1e-7, 1e7, math.nan])
+    def test_alpha_has_bounds(self, alpha: float) -> None:
+        refuse("^here: dirichlet", dirichlet=alpha)
 
     def test_epsilon(self) -> None:
         assert make().epsilon == DEFAULT_EPSILON == 8.0

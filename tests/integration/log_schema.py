@@ -24,8 +24,8 @@ BOTH = {
 COORDINATOR = BOTH | {
     "listening": "host port",
     "session_started": (
-        "configuration differential_privacy institutions key_commitments plan roster rounds"
-        " secure_aggregation session threshold"
+        "configuration differential_privacy institutions key_commitments participation plan"
+        " roster rounds secure_aggregation session threshold"
     ),
     "session_resumed": "attempt configuration interrupted model round session",
     "connected": "name",
@@ -54,7 +54,7 @@ INSTITUTION = BOTH | {
         "hash max_delta max_epsilon minimum_participants require_differential_privacy share_metrics"
         " aggregation composition rdp_order source coordinators max_message_bytes unattended"
     ),
-    "session_accepted": "configuration privacy roster secure_aggregation session",
+    "session_accepted": "configuration participation privacy roster secure_aggregation session",
     "group_key_made": "",
     "group_key_opened": "",
     "round_joined": "attempt context model round session",

@@ -75,13 +75,25 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     summary = run.summary
     assert_model_is_the_plain_mean(tap, run.folder, summary)
     assert set(summary) == {
-        "accuracy", "method", "routing", "private", "not_private_because", "privacy", "rounds",
-        "secure_aggregation", "device", "seconds_total",
+        "accuracy", "top_5", "per_class", "confusion", "method", "routing", "routing_counts", "private",
+        "not_private_because", "privacy", "rounds", "secure_aggregation", "device", "seconds_total",
     }  # fmt: skip
     domains = {"ink", "chalk", "print", "pencil", "scan"}
     for part in (summary["accuracy"]["zero_shot"], summary["accuracy"]["fedapt"], summary["routing"]):
         assert set(part["per_domain"]) == domains
         assert 0 <= part["mean"] <= 1
+    confusion, routed = np.array(summary["confusion"]), np.array(summary["routing_counts"])
+    assert confusion.shape == (10, 10)
+    assert [one["support"] for one in summary["per_class"]] == confusion.sum(axis=1).tolist()
+    assert np.diag(routed) / routed.sum(axis=1) == pytest.approx([*summary["routing"]["per_domain"].values()])
+    assert routed.sum() == confusion.sum()
+    share_of = routed.sum(axis=1) / routed.sum()
+    accuracies = [*summary["accuracy"]["fedapt"]["per_domain"].values()]
+    assert np.trace(confusion) / confusion.sum() == pytest.approx(share_of @ accuracies)
+    assert all(
+        summary["top_5"]["per_domain"][name] >= summary["accuracy"]["fedapt"]["per_domain"][name]
+        for name in domains
+    )
     names = [f"clinic-{i}" for i in range(1, 6)]
     assert list(summary["privacy"]) == names
     assert (summary["private"], summary["not_private_because"]) == (True, None)
@@ -99,7 +111,10 @@ def test_the_main_job(simulate, tap: Tap) -> None:
         assert entry["bytes_up"] > 5 * 4 * TINY.size
 
     assert {p.name for p in run.folder.iterdir()} == {
-        "config.yaml", "summary.json", "roster.json", "model.safetensors", "logs", "parties"
+        "config.yaml", "summary.json", "roster.json", "model.safetensors", "logs", "parties", "pictures"
+    }  # fmt: skip
+    assert {p.name for p in (run.folder / "pictures").iterdir()} == {
+        "confusion.png", "confusion.svg", "routing.png", "routing.svg"
     }  # fmt: skip
     assert {p.name for p in (run.folder / "logs").iterdir()} == {
         f"{name}.jsonl" for name in ["coordinator", *names]

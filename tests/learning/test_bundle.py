@@ -6,21 +6,29 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import RANDOM, load_backbone
-from fedapt_secure.learning.bundle import Bundle, encode_bundle, read_bundle, write_bundle
+from fedapt_secure.learning.bundle import (
+    FORMAT_VERSION,
+    Bundle,
+    decode_bundle,
+    encode_bundle,
+    read_bundle,
+    write_bundle,
+)
 from fedapt_secure.protocol.parameters import ParameterShape
 
-NEW_IN_VERSION_2 = {"method", "temperature", "text_width", "feature_size", "tower_values"}
+UNSEALED = "0" * 64
 
 
-@pytest.fixture(params=[True, False], ids=["class-specific", "shared"])
-def bundle(request, tiny):
+def make_bundle(backbone, *, class_specific):
     rng = np.random.default_rng(0)
-    classes = (3,) if request.param else ()
+    classes = (3,) if class_specific else ()
     return Bundle(
-        shape=ParameterShape(3, 4, 64, 64, 2, request.param),
+        shape=ParameterShape(3, 4, 64, 64, 2, class_specific),
         parameters={
             "meta_prompt": rng.normal(size=(*classes, 4, 64)).astype(np.float32),
             "adaptive_network": rng.normal(size=(2, 64)).astype(np.float32),
@@ -29,11 +37,23 @@ def bundle(request, tiny):
         class_names=("cat", "fire_truck", "dög"),
         domains=("ink", "chalk"),
         zero_shot_template="a photo of a {}",
-        model=tiny.name,
-        pretrained=tiny.pretrained,
-        weight_hash=tiny.weight_hash,
-        logit_scale=tiny.logit_scale,
+        model=backbone.name,
+        pretrained=backbone.pretrained,
+        weight_hash=backbone.weight_hash,
+        logit_scale=backbone.logit_scale,
+        temperature=0.01,
     )
+
+
+@pytest.fixture(params=[True, False], ids=["class-specific", "shared"])
+def bundle(request, tiny):
+    return make_bundle(tiny, class_specific=request.param)
+
+
+@pytest.fixture(scope="module")
+def content(tiny):
+    """A bundle's file."""
+    return encode_bundle(make_bundle(tiny, class_specific=True))
 
 
 def test_a_bundle_comes_back_as_it_was(bundle, tmp_path):
@@ -67,9 +87,13 @@ def test_the_model_predicts_on_the_right_weights_only(bundle, tiny):
 
 
 def rewritten(bundle, path, tensors=None, **changes):
-    header = json.loads(safetensors_metadata(bundle)) | changes
+    """Write a bundle with changes that its writer meant: the digest is that of the changed file."""
+    header = json.loads(safetensors_metadata(bundle)) | {"sha256": UNSEALED} | changes
     parts = {**bundle.parameters, "keys": bundle.keys}
-    path.write_bytes(safetensors.numpy.save(parts | (tensors or {}), {"fedapt-secure": json.dumps(header)}))
+    described = json.dumps(header, sort_keys=True, separators=(",", ":"))
+    unsealed = safetensors.numpy.save(parts | (tensors or {}), {"fedapt-secure": described})
+    digest = hashlib.sha256(unsealed).hexdigest()
+    path.write_bytes(unsealed.replace(UNSEALED.encode(), digest.encode(), 1))
     return path
 
 
@@ -79,18 +103,6 @@ def safetensors_metadata(bundle):
     return json.loads(content[8 : 8 + length])["__metadata__"]["fedapt-secure"]
 
 
-def test_a_file_of_version_1_is_still_read(bundle, tmp_path):
-    header = json.loads(safetensors_metadata(bundle))
-    old = {name: value for name, value in header.items() if name not in NEW_IN_VERSION_2}
-    path = tmp_path / "old"
-    content = safetensors.numpy.save(
-        {**bundle.parameters, "keys": bundle.keys},
-        {"fedapt-secure": json.dumps(old | {"format_version": 1})},
-    )
-    path.write_bytes(content)
-    assert read_bundle(path).shape == bundle.shape
-
-
 def test_rewriting_nothing_is_accepted(bundle, tmp_path):
     assert read_bundle(rewritten(bundle, tmp_path / "same")).class_names == bundle.class_names
 
@@ -98,7 +110,8 @@ def test_rewriting_nothing_is_accepted(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("message", "changes"),
     [
-        ("has format 3, this version reads up to 2: update", {"format_version": 3}),
+        ("has bundle format 3, this version reads 2: update fedapt-secure", {"format_version": 3}),
+        ("has bundle format 1, this version reads 2: fetch or make", {"format_version": 1}),
         ("description is missing or damaged", {"format_version": "1"}),
         ("description is missing or damaged", {"class_names": [1, 2, 3]}),
         ("description is missing or damaged", {"unknown": 1}),
@@ -106,6 +119,8 @@ def test_rewriting_nothing_is_accepted(bundle, tmp_path):
         ("do not fit each other", {"domains": ["ink"]}),
         ("do not fit each other", {"method": "promptfl"}),
         ("there is no method", {"method": "magic"}),
+        ("description is missing or damaged", {"sha256": "none"}),
+        ("was changed or damaged", {"sha256": "1" * 64}),
     ],
 )
 def test_a_wrong_description_is_refused(bundle, tmp_path, message, changes):
@@ -143,3 +158,41 @@ def test_files_of_another_kind_are_refused(bundle, tmp_path):
         read_bundle(path)
     with pytest.raises(InvalidInput, match="cannot write"):
         write_bundle(tmp_path / "nowhere" / "file", bundle)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_one_changed_bit_anywhere_is_refused(content, data):
+    assert decode_bundle(content, "whole").class_names == ("cat", "fire_truck", "dög")
+    header = 8 + int.from_bytes(content[:8], "little")
+    places = st.one_of(st.integers(0, header - 1), st.integers(header, len(content) - 1))
+    place, bit = data.draw(places), data.draw(st.integers(0, 7))
+    changed = bytearray(content)
+    changed[place] ^= 1 << bit
+    with pytest.raises(InvalidInput):
+        decode_bundle(bytes(changed), "changed")
+
+
+def test_every_changed_bit_of_the_digest_is_refused(content):
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    digest = json.loads(json.loads(header)["__metadata__"]["fedapt-secure"])["sha256"]
+    start = content.index(digest.encode())
+    for place in range(start, start + len(digest)):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            with pytest.raises(InvalidInput):
+                decode_bundle(bytes(changed), "changed")
+
+
+def test_a_class_name_cannot_pass_for_the_digest(bundle):
+    tricky = ('"sha256":"' + UNSEALED + '"', '\\"sha256\\":\\"' + UNSEALED + '\\"', "dog")
+    named = dataclasses.replace(bundle, class_names=tricky)
+    assert decode_bundle(encode_bundle(named), "tricky").class_names == tricky
+
+
+def test_the_format_has_the_version_that_is_documented(content):
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    described = json.loads(json.loads(header)["__metadata__"]["fedapt-secure"])
+    assert described["format_version"] == FORMAT_VERSION == 2
+    assert len(bytes.fromhex(described["sha256"])) == 32

@@ -29,6 +29,10 @@ def test_counts_are_those_of_the_predictions(prompted):
     assert 0 < scores.routed_correct < 50
     answers = model.predict(features).argmax(1)
     assert evaluate(model, zero_shot, features, answers, 1).tuned_correct == 50
+    assert scores.tally.confusion(3).sum(axis=0).tolist() == answers.bincount(minlength=3).tolist()
+    assert scores.tally.confusion(3).sum(axis=1).tolist() == labels.bincount(minlength=3).tolist()
+    assert scores.tally.keys[0] == 50 - scores.routed_correct
+    assert scores.tally.in_top_5 == 50, "there are only three classes"
 
 
 def test_zero_shot_chooses_the_nearest_text():

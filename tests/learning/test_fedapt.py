@@ -72,6 +72,24 @@ def test_routed_predictions_are_the_plain_ones(model):
     assert torch.equal(model.predict(features).argmax(1), plain.argmax(1))
 
 
+def test_the_routed_prompts_are_encoded_once(model, monkeypatch):
+    encoded = []
+    encode = type(model.text).encode
+
+    def counting(text, contexts):
+        encoded.append(len(contexts))
+        return encode(text, contexts)
+
+    monkeypatch.setattr(type(model.text), "encode", counting)
+    features = torch.linalg.pinv(model.adaptive_network).T  # (5, D): each is one key's own
+    first = model.predict(features)
+    assert sum(encoded) == 5
+    torch.testing.assert_close(model.predict(features), first)
+    model.predict(features[:1])
+    assert sum(encoded) == 5
+    assert not model.routed_text.requires_grad
+
+
 def test_the_chosen_key_decides(model):
     features = torch.randn(20, 64, generator=torch.Generator().manual_seed(5))
     chosen = model.routing(features)

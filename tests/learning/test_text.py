@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.text import PromptedText, spoken
+from fedapt_secure.learning.templates import zero_shot_templates
+from fedapt_secure.learning.text import PromptedText
 
 
 @pytest.fixture(params=["tiny", "small", "small_custom"])
@@ -75,7 +76,7 @@ def test_a_prompt_that_does_not_fit_names_the_class(tiny):
         PromptedText(tiny, ["cat", "long " * 50], context_tokens=1)
 
 
-@pytest.mark.parametrize("names", [[], ["cat", ""], ["cat", "cat"], ["a_b", "a b"]])
+@pytest.mark.parametrize("names", [[], ["cat", ""], ["cat", "_"], ["cat", "cat"]])
 def test_unusable_class_names_are_refused(tiny, names):
     with pytest.raises(InvalidInput):
         PromptedText(tiny, names, context_tokens=4)
@@ -88,6 +89,33 @@ def test_no_context_and_bad_templates_are_refused(tiny, prompted):
         prompted().zero_shot("a photo")
 
 
-def test_underscores_are_spoken_as_spaces():
-    assert spoken("fire_truck") == "fire truck"
-    assert spoken("  sea__anemone ") == "sea anemone"
+def test_names_that_would_be_spoken_alike_are_said_as_written(tiny):
+    text = PromptedText(tiny, ["fire_truck", "fire truck"], context_tokens=4)
+    features = text.zero_shot("a photo of a {}")
+    assert not torch.allclose(features[0], features[1], atol=1e-3)
+
+
+def test_names_that_the_model_reads_alike_are_refused(tiny):
+    with pytest.raises(InvalidInput, match="reads the classes 'Cat' and 'cat' as the same words"):
+        PromptedText(tiny, ["dog", "Cat", "cat"], context_tokens=4)
+
+
+def test_several_prompts_are_averaged(tiny, prompted):
+    text = prompted()
+    one, other = "a photo of a {}.", "art of the {}."
+    mean = (text.zero_shot(one) + text.zero_shot(other)) / 2
+    expected = F.normalize(mean, dim=-1)
+    torch.testing.assert_close(text.zero_shot([one, other]), expected, atol=1e-6, rtol=0)
+    assert not torch.allclose(expected, text.zero_shot(one), atol=1e-3)
+    with pytest.raises(InvalidInput, match="at least one"):
+        text.zero_shot([])
+
+
+def test_the_usual_ensembles_have_names(prompted):
+    seven, eighty = zero_shot_templates("imagenet-7"), zero_shot_templates("imagenet")
+    assert (len(set(seven)), len(set(eighty))) == (7, 80)
+    assert set(seven) < set(eighty)
+    assert all(one.count("{}") == 1 for one in eighty)
+    assert "itap of a {}." in seven
+    text = prompted()
+    torch.testing.assert_close(text.zero_shot("imagenet-7"), text.zero_shot(seven), atol=1e-6, rtol=0)

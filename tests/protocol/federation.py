@@ -86,6 +86,7 @@ class Federation:
     """``n`` institutions and a coordinator under one scheme."""
 
     def __init__(self, n: int = 5, *, requirements: Requirements | None = None, **plan: object) -> None:
+        self.plan = make_plan(**plan)
         self.coordinator_identity = Identity.generate()
         identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
         sealing = {name: SealingKey.fresh() for name in identities}
@@ -95,18 +96,17 @@ class Federation:
                 name=name,
                 identity_key=identities[name].public_key,
                 sealing_key=sealing[name].public_key,
-                domain_index=i % len(DOMAINS),
+                domain_index=i % len(self.plan.domains),
             )
             for i, name in enumerate(identities)
         )
         self.roster = Roster(coordinator_key=self.coordinator_identity.public_key, members=members)
-        self.seeds = tuple(domain_keys.draw_seed() for _ in DOMAINS)
+        self.seeds = tuple(domain_keys.draw_seed() for _ in self.plan.domains)
         self.requirements = requirements or Requirements(
             differential_privacy=True,
             aggregation=(registry.MASKING, registry.CKKS),
             minimum_participants=2,
         )
-        self.plan = make_plan(**plan)
         self.logs = {name: MemoryLog(name, identity) for name, identity in identities.items()}
         self.logs[COORDINATOR] = MemoryLog(COORDINATOR, self.coordinator_identity)
         self._begin(bytes(range(16)))

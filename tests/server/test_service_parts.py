@@ -56,6 +56,22 @@ class TestStarting:
         assert reason_to_wait(plan, roster, plan, again=True) is None
         assert reason_to_wait(plan_of(office, rounds=3), roster, plan, again=False) is None
 
+    def test_one_institution_a_domain_needs_domains(self, office: Office) -> None:
+        sampled = plan_of(office, participation="one-per-domain", domains=("ink", "chalk", "print"))
+        for number, domain in enumerate(("ink", "chalk", "ink"), start=1):
+            office.enrol(f"clinic-{number}", domain)
+        roster = office.folder.roster()
+        said = str(reason_to_wait(sampled, roster, None, again=False))
+        assert (
+            "institutions of 2 domains are enrolled, a session with one institution a domain needs 3" in said
+        )
+        with pytest.raises(InvalidInput, match="set participation to all"):
+            new_configuration(sampled, roster, None)
+        office.enrol("clinic-4", "print")
+        roster = office.folder.roster()
+        assert reason_to_wait(sampled, roster, None, again=False) is None
+        assert new_configuration(sampled, roster, None)[0].cohort_size == 3
+
     def test_a_session_is_made_of_plan_and_roster(self, office: Office) -> None:
         for number in (1, 2, 3):
             office.enrol(f"clinic-{number}", "ink" if number < 3 else "chalk")

@@ -4,8 +4,10 @@ import argparse
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import get_args
 
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
 from tests.world.campaign import Figures, Setting, Stopwatch, run_seeds, shrink
 
 SEEDS_AT_ONCE = 50
@@ -21,9 +23,10 @@ def main() -> int:
     parser.add_argument("--scheme", choices=(registry.MASKING, registry.CKKS), default=registry.MASKING)
     parser.add_argument("--institutions", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--participation", choices=get_args(Participation), default=EVERYBODY)
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args()
-    setting = Setting(chosen.scheme, chosen.institutions, chosen.rounds)
+    setting = Setting(chosen.scheme, chosen.institutions, chosen.rounds, chosen.participation)
     seeds = range(chosen.seed, chosen.seed + chosen.schedules)
     figures = _run(seeds, setting, chosen.processes)
     print(figures.table())

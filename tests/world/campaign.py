@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
 from tests.world.operations import Schedule, draw_schedule
 from tests.world.world import World, scratch_folder
 
@@ -25,6 +26,7 @@ class Setting:
     scheme: str = registry.MASKING
     institutions: int = 4
     rounds: int = 2
+    participation: Participation = EVERYBODY
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def run_schedule(
         scheme=setting.scheme,
         institutions=setting.institutions,
         rounds=setting.rounds,
+        participation=setting.participation,
         seed=seed,
     ) as world:
         world.play(schedule)

@@ -11,6 +11,7 @@ from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR, Member, Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from tests.protocol.federation import DOMAINS, make_plan
@@ -44,7 +45,7 @@ class Consortium:
     def configuration(self, number: int, plan: SessionPlan) -> tuple[SessionConfiguration, tuple[bytes, ...]]:
         """Return a session and the seeds of its domain keys."""
         session = hashlib.sha256(b"world %d" % number).digest()[:16]
-        seeds = tuple(domain_keys.draw_seed() for _ in DOMAINS)
+        seeds = tuple(domain_keys.draw_seed() for _ in plan.domains)
         commitments = tuple(domain_keys.commitment(seed, session, i) for i, seed in enumerate(seeds))
         made = SessionConfiguration(
             session=session, plan=plan, roster=self.roster, key_commitments=commitments
@@ -52,8 +53,12 @@ class Consortium:
         return made, seeds
 
 
-def world_plan(scheme: str, rounds: int) -> SessionPlan:
+def world_plan(
+    scheme: str, rounds: int, participation: Participation, domains: tuple[str, ...]
+) -> SessionPlan:
     return make_plan(
+        domains=domains,
+        participation=participation,
         rounds=rounds,
         secure_aggregation=scheme,
         round_timeout_s=ROUND_TIMEOUT_S,
@@ -67,10 +72,10 @@ def client_settings(name: str) -> ClientSettings:
 
 
 @lru_cache(maxsize=4)
-def make_consortium(institutions: int, folder: Path) -> Consortium:
-    """Make keys and folders for some institutions and a coordinator."""
+def make_consortium(institutions: int, folder: Path, domains: int = len(DOMAINS)) -> Consortium:
+    """Make keys and folders for some institutions, spread over the domains, and a coordinator."""
     names = [f"clinic-{number}" for number in range(1, institutions + 1)]
-    folder = folder / f"consortium-{institutions}"
+    folder = folder / f"consortium-{institutions}-{domains}"
     identities: dict[str, Identity] = {}
     sealing: dict[str, SealingKey] = {}
     for name in (COORDINATOR, *names):
@@ -80,7 +85,7 @@ def make_consortium(institutions: int, folder: Path) -> Consortium:
             name=name,
             identity_key=identities[name].public_key,
             sealing_key=sealing[name].public_key,
-            domain_index=index % len(DOMAINS),
+            domain_index=index % domains,
         )
         for index, name in enumerate(names)
     )

@@ -221,9 +221,9 @@ class InstitutionHost:
         self._ledger = ledger
         return ledger
 
-    def make_trainer(self, rounds: int, steps: int) -> Trainer:
+    def make_trainer(self, steps: int) -> Trainer:
         """Make what stands in for the learner."""
-        return Trainer(self.name, rounds, steps, self._train, self._conclude)
+        return Trainer(self.name, steps, self._train, self._conclude)
 
     def _train(self, parameters: np.ndarray) -> np.ndarray:
         attempt: Attempt = (self._ledger.joined.round, self._ledger.joined.attempt)

@@ -68,6 +68,8 @@ class Watch:
     def training(self, name: str, attempt: Attempt, parameters: np.ndarray) -> None:
         """An institution is about to use its images."""
         self._same_model(parameters, self.starts[attempt], f"{name} was given another model in {attempt}")
+        if name not in self.configuration.round_roster(attempt[0]).names:
+            raise Violation(f"{name} trains in round {attempt[0]}, which is not its own")
         self.trained.setdefault(name, set()).add(attempt[0])
         self.ledger_holds(name)
 
@@ -172,6 +174,8 @@ class Watch:
             raise Violation(f"round {body['round']} was completed twice")
         if len(set(contributors)) != len(contributors) or len(contributors) < self.configuration.threshold:
             raise Violation(f"a sum of {contributors} is below the threshold, or counts somebody twice")
+        if not set(contributors) <= set(self.configuration.round_roster(body["round"]).names):
+            raise Violation(f"a sum of {contributors} is not of the round's cohort")
         for name in contributors:
             if (name, attempt) not in self.updates or (name, attempt[0]) not in self.inputs:
                 raise Violation(f"{name} is said to have contributed to {attempt} and has not")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN
 from tests.world.campaign import Setting, run_schedule
 from tests.world.institution import Machine
 from tests.world.operations import MAX_AMOUNT, Kind, Operation, draw_schedule, parse
@@ -88,6 +89,42 @@ def test_the_auditor_agrees(base: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_blind_coordinator(base: Path, seed: int) -> None:
     run_schedule(base, seed, draw_schedule(seed), Setting(scheme=registry.CKKS), audited=True)
+
+
+SAMPLED = Setting(institutions=6, rounds=3, participation=ONE_PER_DOMAIN)
+
+
+def test_cohorts_without_trouble(base: Path) -> None:
+    with World(base, institutions=6, rounds=3, participation=ONE_PER_DOMAIN) as world:
+        world.settle()
+        world.check_end(audited=True)
+        cohorts = {number: world.configuration.round_roster(number).names for number in (1, 2, 3)}
+        assert world.watch.completed == cohorts
+        assert world.outcomes["audits: VERIFIED"] == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cohorts_in_trouble(base: Path, seed: int) -> None:
+    figures = run_schedule(base, seed, draw_schedule(seed), SAMPLED, audited=True)
+    assert figures["audits: VERIFIED"] + figures["audits: OPEN"] == 1
+
+
+def test_one_who_sits_out_loses_power(base: Path) -> None:
+    """Whoever sits the first round out dies in the middle of it: nobody waits; it is back for its own."""
+    with World(base, institutions=6, rounds=4, participation=ONE_PER_DOMAIN) as world:
+        first = world.configuration.round_roster(1).names
+        victims = [name for name in world.institutions if name not in first]
+        while not world.watch.trained:
+            world.apply(Operation(Kind.FLOW, 0, 1))
+        for name in victims:
+            world.institutions[name].crash(0)
+        world.apply(Operation(Kind.FLOW, 0, MAX_AMOUNT))
+        world.apply(Operation(Kind.FLOW, 0, MAX_AMOUNT))
+        assert 1 in world.watch.completed
+        world.settle()
+        world.check_end(audited=True)
+        assert len(world.watch.completed) == 4
+        assert not [attempt for attempt in world.watch.aborted if attempt[0] == 1]
 
 
 def test_a_schedule_plays_the_same_again(base: Path) -> None:

@@ -124,13 +124,12 @@ class Trainer:
 
     Args:
         name: The institution.
-        rounds, steps: The session's rounds and the steps of each, for the plan.
+        steps: How many it plans for.
         on_train: Returns the update for the attempt that was joined last.
         on_conclude: Takes the finished model.
     """
 
     name: str
-    rounds: int
     steps: int
     on_train: Callable[[np.ndarray], np.ndarray]
     on_conclude: Callable[[np.ndarray], None]
@@ -139,7 +138,7 @@ class Trainer:
 
     @property
     def privacy_plan(self) -> PrivacyPlan:
-        return PrivacyPlan(8.0, DELTA, NOISE_MULTIPLIER, 0.5, self.rounds * self.steps, RECORDS)
+        return PrivacyPlan(8.0, DELTA, NOISE_MULTIPLIER, 0.5, self.steps, RECORDS)
 
     @property
     def image_digests(self) -> tuple[bytes, ...]:

@@ -11,8 +11,10 @@ from typing import Final
 
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
+from tests.protocol.federation import DOMAINS
 from tests.world.clock import Clock
 from tests.world.consortium import Consortium, make_consortium, world_plan
 from tests.world.coordinator import CoordinatorHost
@@ -22,6 +24,7 @@ from tests.world.network import Connection, Way
 from tests.world.operations import Kind, Operation
 from tests.world.watched import Trainer, WatchedLedger, WatchedLog, watched_parts
 
+SAMPLED_DOMAINS: Final = (*DOMAINS, "print")
 WAITS_S: Final = (0.05, 0.5, 3.0, 11.0, 31.0, 61.0, 300.0, 601.0)
 CLOCK_STEPS_S: Final = (-86400.0, -60.0, -0.5, 0.5, 60.0, 86400.0)
 NOTICED_AFTER_S: Final = 40.0
@@ -44,6 +47,7 @@ class World:
         base: A folder for files of worlds.
         scheme: The secure-aggregation scheme.
         institutions, rounds: The size of the session.
+        participation: Who takes part in a round; one a domain is one of each of three.
         seed: Decides training results and what power cuts leave, nothing else.
     """
 
@@ -54,17 +58,19 @@ class World:
         scheme: str = registry.MASKING,
         institutions: int = 4,
         rounds: int = 2,
+        participation: Participation = EVERYBODY,
         seed: int = 0,
     ) -> None:
+        domains = DOMAINS if participation == EVERYBODY else SAMPLED_DOMAINS
         self.counts: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.clock = Clock()
-        self.consortium: Consortium = make_consortium(institutions, base)
+        self.consortium: Consortium = make_consortium(institutions, base, len(domains))
         self._folder = tempfile.TemporaryDirectory(dir=base)
         self.folder = Path(self._folder.name)
         self.consortium.furnish(self.folder)
         dice = random.Random(seed)
-        plan = world_plan(scheme, rounds)
+        plan = world_plan(scheme, rounds, participation, domains)
         self.configuration, key_seeds = self.consortium.configuration(seed, plan)
         names = self.consortium.names
         self.watch = Watch(self.configuration, {name: self.folder / name / "ledger.sqlite" for name in names})
@@ -114,8 +120,8 @@ class World:
         return self.institutions[path.parent.name].open_ledger(path, admission)
 
     def _make_trainer(self, settings, *_: object) -> Trainer:
-        plan = self.configuration.plan
-        return self.institutions[settings.name].make_trainer(plan.rounds, plan.local_steps)
+        steps = self.configuration.planned_steps(settings.name)
+        return self.institutions[settings.name].make_trainer(steps)
 
     def _connect(self, name: str) -> Connection | None:
         if not self.coordinator.running or name in self._partitioned:

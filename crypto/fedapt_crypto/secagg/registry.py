@@ -14,6 +14,7 @@ from fedapt_crypto.secagg.ckks import parameters
 from fedapt_crypto.secagg.ckks.coordinator import CkksCoordinator
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.ckks.institution import CkksInstitution
+from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN, Participation
 from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution
 from fedapt_crypto.secagg.plain import PlainCoordinator, PlainInstitution
@@ -48,6 +49,19 @@ def phases(scheme: str) -> tuple[Phase, ...]:
         return PHASES[scheme]
     except KeyError:
         raise InvalidInput(f"unknown aggregation scheme {scheme!r}: use {' or '.join(PHASES)}") from None
+
+
+def check_participation(scheme: str, participation: Participation) -> None:
+    """Refuse cohorts under a scheme that does not know them; raises `ValueError`, for validators.
+
+    CKKS binds its group key and every execution to the whole roster, and all of it opens each round's sum:
+    whoever sits a round out would be handed its ciphertext and decrypt it all the same.
+    """
+    if scheme == CKKS and participation == ONE_PER_DOMAIN:
+        raise ValueError(
+            f"participation {participation!r} does not go with secure_aggregation {scheme!r}, whose key and"
+            f" rounds belong to the whole roster: choose {MASKING}, or participation {EVERYBODY!r}"
+        )
 
 
 def check_round(scheme: str, context: RoundContext) -> None:

@@ -1,26 +1,61 @@
 """Deal one data set to the institutions of a simulated federation: who gets which images, in which domain."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.digits import CLASS_NAMES, deal, scan_count, write_digits
-from fedapt_secure.learning.data.records import list_folders, read_records, write_manifest
+from fedapt_secure.learning.data.digits import CLASS_NAMES, scan_count, scan_labels, write_digits
+from fedapt_secure.learning.data.few_shot import keep_few
+from fedapt_secure.learning.data.layouts.layout import choose_domains
+from fedapt_secure.learning.data.layouts.registry import LAYOUTS, read_domains
+from fedapt_secure.learning.data.listing import LeftOut, Listed
+from fedapt_secure.learning.data.manifest import MAX_NAME_LENGTH, write_manifest
+from fedapt_secure.learning.data.partition import Indices, dirichlet_shares, divide, even_shares
+from fedapt_secure.learning.data.records import Record, read_records
 from fedapt_secure.learning.data.styles import STYLES
 
-DatasetName = Literal["digits", "digits-flipped", "folder"]
+DatasetName = Literal[
+    "digits",
+    "digits-flipped",
+    "folder",
+    "domainnet",
+    "office-caltech10",
+    "pacs",
+    "officehome",
+    "office31",
+]
 
-DEFAULT_DIGIT_CLIENTS: Final = 5
+DIGITS: Final = frozenset({"digits", "digits-flipped"})
 MAX_DIGIT_CLIENTS: Final = 20
+MIN_CLASSES: Final = 2
 UPSIDE_DOWN: Final = frozenset({"chalk", "scan"})
 """Domains whose pages come upside down in ``digits-flipped``: there a 6 looks like the others' 9."""
 DIGIT_TEMPLATE: Final = "a photo of a digit {}"
 FOLDER_TEMPLATE: Final = "a photo of a {}"
 MANIFEST_NAME: Final = "images.csv"
+
+
+@dataclass(frozen=True)
+class DealOptions:
+    """How a data set is dealt.
+
+    Attributes:
+        domains: Which of its domains; empty for all.
+        institutions_per_domain: How many institutions each domain has; in place of a number in all.
+        dirichlet: α of the class skew among the institutions of a domain; ``None`` deals evenly.
+        few_shot: Training images of each class that an institution keeps; ``None`` keeps all.
+        template: Prompt of the untuned model; ``None`` for the data set's own.
+    """
+
+    domains: tuple[str, ...] = ()
+    institutions_per_domain: int | None = None
+    dirichlet: float | None = None
+    few_shot: int | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +82,14 @@ class DealtDataset:
         domains: Names of the K domains in use.
         zero_shot_template: Prompt of the untuned model.
         institutions: Who holds what.
+        left_out: What is called like an image and is no file.
     """
 
     class_names: tuple[str, ...]
     domains: tuple[str, ...]
     zero_shot_template: str
     institutions: tuple[DealtInstitution, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def deal_dataset(
@@ -61,82 +98,134 @@ def deal_dataset(
     seed: int,
     data_root: Path | None,
     destination: Callable[[str], Path],
+    options: DealOptions | None = None,
 ) -> DealtDataset:
     """Deal a data set; the same seed deals the same images to the same institutions.
 
+    Institutions take the domains in turn: with K domains the first and the (K + 1)-th have the same.
+
     Args:
-        dataset: ``digits``, ``digits-flipped``, or ``folder`` for ``data_root/domain/class/image``.
-        clients: Number of institutions; by default 5 for digits and one a domain for a folder.
+        dataset: ``digits``, ``digits-flipped``, or a layout of `fedapt_secure.learning.data.layouts`.
+        clients: Number of institutions; by default one a domain.
         seed: Decides who gets which images; not a secret.
-        data_root: The folder, for ``folder`` alone.
+        data_root: The data set's folder or manifest; not for the digits.
         destination: Gives the folder for an institution's data; made where missing.
+        options: How to deal; by default all domains, evenly, with all images.
 
     Raises:
-        InvalidInput: If the number of institutions or the folder cannot be used.
+        InvalidInput: If the number of institutions, the options or the data set cannot be used.
     """
-    if dataset == "folder":
-        if data_root is None:
-            raise InvalidInput("the data set 'folder' needs the folder that holds DOMAIN/CLASS/IMAGE")
-        return _deal_folder(data_root, clients, seed, destination)
-    if dataset not in {"digits", "digits-flipped"}:
-        raise InvalidInput(f"there is no data set {dataset}; choose digits, digits-flipped or folder")
-    return _deal_digits(
-        clients or DEFAULT_DIGIT_CLIENTS, seed, destination, flipped=dataset == "digits-flipped"
-    )
+    options = options or DealOptions()
+    if dataset in DIGITS:
+        dealt = _deal_digits(dataset, clients, seed, destination, options)
+    elif dataset not in LAYOUTS:
+        known = ", ".join([*sorted(DIGITS), *LAYOUTS])
+        raise InvalidInput(f"there is no data set {dataset}; choose one of {known}")
+    elif data_root is None:
+        raise InvalidInput(f"the data set {dataset!r} needs the folder that holds it: DOMAIN/CLASS/IMAGE")
+    else:
+        dealt = _deal_domains(dataset, data_root, clients, seed, destination, options)
+    if options.few_shot is not None:
+        few = tuple(_with_few(one, dealt.class_names, options.few_shot) for one in dealt.institutions)
+        dealt = replace(dealt, institutions=few)
+    return dealt
+
+
+def digit_clients(clients: int | None, options: DealOptions) -> int:
+    """Return how many institutions the digits are dealt to.
+
+    Raises:
+        InvalidInput: If the digits do not suffice for them, or a domain is not known.
+    """
+    domains = choose_domains(tuple(STYLES), options.domains, "the data set digits")
+    count = _client_count(clients, len(domains), options)
+    if not 1 <= count <= MAX_DIGIT_CLIENTS:
+        raise InvalidInput(
+            f"the digits can be dealt to 1 to {MAX_DIGIT_CLIENTS} institutions, not {count}: with more,"
+            f" the {scan_count()} scans leave each too few to train on privately"
+        )
+    return count
 
 
 def _deal_digits(
-    clients: int, seed: int, destination: Callable[[str], Path], *, flipped: bool
+    dataset: str, clients: int | None, seed: int, destination: Callable[[str], Path], options: DealOptions
 ) -> DealtDataset:
-    if not 1 <= clients <= MAX_DIGIT_CLIENTS:
-        raise InvalidInput(
-            f"the digits can be dealt to 1 to {MAX_DIGIT_CLIENTS} institutions, not {clients}: with more,"
-            f" the {scan_count()} scans leave each too few to train on privately"
-        )
-    domains = tuple(STYLES)[:clients]
-    institutions = _institutions(clients, len(domains), destination)
-    shares = deal(scan_count(), clients, np.random.default_rng(seed))
+    count = digit_clients(clients, options)
+    domains = choose_domains(tuple(STYLES), options.domains, "the data set digits")[:count]
+    institutions = _institutions(count, len(domains), destination)
+    shares = _digit_shares(institutions, len(domains), options.dirichlet, np.random.default_rng(seed))
     for number, (institution, share) in enumerate(zip(institutions, shares, strict=True)):
         domain = domains[institution.domain_index]
         style_rng = np.random.default_rng([seed, number])  # of its own: one share does not move another's
-        write_digits(institution.data, domain, share, flipped and domain in UPSIDE_DOWN, style_rng)
-    return DealtDataset(CLASS_NAMES, domains, DIGIT_TEMPLATE, institutions)
+        upside_down = dataset == "digits-flipped" and domain in UPSIDE_DOWN
+        write_digits(institution.data, domain, share, upside_down, style_rng)
+    return DealtDataset(CLASS_NAMES, domains, options.template or DIGIT_TEMPLATE, institutions)
 
 
-def _deal_folder(
-    data_root: Path, clients: int | None, seed: int, destination: Callable[[str], Path]
+def _digit_shares(
+    institutions: Sequence[DealtInstitution], domains: int, alpha: float | None, rng: np.random.Generator
+) -> list[Indices]:
+    if alpha is None:
+        return even_shares(scan_count(), len(institutions), rng)
+    labels = scan_labels()
+    shares: dict[str, Indices] = {}
+    for domain_index, scans in enumerate(even_shares(scan_count(), domains, rng)):
+        members = [one.name for one in institutions if one.domain_index == domain_index]
+        parts = dirichlet_shares(labels[scans], len(members), alpha, rng)
+        shares |= {name: scans[part] for name, part in zip(members, parts, strict=True)}
+    return [shares[one.name] for one in institutions]
+
+
+def _deal_domains(
+    dataset: str,
+    data_root: Path,
+    clients: int | None,
+    seed: int,
+    destination: Callable[[str], Path],
+    options: DealOptions,
 ) -> DealtDataset:
-    try:
-        domain_folders = list_folders(data_root)
-    except OSError as error:
-        raise InvalidInput(f"cannot read the folder {data_root}: {error.strerror or error}") from error
-    if not domain_folders:
-        raise InvalidInput(f"there is no domain folder in {data_root}: expected DOMAIN/CLASS/IMAGE below it")
-    clients = len(domain_folders) if clients is None else clients
-    if clients < 1:
+    found = read_domains(dataset, data_root, options.domains)
+    _check_names(data_root, found.class_names, found.by_domain)
+    count = _client_count(clients, len(found.by_domain), options)
+    if count < 1:
         raise InvalidInput("at least one institution is needed")
-    domain_folders = domain_folders[: min(clients, len(domain_folders))]
-    by_domain = {folder.name: read_records(folder) for folder in domain_folders}
-    class_names = _agreed_classes({name: found.class_names for name, found in by_domain.items()})
-    institutions = _institutions(clients, len(domain_folders), destination)
+    domains = tuple(found.by_domain)[:count]
+    institutions = _institutions(count, len(domains), destination)
     rng = np.random.default_rng(seed)
-    placed = []
-    for domain_index, found in enumerate(by_domain.values()):
+    placed: dict[str, DealtInstitution] = {}
+    for domain_index, domain in enumerate(domains):
         members = [one for one in institutions if one.domain_index == domain_index]
-        if len(found.records) < len(members):
-            raise InvalidInput(
-                f"{domain_folders[domain_index]} has {len(found.records)} images"
-                f" for {len(members)} institutions"
-            )
-        for institution, share in zip(members, deal(len(found.records), len(members), rng), strict=True):
-            manifest = institution.data / MANIFEST_NAME
-            records = [found.records[index] for index in sorted(share)]
-            write_manifest(manifest, [(one.path.resolve(), class_names[one.label]) for one in records])
-            placed.append(DealtInstitution(institution.name, domain_index, manifest))
-    in_order = {one.name: one for one in placed}
+        shares = _shares(domain, found.by_domain[domain], len(members), options.dirichlet, rng)
+        for institution, share in zip(members, shares, strict=True):
+            placed[institution.name] = _place(institution, share, found.class_names)
     return DealtDataset(
-        class_names, tuple(by_domain), FOLDER_TEMPLATE, tuple(in_order[one.name] for one in institutions)
+        found.class_names,
+        domains,
+        options.template or FOLDER_TEMPLATE,
+        tuple(placed[one.name] for one in institutions),
+        found.left_out,
     )
+
+
+def _client_count(clients: int | None, domains: int, options: DealOptions) -> int:
+    if clients is not None and options.institutions_per_domain is not None:
+        raise InvalidInput("clients and institutions_per_domain both say how many institutions: give one")
+    count = domains * (options.institutions_per_domain or 1) if clients is None else clients
+    if options.dirichlet is not None and count <= domains:
+        raise InvalidInput(
+            "dirichlet divides a domain among several institutions, and here each has a domain of its own:"
+            " give institutions_per_domain"
+        )
+    return count
+
+
+def _shares(
+    domain: str, records: Sequence[Record], parts: int, alpha: float | None, rng: np.random.Generator
+) -> list[list[Record]]:
+    try:
+        return divide(records, parts, alpha, rng)
+    except InvalidInput as error:
+        raise InvalidInput(f"domain {domain!r}: {error}") from None
 
 
 def _institutions(
@@ -152,16 +241,33 @@ def _institutions(
     )
 
 
-def _agreed_classes(by_domain: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    (first, class_names), *others = by_domain.items()
-    differences = []
-    for name, found in others:
-        missing = sorted(set(class_names) - set(found))
-        added = sorted(set(found) - set(class_names))
-        if missing:
-            differences.append(f"{name} lacks {', '.join(missing)}")
-        if added:
-            differences.append(f"{name} has {', '.join(added)} and {first} has not")
-    if differences:
-        raise InvalidInput(f"the domains must have the same classes: {'; '.join(differences)}")
-    return class_names
+def _place(
+    institution: DealtInstitution, records: Sequence[Record], class_names: Sequence[str]
+) -> DealtInstitution:
+    """Write an institution's manifest; its images stay where they are."""
+    folder = institution.data if institution.data.is_dir() else institution.data.parent
+    manifest = folder / MANIFEST_NAME
+    write_manifest(
+        manifest,
+        [
+            # Made absolute, but not resolved: a link's name has the suffix, its target may have none.
+            Listed(one.path.absolute(), class_names[one.label], one.name, None, one.split, one.subject)
+            for one in records
+        ],
+    )
+    return replace(institution, data=manifest)
+
+
+def _with_few(institution: DealtInstitution, class_names: Sequence[str], shots: int) -> DealtInstitution:
+    records = read_records(institution.data, class_names).records
+    return _place(institution, keep_few(records, shots), class_names)
+
+
+def _check_names(data_root: Path, class_names: Sequence[str], domains: Mapping[str, object]) -> None:
+    if len(class_names) < MIN_CLASSES:
+        raise InvalidInput(
+            f"{data_root} has one class only, {class_names[0]!r}: there is nothing to tell apart"
+        )
+    for name in (*class_names, *domains):
+        if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            raise InvalidInput(f"{data_root} has a class or domain whose name cannot be used: {name[:40]!r}")

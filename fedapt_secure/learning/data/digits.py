@@ -34,13 +34,9 @@ def scan_count() -> int:
     return len(_scans()[1])
 
 
-def deal(count: int, clients: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Shuffle ``count`` things and deal them all out, as evenly as can be.
-
-    Returns:
-        One array of indices a client; together each index once.
-    """
-    return np.array_split(rng.permutation(count), clients)
+def scan_labels() -> NDArray[np.int64]:
+    """Return each scan's class, (scans,)."""
+    return _scans()[1]
 
 
 def write_digits(

@@ -1,18 +1,25 @@
 """Which labelled images an institution has: a folder a class, or a CSV manifest; and which are for tests."""
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.data.classes import class_differences
+from fedapt_secure.learning.data.listing import (
+    IMAGE_SUFFIXES,
+    LeftOut,
+    Listed,
+    Listing,
+    Split,
+    list_class_folders,
+)
+from fedapt_secure.learning.data.manifest import is_manifest, read_manifest
 
-IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 TEST_SHARE: Final = 0.25
 """Expected share of the images kept for tests."""
-MANIFEST_HEADER: Final = ("path", "label")
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Record:
     path: Path
     label: int
     name: str
-    split: Literal["train", "test"] | None = None
+    split: Split | None = None
     subject: str | None = field(default=None, repr=False)
 
 
@@ -41,76 +48,56 @@ class RecordSet:
     Attributes:
         class_names: What the labels mean, sorted unless the caller gave an order.
         records: The images, in a fixed order.
+        left_out: What is called like an image and is no file.
     """
 
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def read_records(source: Path, class_names: Sequence[str] | None = None) -> RecordSet:
-    """List the labelled images of a folder or manifest; opens none of them.
+    """List the labelled images of one institution; opens none of them.
 
     Args:
-        source: A folder ``class/image``, or a CSV file with the header ``path,label`` whose paths are
-            absolute or relative to the file's folder.
+        source: A folder ``class/image``, or a manifest (`fedapt_secure.learning.data.manifest`).
         class_names: The session's classes in order. Not each has to occur. By default those that occur.
 
     Raises:
-        InvalidInput: If the source cannot be read, holds no image, or has a class that is not expected.
+        InvalidInput: If the source cannot be read, holds no image or several domains, or has a class that
+            is not expected.
     """
-    try:
-        named = _read_manifest(source) if source.suffix.lower() == ".csv" else _read_folder(source)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or "not a readable manifest"
-        raise InvalidInput(f"cannot read the images of {source}: {reason}") from error
-    if not named:
+    listing = Listing(_one_domain(source)) if is_manifest(source) else list_class_folders(source)
+    if not listing.images:
         raise InvalidInput(
             f"there is no image in {source}: expected {source.name}/CLASS/IMAGE with one of the suffixes"
-            f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the header path,label"
+            f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the columns path,label"
         )
-    names = tuple(class_names) if class_names is not None else tuple(sorted({entry[0] for entry in named}))
-    unknown = sorted({class_name for class_name, _, _ in named} - set(names))
-    if unknown:
-        raise InvalidInput(f"unknown class {unknown[0]!r} in {source}; the classes are {', '.join(names)}")
-    index = {name: position for position, name in enumerate(names)}
-    return RecordSet(names, tuple(Record(path, index[label], name) for label, path, name in named))
+    found = {image.class_name for image in listing.images}
+    names = tuple(sorted(found)) if class_names is None else tuple(class_names)
+    if not found <= set(names):
+        raise InvalidInput(
+            f"the classes of {source} are not the session's: {class_differences(names, found)}; name the"
+            " folders or labels as the session does"
+        )
+    return RecordSet(names, numbered(listing.images, names), listing.left_out)
 
 
-def _read_folder(source: Path) -> list[tuple[str, Path, str]]:
-    return [
-        (folder.name, path, f"{folder.name}/{path.name}")
-        for folder in list_folders(source)
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+def numbered(images: Sequence[Listed], class_names: Sequence[str]) -> tuple[Record, ...]:
+    """Return images as records, labelled with their class's position in ``class_names``."""
+    index = {name: position for position, name in enumerate(class_names)}
+    return tuple(Record(one.path, index[one.class_name], one.name, one.split, one.subject) for one in images)
 
 
-def list_folders(source: Path) -> list[Path]:
-    """Return the visible subfolders of a folder, sorted by name."""
-    return sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _read_manifest(source: Path) -> list[tuple[str, Path, str]]:
-    with source.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file, strict=True)
-        if tuple(next(rows, ())) != MANIFEST_HEADER:
-            raise InvalidInput(f"the manifest {source} must begin with the line {','.join(MANIFEST_HEADER)}")
-        named = []
-        for row in rows:
-            if not row:
-                continue
-            if len(row) != len(MANIFEST_HEADER) or not all(row):
-                raise InvalidInput(f"line {rows.line_num} of the manifest {source} is not PATH,LABEL")
-            named.append((row[1], source.parent / row[0], row[0]))
-    return named
-
-
-def write_manifest(path: Path, labelled: Sequence[tuple[Path, str]]) -> None:
-    """Write a CSV manifest of (image path, class name) pairs."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(MANIFEST_HEADER)
-        writer.writerows((str(image), label) for image, label in labelled)
+def _one_domain(source: Path) -> tuple[Listed, ...]:
+    images = read_manifest(source)
+    domains = sorted({one.domain for one in images if one.domain is not None})
+    if len(domains) > 1:
+        raise InvalidInput(
+            f"the manifest {source} names {len(domains)} domains ({domains[0]!r}, {domains[1]!r}, ...) and an"
+            " institution holds one: keep the lines of its own, or leave the column domain out"
+        )
+    return images
 
 
 def is_test(image_bytes: bytes, test_share: float = TEST_SHARE) -> bool:

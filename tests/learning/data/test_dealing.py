@@ -1,14 +1,20 @@
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.dealing import deal_dataset
-from fedapt_secure.learning.data.records import read_records
+from fedapt_secure.learning.data.dealing import DealOptions, deal_dataset
+from fedapt_secure.learning.data.layouts.pacs import PACS
+from fedapt_secure.learning.data.records import is_test_record, read_records
+from tests.learning.data.trees import write_domains
 
 
-def hand_out(tmp_path, dataset="digits", clients=5, seed=0, data_root=None):
-    return deal_dataset(dataset, clients, seed, data_root, lambda name: tmp_path / name)
+def hand_out(tmp_path, dataset="digits", clients=5, seed=0, data_root=None, **options):
+    return deal_dataset(
+        dataset, clients, seed, data_root, lambda name: tmp_path / name, DealOptions(**options)
+    )
 
 
 def contents(institution):
@@ -103,7 +109,9 @@ def test_the_folder_deal_is_seeded(tmp_path, domains_folder):
 
 def test_differing_class_lists_are_named(tmp_path, domains_folder):
     (domains_folder / "photo" / "guitar").rename(domains_folder / "photo" / "violin")
-    with pytest.raises(InvalidInput, match="photo lacks guitar; photo has violin and art_work has not"):
+    with pytest.raises(
+        InvalidInput, match="photo against art_work: unknown class 'violin'; missing 'guitar'"
+    ):
         hand_out(tmp_path / "out", "folder", None, 0, domains_folder)
 
 
@@ -115,10 +123,136 @@ def test_unusable_folders_are_refused(tmp_path, domains_folder):
         ("No such file", {"data_root": tmp_path / "nowhere"}),
         ("no domain folder", {"data_root": empty}),
         ("at least one institution", {"data_root": domains_folder, "clients": 0}),
-        ("8 images for 9 institutions", {"data_root": domains_folder, "clients": 27}),
+        (
+            "domain 'art_work': 8 images are too few for 9 institutions",
+            {"data_root": domains_folder, "clients": 27},
+        ),
     ]
     for message, options in cases:
         with pytest.raises(InvalidInput, match=message):
             hand_out(tmp_path / "out", "folder", **({"clients": None} | options))
     with pytest.raises(InvalidInput, match="no data set letters"):
         hand_out(tmp_path / "out", "letters")
+
+
+def labels_of(institution, dealt):
+    return [record.label for record in read_records(institution.data, dealt.class_names).records]
+
+
+@pytest.mark.parametrize("alpha", [None, 0.05])
+def test_several_clinics_a_style(tmp_path, alpha):
+    dealt = hand_out(
+        tmp_path, clients=None, institutions_per_domain=2, domains=("scan", "ink"), dirichlet=alpha
+    )
+    assert dealt.domains == ("ink", "scan")
+    assert [(one.name, one.domain_index) for one in dealt.institutions] == [
+        ("clinic-1", 0), ("clinic-2", 1), ("clinic-3", 0), ("clinic-4", 1),
+    ]  # fmt: skip
+    names = [name for one in dealt.institutions for name in contents(one)]
+    assert len(names) == len(set(names)) == 1797
+    present = [len(set(labels_of(one, dealt))) for one in dealt.institutions]
+    assert all(count == 10 for count in present) if alpha is None else all(count < 10 for count in present)
+    again = hand_out(
+        tmp_path / "again", clients=None, institutions_per_domain=2, domains=("ink", "scan"), dirichlet=alpha
+    )
+    assert [contents(one) for one in again.institutions] == [contents(one) for one in dealt.institutions]
+
+
+def test_a_folder_is_skewed_within_its_domains(tmp_path, domains_folder):
+    dealt = hand_out(
+        tmp_path / "out", "folder", None, 0, domains_folder, institutions_per_domain=3, dirichlet=0.01
+    )
+    assert len(dealt.institutions) == 9
+    held = [{record.path for record in read_records(one.data).records} for one in dealt.institutions]
+    assert all(held)
+    assert sum(map(len, held)) == len(set().union(*held)) == 24
+    assert held[0] | held[3] | held[6] == set((domains_folder / "art_work").rglob("*.*"))
+    assert min(len(set(labels_of(one, dealt))) for one in dealt.institutions) == 1
+
+
+def test_skew_needs_several_institutions_in_a_domain(tmp_path, domains_folder):
+    for clients in (None, 3):
+        with pytest.raises(InvalidInput, match="dirichlet .* give institutions_per_domain"):
+            hand_out(tmp_path / "out", "folder", clients, 0, domains_folder, dirichlet=1.0)
+    with pytest.raises(InvalidInput, match="dirichlet"):
+        hand_out(tmp_path / "out", clients=5, dirichlet=1.0)
+
+
+def test_a_named_data_set_and_some_of_its_domains(tmp_path):
+    root = write_domains(tmp_path / "PACS", PACS.domains, PACS.class_names)
+    dealt = hand_out(
+        tmp_path / "out", "pacs", None, 0, root, domains=("Sketch", "photo"), template="imagenet"
+    )
+    assert dealt.domains == ("photo", "sketch")
+    assert dealt.class_names == tuple(sorted(PACS.class_names))
+    assert dealt.zero_shot_template == "imagenet"
+    assert [len(contents(one)) for one in dealt.institutions] == [3, 3]  # one name in several folders
+    assert [len(labels_of(one, dealt)) for one in dealt.institutions] == [21, 21]
+
+
+def test_splits_and_subjects_reach_the_institutions(tmp_path, domains_folder):
+    rows = [
+        ",".join(
+            [
+                str(path.relative_to(tmp_path)),
+                *path.parts[-2:-4:-1],
+                "train" if i % 4 else "test",
+                f"p{i // 3}",
+            ]
+        )
+        for i, path in enumerate(sorted(domains_folder.rglob("*.*")))
+    ]
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("\n".join(["path,label,domain,split,subject", *rows]))
+    dealt = hand_out(tmp_path / "out", "folder", None, 0, manifest, institutions_per_domain=2)
+    assert dealt.domains == ("art_work", "photo", "sketch")
+    records = [
+        one for each in dealt.institutions for one in read_records(each.data, dealt.class_names).records
+    ]
+    said = {row.split(",")[0]: row.split(",")[3:] for row in rows}
+    assert len(records) == 24
+    for record in records:
+        assert said[str(record.path.relative_to(tmp_path))] == [record.split, record.subject]
+    for institution in dealt.institutions:
+        assert (institution.data.stat().st_mode & 0o077) == 0
+
+
+@pytest.mark.parametrize("dataset", ["digits", "folder"])
+def test_few_shot_keeps_tests_and_some_of_each_class(tmp_path, domains_folder, dataset):
+    root = domains_folder if dataset == "folder" else None
+    whole = hand_out(tmp_path / "whole", dataset, None, 0, root)
+    few = hand_out(tmp_path / "few", dataset, None, 0, root, few_shot=2)
+    for one, other in zip(few.institutions, whole.institutions, strict=True):
+        kept, there = read_records(one.data, few.class_names), read_records(other.data, whole.class_names)
+
+        def split(records):
+            marked = [
+                (record.label, is_test_record(record, sha256(record.path.read_bytes()).digest()))
+                for record in records.records
+            ]
+            return [label for label, test in marked if test], [label for label, test in marked if not test]
+
+        assert sorted(split(kept)[0]) == sorted(split(there)[0])
+        assert {label: min(2, split(there)[1].count(label)) for label in split(there)[1]} == {
+            label: split(kept)[1].count(label) for label in split(kept)[1]
+        }
+
+
+def test_a_single_class_is_nothing_to_tell_apart(tmp_path):
+    root = write_domains(tmp_path / "root", ("a", "b"), ("cat",))
+    with pytest.raises(InvalidInput, match="has one class only, 'cat'"):
+        hand_out(tmp_path / "out", "folder", None, 0, root)
+
+
+def test_a_name_that_cannot_be_shown_is_refused(tmp_path):
+    root = write_domains(tmp_path / "root", ("a", "b"), ("cat", "d\x1bog"))
+    with pytest.raises(InvalidInput, match="name cannot be used"):
+        hand_out(tmp_path / "out", "folder", None, 0, root)
+
+
+def test_what_is_no_file_is_reported(tmp_path, domains_folder):
+    (domains_folder / "photo" / "guitar" / "x.png").mkdir()
+    dealt = hand_out(tmp_path / "out", "folder", None, 0, domains_folder)
+    assert [(one.name, one.reason) for one in dealt.left_out] == [
+        ("photo/guitar/x.png", "a folder, not a file")
+    ]

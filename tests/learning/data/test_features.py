@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,7 @@ from PIL import Image
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import RANDOM, load_backbone
 from fedapt_secure.learning.data.features import load_features
-from fedapt_secure.learning.data.records import is_test, read_records
+from fedapt_secure.learning.data.records import Record, is_test, read_records
 
 
 @pytest.fixture
@@ -22,13 +25,23 @@ def folder(tmp_path):
 
 @pytest.fixture
 def counted(tiny, monkeypatch):
-    """Counts the batches that go through the image tower."""
+    """Lists the sizes of the batches that go through the image tower."""
     batches = []
     encode = type(tiny).encode_images
     monkeypatch.setattr(
-        type(tiny), "encode_images", lambda self, pixels: batches.append(1) or encode(self, pixels)
+        type(tiny), "encode_images", lambda self, pixels: batches.append(len(pixels)) or encode(self, pixels)
     )
     return batches
+
+
+def in_record_order(found):
+    """Rows come with training before tests; this is the order in which the records were given."""
+    order = torch.argsort(found.record_numbers)
+    return found.features[order], found.labels[order], found.is_test[order]
+
+
+def shards(cache):
+    return sorted(cache.glob("*/*.safetensors"))
 
 
 def test_cached_features_are_those_of_the_image_tower(folder, tmp_path, tiny, counted):
@@ -42,31 +55,67 @@ def test_cached_features_are_those_of_the_image_tower(folder, tmp_path, tiny, co
         assert torch.equal(one.features, plain.features)
         assert torch.equal(one.labels, plain.labels)
         assert torch.equal(one.is_test, plain.is_test)
+    features, labels, is_tests = in_record_order(plain)
     pixels = tiny.preprocess(Image.open(records[70].path).convert("RGB"))
-    torch.testing.assert_close(plain.features[70], tiny.encode_images(pixels[None])[0], atol=1e-5, rtol=1e-4)
-    assert plain.labels.tolist() == [0] * 40 + [1] * 40
-    assert plain.is_test.tolist() == [is_test(record.path.read_bytes()) for record in records]
-    assert len(plain.train[1]) + len(plain.test[1]) == 80
-    assert torch.equal(plain.test[0], plain.features[plain.is_test])
+    torch.testing.assert_close(features[70], tiny.encode_images(pixels[None])[0], atol=1e-5, rtol=1e-4)
+    assert labels.tolist() == [0] * 40 + [1] * 40
+    assert is_tests.tolist() == [is_test(record.path.read_bytes()) for record in records]
 
 
-def test_the_cache_is_for_its_owner_only(folder, tmp_path, tiny):
-    load_features(read_records(folder).records, tiny, tmp_path / "cache")
-    (file,) = (tmp_path / "cache").iterdir()
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+def test_training_and_tests_are_parts_of_the_same_memory(folder, tmp_path, tiny):
+    found = load_features(read_records(folder).records, tiny, tmp_path / "cache")
+    training = int((~found.is_test).sum())
+    assert 0 < training < 80
+    assert found.is_test.tolist() == [False] * training + [True] * (80 - training)
+    assert found.record_numbers[:training].tolist() == sorted(found.record_numbers[:training].tolist())
+    for part, start in ((found.train, 0), (found.test, training)):
+        assert part[0].data_ptr() == found.features[start:].data_ptr(), "no copy"
+        assert torch.equal(part[1], found.labels[start : start + len(part[1])])
+    assert len(found.train[1]) + len(found.test[1]) == 80
+    assert len(found.train_digests) == training
+    mixed = replace(found, is_test=torch.arange(80) % 2 == 0)
+    assert torch.equal(mixed.test[0], found.features[::2])
+    assert torch.equal(mixed.train[1], found.labels[1::2])
 
 
-def test_a_changed_image_or_model_is_encoded_again(folder, tmp_path, tiny, counted):
+def test_a_changed_image_or_model_is_encoded_again_and_nothing_else(folder, tmp_path, tiny, counted):
     records = read_records(folder).records
     before = load_features(records, tiny, tmp_path / "cache")
     Image.new("RGB", (24, 20), "red").save(records[0].path)
+    counted.clear()
     after = load_features(records, tiny, tmp_path / "cache")
-    assert not torch.equal(after.features[0], before.features[0])
-    assert torch.equal(after.features[1:], before.features[1:])
+    assert counted == [1]
+    features, known = in_record_order(after)[0], in_record_order(before)[0]
+    assert not torch.equal(features[0], known[0])
+    assert torch.equal(features[1:], known[1:])
     other = load_features(records, load_backbone("tiny", RANDOM), tmp_path / "cache")
-    assert not torch.allclose(other.features, after.features)
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert not torch.allclose(in_record_order(other)[0], features)
+    assert len(list((tmp_path / "cache").glob("*/about.json"))) == 2
+
+
+def test_new_images_cost_their_own_encoding_only(folder, tmp_path, tiny, counted):
+    records = read_records(folder).records
+    load_features(records[:50], tiny, tmp_path / "cache")
+    counted.clear()
+    found = load_features(records, tiny, tmp_path / "cache")
+    assert sum(counted) == 30
+    torch.testing.assert_close(
+        found.features, load_features(records, tiny, None).features, atol=1e-5, rtol=1e-4
+    )
+    counted.clear()
+    elsewhere = [replace(one, name=f"other-{one.name}", split="test") for one in reversed(records[20:60])]
+    assert load_features(elsewhere, tiny, tmp_path / "cache").is_test.all()
+    assert counted == [], "other names, order and split: the same images"
+
+
+def test_an_image_that_is_there_twice_is_encoded_once(folder, tmp_path, tiny, counted):
+    records = list(read_records(folder).records)
+    again = replace(records[3], name="again.png", label=1)
+    found = load_features([*records, again], tiny, tmp_path / "cache")
+    assert sum(counted) == 80
+    features, labels, _ = in_record_order(found)
+    assert torch.equal(features[80], features[3])
+    assert (labels[80], labels[3]) == (1, 0)
 
 
 def test_labels_do_not_come_from_the_cache(folder, tmp_path, tiny, counted):
@@ -74,14 +123,14 @@ def test_labels_do_not_come_from_the_cache(folder, tmp_path, tiny, counted):
     relabelled = read_records(folder, ["dog", "cat"]).records
     found = load_features(relabelled, tiny, tmp_path / "cache")
     assert len(counted) == 2
-    assert found.labels.tolist() == [1] * 40 + [0] * 40
+    assert in_record_order(found)[1].tolist() == [1] * 40 + [0] * 40
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 100, None])
 def test_a_damaged_cache_is_replaced(folder, tmp_path, tiny, counted, damage):
     records = read_records(folder).records
     expected = load_features(records, tiny, tmp_path / "cache")
-    (file,) = (tmp_path / "cache").iterdir()
+    (file,) = shards(tmp_path / "cache")
     file.write_bytes(file.read_bytes()[:-50] if damage is None else damage)
     assert torch.equal(load_features(records, tiny, tmp_path / "cache").features, expected.features)
     load_features(records, tiny, tmp_path / "cache")
@@ -103,8 +152,9 @@ def test_broken_images_are_skipped_and_named_also_from_the_cache(folder, tmp_pat
         assert "cat/03.png" in caplog.text
         assert "dog/10.png" in caplog.text
         kept = [index for index in range(80) if index not in {3, 50}]
-        torch.testing.assert_close(found.features, whole.features[kept], atol=1e-5, rtol=1e-4)
-        assert found.labels.tolist() == [0] * 39 + [1] * 39
+        features, labels, _ = in_record_order(found)
+        torch.testing.assert_close(features, in_record_order(whole)[0][kept], atol=1e-5, rtol=1e-4)
+        assert labels.tolist() == [0] * 39 + [1] * 39
 
 
 def test_no_usable_image_is_an_error(folder, tiny):
@@ -123,3 +173,75 @@ def test_progress_is_told_to_the_end(folder, tmp_path, tiny):
             records, tiny, tmp_path / "cache", lambda done, total, told=told: told.append((done, total))
         )
         assert told == expected
+
+
+def darker(image, rng):
+    return image.point(lambda value: int(value * rng.uniform(0.2, 0.8)))
+
+
+def test_a_view_is_kept_beside_the_plain_one_and_follows_from_the_image_alone(
+    folder, tmp_path, tiny, counted
+):
+    records = read_records(folder).records
+    plain = load_features(records, tiny, tmp_path / "cache")
+    first = load_features(records, tiny, tmp_path / "cache", view="darker-1", transform=darker)
+    counted.clear()
+    again = load_features(records, tiny, tmp_path / "cache", view="darker-1", transform=darker)
+    assert counted == []
+    assert torch.equal(again.features, first.features)
+    other = load_features(records, tiny, None, view="darker-2", transform=darker)
+    afresh = load_features(records[::-1], tiny, None, view="darker-1", transform=darker)
+    torch.testing.assert_close(
+        in_record_order(afresh)[0].flip(0), in_record_order(first)[0], atol=1e-5, rtol=1e-4
+    )
+    for one in (plain, other):
+        assert not torch.allclose(one.features, first.features, atol=1e-3)
+    assert torch.equal(plain.record_numbers, first.record_numbers)
+
+
+@pytest.mark.parametrize("fields", [{"view": "darker"}, {"transform": darker}])
+def test_a_view_without_a_transform_is_a_mistake(folder, tiny, fields):
+    with pytest.raises(ValueError, match="a view other than plain has a transform"):
+        load_features(read_records(folder).records, tiny, None, **fields)
+
+
+def test_an_image_that_changes_between_hash_and_decoding_does_not_spoil_the_cache(folder, tmp_path, tiny):
+    records = read_records(folder).records[:10]
+    cache, victim = tmp_path / "cache", records[4].path
+    original = victim.read_bytes()
+    changing = replace(records[4], path=_ChangesWhenReadAgain(victim))
+    found = load_features([*records[:4], changing, *records[5:]], tiny, cache)
+    assert [(one.name, one.reason) for one in found.skipped] == [("cat/04.png", "changed while it was read")]
+    victim.write_bytes(original)
+    whole = load_features(records, tiny, cache)
+    assert whole.skipped == ()
+    torch.testing.assert_close(
+        whole.features, load_features(records, tiny, None).features, atol=1e-5, rtol=1e-4
+    )
+
+
+class _ChangesWhenReadAgain(type(Path())):
+    """A file that somebody replaces right after it was opened for its hash."""
+
+    def read_bytes(self):
+        Image.new("RGB", (24, 20), "blue").save(Path(self))
+        return super().read_bytes()
+
+
+def test_what_progress_raises_ends_the_work_and_keeps_what_is_done(folder, tmp_path, tiny, counted):
+    records = read_records(folder).records
+
+    def stop(done, _total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_features(records, tiny, tmp_path / "cache", stop)
+    assert counted == [64]
+    load_features(records, tiny, tmp_path / "cache")
+    assert counted == [64, 16]
+
+
+def test_without_a_readable_image_it_says_so(tmp_path, tiny):
+    records = [Record(tmp_path / "gone.png", 0, "gone.png")]
+    with pytest.raises(InvalidInput, match="none of the 1 images can be read"):
+        load_features(records, tiny, tmp_path / "cache")

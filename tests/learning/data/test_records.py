@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.records import is_test, read_records, write_manifest
+from fedapt_secure.learning.data.listing import Listed
+from fedapt_secure.learning.data.manifest import write_manifest
+from fedapt_secure.learning.data.records import is_test, is_test_record, read_records
 
 
 @pytest.fixture
@@ -50,11 +53,11 @@ def test_given_classes_fix_the_labels(folder):
 def test_a_manifest_gives_the_same_as_the_folder(folder, tmp_path):
     expected = read_records(folder)
     manifest = tmp_path / "list.csv"
-    relative = [
-        (Path("images") / record.name, expected.class_names[record.label]) for record in expected.records
-    ]
-    for rows in (relative, [((tmp_path / path).resolve(), label) for path, label in relative]):
-        write_manifest(manifest, rows)
+    for base in (Path("images"), folder.resolve()):
+        write_manifest(
+            manifest,
+            [Listed(base / one.name, expected.class_names[one.label], one.name) for one in expected.records],
+        )
         found = read_records(manifest)
         assert found.class_names == expected.class_names
         assert [(one.path.resolve(), one.label) for one in found.records] == [
@@ -62,24 +65,57 @@ def test_a_manifest_gives_the_same_as_the_folder(folder, tmp_path):
         ]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "must begin with the line path,label"),
-        (b"file,class\na.png,cat\n", "must begin with the line path,label"),
-        (b"path,label\na.png\n", "line 2 of the manifest"),
-        (b"path,label\na.png,cat\nb.png,\n", "line 3 of the manifest"),
-        (b"path,label\n", "there is no image"),
-        (b"path,label\n\xff\xfe,cat\n", "not a readable manifest"),
-        (b'path,label\n"a.png,cat\n', "not a readable manifest"),
-    ],
-)
-def test_a_bad_manifest_gets_one_clear_line(tmp_path, content, message):
+def test_a_manifest_may_say_split_and_subject(tmp_path):
     manifest = tmp_path / "list.csv"
-    manifest.write_bytes(content)
-    with pytest.raises(InvalidInput, match=message) as caught:
+    manifest.write_text("subject,path,split,label,domain\np1,a.png,test,cat,ward\np2,b.png,,dog,ward\n")
+    first, second = read_records(manifest).records
+    assert (first.split, first.subject, second.split, second.subject) == ("test", "p1", None, "p2")
+    assert is_test_record(first, bytes(32).replace(b"\0", b"\xff"))
+    assert is_test_record(second, bytes(32)) == is_test(b"p2")
+
+
+def test_an_institution_holds_one_domain(tmp_path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path,label,domain\na.png,cat,ward-1\nb.png,dog,ward-2\n")
+    with pytest.raises(InvalidInput, match="names 2 domains .* keep the lines of its own, or leave"):
         read_records(manifest)
-    assert "\n" not in str(caught.value)
+
+
+def test_other_classes_than_the_sessions_are_listed(folder):
+    with pytest.raises(InvalidInput) as caught:
+        read_records(folder, ["Cat", "bird", *(f"class {n}" for n in range(400))])
+    message = str(caught.value)
+    assert "unknown class 'cat' (closest: 'Cat'), 'dog'" in message
+    assert "missing 'Cat', 'bird', 'class 0'" in message
+    assert "397 more" in message
+    assert len(message) < 500
+
+
+def test_what_is_called_like_an_image_and_is_none_is_counted(folder):
+    (folder / "cat" / "x.png").mkdir()
+    (folder / "cat" / "y.jpg").symlink_to("y.jpg")
+    (folder / "cat" / "z.gif").symlink_to("nowhere")
+    (folder / "loop").symlink_to("loop")
+    (folder / "again").symlink_to(folder / "again", target_is_directory=True)
+    (folder / "cat" / "ok.webp").symlink_to(folder / "dog" / "c.webp")
+    (folder / "cat" / "empty.png").write_bytes(b"")
+    os.mkfifo(folder / "cat" / "pipe.tif")
+    found = read_records(folder)
+    assert {one.name: one.reason for one in found.left_out} == {
+        "cat/x.png": "a folder, not a file",
+        "cat/y.jpg": "too many levels of symbolic links",
+        "cat/z.gif": "no such file or directory",
+        "cat/pipe.tif": "not a regular file",
+    }
+    assert [one.name for one in found.records] == [
+        "cat/a.png",
+        "cat/b.JPG",
+        "cat/empty.png",
+        "cat/ok.webp",
+        "dog/c.webp",
+        "dog/d.tiff",
+        "dog/e.bmp",
+    ]
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path):

@@ -1,0 +1,50 @@
+"""What an institution's people see while images are encoded, and how that ends when they stop it."""
+
+from collections.abc import Callable
+from threading import Event
+from typing import Final
+
+from fedapt_client.narration import tell
+from fedapt_crypto.errors import RunFailed
+
+Progress = Callable[[int, int], None]
+"""(images done, images in all)."""
+_TOLD_SHARE: Final = 0.1
+
+
+class EncodingWatch:
+    """A progress callback that tells the operators now and then, and that can end the work.
+
+    Encoding runs in a thread, which nothing can interrupt but what it calls itself.
+
+    Args:
+        institution: Its name.
+        shown: Told each time, for a progress bar.
+    """
+
+    def __init__(self, institution: str, shown: Progress | None = None) -> None:
+        self._institution = institution
+        self._shown = shown
+        self._stopped = Event()
+        self._told_from: float | None = None
+
+    def stop(self) -> None:
+        """Let encoding end after the batch that it is at; what is encoded stays in the cache."""
+        self._stopped.set()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take note of the progress; raises `RunFailed` once it is to stop."""
+        if self._stopped.is_set():
+            raise RunFailed("stopped while images were encoded; the next run goes on from there")
+        self._tell(done, total)
+        if self._shown is not None:
+            self._shown(done, total)
+
+    def _tell(self, done: int, total: int) -> None:
+        if self._told_from is None and done >= total:
+            tell(self._institution, "encoding", "the features of all images are in the cache", images=total)
+        elif self._told_from is None or done >= total or done >= self._told_from + _TOLD_SHARE * total:
+            tell(self._institution, "encoding", "encoding images", done=done, images=total)
+            self._told_from = done
+        if done >= total:
+            self._told_from = None  # the next session's is another one

@@ -1,0 +1,45 @@
+"""An institution's own class counts, for its own console: they are data, and go into no log or message."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from fedapt_crypto.errors import InvalidInput
+
+
+def print_balance(console: Console, data: Path, class_names: tuple[str, ...] | None) -> None:
+    """Print how many images of each class lie here, and which of a session's classes have none.
+
+    Nothing is printed where the images cannot be listed: the session says what is wrong with them.
+
+    Args:
+        console: Where to.
+        data: The institution's folder or manifest.
+        class_names: The session's classes, to say which are absent; ``None`` before one is offered.
+    """
+    from fedapt_secure.learning.data.balance import (  # noqa: PLC0415
+        count_classes,
+        in_words,
+        left_out_in_words,
+    )
+    from fedapt_secure.learning.data.records import read_records  # noqa: PLC0415
+
+    try:
+        records = read_records(data, class_names)
+    except InvalidInput as error:
+        if class_names is not None:
+            _print(console, str(error), "yellow")
+        return
+    balance = count_classes(records)
+    if class_names is None:
+        counts = [f"{name} {count}" for name, count in reversed(balance.ranked)]
+        _print(console, f"images here    {balance.total} of {len(counts)} classes: {in_words(counts, 20)}")
+        if records.left_out:
+            _print(console, left_out_in_words(records.left_out), "yellow")
+    elif balance.absent:
+        _print(console, f"of these classes there is no image here: {in_words(balance.absent)}", "yellow")
+
+
+def _print(console: Console, text: str, style: str | None = None) -> None:
+    console.print(escape(text), style=style, highlight=False, soft_wrap=True)

@@ -1,0 +1,50 @@
+"""The work of ``fedapt-secure model-info``: a CLIP's facts as session.yaml spells them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+import yaml
+
+from fedapt_secure.cli.options import print_json
+from fedapt_secure.learning.backbone import Backbone, load_backbone
+
+
+@dataclass(frozen=True)
+class _Facts:
+    session: dict[str, Any]
+    others: dict[str, Any]
+
+
+def print_model(model: str, pretrained: str | None, *, as_json: bool) -> None:
+    """Load a CLIP and print its facts; raises `InvalidInput` where it cannot be loaded."""
+    facts = _facts(load_backbone(model, pretrained))
+    if as_json:
+        print_json(facts.session | facts.others)
+        return
+    typer.echo("# For session.yaml. Every institution needs these weights, and compares their hash.")
+    typer.echo(yaml.safe_dump(facts.session, sort_keys=False, width=4096), nl=False)
+    typer.echo("# Only for methods that train the image tower (fedavg, fedprox); 0 for all others:")
+    typer.echo(f"# tower_values: {facts.others['tower_values']}")
+    typer.echo("# Besides:")
+    for name in ("logit_scale", "context_length", "image_tower_parameters", "parameters"):
+        typer.echo(f"# {name}: {facts.others[name]}")
+
+
+def _facts(backbone: Backbone) -> _Facts:
+    return _Facts(
+        session={
+            "model": backbone.name,
+            "pretrained": backbone.pretrained,
+            "weight_hash": backbone.weight_hash,
+            "text_width": backbone.text_width,
+            "feature_size": backbone.feature_size,
+        },
+        others={
+            "tower_values": backbone.image_tower_values,
+            "logit_scale": backbone.logit_scale,
+            "context_length": backbone.context_length,
+            "image_tower_parameters": backbone.image_tower_values,
+            "parameters": backbone.parameter_count,
+        },
+    )

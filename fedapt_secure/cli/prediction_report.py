@@ -1,0 +1,112 @@
+"""The work of ``fedapt-secure predict``: find the images, and print each answer as it comes."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.inference.predictor import Model, Prediction
+from fedapt_secure.learning.data.records import IMAGE_SUFFIXES
+
+Form = Literal["text", "json", "csv"]
+
+
+def print_predictions(model: Model, paths: Sequence[Path], *, top: int, form: Form) -> None:
+    """Classify files, and all images of folders, and print the answers; unusable ones go to standard error.
+
+    Raises:
+        InvalidInput: If no image is named, or none of them can be used.
+    """
+    images = list(_images(paths))
+    if not images:
+        raise InvalidInput(
+            "no image in the folders given: expected files with one of the suffixes"
+            f" {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    named = min(top, len(model.class_names))
+    printed = _Counted(model.stream(images, named))
+    if form == "json":
+        _print_json(printed)
+    elif form == "csv":
+        _print_csv(printed, named)
+    else:
+        _print_text(printed)
+    if printed.skipped == len(images):
+        raise InvalidInput(f"none of the {len(images)} images can be used; the reasons are above")
+    if printed.skipped:
+        typer.echo(f"{printed.skipped} of {len(images)} images could not be used", err=True)
+
+
+def _images(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from _within(path)
+        else:
+            yield path  # whatever it is: that it cannot be used is said when it is opened
+
+
+def _within(folder: Path) -> list[Path]:
+    try:
+        return sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and path.is_file()
+        )
+    except OSError as error:
+        raise InvalidInput(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+class _Counted:
+    """Passes predictions on, counts the images that could not be used, and names them."""
+
+    def __init__(self, predictions: Iterable[Prediction]) -> None:
+        self._predictions = predictions
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for one in self._predictions:
+            if one.skipped is not None:
+                self.skipped += 1
+                typer.echo(f"skipped {_printable(one.name)}: {one.skipped}", err=True)
+            yield one
+
+
+def _print_json(predictions: Iterable[Prediction]) -> None:
+    # Written piece by piece: the list may be longer than memory holds.
+    typer.echo("[", nl=False)
+    for number, one in enumerate(predictions):
+        fields = asdict(one)
+        fields["top"] = [{"label": label, "probability": share} for label, share in one.top]
+        typer.echo((",\n" if number else "\n") + json.dumps(fields, ensure_ascii=False), nl=False)
+    typer.echo("\n]")
+
+
+def _print_csv(predictions: Iterable[Prediction], top: int) -> None:
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    further = [f"{column}_{rank}" for rank in range(2, top + 1) for column in ("label", "probability")]
+    rows.writerow(["path", "label", "probability", "domain", "skipped", *further])
+    for one in predictions:
+        others = [value for pair in one.top[1:] for value in pair]
+        rows.writerow([one.name, one.label, one.probability, one.domain, one.skipped, *others])
+
+
+def _print_text(predictions: Iterable[Prediction]) -> None:
+    for one in predictions:
+        if one.skipped is not None:
+            continue
+        answers = ", ".join(f"{label} {share:.1%}" for label, share in one.top)
+        knowledge = "" if one.domain is None else f"  (as in {one.domain})"
+        typer.echo(f"{_printable(one.name)}  {answers}{knowledge}")
+
+
+def _printable(name: str) -> str:
+    # A file name may hold control characters, which a terminal would obey.
+    return "".join(letter if letter.isprintable() else "�" for letter in name)

@@ -1,0 +1,75 @@
+"""``fedapt-secure predict``, ``evaluate``, ``model-info``: what a finished model and a CLIP are good for."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.cli.options import AsJson
+
+BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The finished model, model.safetensors.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+BatchSize = Annotated[int, typer.Option(help="Images at once; bounds the memory.")]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(help="The CLIP's weights, where they lie elsewhere here than where the model was tuned."),
+]
+
+
+def predict(
+    bundle: BundleFile,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders.")],
+    top: Annotated[int, typer.Option(help="How many of the most probable classes to name.")] = 1,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    pretrained: Pretrained = None,
+) -> None:
+    """Classify images: label, probability, and the domain whose knowledge was used."""
+    if as_json and as_csv:
+        raise InvalidInput("--json and --csv exclude each other: give one")
+    if top < 1:
+        raise InvalidInput(f"--top is at least 1, not {top}")
+    with Console(stderr=True).status("loading the model"):
+        from fedapt_secure.cli.prediction_report import print_predictions  # noqa: PLC0415 - torch, seconds
+        from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
+
+        model = load_model(bundle, pretrained=pretrained, device=device, batch_size=batch_size)
+    print_predictions(model, images, top=top, form="json" if as_json else "csv" if as_csv else "text")
+
+
+def evaluate(
+    bundle: BundleFile,
+    data: Annotated[
+        Path, typer.Option(help="DOMAIN/CLASS/IMAGE or CLASS/IMAGE folders, or a CSV manifest (path,label).")
+    ],
+    split: Annotated[
+        str, typer.Option(help="test: the part that training never sees; train; or all.")
+    ] = "test",
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures and pictures.")] = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    pretrained: Pretrained = None,
+) -> None:
+    """Measure a finished model on your own labelled images. Nothing leaves this machine."""
+    with Console(stderr=True).status("loading the model"):
+        from fedapt_secure.cli.evaluation_report import run_evaluation  # noqa: PLC0415 - torch, seconds
+        from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
+
+        model = load_model(bundle, pretrained=pretrained, device=device, batch_size=batch_size)
+    run_evaluation(model, data, split=split, out=out, as_json=as_json)
+
+
+def model_info(
+    model: Annotated[str, typer.Option(help="open_clip model, or tiny.")] = "tiny",
+    pretrained: Annotated[str | None, typer.Option(help="open_clip tag, checkpoint file, or random.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what session.yaml has to say of a CLIP: hash of its weights, and sizes."""
+    with Console(stderr=True).status("loading the model"):
+        from fedapt_secure.cli.model_report import print_model  # noqa: PLC0415 - torch, seconds
+    print_model(model, pretrained, as_json=as_json)

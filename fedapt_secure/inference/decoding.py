@@ -1,0 +1,88 @@
+"""Images of any origin, decoded by threads and handed over in batches, so that memory stays bounded."""
+
+import io
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+from torch import Tensor
+
+from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.data.images import UnusableImage, open_rgb
+
+ImageInput = str | os.PathLike[str] | bytes | Image.Image
+"""A file's path, a file's bytes, or an image that Pillow has opened."""
+
+_MAX_THREADS: Final = 8
+_BATCHES_AHEAD: Final = 1  # one is decoded while the tower works on the one before
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image, or why there is none.
+
+    Attributes:
+        name: Its path; ``""`` where it came without one.
+        pixels: Preprocessed, (3, H, W); ``None`` where the image cannot be used.
+        skipped: Why it cannot be used.
+    """
+
+    name: str
+    pixels: Tensor | None
+    skipped: str | None = None
+
+
+def decode(image: ImageInput, backbone: Backbone) -> Decoded:
+    """Return an image as the backbone's image tower expects it; what cannot be used is no error."""
+    name = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+    try:
+        return Decoded(name, backbone.preprocess(open_rgb(_file_bytes(image))))
+    except UnusableImage as error:
+        return Decoded(name, None, str(error))
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        return Decoded(name, None, getattr(error, "strerror", None) or "cannot be read")
+
+
+def decoded_batches(
+    images: Iterable[ImageInput], backbone: Backbone, batch_size: int
+) -> Iterator[list[Decoded]]:
+    """Yield the images in order, decoded, up to ``batch_size`` at a time.
+
+    Args:
+        images: Any number of them; they are taken as they are needed.
+        backbone: Whose preprocessing to apply.
+        batch_size: At least 1.
+    """
+    source = iter(images)
+    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "decode")
+    ahead: deque[list[Future[Decoded]]] = deque()
+    try:
+        while batch := list(islice(source, batch_size)):
+            ahead.append([pool.submit(decode, image, backbone) for image in batch])
+            if len(ahead) > _BATCHES_AHEAD:
+                yield [one.result() for one in ahead.popleft()]
+        while ahead:
+            yield [one.result() for one in ahead.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _file_bytes(image: ImageInput) -> bytes:
+    """Return a file's content: one way for all, so that colours and rotation are treated alike."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, str | os.PathLike):
+        return Path(image).read_bytes()
+    content = io.BytesIO()
+    plain = image.convert("RGBA") if "transparency" in image.info else image
+    try:
+        plain.save(content, "TIFF", exif=image.getexif())  # uncompressed, keeps all modes that photos have
+    except (OSError, KeyError, ValueError) as error:
+        raise UnusableImage(f"the colour mode {image.mode} is not known here: convert it to RGB") from error
+    return content.getvalue()

@@ -1,0 +1,214 @@
+"""A finished model, ready to answer: images in, labels with probabilities out."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.inference.decoding import ImageInput, decoded_batches
+from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
+from fedapt_secure.learning.bundle import Bundle, read_bundle
+
+BATCH_SIZE: Final = 64
+MAX_BATCH_SIZE: Final = 4096
+TOP: Final = 5
+_NOT_FINITE: Final = "its features are not finite"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one image.
+
+    Attributes:
+        name: The image's path; ``""`` where it came without one.
+        label: The most probable class; ``None`` where the image could not be used.
+        probability: Its probability, in (0, 1], as the softmax of the logits gives it; not calibrated.
+        top: The most probable classes with their probabilities, best first.
+        domain: Whose knowledge was used; ``None`` where the method knows no domains.
+        skipped: Why the image could not be used; ``None`` where it could.
+    """
+
+    name: str
+    label: str | None
+    probability: float | None
+    top: tuple[tuple[str, float], ...]
+    domain: str | None
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One batch: B images, of which those that could be used, U, have features and logits.
+
+    Attributes:
+        names: Paths, B.
+        skipped: Why an image could not be used, B; ``None`` where it could.
+        usable: Positions of the images that could be used, (U,).
+        features: (U, D), float32, not normalised, on the CPU.
+        logits: (U, M), on the CPU.
+        chosen: Domain indices, (U,), on the CPU; ``None`` where the method knows no domains.
+    """
+
+    names: tuple[str, ...]
+    skipped: tuple[str | None, ...]
+    usable: Tensor
+    features: Tensor
+    logits: Tensor
+    chosen: Tensor | None
+
+
+class Model:
+    """A finished model on one device.
+
+    Args:
+        bundle: What was tuned.
+        backbone: The CLIP that it was tuned on.
+        batch_size: Images that go through the image tower at once; bounds the memory.
+
+    Raises:
+        InvalidInput: If the CLIP has other weights, or the batch size is out of range.
+    """
+
+    def __init__(self, bundle: Bundle, backbone: Backbone, batch_size: int = BATCH_SIZE) -> None:
+        if not 1 <= batch_size <= MAX_BATCH_SIZE:
+            raise InvalidInput(f"the batch size is from 1 to {MAX_BATCH_SIZE}, not {batch_size}")
+        self.bundle = bundle
+        self.classifier = bundle.model_on(backbone)
+        self.batch_size = batch_size
+        self._backbone = backbone
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The M classes, in the order of the logits."""
+        return self.bundle.class_names
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The K domains that took part."""
+        return self.bundle.domains
+
+    def predict(self, images: Iterable[ImageInput] | ImageInput, top: int = TOP) -> list[Prediction]:
+        """Classify images.
+
+        Args:
+            images: Paths, files as bytes, Pillow images, mixed as they come; or a single one.
+            top: How many of the most probable classes to name; fewer where there are fewer.
+
+        Returns:
+            One prediction an image, in the order of ``images``, also for those that cannot be used.
+
+        Raises:
+            InvalidInput: If ``top`` is below 1.
+        """
+        return list(self.stream(images, top))
+
+    def stream(self, images: Iterable[ImageInput] | ImageInput, top: int = TOP) -> Iterator[Prediction]:
+        """Yield what `predict` returns, batch by batch: any number of images in bounded memory."""
+        if top < 1:
+            raise InvalidInput(f"top is at least 1, not {top}")
+        for batch in self.answers(_several(images)):
+            yield from self._predictions(batch, min(top, len(self.class_names)))
+
+    def features(self, images: Iterable[ImageInput] | ImageInput) -> Tensor:
+        """Return image features (N, D), not normalised; a row is NaN where an image cannot be used."""
+        parts = [torch.empty(0, self.bundle.shape.feature_size)]
+        for batch in self._encoded(_several(images)):
+            rows = torch.full((len(batch.names), batch.features.shape[1]), torch.nan)
+            rows[batch.usable] = batch.features
+            parts.append(rows)
+        return torch.cat(parts)
+
+    def answers(self, images: Iterable[ImageInput]) -> Iterator[Answers]:
+        """Yield logits batch by batch, in order."""
+        for batch in self._encoded(images):
+            chosen = self.classifier.routing(batch.features)
+            yield Answers(
+                batch.names,
+                batch.skipped,
+                batch.usable,
+                batch.features,
+                self.classifier.predict(batch.features).cpu(),
+                None if chosen is None else chosen.cpu(),
+            )
+
+    def _encoded(self, images: Iterable[ImageInput]) -> Iterator["_Encoded"]:
+        for batch in decoded_batches(images, self._backbone, self.batch_size):
+            skipped = [one.skipped for one in batch]
+            places = [place for place, one in enumerate(batch) if one.pixels is not None]
+            pixels = [one.pixels for one in batch if one.pixels is not None]
+            features = torch.empty(0, self.bundle.shape.feature_size)
+            if pixels:
+                with torch.no_grad():
+                    features = self.classifier.encode_images(torch.stack(pixels)).float().cpu()
+            finite = features.isfinite().all(dim=1)
+            for place, fine in zip(places, finite.tolist(), strict=True):
+                if not fine:
+                    skipped[place] = _NOT_FINITE
+            usable = torch.tensor(places, dtype=torch.int64)[finite]
+            yield _Encoded(tuple(one.name for one in batch), tuple(skipped), usable, features[finite])
+
+    def _predictions(self, batch: Answers, top: int) -> list[Prediction]:
+        found = batch.logits.float().softmax(dim=1).topk(top, dim=1)
+        domains = [None] * len(batch.usable) if batch.chosen is None else batch.chosen.tolist()
+        answered = {
+            place: (probabilities, classes, domain)
+            for place, probabilities, classes, domain in zip(
+                batch.usable.tolist(), found.values.tolist(), found.indices.tolist(), domains, strict=True
+            )
+        }
+        predictions = []
+        for place, (name, skipped) in enumerate(zip(batch.names, batch.skipped, strict=True)):
+            if place not in answered:
+                predictions.append(Prediction(name, None, None, (), None, skipped))
+                continue
+            probabilities, classes, domain = answered[place]
+            best = tuple(
+                (self.class_names[index], probability)
+                for index, probability in zip(classes, probabilities, strict=True)
+            )
+            used = None if domain is None else self.domains[domain]
+            predictions.append(Prediction(name, best[0][0], best[0][1], best, used))
+        return predictions
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    names: tuple[str, ...]
+    skipped: tuple[str | None, ...]
+    usable: Tensor
+    features: Tensor
+
+
+def load_model(
+    bundle: str | os.PathLike[str],
+    *,
+    pretrained: str | None = None,
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+) -> Model:
+    """Load a finished model and the CLIP it was tuned on.
+
+    Args:
+        bundle: The file ``model.safetensors``.
+        pretrained: The CLIP's weights, where they lie elsewhere here than where the model was tuned.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        batch_size: Images that go through the image tower at once; bounds the memory.
+
+    Raises:
+        InvalidInput: If the file was changed, is of another version or is no bundle, if the CLIP cannot be
+            loaded or has other weights, or an option is out of range.
+    """
+    read = read_bundle(Path(bundle))
+    backbone = load_backbone(read.model, pretrained or read.pretrained, resolve_device(device))
+    return Model(read, backbone, batch_size)
+
+
+def _several(images: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
+    # A path is itself something to iterate over: without this each of its letters would be a file.
+    return [images] if isinstance(images, str | bytes | os.PathLike | Image.Image) else images

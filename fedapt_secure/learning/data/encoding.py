@@ -1,0 +1,212 @@
+"""Get the features of image files: those that the store knows from there, the others through the image tower.
+
+What is encoded is kept shard by shard. So work that is stopped, at whatever point, is taken up again where it
+ended, and a data set with a thousand new images costs a thousand encodings.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.data.decoding import Decoded, Decoder, Transform, in_order
+from fedapt_secure.learning.data.feature_rows import FeatureRows
+from fedapt_secure.learning.data.feature_shard import DIGEST_BYTES, Shard
+from fedapt_secure.learning.data.feature_store import FeatureStore, StoreIdentity
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all); what it raises ends the work, and what is done stays."""
+
+SHARD_IMAGES: Final = 256
+"""What a kill costs at most: a minute or two of the largest model on a processor."""
+BATCH_IMAGES: Final = 64
+_NOT_FINITE: Final = "its features are not finite"
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file and the SHA-256 of its content; the latter as sensitive as the image."""
+
+    path: Path
+    digest: bytes = field(repr=False)
+
+
+class Encoding:
+    """Fills the rows of one list of files.
+
+    Args:
+        files: Which; a file may be there twice.
+        backbone: The frozen CLIP.
+        cache_folder: Where features are kept; ``None`` keeps none.
+        view: Name of the transform.
+        transform: What is done to each image before preprocessing.
+
+    Raises:
+        InvalidInput: If the cache cannot be used.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        backbone: Backbone,
+        cache_folder: Path | None,
+        view: str,
+        transform: Transform | None,
+    ) -> None:
+        self._files = files
+        self._backbone = backbone
+        self._decoder = Decoder(backbone, view, transform)
+        self._progress: Progress | None = None
+        self._store = None if cache_folder is None else FeatureStore(cache_folder, _identity(backbone, view))
+        self._rows = FeatureRows(len(files), backbone.feature_size, cache_folder)
+        self._usable = np.zeros(len(files), np.bool_)
+        self._remarks: dict[int, str] = {}
+        self._missing: dict[bytes, list[int]] = defaultdict(list)  # digest to rows
+        for row, file in enumerate(files):
+            self._missing[file.digest].append(row)
+
+    @property
+    def usable_rows(self) -> list[int]:
+        """Which files have features."""
+        return np.flatnonzero(self._usable).tolist()
+
+    @property
+    def unusable(self) -> list[tuple[int, str]]:
+        """Which files have none, and why."""
+        return [(row, self._remarks[row]) for row in np.flatnonzero(~self._usable).tolist()]
+
+    def features(self) -> Tensor:
+        """Return the features of `usable_rows`, (N, D); to be called once, at the end."""
+        return self._rows.only(self._usable)
+
+    def carry_out(self, progress: Progress | None = None) -> None:
+        """Get all features, from the store first and by encoding the rest.
+
+        Args:
+            progress: Told after each batch.
+
+        Raises:
+            InvalidInput: If the cache cannot be read or written.
+        """
+        self._progress = progress
+        if self._store is None:
+            self._encode()
+            return
+        self._fill_from(self._store)
+        if self._missing:
+            with self._store.encoding(self._tell):
+                self._fill_from(self._store)  # what another process has added while we waited
+                self._encode()
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            waiting = sum(len(rows) for rows in self._missing.values())
+            self._progress(len(self._files) - waiting, len(self._files))
+
+    def _fill_from(self, store: FeatureStore) -> None:
+        for shard in store.unread():
+            self._fill(shard)
+
+    def _fill(self, shard: Shard) -> None:
+        """Take from a shard what is still missing."""
+        rows, sources = [], []
+        for source, digest in enumerate(row.tobytes() for row in shard.digests):
+            for row in self._missing.pop(digest, ()):
+                rows.append(row)
+                sources.append(source)
+                if not shard.usable[source]:
+                    self._remarks[row] = shard.remarks.get(source, "cannot be used")
+        if rows:
+            self._rows[np.array(rows)] = shard.features[sources]
+            self._usable[rows] = shard.usable[sources]
+
+    def _encode(self) -> None:
+        """Encode what is missing, and keep it shard by shard."""
+        todo = [self._files[rows[0]] for rows in self._missing.values()]
+        if not todo:
+            self._tell()
+        pending: list[Shard] = []
+        with closing(in_order(lambda file: self._decoder.decode(file.path, file.digest), todo)) as all_:
+            try:
+                for batch in _batches(zip(todo, all_, strict=True), BATCH_IMAGES):
+                    encoded = self._encode_batch(batch)
+                    self._fill(encoded)
+                    pending.append(encoded)
+                    if sum(len(shard) for shard in pending) >= SHARD_IMAGES:
+                        self._keep(pending)
+                    self._tell()
+            finally:
+                self._keep(pending)  # also on an interrupt: what is done need not be done again
+
+    def _encode_batch(self, batch: Sequence[tuple[ImageFile, Decoded]]) -> Shard:
+        features = np.zeros((len(batch), self._backbone.feature_size), np.float32)
+        there = [(row, one.pixels) for row, (_, one) in enumerate(batch) if one.pixels is not None]
+        remarks = {row: one.remark for row, (_, one) in enumerate(batch) if one.pixels is None}
+        if there:
+            pixels = torch.stack([pixels for _, pixels in there])
+            features[[row for row, _ in there]] = self._backbone.encode_images(pixels).cpu().numpy()
+        finite = np.isfinite(features).all(axis=1)
+        features[~finite] = 0.0
+        remarks |= dict.fromkeys(np.flatnonzero(~finite).tolist(), _NOT_FINITE)
+        for file, one in batch:
+            if not one.lasting:  # not a property of these bytes: not for the cache
+                self._give_up(file, one.remark)
+        lasting = [row for row, (_, one) in enumerate(batch) if one.lasting]
+        digests = np.frombuffer(b"".join(batch[row][0].digest for row in lasting), np.uint8)
+        return Shard(
+            digests.reshape(len(lasting), DIGEST_BYTES),
+            features[lasting],
+            np.array([row not in remarks for row in lasting], np.bool_),
+            {place: remarks[row] for place, row in enumerate(lasting) if row in remarks},
+        )
+
+    def _give_up(self, file: ImageFile, reason: str) -> None:
+        for row in self._missing.pop(file.digest, ()):
+            self._remarks[row] = reason
+
+    def _keep(self, pending: list[Shard]) -> None:
+        if self._store is not None and any(len(shard) for shard in pending):
+            self._store.add(_joined(pending))
+        pending.clear()
+
+
+def _identity(backbone: Backbone, view: str) -> StoreIdentity:
+    return StoreIdentity(
+        model=backbone.name,
+        weights=backbone.weight_hash,
+        preprocessing=backbone.preprocess_hash,
+        feature_size=backbone.feature_size,
+        view=view,
+    )
+
+
+def _joined(shards: Sequence[Shard]) -> Shard:
+    remarks: dict[int, str] = {}
+    start = 0
+    for shard in shards:
+        remarks |= {start + row: text for row, text in shard.remarks.items()}
+        start += len(shard)
+    return Shard(
+        np.concatenate([shard.digests for shard in shards]),
+        np.concatenate([shard.features for shard in shards]),
+        np.concatenate([shard.usable for shard in shards]),
+        remarks,
+    )
+
+
+def _batches(
+    items: Iterable[tuple[ImageFile, Decoded]], size: int
+) -> Iterator[Sequence[tuple[ImageFile, Decoded]]]:
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch

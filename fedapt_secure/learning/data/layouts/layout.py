@@ -1,0 +1,65 @@
+"""What every layout gives, and how domains are chosen by name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.data.listing import LeftOut
+from fedapt_secure.learning.data.records import Record
+
+_MOST_NAMED: Final = 20
+
+
+@dataclass(frozen=True)
+class DomainSet:
+    """A data set of several domains.
+
+    Attributes:
+        class_names: What the labels mean; the same in all domains.
+        by_domain: Domain to its images, in key order; none is empty.
+        left_out: What is called like an image and is no file.
+    """
+
+    class_names: tuple[str, ...]
+    by_domain: Mapping[str, tuple[Record, ...]]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+class Layout(Protocol):
+    """One way in which a data set of several domains lies on disk."""
+
+    def read(self, root: Path, wanted: Sequence[str]) -> DomainSet:
+        """List the images; open none of them.
+
+        Args:
+            root: Where the data set lies.
+            wanted: Names of the domains to read; empty for all.
+
+        Raises:
+            InvalidInput: If something is missing or not as the layout says; says what.
+        """
+
+
+def folded(name: str) -> str:
+    """Return a name without case, spaces, ``_`` and ``-``: copies of one data set differ in these."""
+    return "".join(one for one in name.casefold() if one not in " _-")
+
+
+def choose_domains(known: Sequence[str], wanted: Sequence[str], where: object) -> tuple[str, ...]:
+    """Return the wanted domains as the data set spells them, in its order; all where none is named.
+
+    Raises:
+        InvalidInput: For a domain that the data set has not.
+    """
+    chosen: set[str] = set()
+    for one in wanted:
+        same = {one} & set(known) or {name for name in known if folded(name) == folded(one)}
+        if len(same) != 1:
+            raise InvalidInput(
+                f"{where} has no domain {one!r}: it has {', '.join(known[:_MOST_NAMED])}"
+                f"{', ...' if len(known) > _MOST_NAMED else ''}"
+            )
+        chosen |= same
+    return tuple(name for name in known if not wanted or name in chosen)

@@ -1,0 +1,118 @@
+"""What a source says of its images before they are numbered or opened: files in class folders, by name."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from fedapt_crypto.errors import InvalidInput
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+)
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One image as its source names it.
+
+    Attributes:
+        path: The file.
+        class_name: Its class.
+        name: How the folder or manifest calls the file; POSIX, relative where the source is.
+        domain: Its domain, where the source says so.
+        split: What it is for, where the source says so.
+        subject: Whose image it is, where the source says so; as sensitive as the image.
+    """
+
+    path: Path
+    class_name: str
+    name: str
+    domain: str | None = None
+    split: Split | None = None
+    subject: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that is called like an image and is none, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was found below a folder, in a fixed order."""
+
+    images: tuple[Listed, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def list_folders(source: Path) -> list[Path]:
+    """Return the visible subfolders of a folder, sorted by name.
+
+    Raises:
+        InvalidInput: If the folder cannot be read.
+    """
+    try:
+        return sorted(path for path in source.iterdir() if path.is_dir() and not _hidden(path.name))
+    except OSError as error:
+        raise unreadable(source, error) from error
+
+
+def list_class_folders(source: Path, prefix: str = "", domain: str | None = None) -> Listing:
+    """List a folder ``class/image``; opens no file.
+
+    What is called like an image and is no file is left out with the reason: opening a pipe would wait for
+    ever, and a link may lead in a circle.
+
+    Args:
+        source: The folder.
+        prefix: Stands before each image's name.
+        domain: The domain of all of it.
+
+    Raises:
+        InvalidInput: If a folder cannot be read.
+    """
+    images: list[Listed] = []
+    left_out: list[LeftOut] = []
+    for folder in list_folders(source):
+        for path in _visible_images(folder):
+            name = f"{prefix}{folder.name}/{path.name}"
+            reason = _why_no_file(path)
+            if reason is None:
+                images.append(Listed(path, folder.name, name, domain))
+            else:
+                left_out.append(LeftOut(name, reason))
+    return Listing(tuple(images), tuple(left_out))
+
+
+def unreadable(source: Path, error: OSError) -> InvalidInput:
+    """Return the one line about a source that the system does not let us read."""
+    return InvalidInput(f"cannot read the images of {source}: {error.strerror or error}")
+
+
+def _visible_images(folder: Path) -> Iterator[Path]:
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names alone, there may be many
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return (folder / one for one in names if Path(one).suffix.lower() in IMAGE_SUFFIXES and not _hidden(one))
+
+
+def _why_no_file(path: Path) -> str | None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return (error.strerror or "cannot be read").lower()
+    if stat.S_ISREG(mode):
+        return None
+    return "a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file"
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")

@@ -1,0 +1,136 @@
+"""Divide one domain's images among its institutions: evenly, or with skewed classes (Dirichlet)."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.data.records import Record
+
+Indices = NDArray[np.int64]
+
+
+def even_shares(count: int, parts: int, rng: np.random.Generator) -> list[Indices]:
+    """Shuffle ``count`` things and deal them all out, as evenly as can be.
+
+    Returns:
+        One array of indices a part; together each index once.
+    """
+    return np.array_split(rng.permutation(count), parts)
+
+
+def dirichlet_shares(
+    labels: Sequence[int] | Indices, parts: int, alpha: float, rng: np.random.Generator
+) -> list[Indices]:
+    """Deal labelled things out in parts of equal size whose classes are skewed.
+
+    Each part draws its own class distribution from Dirichlet(α p), p being the classes' shares in all, and
+    takes its things by it without replacement; where a class is used up, the rest of the distribution is
+    scaled up (Hsu, Qi and Brown 2019, "Measuring the Effects of Non-Identical Data Distribution", section 3).
+
+    Args:
+        labels: Class of each thing, (N,).
+        parts: How many parts; at most N, so that each gets something.
+        alpha: α > 0; small is one class a part, large is p for all.
+        rng: Decides all of it.
+
+    Returns:
+        One array of indices a part; together each index once.
+    """
+    _, labels = np.unique(np.asarray(labels), return_inverse=True)
+    remaining = np.bincount(labels)
+    prior = remaining / remaining.sum()
+    queues = [rng.permutation(np.flatnonzero(labels == one)) for one in range(len(remaining))]
+    shares = []
+    for quota in (len(part) for part in np.array_split(labels, parts)):
+        taken = _take(quota, alpha * prior, remaining, rng)
+        ends = remaining.copy()
+        remaining = remaining - taken
+        shares.append(
+            np.concatenate(
+                [queue[start:end] for queue, start, end in zip(queues, remaining, ends, strict=True)]
+            )
+        )
+    return shares
+
+
+def divide(
+    records: Sequence[Record], parts: int, alpha: float | None, rng: np.random.Generator
+) -> list[list[Record]]:
+    """Divide records among institutions; each gets at least one, and all images of a subject stay together.
+
+    A person whose images lay at two institutions would be exposed by both, each within its own budget.
+
+    Args:
+        records: One domain's images.
+        parts: How many institutions.
+        alpha: α of `dirichlet_shares`; ``None`` divides evenly.
+        rng: Decides who gets which.
+
+    Raises:
+        InvalidInput: If there are fewer images, or subjects, than institutions.
+    """
+    units = _units(records)
+    if len(units) < parts:
+        what = "images" if len(units) == len(records) else "subjects"
+        raise InvalidInput(f"{len(units)} {what} are too few for {parts} institutions: ask for fewer of them")
+    if alpha is None:
+        shares = even_shares(len(units), parts, rng)
+    else:
+        shares = dirichlet_shares([_main_class(records, unit) for unit in units], parts, alpha, rng)
+    return [
+        [records[index] for index in sorted(index for unit in share for index in units[unit])]
+        for share in shares
+    ]
+
+
+def _take(
+    quota: int, concentration: NDArray[np.float64], remaining: Indices, rng: np.random.Generator
+) -> Indices:
+    """Return how many of each class a part takes, (classes,), adding up to ``quota``."""
+    taken = np.zeros_like(remaining)
+    distribution = _distribution(concentration, remaining > 0, rng)
+    while (missing := quota - int(taken.sum())) > 0:
+        left = remaining - taken
+        weights = np.where(left > 0, distribution, 0.0)
+        if weights.sum() <= 0:
+            # Too small for floating point once the large ones are used up. Scaled up, what is left of a
+            # Dirichlet vector is one itself, and independent of what was taken away: draw that.
+            weights = distribution = _distribution(concentration, left > 0, rng)
+        # Drawing too many of a class and drawing the surplus anew is what drawing one by one comes to.
+        taken += np.minimum(rng.multinomial(missing, weights / weights.sum()), left)
+    return taken
+
+
+def _distribution(
+    concentration: NDArray[np.float64], among: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return a draw from the Dirichlet distribution over some of the classes, 0 for the others."""
+    distribution = np.zeros_like(concentration)
+    distribution[among] = rng.dirichlet(concentration[among])
+    if not (np.isfinite(distribution).all() and distribution.sum() > 0):
+        distribution[:] = 0.0  # α is so small that one class has all
+        distribution[rng.choice(np.flatnonzero(among))] = 1.0
+    return distribution
+
+
+def _units(records: Sequence[Record]) -> list[list[int]]:
+    """Return what is dealt out together: one image, or all images of one subject."""
+    units: list[list[int]] = []
+    of_subject: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        if record.subject is None:
+            units.append([index])
+        elif record.subject in of_subject:
+            of_subject[record.subject].append(index)
+        else:
+            of_subject[record.subject] = [index]
+            units.append(of_subject[record.subject])
+    return units
+
+
+def _main_class(records: Sequence[Record], unit: Sequence[int]) -> int:
+    counts = Counter(records[index].label for index in unit)
+    return min(counts, key=lambda label: (-counts[label], label))

@@ -1,0 +1,67 @@
+"""What people read before they agree: whose turn it is in which round, and what the noise is planned for."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from fedapt_client.narration import said_of_rounds
+from fedapt_client.settings import ClientSettings
+from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN
+from fedapt_secure.cli.offer_report import offer_fields, print_offer
+from tests.protocol.federation import Federation
+
+DOMAINS = ("ink", "chalk", "print")
+
+
+def settings(name: str) -> ClientSettings:
+    return ClientSettings(name=name, port=8443, data=Path("data"))
+
+
+def offered(name: str, participation: str, rounds: int = 6) -> tuple[Federation, dict]:
+    federation = Federation(6, domains=DOMAINS, participation=participation, rounds=rounds, local_steps=4)
+    return federation, offer_fields(federation.configuration, settings(name))
+
+
+def test_a_sampled_session_says_whose_turn_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    federation, fields = offered("clinic-2", ONE_PER_DOMAIN)
+    own = federation.configuration.own_rounds("clinic-2")
+    assert fields["own_rounds"] == list(own)
+    assert fields["privacy"]["steps"] == 4 * max(1, len(own))
+    assert (fields["participation"], fields["cohort_size"], fields["threshold"]) == (ONE_PER_DOMAIN, 3, 3)
+    print_offer(fields)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "participants 6; a round has 3 of them, one of each domain, and needs 3" in shown
+    assert f"this institution {said_of_rounds(federation.configuration, 'clinic-2')}" in shown
+
+
+def test_a_session_of_everybody_says_nothing_of_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    _, fields = offered("clinic-2", EVERYBODY)
+    assert fields["own_rounds"] == [1, 2, 3, 4, 5, 6]
+    assert fields["privacy"]["steps"] == 24
+    print_offer(fields)
+    shown = capsys.readouterr().out
+    assert "participants       6, a round needs 5" in shown
+    assert "takes part" not in shown
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5, 20])
+def test_rounds_in_words(rounds: int) -> None:
+    """The numbers and runs of numbers in the sentence are the rounds, however they fall."""
+    federation = Federation(9, domains=DOMAINS, participation=ONE_PER_DOMAIN, rounds=rounds)
+    for name in federation.parties:
+        own, said = federation.configuration.own_rounds(name), said_of_rounds(federation.configuration, name)
+        if len(own) == rounds:
+            assert said == f"takes part in all {rounds} rounds"
+        elif not own:
+            assert said.startswith(f"takes part in none of the {rounds} rounds: it spends nothing")
+        else:
+            found = re.fullmatch(
+                r"takes part in (\d+) of (\d+) rounds \((.+)\) and sits the others out", said
+            )
+            assert found is not None
+            runs = [[int(end) for end in run.split("-")] for run in found[3].split(", ")]
+            assert [n for run in runs for n in range(run[0], run[-1] + 1)] == list(own)
+            assert all(after[0] > before[-1] + 1 for before, after in pairwise(runs))
+            assert (int(found[1]), int(found[2])) == (len(own), rounds)

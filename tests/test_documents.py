@@ -57,7 +57,8 @@ def options_of(words: list[str]) -> set[str] | None:
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     found = re.findall(
-        r"fedapt-secure ((?:simulate|plan|audit|client|server|cache|predict|evaluate|model-info)[^\n`#|<;'…]*)",
+        r"fedapt-secure ((?:simulate|plan|audit|client|server|cache|predict|evaluate|model-info)"
+        r"[^\n`#|<;'…]*)",
         text,
     )
     for line in found:

@@ -99,7 +99,7 @@ class TestBadOptions:
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [
-            (["--dataset", "mnist"], "--dataset: Input should be 'digits', 'digits-flipped' or 'folder'"),
+            (["--dataset", "mnist"], "--dataset: Input should be 'digits', 'digits-flipped', 'folder'"),
             (["--dp-epsilon", "0"], "--dp-epsilon: Input should be greater than 0"),
             (["--dp-epsilon", "-1"], "--dp-epsilon: Input should be greater than 0"),
             (["--dp-epsilon", "nan"], "--dp-epsilon: Input should be a finite number"),
@@ -124,7 +124,7 @@ class TestBadOptions:
             (["--device", "tpu"], "--device: Input should be 'auto', 'cpu' or 'cuda'"),
             (["--secure-aggregation", "paillier"], "--secure-aggregation: Input should be 'masking'"),
             (["--dataset", "folder"], "'folder' needs data_root"),
-            (["--data-root", "."], "data_root goes with dataset 'folder' only"),
+            (["--data-root", "."], "data_root goes with dataset 'folder', 'pacs' and the like"),
             (["--no-dp", "--dp-epsilon", "3"], "exclude each other"),
             (["--no-dp", "--dp-delta", "1e-5"], "exclude each other"),
             (["--no-dp", "--insecure-deterministic-noise"], "no_dp has no noise"),

@@ -5,6 +5,7 @@ With `fetch` and `bundles` all of the client that touches torch, imported when i
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +22,10 @@ from fedapt_secure.learning.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.data.features import FeatureSet, load_features
+from fedapt_secure.learning.data.pixels import test_images, training_images
 from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.learning.evaluation import Scores, evaluate
-from fedapt_secure.learning.methods.base import Task, TrainingData
+from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
+from fedapt_secure.learning.methods.base import Pixels, Task, TrainingData
 from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
@@ -74,6 +76,7 @@ class Learner:
         self._backbone = session_backbone(configuration, settings.device)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         records = read_records(data, plan.class_names)
+        self._records = records.records
         self._features: FeatureSet = load_features(
             records.records, self._backbone, folder / settings.cache, progress
         )
@@ -98,6 +101,16 @@ class Learner:
     def skipped_images(self) -> int:
         """How many images could not be read."""
         return len(self._features.skipped)
+
+    @cached_property
+    def _training_images(self) -> Pixels | None:
+        """The training images; ``None`` where their features are all that the method needs."""
+        if self._configuration.plan.tower_values == 0:
+            return None
+        return training_images(self._records, self._features, self._backbone)
+
+    def _test_images(self) -> Pixels:
+        return test_images(self._records, self._features, self._backbone)
 
     def budget(self, steps_spent: int) -> PrivacyBudget | None:
         """Return the session's budget with what the ledger says is spent; ``None`` without DP."""
@@ -132,7 +145,7 @@ class Learner:
             settings=settings,
             keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
         )
-        return LocalTrainer(task, TrainingData(features, labels)).train(parameters)
+        return LocalTrainer(task, TrainingData(features, labels, self._training_images)).train(parameters)
 
     def _repeatable(self, round_number: int) -> Keystream | None:
         """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
@@ -151,12 +164,14 @@ class Learner:
         write_atomically(path, data)
         text = PromptedText(self._backbone, plan.class_names, plan.context_tokens, plan.class_specific)
         features, labels = self._features.test
+        tuned = bundle.model_on(self._backbone)
         scores = evaluate(
-            bundle.model_on(self._backbone),
+            tuned,
             text.zero_shot(plan.zero_shot_template),
             features,
             labels,
             self._domain_index,
+            own_features(tuned, self._test_images(), len(labels)) if tuned.changes_image_tower else None,
         )
         return Concluded(hashlib.sha256(data).digest(), path, scores)
 

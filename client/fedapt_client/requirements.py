@@ -1,17 +1,12 @@
 """What an institution insists on before it takes part in a session, whatever the coordinator offers."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from fedapt_crypto.errors import ContextMismatch, PolicyRefused
 from fedapt_crypto.identity import fingerprint
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration
-
-PIECE_BYTES: Final = 1 << 16
-"""The least that one CKKS ciphertext takes: two polynomials of 4,096 coefficients, 8 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +59,10 @@ class Requirements:
                 f"{where} has {found} institutions where {needed} are required",
                 rule="minimum_participants",
             )
-        largest = largest_message_bytes(configuration)
+        largest = configuration.largest_message_bytes
         if largest > self.max_message_bytes:
             raise PolicyRefused(
                 f"the session's largest message has {largest} bytes or more, {self.max_message_bytes} are"
                 " allowed",
                 rule="max_message_bytes",
             )
-
-
-def largest_message_bytes(configuration: SessionConfiguration) -> int:
-    """Return what the largest message of a session's rounds takes at least: its model, or its sealed sum."""
-    size = configuration.plan.shape.size
-    return pieces_of(size) * PIECE_BYTES if configuration.blind else 4 * size

@@ -109,7 +109,9 @@ def simulate(
     sample_rate: Annotated[
         float | None, _option("Share of records drawn for a step, q (default 0.5).", _TRAINING)
     ] = None,
-    learning_rate: Annotated[float | None, _option("Learning rate (default 0.5).", _TRAINING)] = None,
+    learning_rate: Annotated[
+        float | None, _option("Learning rate (default: the method's, 0.5 for fedapt).", _TRAINING)
+    ] = None,
     momentum: Annotated[float | None, _option("Momentum within a round (default 0.9).", _TRAINING)] = None,
     max_grad_norm: Annotated[float | None, _option("Clipping norm C (default 1).", _TRAINING)] = None,
     weight_decay: Annotated[float | None, _option("L2 penalty (default 0).", _TRAINING)] = None,

@@ -38,7 +38,8 @@ class SimulateSettings(Settings):
         method: What is trained; see `fedapt_secure.protocol.methods`.
         temperature: τ of the softmax that routes images to domains.
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
-        rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: Training plan.
+        rounds, local_steps, sample_rate, momentum, max_grad_norm: Training plan.
+        learning_rate: Step size; ``None`` means the method's own, see `MethodFacts.learning_rate`.
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
         secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
             ``none`` for comparisons.
@@ -73,7 +74,7 @@ class SimulateSettings(Settings):
     rounds: PositiveInt = 15
     local_steps: PositiveInt = 4
     sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    learning_rate: PositiveFloat = 0.5
+    learning_rate: PositiveFloat | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     proximal_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

@@ -2,13 +2,16 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedapt_secure.learning.methods.base import Classifier
+from fedapt_secure.learning.methods.base import Classifier, Pixels
 from fedapt_secure.learning.tally import TOP, Tally
+
+_IMAGES_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -82,20 +85,41 @@ def tally_of(logits: Tensor, labels: Tensor, chosen: Tensor | None) -> Tally:
     return Tally(pairs, in_top_5, Counter() if chosen is None else Counter(chosen.tolist()))
 
 
+@torch.no_grad()
+def own_features(model: Classifier, images: Pixels, count: int) -> Tensor:
+    """Return the features (count, D) of a model's own image tower, on the CPU.
+
+    Args:
+        model: One that changes the image tower.
+        images: Gives the pixels of record numbers below ``count``.
+        count: Number of images.
+    """
+    batches = torch.split(torch.arange(count), _IMAGES_AT_ONCE) if count else ()
+    parts = [model.encode_images(images(numbers)).cpu() for numbers in batches]
+    return torch.cat(parts) if parts else torch.zeros(0, model.backbone.feature_size)
+
+
 def evaluate(
-    model: Classifier, zero_shot: Tensor, features: Tensor, labels: Tensor, domain_index: int
+    model: Classifier,
+    zero_shot: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    domain_index: int,
+    tuned_features: Tensor | None = None,
 ) -> Scores:
     """Score both models on one institution's test records.
 
     Args:
         model: The tuned model.
         zero_shot: Text features of the hand-written prompts, unit-norm, (M, D).
-        features: Image features of the test records, (N, D), not normalised, of the model's own image tower.
+        features: Image features of the test records, (N, D), not normalised, of the frozen image tower.
         labels: Class indices, (N,).
         domain_index: The institution's domain.
+        tuned_features: The same of the model's own image tower, where it changes it.
     """
-    routed = model.routing(features)
-    tally = tally_of(model.predict(features), labels, routed)
+    tuned = features if tuned_features is None else tuned_features
+    routed = model.routing(tuned)
+    tally = tally_of(model.predict(tuned), labels, routed)
     return Scores(
         test_records=len(labels),
         zero_shot_correct=zero_shot_correct(zero_shot, features, labels),

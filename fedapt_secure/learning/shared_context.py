@@ -32,25 +32,52 @@ def encode_names(tower: TextTower, front: Tensor, names: Tensor, end_of_text: Te
     Returns:
         Text features, (R, M, D), not normalised.
     """
-    (sets, ahead, _), (classes, length, width) = front.shape, names.shape
+    (sets, ahead, _), (classes, length, _) = front.shape, names.shape
     positions = tower.module.positional_embedding[: ahead + length]
     first = front + positions[:ahead]  # (R, P, W)
-    # (R·M, S, W)
-    later = (names + positions[ahead:]).expand(sets, -1, -1, -1).reshape(sets * classes, length, width)
+    later = (names + positions[ahead:]).expand(sets, -1, -1, -1).flatten(0, 1)  # (R·M, S, W)
     blocks = tower.module.transformer.resblocks
-    sees = torch.ones(length, ahead + length, dtype=torch.bool, device=front.device).tril(ahead)
     for number, block in enumerate(blocks):
-        query, key, value = _heads(block, first)  # (R, H, P, W/H)
-        own_query, own_key, own_value = _heads(block, later)  # (R·M, H, S, W/H)
-        keys, values = (
-            torch.cat([of_front.repeat_interleave(classes, dim=0), of_names], dim=2)
-            for of_front, of_names in ((key, own_key), (value, own_value))
-        )
-        later = _finish(block, later, F.scaled_dot_product_attention(own_query, keys, values, sees))
+        in_front = _heads(block, first)  # (R, H, P, W/H) each
+        later = _finish(block, later, _attend(_heads(block, later), in_front[1:], classes))
         if number + 1 < len(blocks):  # nothing reads what the last layer makes of the context
-            first = _finish(block, first, F.scaled_dot_product_attention(query, key, value, is_causal=True))
+            first = _finish(block, first, F.scaled_dot_product_attention(*in_front, is_causal=True))
     features = tower.answer(later, (end_of_text - ahead).repeat(sets))
     return features.view(sets, classes, features.shape[1])
+
+
+def _attend(own: tuple[Tensor, Tensor, Tensor], front: tuple[Tensor, Tensor], classes: int) -> Tensor:
+    """Return what name tokens attend to, (R·M, H, S, W/H): all of the context, and names up to themselves.
+
+    Args:
+        own: Queries, keys and values of the names, (R·M, H, S, W/H).
+        front: Keys and values of the context, (R, H, P, W/H); never copied for each class.
+        classes: M.
+    """
+    query, key, value = own
+    query = query * query.shape[-1] ** -0.5
+    length, ahead = query.shape[2], front[0].shape[2]
+    unseen = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
+    to_front = _per_class(_per_set(query, classes) @ front[0].transpose(-2, -1), classes)  # (R·M, H, S, P)
+    to_names = (query @ key.transpose(-2, -1)).masked_fill(unseen, float("-inf"))  # (R·M, H, S, S)
+    weights = torch.cat([to_front, to_names], dim=-1).softmax(dim=-1)
+    on_front = _per_class(_per_set(weights[..., :ahead], classes) @ front[1], classes)
+    attended: Tensor = on_front + weights[..., ahead:] @ value
+    return attended
+
+
+def _per_set(values: Tensor, classes: int) -> Tensor:
+    """Return (R, H, M·S, X) from (R·M, H, S, X)."""
+    apart = values.unflatten(0, (len(values) // classes, classes))  # type: ignore[no-untyped-call]
+    together: Tensor = apart.transpose(1, 2).flatten(2, 3)
+    return together
+
+
+def _per_class(values: Tensor, classes: int) -> Tensor:
+    """Return (R·M, H, S, X) from (R, H, M·S, X)."""
+    apart = values.unflatten(2, (classes, values.shape[2] // classes))  # type: ignore[no-untyped-call]
+    together: Tensor = apart.transpose(1, 2).flatten(0, 1)
+    return together
 
 
 def _heads(block: ResidualAttentionBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,9 +22,9 @@ from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES, Phase
 from fedapt_secure.audit.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
-from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES
+from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_MODEL_BYTES
 
-MAX_FRAME_BYTES = 64 << 20
+MAX_FRAME_BYTES = MAX_MODEL_BYTES + (1 << 20)
 """Largest frame either side accepts; a deployment's policy may say less."""
 
 MAX_PARTIES = MAX_CONTAINER_ITEMS

@@ -88,6 +88,7 @@ class MethodFacts:
         uses_keys: Whether domain keys modulate prompts, so that the bundle carries them.
         never_private: Why it cannot be trained under DP; ``None`` where it can.
         class_specific: What it needs, where it has no choice between contexts a class and a shared one.
+        learning_rate: Step size where none is chosen; found on the shipped digits, see docs/tuning.md.
     """
 
     name: str
@@ -96,6 +97,7 @@ class MethodFacts:
     uses_keys: bool = False
     never_private: str | None = None
     class_specific: bool | None = None
+    learning_rate: float = 0.5
 
 
 def _fedapt(sizes: Sizes) -> tuple[Part, ...]:

@@ -22,6 +22,10 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 UPDATE_PURPOSE = "update"
 MAX_CONFIGURATION_BYTES = 16 << 20
+MAX_MODEL_BYTES = 63 << 20
+"""What a round's model or sealed sum may take; the frame around it has 1 MiB more."""
+PIECE_BYTES = 1 << 16
+"""The least that one CKKS ciphertext takes: two polynomials of 4,096 coefficients, 8 bytes each."""
 
 
 class SessionPlan(BaseModel):
@@ -185,6 +189,18 @@ class SessionConfiguration(Message):
         scheme = self.plan.secure_aggregation
         cohorts.check_size(self.roster, self.plan.participation, registry.MIN_INSTITUTIONS[scheme])
         registry.check_round(scheme, self.round_context(1, 1, bytes(32)))
+        if self.largest_message_bytes > MAX_MODEL_BYTES:
+            raise InvalidInput(
+                f"the method {self.plan.method} trains {self.plan.shape.size:,} values of {self.plan.model},"
+                f" {self.largest_message_bytes >> 20} MiB a message, and {MAX_MODEL_BYTES >> 20} MiB are"
+                " possible: choose a smaller model or another method"
+            )
+
+    @property
+    def largest_message_bytes(self) -> int:
+        """What the largest message of a round takes at least: its model, or its sealed sum."""
+        size = self.plan.shape.size
+        return pieces_of(size) * PIECE_BYTES if self.blind else 4 * size
 
     @property
     def blind(self) -> bool:

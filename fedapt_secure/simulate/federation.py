@@ -282,11 +282,11 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         rounds=settings.rounds,
         local_steps=settings.local_steps,
         sample_rate=settings.sample_rate,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.learning_rate or facts.learning_rate,
         momentum=settings.momentum,
         max_grad_norm=settings.max_grad_norm,
         weight_decay=settings.weight_decay,
-        proximal_weight=settings.proximal_weight or DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0),
+        proximal_weight=_proximal_weight(settings),
         differential_privacy=not settings.no_dp,
         secure_aggregation=settings.secure_aggregation,
         participation=settings.participation,
@@ -297,6 +297,11 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         phase_timeout_s=PHASE_TIMEOUT_S,
         gather_timeout_s=GATHER_TIMEOUT_S,
     )
+
+
+def _proximal_weight(settings: SimulateSettings) -> float:
+    given = settings.proximal_weight  # 0 is a choice of its own
+    return DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0) if given is None else given
 
 
 def _found(folder: RunFolder, dataset: DealtDataset) -> Roster:
@@ -332,6 +337,8 @@ def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, d
         update={
             "dp_epsilon": settings.epsilon,
             "clients": clients,
+            "learning_rate": settings.learning_rate or method_facts(settings.method).learning_rate,
+            "proximal_weight": _proximal_weight(settings),
             "institutions_per_domain": None,  # comes to the same as the number in all
             "device": device,
             "out": folder.path,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from fedapt_client import actions as a
-from fedapt_client.requirements import Requirements, largest_message_bytes
+from fedapt_client.requirements import Requirements
 from fedapt_client.session import InstitutionSession
 from fedapt_client.states import State
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, PolicyRefused
@@ -155,7 +155,7 @@ class TestRequirements:
     @pytest.mark.parametrize("scheme", [registry.MASKING, registry.CKKS])
     def test_the_largest_message(self, scheme: str) -> None:
         configuration = Federation(3, secure_aggregation=scheme).configuration
-        largest = largest_message_bytes(configuration)
+        largest = configuration.largest_message_bytes
         self.check(configuration, max_message_bytes=largest)
         with pytest.raises(PolicyRefused, match="policy rule max_message_bytes"):
             self.check(configuration, max_message_bytes=largest - 1)

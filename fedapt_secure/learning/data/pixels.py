@@ -88,8 +88,19 @@ def training_images(records: Sequence[Record], features: FeatureSet, backbone: B
         features: What `load_features` gave for it.
         backbone: Whose preprocessing.
     """
+    return _images(records, features, backbone, test=False)
+
+
+def test_images(records: Sequence[Record], features: FeatureSet, backbone: Backbone) -> ImageSource:
+    """Return the images of a feature set's test records, numbered as the rows of ``features.test``."""
+    return _images(records, features, backbone, test=True)
+
+
+def _images(
+    records: Sequence[Record], features: FeatureSet, backbone: Backbone, *, test: bool
+) -> ImageSource:
     if features.record_numbers is None:
         raise ValueError("these features do not say which records they belong to")
     rows = zip(features.record_numbers.tolist(), features.digests, features.is_test.tolist(), strict=True)
-    files = [ImageFile(records[number].path, digest) for number, digest, is_test in rows if not is_test]
+    files = [ImageFile(records[number].path, digest) for number, digest, is_test in rows if is_test == test]
     return ImageSource(files, backbone)

@@ -40,17 +40,18 @@ class MetaNet(nn.Module):
         super().__init__()
         self._context = (shape.context_tokens, shape.text_width)
         with torch.device("meta"):  # each use copies its own values in
-            # An embedding of one row: Opacus knows the gradient of a single record's use of it.
-            self.context = nn.Embedding(1, shape.context_tokens * shape.text_width)
+            # A linear layer that reads a 1: Opacus knows the gradient of a single record's use of it.
+            self.context = nn.Linear(1, shape.context_tokens * shape.text_width, bias=False)
             self.inner = nn.Linear(shape.feature_size, hidden)
             self.outer = nn.Linear(hidden, shape.text_width)
         self.to_empty(device="cpu")
 
     def forward(self, features: Tensor) -> Tensor:
         """Return contexts (B, n_ctx, W) of unit-norm features (B, D)."""
-        rows = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+        # Opacus' hooks warn when a layer's input asks for no gradient.
+        ones = features.new_ones(len(features), 1).requires_grad_(features.requires_grad)
         shift: Tensor = self.outer(torch.relu(self.inner(features)))  # (B, W)
-        context: Tensor = self.context(rows).view(-1, *self._context)
+        context: Tensor = self.context(ones).view(-1, *self._context)
         return context + shift.unsqueeze(1)
 
 
@@ -98,9 +99,9 @@ def _net(shape: ParameterShape) -> MetaNet:
 
 
 def _inside(shape: ParameterShape, values: Tensors) -> dict[str, Tensor]:
-    """Return the tensors as the module holds them: the context is a row there."""
-    row = values["context.weight"].reshape(1, shape.context_tokens * shape.text_width)
-    return {**values, "context.weight": row}
+    """Return the tensors as the module holds them: the context is a column there."""
+    column = values["context.weight"].reshape(shape.context_tokens * shape.text_width, 1)
+    return {**values, "context.weight": column}
 
 
 def _logits(text: PromptedText, contexts: Tensor, unit: Tensor) -> Tensor:

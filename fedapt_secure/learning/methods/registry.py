@@ -7,6 +7,7 @@ from typing import Final
 from fedapt_secure.learning.methods.base import Method
 from fedapt_secure.learning.methods.cocoop import CoCoOp
 from fedapt_secure.learning.methods.fedclip import FedClip
+from fedapt_secure.learning.methods.image_tower import ImageTower
 from fedapt_secure.learning.methods.linear_probe import LinearProbe
 from fedapt_secure.learning.methods.prompts import FedApt, PromptFl
 from fedapt_secure.protocol import methods as names
@@ -18,6 +19,8 @@ _METHODS: Final[Mapping[str, Callable[[], Method]]] = MappingProxyType(
         names.COCOOP: CoCoOp,
         names.FEDCLIP: FedClip,
         names.LINEAR_PROBE: LinearProbe,
+        names.FEDAVG: ImageTower,
+        names.FEDPROX: ImageTower,
     }
 )
 

@@ -133,3 +133,20 @@ def test_the_proximal_term_holds_values_to_the_start(task, method):
         for weight in (0.0, 1.0)
     ]
     assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize("clip", [1e-3, 0.02, 10.0])
+@pytest.mark.parametrize("method", ["cocoop", "fedclip"])
+def test_each_record_is_clipped_over_all_tensors_together(task, method, clip):
+    """The slow truth: every record in a batch of its own, clipped by hand, added up; a broken one is zero."""
+    fields = dataclasses.asdict(SETTINGS) | {"private": True, "noise_multiplier": 1.0, "max_grad_norm": clip}
+    data, parameters, batch = some_data(), some_parameters(method), torch.tensor([0, 2, 3, 7, 8])
+    data.features[7, 5] = float("nan")
+    plain = method_of(method).objective(task(method), data)
+    alone = [joined(plain.gradients(parameters, one[None])) * COUNT * RATE for one in batch]
+    limit = clip * (1 - 2**-12)
+    expected = sum(one * min(1.0, limit / float(one.norm())) for one in alone if one.isfinite().all())
+    private = method_of(method).objective(task(method, WithMechanism(**fields)), data)
+    found = joined(private.gradients(parameters, batch)) * COUNT * RATE
+    assert sum(bool(one.isfinite().all()) for one in alone) == 4
+    torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=2 * Mechanism(0.0, clip).grid)

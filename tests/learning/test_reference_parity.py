@@ -1,0 +1,223 @@
+"""FedAPT against the reference's formulas, written down slowly and plainly from the paper.
+
+Su et al., "Federated Adaptive Prompt Tuning for Multi-Domain Collaborative Learning", AAAI 2024, section 4,
+and its code. Nothing of ours is used for the expected values but the frozen CLIP itself: prompts are whole
+77-token sequences, one sample at a time, gradients by autograd through everything, in double precision.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fedapt_crypto.keystream import Keystream
+from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData
+from fedapt_secure.learning.methods.registry import method_of
+from fedapt_secure.learning.training import LocalTrainer
+from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.protocol.methods import FEDAPT
+from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
+
+NAMES = ("cat", "fire_truck", "sea anemone", "axe")
+SPOKEN = ("cat.", "fire truck.", "sea anemone.", "axe.")
+N_CTX, TAU = 3, 0.01
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, STEPS = 0.01, 0.9, 1e-5, 2
+TOLERANCE = 1e-5
+
+
+@dataclass
+class Institution:
+    """Its records, its key and its domain."""
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    key: torch.Tensor
+    domain: int
+
+
+class Reference:
+    """The formulas, on a double-precision copy of the CLIP."""
+
+    def __init__(self, backbone):
+        self.clip = copy.deepcopy(backbone._model).double()
+        self.tokens = backbone.tokenize(list(SPOKEN))
+        self.scale = self.clip.logit_scale.exp().double()
+
+    def text_feature(self, prompt, index):
+        """T of one class' prompt (n_ctx, W): start, prompt, class name, end, padding; unit norm."""
+        sequence = self.clip.token_embedding(self.tokens[index])  # (77, W)
+        sequence = torch.cat([sequence[:1], prompt, sequence[1:-N_CTX]])
+        hidden = sequence + self.clip.positional_embedding
+        hidden = self.clip.transformer(hidden[None], attn_mask=self.clip.attn_mask)[0]
+        end = int(self.tokens[index].argmax()) + N_CTX
+        found = self.clip.ln_final(hidden)[end] @ self.clip.text_projection
+        return found / found.norm()
+
+    def logits(self, feature, prompts):
+        """exp(logit_scale) · f̂ · T(prompts)ᵀ of one sample, (M,)."""
+        texts = torch.stack([self.text_feature(prompt, index) for index, prompt in enumerate(prompts)])
+        return self.scale * texts @ (feature / feature.norm())
+
+    def losses(self, meta_prompt, network, one):
+        """Both cross-entropies, mean over the institution's records."""
+        prompts = meta_prompt + meta_prompt * one.key
+        class_loss = domain_loss = torch.zeros((), dtype=torch.float64)
+        for feature, label in zip(one.features.double(), one.labels, strict=True):
+            logits, scores = self.logits(feature, prompts), network @ feature
+            class_loss = class_loss - torch.log_softmax(logits, 0)[label]
+            domain_loss = domain_loss - torch.log_softmax(scores, 0)[one.domain]
+        return class_loss / len(one.labels), domain_loss / len(one.labels)
+
+    def train(self, meta_prompt, network, one):
+        """SGD with momentum and weight decay on both losses; the class loss in units of the text features."""
+        values = [meta_prompt.clone().requires_grad_(), network.clone().requires_grad_()]
+        velocity = [torch.zeros_like(value) for value in values]
+        for _ in range(STEPS):
+            class_loss, domain_loss = self.losses(*values, one)
+            gradients = torch.autograd.grad(class_loss / self.scale + domain_loss, values)
+            with torch.no_grad():
+                for number, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+                    velocity[number] = MOMENTUM * velocity[number] + gradient + WEIGHT_DECAY * value
+                    value.sub_(LEARNING_RATE * velocity[number])
+        return [value.detach() for value in values]
+
+    def predict(self, meta_prompt, network, keys, feature):
+        """Server-side inference of one sample: its own prompt from its weights over the keys."""
+        scores = network @ feature
+        mean = sum(scores) / len(scores)
+        deviation = (sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) ** 0.5
+        weights = torch.softmax((scores - mean) / deviation / TAU, 0)
+        mixed = sum(weight * key for weight, key in zip(weights, keys, strict=True))
+        return self.logits(feature, meta_prompt + meta_prompt * mixed), weights
+
+
+@pytest.fixture(scope="module")
+def reference(small):
+    return Reference(small)
+
+
+def shape_for(backbone, domains):
+    return ParameterShape(len(NAMES), N_CTX, backbone.text_width, backbone.feature_size, domains, True)
+
+
+def federation(shape, seed, records=5):
+    """Institutions, one a domain, and first parameters that lie where training gets to."""
+    generator = torch.Generator().manual_seed(seed)
+    found = [
+        Institution(
+            torch.randn(records, shape.feature_size, generator=generator) * 2,
+            torch.randint(len(NAMES), (records,), generator=generator),
+            torch.rand(shape.key, generator=generator),
+            domain,
+        )
+        for domain in range(shape.domains)
+    ]
+    rng = np.random.default_rng(seed)
+    vector = initial_parameters(shape, seed) + rng.normal(0, 0.1, shape.size).astype(np.float32)
+    return found, vector
+
+
+def as_double(shape, vector):
+    parts = unflatten(shape, vector)
+    return [torch.from_numpy(parts[name]).double() for name in ("meta_prompt", "adaptive_network")]
+
+
+def task_for(backbone, shape, one, steps):
+    training = TrainingSettings(
+        declared_records=len(one.labels),
+        private=False,
+        local_steps=steps,
+        sample_rate=1.0,
+        learning_rate=LEARNING_RATE,
+        momentum=MOMENTUM,
+        weight_decay=WEIGHT_DECAY,
+    )
+    keystream = Keystream(bytes(32))
+    return Task(backbone, NAMES, shape, "a {}", one.key, one.domain, training, keystream)
+
+
+def classifier_for(backbone, shape, vector, keys, temperature=TAU):
+    parts = {name: torch.from_numpy(values) for name, values in unflatten(shape, vector).items()}
+    made = ClassifierParts(backbone, NAMES, shape, "a {}", parts, keys, temperature)
+    return method_of(FEDAPT).classifier(made)
+
+
+def close(found, expected):
+    torch.testing.assert_close(found.double(), expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), domains=st.integers(2, 4))
+def test_gradients_are_those_of_both_losses(small, reference, seed, domains):
+    shape = shape_for(small, domains)
+    found_in, vector = federation(shape, seed)
+    for one in found_in:
+        values = [value.requires_grad_() for value in as_double(shape, vector)]
+        class_loss, domain_loss = reference.losses(*values, one)
+        assert class_loss > 0.1
+        assert domain_loss > 0.01
+        expected = torch.autograd.grad(class_loss / reference.scale + domain_loss, values)
+
+        task = task_for(small, shape, one, 1)
+        objective = method_of(FEDAPT).objective(task, TrainingData(one.features, one.labels))
+        parameters = {
+            name: torch.from_numpy(part).requires_grad_() for name, part in unflatten(shape, vector).items()
+        }
+        found = objective.gradients(parameters, torch.arange(len(one.labels)))
+        close(found["meta_prompt"], expected[0])
+        close(found["adaptive_network"], expected[1])
+        assert expected[0].abs().max() > 100 * TOLERANCE
+
+
+def test_a_round_of_several_institutions_ends_at_the_same_model(small, reference):
+    shape = shape_for(small, 3)
+    institutions, vector = federation(shape, 7)
+    trained = [reference.train(*as_double(shape, vector), one) for one in institutions]
+    expected = [sum(parts) / len(parts) for parts in zip(*trained, strict=True)]  # the uniform mean
+    updates = [
+        LocalTrainer(task_for(small, shape, one, STEPS), TrainingData(one.features, one.labels)).train(vector)
+        for one in institutions
+    ]
+    found = as_double(shape, vector + np.mean(updates, axis=0))
+    for one, other, start in zip(found, expected, as_double(shape, vector), strict=True):
+        close(one, other)
+        assert (other - start).abs().max() > 20 * TOLERANCE
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.0])
+def test_inference_gives_each_sample_its_own_prompt(small, reference, contrast):
+    """With no contrast between the network's rows samples mix several keys, else they choose one."""
+    shape = shape_for(small, 3)
+    institutions, vector = federation(shape, 11)
+    network = unflatten(shape, vector)["adaptive_network"]
+    if contrast == 0.0:  # the first two rows almost agree: their keys are mixed
+        network[1] = network[0] * (1 + 1e-4)
+        vector = np.concatenate([vector[: -network.size], network.ravel()])
+    keys = torch.stack([one.key for one in institutions])
+    model = classifier_for(small, shape, vector, keys)
+    features = torch.cat([one.features for one in institutions])
+    answers = [
+        reference.predict(*as_double(shape, vector), keys.double(), feature.double()) for feature in features
+    ]
+    expected = torch.stack([logits for logits, _ in answers])
+    mixed = sum(float(weights.max()) < 0.999 for _, weights in answers)
+    assert (mixed > 3) == (contrast == 0.0)
+    for found in (model.predict(features), model.predict_plain(features)):
+        close(found / reference.scale, expected / reference.scale)
+        assert torch.equal(found.argmax(1), expected.argmax(1))
+
+
+def test_logits_of_one_institution(small, reference):
+    shape = shape_for(small, 2)
+    (one, _), vector = federation(shape, 3)
+    meta_prompt = as_double(shape, vector)[0]
+    expected = torch.stack(
+        [reference.logits(feature.double(), meta_prompt * (1 + one.key)) for feature in one.features]
+    )
+    model = classifier_for(small, shape, vector, torch.stack([one.key, one.key]))
+    close(model.predict(one.features) / reference.scale, expected / reference.scale)
+    assert expected.std() > 0.1

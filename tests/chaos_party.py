@@ -79,6 +79,7 @@ class KnownLearner:
         folder: Path,
         configuration: SessionConfiguration,
         max_delta: float,
+        progress: object = None,
     ) -> None:
         self._name, self._folder, self._plan = settings.name, folder, configuration.plan
         self._point = HoldingPoint(folder)

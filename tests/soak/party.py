@@ -51,7 +51,12 @@ class MadeUpLearner:
     """Stands in for `Learner`: same plan and budget, no images, a known update."""
 
     def __init__(
-        self, settings: ClientSettings, folder: Path, configuration: SessionConfiguration, max_delta: float
+        self,
+        settings: ClientSettings,
+        folder: Path,
+        configuration: SessionConfiguration,
+        max_delta: float,
+        progress: object = None,
     ) -> None:
         self._settings = settings
         self._folder = folder

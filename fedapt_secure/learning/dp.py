@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.learning.examples import Examples
 from fedapt_secure.learning.mechanism import MAX_CHUNK_RECORDS, KeystreamDPOptimizer, Mechanism
 
 CHUNK_BYTES: Final = 256 << 20
@@ -170,17 +170,17 @@ class TextFeatureGradient:
         adaptive_network: Tensor | None,
         class_features: Tensor,
         domain_features: Tensor,
-        labels: Tensor,
+        examples: Examples,
         domain_index: int,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the gradients of both cross-entropies, summed over the batch and divided by q·N̂.
+        """Return the gradients of the class and domain losses, summed over the rows and divided by q·N̂.
 
         Args:
             class_weights: V, (M, D).
             adaptive_network: Q, (K, D), where K > 0.
             class_features: What V sees, (B, D); B may be 0.
             domain_features: What Q sees, (B, D).
-            labels: Class indices, (B,).
+            examples: Their targets; B rows.
             domain_index: The institution's own domain.
 
         Returns:
@@ -191,14 +191,13 @@ class TextFeatureGradient:
             # Opacus' hooks warn when a module's input asks for no gradient; theirs costs nothing beside it.
             inputs = (part[rows].detach().requires_grad_() for part in (class_features, domain_features))
             class_logits, domain_logits = heads(*inputs)
-            total = F.cross_entropy(class_logits, labels[rows], reduction="sum")
+            total = examples.class_loss(class_logits, rows)
             if domain_logits is None:
                 return total
-            domains = torch.full_like(labels[rows], domain_index)
-            return total + F.cross_entropy(domain_logits, domains, reduction="sum")
+            return total + examples.domain_loss(domain_logits, rows, domain_index)
 
         weights = {"classes.weight": class_weights}
         if adaptive_network is not None:
             weights["domains.weight"] = adaptive_network
-        found = self._sum(weights, loss, len(labels))
+        found = self._sum(weights, loss, len(examples))
         return found["classes.weight"], found.get("domains.weight")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.dp import TextFeatureGradient
+from fedapt_secure.learning.examples import Examples
 from fedapt_secure.learning.mechanism import Mechanism
 
 
@@ -17,6 +18,11 @@ def sample_gradients(weights, network, class_feature, domain_feature, label, dom
     loss = F.cross_entropy((weights @ class_feature)[None], label[None])
     loss = loss + F.cross_entropy((network @ domain_feature)[None], torch.tensor([domain]))
     return torch.autograd.grad(loss, (weights, network))
+
+
+def labelled(labels):
+    """Examples of which only the targets count here."""
+    return Examples(torch.empty(len(labels), 0), labels)
 
 
 def clipped_sum_by_loop(weights, network, features, labels, domain, norm_bound):
@@ -73,7 +79,7 @@ def test_the_clipped_sum_is_that_of_a_loop_over_samples(problem):
     expected = clipped_sum_by_loop(problem["weights"], problem["network"], *arguments, problem["norm_bound"])
     for _ in range(2):  # a second step starts from nothing
         features, labels, domain = arguments
-        found = gradient(problem["weights"], problem["network"], features, features, labels, domain)
+        found = gradient(problem["weights"], problem["network"], features, features, labelled(labels), domain)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(
                 one, (other / 2.5).float(), atol=2e-6 * problem["norm_bound"], rtol=1e-4
@@ -88,10 +94,19 @@ def test_no_sample_moves_the_sum_by_more_than_the_clipping_norm():
     features = torch.randn(6, 5, generator=generator) * 100
     labels = torch.randint(4, (6,), generator=generator)
     weights, network = torch.randn(4, 5, generator=generator), torch.randn(3, 5, generator=generator)
-    whole = torch.cat([one.flatten() for one in gradient(weights, network, features, features, labels, 1)])
+    whole = torch.cat(
+        [one.flatten() for one in gradient(weights, network, features, features, labelled(labels), 1)]
+    )
     for index in range(6):
         others = [other for other in range(6) if other != index]
-        part = gradient(weights, network, features[others], features[others], labels[others], 1)
+        part = gradient(
+            weights,
+            network,
+            features[others],
+            features[others],
+            labelled(labels[others]),
+            1,
+        )
         moved = whole - torch.cat([one.flatten() for one in part])
         assert moved.norm() <= 0.7 * (1 + 1e-5)
 
@@ -111,7 +126,7 @@ def noisy(count: int, keystream=None, sigma: float = 3.0):
     labels = torch.randint(40, (count,), generator=generator)
     weights, network = torch.randn(40, 64, generator=generator), torch.randn(10, 64, generator=generator)
     return lambda: torch.cat(
-        [one.flatten() for one in gradient(weights, network, features, features, labels, 0)]
+        [one.flatten() for one in gradient(weights, network, features, features, labelled(labels), 0)]
     )
 
 
@@ -157,7 +172,7 @@ def test_without_a_mechanism_it_is_the_plain_gradient():
         for total, one in zip(expected, sample_gradients(weights, network, *sample, 1), strict=True):
             total.add_(one / 4.0)
     for _ in range(2):
-        found = gradient(weights, network, class_features, domain_features, labels, 1)
+        found = gradient(weights, network, class_features, domain_features, labelled(labels), 1)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
@@ -165,7 +180,9 @@ def test_without_a_mechanism_it_is_the_plain_gradient():
 def test_without_a_mechanism_an_empty_batch_gives_zero():
     gradient = TextFeatureGradient(classes=3, domains=2, feature_size=6, divisor=4.0, mechanism=None)
     empty = torch.empty(0, 6)
-    found = gradient(torch.randn(3, 6), torch.randn(2, 6), empty, empty, torch.empty(0, dtype=torch.int64), 1)
+    found = gradient(
+        torch.randn(3, 6), torch.randn(2, 6), empty, empty, labelled(torch.empty(0, dtype=torch.int64)), 1
+    )
     assert [one.abs().sum().item() for one in found] == [0.0, 0.0]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.examples import Examples, Model
 from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.protocol.parameters import ParameterShape
 
@@ -30,13 +31,23 @@ class TrainingData:
 
     Attributes:
         features: Image features, (N, D), not normalised; may be a memory map.
-        labels: Class indices, int64, (N,).
+        labels: Class indices, int64, (N,), or `NO_LABEL`.
         pixels: The images themselves, for methods that train the image tower.
     """
 
     features: Tensor
     labels: Tensor
     pixels: Pixels | None = None
+
+    def examples(self, batch: Tensor, model: Model) -> Examples:
+        """Return what a step learns from.
+
+        Args:
+            batch: Record numbers, (B,).
+            model: The present model, for settings in which it decides on its own targets.
+        """
+        del model
+        return Examples(self.features[batch], self.labels[batch])
 
     def images(self, method: str) -> Pixels:
         """Return the images; raises `InvalidInput` where only features are at hand."""

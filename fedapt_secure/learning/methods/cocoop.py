@@ -77,14 +77,12 @@ class OwnPrompts(Classifier):
         self._net = _net(parts.shape)
         self._net.load_state_dict(_inside(parts.shape, values))
         self._net.to(parts.backbone.device).requires_grad_(False)
-        self._rows = max(1, _PROMPTS_AT_ONCE // len(parts.class_names))
 
     @torch.no_grad()
     def predict(self, features: Tensor) -> Tensor:
         """Return logits (B, M) of features (B, D)."""
         unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
-        parts = [_logits(self._text, self._net(some), some) for some in torch.split(unit, self._rows)]
-        return torch.cat(parts) if len(unit) else unit.new_empty(0, len(self._text.class_names))
+        return _all_logits(self._text, self._net, unit)
 
 
 def _text(source: Task | ClassifierParts) -> PromptedText:
@@ -110,6 +108,15 @@ def _logits(text: PromptedText, contexts: Tensor, unit: Tensor) -> Tensor:
     return text.backbone.logit_scale * cosines
 
 
+def _all_logits(text: PromptedText, net: nn.Module, unit: Tensor) -> Tensor:
+    """Return logits (B, M) of unit-norm features (B, D), some at a time."""
+    classes = len(text.class_names)
+    parts = [
+        _logits(text, net(some), some) for some in torch.split(unit, max(1, _PROMPTS_AT_ONCE // classes))
+    ]
+    return torch.cat(parts) if len(unit) else unit.new_empty(0, classes)
+
+
 class _MetaNetObjective(Objective):
     def __init__(self, task: Task, data: TrainingData) -> None:
         self._task = task
@@ -126,15 +133,23 @@ class _MetaNetObjective(Objective):
 
     def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
         task = self._task
-        unit = F.normalize(self._data.features[batch].to(task.backbone.device).float(), dim=-1)
-        labels = self._data.labels[batch].to(task.backbone.device)
+        inside = _inside(task.shape, {name: parameters[outside].detach() for name, outside in _NAMES.items()})
+        examples = self._data.examples(batch, lambda seen: self._present_logits(inside, seen))
+        unit = F.normalize(examples.features.to(task.backbone.device).float(), dim=-1)
 
         def loss(net: Any, rows: Tensor) -> Tensor:
             contexts = net(unit[rows].requires_grad_())
             logits = _logits(self._text, contexts, unit[rows])
             # In units of the text features, as for the other prompts: one learning rate fits every model.
-            return F.cross_entropy(logits, labels[rows], reduction="sum") / task.backbone.logit_scale
+            return examples.class_loss(logits, rows) / task.backbone.logit_scale
 
-        inside = {name: parameters[outside].detach() for name, outside in _NAMES.items()}
-        found = self._sum(_inside(task.shape, inside), loss, len(labels))
+        found = self._sum(inside, loss, len(examples))
         return {outside: found[name].reshape(parameters[outside].shape) for name, outside in _NAMES.items()}
+
+    @torch.no_grad()
+    def _present_logits(self, inside: Tensors, features: Tensor) -> Tensor:
+        backbone = self._task.backbone
+        net = _net(self._task.shape).to(backbone.device)
+        net.load_state_dict(inside)
+        unit = F.normalize(features.to(backbone.device).float(), dim=-1)
+        return _all_logits(self._text, net, unit)

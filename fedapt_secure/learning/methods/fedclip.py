@@ -93,14 +93,21 @@ class _AdapterObjective(Objective):
 
     def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
         backbone = self._task.backbone
-        features = F.normalize(self._data.features[batch].to(backbone.device).float(), dim=-1)
-        labels = self._data.labels[batch].to(backbone.device)
+        inside = {name: parameters[outside].detach() for name, outside in _NAMES.items()}
+        examples = self._data.examples(batch, lambda seen: self._logits(inside, seen))
+        features = F.normalize(examples.features.to(backbone.device).float(), dim=-1)
 
         def loss(adapter: Any, rows: Tensor) -> Tensor:
             adapted = adapter(features[rows].requires_grad_())
-            logits = cosine_logits(backbone, adapted, self._text_features)
-            return F.cross_entropy(logits, labels[rows], reduction="sum")
+            return examples.class_loss(cosine_logits(backbone, adapted, self._text_features), rows)
 
-        inside = {name: parameters[outside].detach() for name, outside in _NAMES.items()}
-        found = self._sum(inside, loss, len(labels))
+        found = self._sum(inside, loss, len(examples))
         return {outside: found[name] for name, outside in _NAMES.items()}
+
+    @torch.no_grad()
+    def _logits(self, inside: Tensors, features: Tensor) -> Tensor:
+        backbone = self._task.backbone
+        adapter = Adapter(backbone.feature_size).to(backbone.device)
+        adapter.load_state_dict(inside)
+        unit = F.normalize(features.to(backbone.device).float(), dim=-1)
+        return cosine_logits(backbone, adapter(unit), self._text_features)

@@ -48,9 +48,11 @@ class _ProbeObjective(Objective):
 
     def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
         device = self._task.backbone.device
-        features = F.normalize(self._data.features[batch].to(device).float(), dim=-1)
         weights = self._task.backbone.logit_scale * parameters["classifier"].detach()
-        labels = self._data.labels[batch].to(device)
+        examples = self._data.examples(
+            batch, lambda seen: F.normalize(seen.to(device).float(), dim=-1) @ weights.T
+        )
+        features = F.normalize(examples.features.to(device).float(), dim=-1)
         # As for prompts, the gradient with respect to logit_scale · W serves as that of W.
-        found, _ = self._gradient(weights, None, features, features, labels, self._task.domain_index)
+        found, _ = self._gradient(weights, None, features, features, examples, self._task.domain_index)
         return {"classifier": found}

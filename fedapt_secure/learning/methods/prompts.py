@@ -19,6 +19,7 @@ from fedapt_secure.learning.methods.base import (
     Task,
     Tensors,
     TrainingData,
+    cosine_logits,
 )
 from fedapt_secure.learning.text import PromptedText
 
@@ -85,7 +86,10 @@ class _PromptObjective(Objective):
             modulated = modulate(context, task.key) if self._network is not None else context
             text_features = self._text.encode(modulated.unsqueeze(0))[0]  # (M, D)
         class_weights = (task.backbone.logit_scale * text_features).detach()
-        features = self._data.features[batch].to(task.backbone.device, torch.float32)
+        examples = self._data.examples(
+            batch, lambda seen: cosine_logits(task.backbone, seen, text_features.detach())
+        )
+        features = examples.features.to(task.backbone.device, torch.float32)
         unit = F.normalize(features, dim=-1)
         network = None if self._network is None else parameters[self._network].detach()
         class_gradient, domain_gradient = self._gradient(
@@ -95,7 +99,7 @@ class _PromptObjective(Objective):
             # Without privacy Q reads the feature as it is, as in the paper. With it, both heads read
             # unit-norm features: lengths differ between images, and clipping would drown the class gradient.
             unit if task.settings.private else features,
-            self._data.labels[batch].to(task.backbone.device),
+            examples,
             task.domain_index,
         )
         # The gradient of V serves as that of T = V / logit_scale, so one learning rate fits every model.

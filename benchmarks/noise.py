@@ -146,7 +146,7 @@ def measure(case: Case) -> Measured:
         return time.perf_counter() - started
 
     def reset() -> None:
-        optimizer._records = 0
+        optimizer._records, optimizer._units = 0, None
 
     for warm_up in (True, False, True, False):
         step(warm_up)

@@ -3,7 +3,9 @@
 The loss sees the prompt only through the class weights V = logit_scale · T(P), which are the same for
 all samples. So the gradient with respect to V and the adaptive network Q is made private (Abadi et al.
 2016, algorithm 1) with Opacus, and pushing the noisy sum on through ∂V/∂P is post-processing: no
-sample goes through the text tower. B samples, M classes, K domains, D joint embedding.
+sample goes through the text tower. Where images have subjects, the gradients of a person's images are summed
+and clipped once (McMahan et al. 2018, "Learning Differentially Private Recurrent Language Models").
+B samples, M classes, K domains, D joint embedding.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,10 +19,11 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.examples import Examples
 from fedapt_secure.learning.mechanism import MAX_CHUNK_RECORDS, KeystreamDPOptimizer, Mechanism
+from fedapt_secure.learning.units import Batch
 
 CHUNK_BYTES: Final = 256 << 20
 """Upper bound on the memory of one chunk's per-sample gradients."""
-_BYTES_PER_GRADIENT_VALUE: Final = 4 + 8  # float32 as computed, float64 as summed
+_BYTES_PER_GRADIENT_VALUE: Final = 4 + 8 + 8  # float32 as computed, float64, and summed by unit
 
 
 class SummedGradient:
@@ -66,14 +69,19 @@ class SummedGradient:
             )
 
     def __call__(
-        self, parameters: Mapping[str, Tensor], loss: Callable[[Any, Tensor], Tensor], rows: int
+        self,
+        parameters: Mapping[str, Tensor],
+        loss: Callable[[Any, Tensor], Tensor],
+        rows: int,
+        batch: Batch,
     ) -> dict[str, Tensor]:
         """Return the gradient for each of the module's parameters, by name.
 
         Args:
             parameters: Their present values, by the module's own names.
-            loss: Gives the losses of some records, added up, from the module and their row numbers (B,).
-            rows: Number of records in the batch; 0 is a step like any other.
+            loss: Gives the losses of some rows, added up, from the module and their numbers (B,).
+            rows: How many rows there are; 0 is a step like any other.
+            batch: Which rows are one unit of privacy: where the step is private, row and record are the same.
         """
         with torch.no_grad():
             for name, parameter in self._plain.named_parameters():
@@ -83,6 +91,7 @@ class SummedGradient:
             for chunk in chunks:
                 torch.autograd.backward(loss(self._module, chunk))
             return self._taken(self._divisor)
+        self._optimizer.begin(batch.sizes)
         self._private_sum(self._optimizer, loss, chunks)
         return self._taken(1.0)
 
@@ -172,6 +181,7 @@ class TextFeatureGradient:
         domain_features: Tensor,
         examples: Examples,
         domain_index: int,
+        batch: Batch,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of the class and domain losses, summed over the rows and divided by q·N̂.
 
@@ -182,6 +192,7 @@ class TextFeatureGradient:
             domain_features: What Q sees, (B, D).
             examples: Their targets; B rows.
             domain_index: The institution's own domain.
+            batch: Which rows are one unit of privacy, where the step is private.
 
         Returns:
             Gradients with respect to V, (M, D), and Q, (K, D); ``None`` for the latter where K = 0.
@@ -199,5 +210,5 @@ class TextFeatureGradient:
         weights = {"classes.weight": class_weights}
         if adaptive_network is not None:
             weights["domains.weight"] = adaptive_network
-        found = self._sum(weights, loss, len(examples))
+        found = self._sum(weights, loss, len(examples), batch)
         return found["classes.weight"], found.get("domains.weight")

@@ -5,18 +5,27 @@ Significant Bits for Differential Privacy"). So the clipped sum S of d values be
 s = rint(S/γ) first, and what leaves is γ·(s + z) with z = rint(σΔZ/γ), Z standard normal. For integral s
 that equals γ·rint(s + σΔZ/γ): post-processing of the Gaussian mechanism, whose accountants stay valid.
 
-Sensitivity. Two neighbouring data sets differ in one record that is there or counts as zero, so batches
-have the same shape and the other records the same gradients, bit for bit. Their float64 sums differ by at
-most C: one clipped gradient, C(1 - 2⁻¹²), and rounding errors, for which the slack C·2⁻¹² is kept. A sum
-over chunks of b records, m chunks, B ≤ b·m records, has an error of at most (b + m + 3)·u·B·C in norm,
-u = 2⁻⁵³ (Higham 2002, section 4.2, in any order of summation; clipping's own relative error is d·u). With
-`MAX_CHUNK_RECORDS` and `MAX_BATCH_RECORDS` twice that is below C·2⁻¹⁶. Rounding to the grid moves each of
-d values by at most γ/2 on either side. Together ‖γs - γs'‖ ≤ Δ = C + γ√d.
+Sensitivity. A unit is one record, or all records of one person. Two neighbouring data sets differ in one
+unit whose records are there or each count as zero, so batches have the same shape and the other records the
+same gradients, bit for bit. The gradients of a unit's records are summed in float64 before clipping, from
+that unit's records alone and in an order that follows from shapes (`unit_sums`), so the other units' sums
+are the same as well, however large the terms and however badly they cancel: only the changed unit's own sum
+is touched by that rounding, and whatever it is, it is clipped. At most 2²² terms below 2¹²⁸ stay far from
+the end of float64, in a norm too. A record whose gradient is not finite counts as zero in its unit's sum:
+what it counts as depends on itself alone, so a unit is still a function of its own records.
+
+Hence the float64 sums over units differ by at most C: one clipped sum, C(1 - 2⁻¹²), and rounding errors, for
+which the slack C·2⁻¹² is kept. A sum over chunks of at most b units, m chunks, B ≤ b·m units, has an error of
+at most (b + m + 3)·u·B·C in norm, u = 2⁻⁵³ (Higham 2002, section 4.2, in any order of summation; clipping's
+own relative error is d·u). A chunk of records completes at most as many units, so with `MAX_CHUNK_RECORDS`
+and `MAX_BATCH_RECORDS` twice that is below C·2⁻¹⁶. Rounding to the grid moves each of d values by at most γ/2
+on either side. Together ‖γs - γs'‖ ≤ Δ = C + γ√d.
 
 What the float sampler of Z adds to (ε, δ) is bounded in docs/decisions/0004-noise-on-a-grid.md.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +36,7 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.noise import gaussian
+from fedapt_secure.learning.unit_sums import UnitSums
 
 MECHANISM_NAME: Final = "gaussian-grid"
 """What plans and logs call this mechanism."""
@@ -46,7 +56,7 @@ class Mechanism:
 
     Attributes:
         noise_multiplier: σ; the noise has standard deviation σ·Δ a value. 0 for tests alone.
-        max_grad_norm: C, bound on a sample's gradient over both heads together.
+        max_grad_norm: C, bound on a unit's gradient over all parameters together.
     """
 
     noise_multiplier: float
@@ -61,7 +71,7 @@ class Mechanism:
 
     @property
     def clipping_norm(self) -> float:
-        """C(1 - 2⁻¹²), to which each sample's gradient is really clipped."""
+        """C(1 - 2⁻¹²), to which each unit's gradient is really clipped."""
         return self.max_grad_norm * (1 - CLIPPING_SLACK)
 
     @property
@@ -81,9 +91,10 @@ class Mechanism:
 class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no types
     """Opacus' optimizer on the grid, with noise from a keystream, float64 sums, and no way in for NaN.
 
-    Clipping is flat over all parameters. A sample with a non-finite gradient counts as zero as a whole:
-    otherwise one such sample would show, by turning the sum into NaN. `step` is never used, the caller
-    takes the gradients after `pre_step`.
+    Clipping is flat over all parameters, once for each unit: `begin` says which records are one, without it
+    each is by itself. A record with a non-finite gradient counts as zero as a whole: otherwise one such
+    record would show, by turning the sum into NaN. `step` is never used, the caller takes the gradients
+    after `pre_step`.
 
     Raises:
         InvalidInput: From `pre_step`, if chunk or batch is larger than the error bound allows. Callers
@@ -105,29 +116,42 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
         self._keystream = keystream
         self._values = sum(parameter.numel() for parameter in self.params)
         self._records = 0
+        self._units: UnitSums | None = None
+
+    def begin(self, sizes: Tensor) -> None:
+        """Say how many of the next step's records each unit has, (U,), in the order in which they come."""
+        self._units = UnitSums(sizes)
 
     def clip_and_accumulate(self) -> None:
-        """Clip each sample's gradient to C(1 - 2⁻¹²) and add the chunk to ``summed_grad`` (float64)."""
-        gradients = [gradient.flatten(1).double() for gradient in self.grad_samples]  # (B, M·D), (B, K·D)
+        """Clip the gradient of each unit that is complete and add them to ``summed_grad`` (float64)."""
+        gradients: Sequence[Tensor] = [one.flatten(1).double() for one in self.grad_samples]  # (B, d) each
         count = len(gradients[0])
         self._records += count
         if count > MAX_CHUNK_RECORDS or self._records > MAX_BATCH_RECORDS:
             raise InvalidInput(
                 f"a batch holds at most {MAX_BATCH_RECORDS} records, {MAX_CHUNK_RECORDS} at once"
             )
-        norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)  # (B,)
-        usable = norms.isfinite()
+        norms = _norms(gradients)
+        broken = ~norms.isfinite()
+        for gradient in gradients:
+            gradient.masked_fill_(broken[:, None], 0.0)
+        if self._units is not None:
+            gradients = self._units.add(gradients)
+            norms = _norms(gradients)
+        else:
+            norms = norms.masked_fill(broken, 0.0)
         limit = self._mechanism.clipping_norm
-        factors = (limit / norms.clamp(min=limit)).where(usable, 0.0)
+        factors = limit / norms.clamp(min=limit)
         for parameter, gradient in zip(self.params, gradients, strict=True):
-            clean = gradient.where(usable[:, None], 0.0)  # 0 · NaN would still be NaN
-            total = (factors @ clean).view_as(parameter)
+            total = (factors @ gradient).view_as(parameter)
             earlier = parameter.summed_grad
             parameter.summed_grad = total if earlier is None else earlier + total
 
     def add_noise(self) -> None:
         """Replace the sum S by γ·(s + z): noise and sum on the grid, float64."""
-        self._records = 0
+        if self._units is not None:
+            self._units.finish()
+        self._records, self._units = 0, None
         grid, std = self._mechanism.grid, self._mechanism.noise_std(self._values)
         for parameter in self.params:
             noise = gaussian(self._keystream, tuple(parameter.shape))
@@ -139,6 +163,12 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
         """Write the noisy sum over the divisor, a public number, into ``grad``."""
         for parameter in self.params:
             parameter.grad = (parameter.summed_grad / self._divisor).to(parameter.dtype)
+
+
+def _norms(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the norm (B,) over all parameters together of gradients (B, d)."""
+    norms: Tensor = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
+    return norms
 
 
 def _on_grid(values: Tensor, grid: float) -> Tensor:

@@ -33,8 +33,9 @@ class LocalTrainer:
         check_key(task.shape, task.key.cpu().numpy())
         _check_sizes(task, data)
         self._task = task
+        self._units = data.units(private=task.settings.private)
         self._sampler = KeystreamUniformSampler(
-            num_samples=len(data.labels),
+            num_samples=len(self._units),
             sample_rate=task.settings.sample_rate,
             steps=task.settings.local_steps,
             keystream=task.keystream,
@@ -68,8 +69,8 @@ class LocalTrainer:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        for batch in self._sampler:
-            gradients = self._objective.gradients(present, batch)
+        for chosen in self._sampler:
+            gradients = self._objective.gradients(present, self._units.batch(chosen))
             for name, tensor in present.items():
                 tensor.grad = gradients[name] + self._pull(tensor, start[name])
             optimizer.step()
@@ -100,5 +101,7 @@ def _check_sizes(task: Task, data: TrainingData) -> None:
         raise InvalidInput(f"{len(labels)} training records are more than the {MAX_BATCH_RECORDS} possible")
     if data.features.shape != (len(labels), shape.feature_size):
         raise InvalidInput("features and labels do not fit each other")
+    if data.subjects is not None and len(data.subjects) != len(labels):
+        raise InvalidInput("subjects and labels do not fit each other")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < shape.classes:
         raise InvalidInput("a label lies outside the classes")

@@ -10,6 +10,7 @@ from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.dp import TextFeatureGradient
 from fedapt_secure.learning.examples import Examples
 from fedapt_secure.learning.mechanism import Mechanism
+from fedapt_secure.learning.units import Batch
 
 
 def sample_gradients(weights, network, class_feature, domain_feature, label, domain):
@@ -20,9 +21,9 @@ def sample_gradients(weights, network, class_feature, domain_feature, label, dom
     return torch.autograd.grad(loss, (weights, network))
 
 
-def labelled(labels):
-    """Examples of which only the targets count here."""
-    return Examples(torch.empty(len(labels), 0), labels)
+def labelled(labels, domain):
+    """Examples of which only the targets count here, their domain, and each as a unit of its own."""
+    return Examples(torch.empty(len(labels), 0), labels), domain, Batch.of_images(torch.arange(len(labels)))
 
 
 def clipped_sum_by_loop(weights, network, features, labels, domain, norm_bound):
@@ -73,13 +74,14 @@ def test_the_clipped_sum_is_that_of_a_loop_over_samples(problem):
         feature_size=size,
         divisor=2.5,
         mechanism=Mechanism(noise_multiplier=0.0, max_grad_norm=problem["norm_bound"]),
-        chunk_bytes=problem["chunk"] * 12 * (classes + domains) * size,
+        chunk_bytes=problem["chunk"] * 20 * (classes + domains) * size,
     )
     arguments = (problem["features"], problem["labels"], problem["domain"])
     expected = clipped_sum_by_loop(problem["weights"], problem["network"], *arguments, problem["norm_bound"])
     for _ in range(2):  # a second step starts from nothing
         features, labels, domain = arguments
-        found = gradient(problem["weights"], problem["network"], features, features, labelled(labels), domain)
+        rows = (features, features, *labelled(labels, domain))
+        found = gradient(problem["weights"], problem["network"], *rows)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(
                 one, (other / 2.5).float(), atol=2e-6 * problem["norm_bound"], rtol=1e-4
@@ -95,7 +97,7 @@ def test_no_sample_moves_the_sum_by_more_than_the_clipping_norm():
     labels = torch.randint(4, (6,), generator=generator)
     weights, network = torch.randn(4, 5, generator=generator), torch.randn(3, 5, generator=generator)
     whole = torch.cat(
-        [one.flatten() for one in gradient(weights, network, features, features, labelled(labels), 1)]
+        [one.flatten() for one in gradient(weights, network, features, features, *labelled(labels, 1))]
     )
     for index in range(6):
         others = [other for other in range(6) if other != index]
@@ -104,8 +106,7 @@ def test_no_sample_moves_the_sum_by_more_than_the_clipping_norm():
             network,
             features[others],
             features[others],
-            labelled(labels[others]),
-            1,
+            *labelled(labels[others], 1),
         )
         moved = whole - torch.cat([one.flatten() for one in part])
         assert moved.norm() <= 0.7 * (1 + 1e-5)
@@ -120,13 +121,13 @@ def noisy(count: int, keystream=None, sigma: float = 3.0):
         divisor=20.0,
         mechanism=Mechanism(sigma, 0.5),
         keystream=keystream,
-        chunk_bytes=12 * 50 * 64 * 2,
+        chunk_bytes=20 * 50 * 64 * 2,
     )
     features = F.normalize(torch.randn(count, 64, generator=generator), dim=-1)
     labels = torch.randint(40, (count,), generator=generator)
     weights, network = torch.randn(40, 64, generator=generator), torch.randn(10, 64, generator=generator)
     return lambda: torch.cat(
-        [one.flatten() for one in gradient(weights, network, features, features, labelled(labels), 0)]
+        [one.flatten() for one in gradient(weights, network, features, features, *labelled(labels, 0))]
     )
 
 
@@ -165,14 +166,14 @@ def test_without_a_mechanism_it_is_the_plain_gradient():
     labels = torch.randint(3, (7,), generator=generator)
     weights, network = torch.randn(3, 6, generator=generator), torch.randn(2, 6, generator=generator)
     gradient = TextFeatureGradient(
-        classes=3, domains=2, feature_size=6, divisor=4.0, mechanism=None, chunk_bytes=12 * 5 * 6 * 3
+        classes=3, domains=2, feature_size=6, divisor=4.0, mechanism=None, chunk_bytes=20 * 5 * 6 * 3
     )
     expected = [torch.zeros(3, 6), torch.zeros(2, 6)]
     for sample in zip(class_features, domain_features, labels, strict=True):
         for total, one in zip(expected, sample_gradients(weights, network, *sample, 1), strict=True):
             total.add_(one / 4.0)
     for _ in range(2):
-        found = gradient(weights, network, class_features, domain_features, labelled(labels), 1)
+        found = gradient(weights, network, class_features, domain_features, *labelled(labels, 1))
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
@@ -181,7 +182,7 @@ def test_without_a_mechanism_an_empty_batch_gives_zero():
     gradient = TextFeatureGradient(classes=3, domains=2, feature_size=6, divisor=4.0, mechanism=None)
     empty = torch.empty(0, 6)
     found = gradient(
-        torch.randn(3, 6), torch.randn(2, 6), empty, empty, labelled(torch.empty(0, dtype=torch.int64)), 1
+        torch.randn(3, 6), torch.randn(2, 6), empty, empty, *labelled(torch.empty(0, dtype=torch.int64), 1)
     )
     assert [one.abs().sum().item() for one in found] == [0.0, 0.0]
 

@@ -19,6 +19,7 @@ from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingD
 from fedapt_secure.learning.methods.registry import method_of
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.units import Batch
 from fedapt_secure.protocol.methods import FEDAPT
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 
@@ -167,7 +168,7 @@ def test_gradients_are_those_of_both_losses(small, reference, seed, domains):
         parameters = {
             name: torch.from_numpy(part).requires_grad_() for name, part in unflatten(shape, vector).items()
         }
-        found = objective.gradients(parameters, torch.arange(len(one.labels)))
+        found = objective.gradients(parameters, Batch.of_images(torch.arange(len(one.labels))))
         close(found["meta_prompt"], expected[0])
         close(found["adaptive_network"], expected[1])
         assert expected[0].abs().max() > 100 * TOLERANCE

@@ -39,7 +39,7 @@ PRIVATE = TrainingSettings(declared_records=20, noise_multiplier=1.0)
 def trainer(tiny):
     def make(settings=PLAIN, shape=None, keystream=None, **changes):
         features, labels = some_records()
-        data = {"features": features, "labels": labels}
+        data = {"features": features, "labels": labels, "subjects": None}
         data |= {name: changes.pop(name) for name in tuple(changes) if name in data}
         arguments = {
             "backbone": tiny,
@@ -130,6 +130,27 @@ def test_private_training_looks_at_unit_features_only(trainer):
         for scaled in (features, features * 4)  # a power of two: normalising gives the same floats
     ]
     np.testing.assert_array_equal(*updates)
+
+
+def test_privacy_per_person_samples_persons(trainer):
+    """All images but one are one person's: all of them are in a batch, or none."""
+    count = len(some_records()[1])
+    one = trainer(
+        TrainingSettings(declared_records=2, noise_multiplier=1e-3, local_steps=30, learning_rate=1e-3),
+        keystream=Keystream(bytes(32)),
+        subjects=("ada",) * (count - 1) + ("bea",),
+    )
+    sizes = []
+    objective = one._objective
+    original = objective.gradients
+    objective.gradients = lambda present, batch: sizes.append(len(batch)) or original(present, batch)
+    one.train(initial_parameters(shape_for(), 1))
+    assert set(sizes) == {0, 1, count - 1, count}
+
+
+def test_subjects_that_do_not_fit_are_refused(trainer):
+    with pytest.raises(InvalidInput, match="subjects and labels"):
+        trainer(PRIVATE, subjects=("ada",))
 
 
 def test_a_broken_feature_does_not_show(trainer):

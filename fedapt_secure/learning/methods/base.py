@@ -6,7 +6,7 @@ tensors are in `fedapt_secure.protocol.methods`. B records, M classes, K domains
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.examples import Examples, Model
 from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.units import Batch, Units
 from fedapt_secure.protocol.parameters import ParameterShape
 
 Tensors = Mapping[str, Tensor]
@@ -33,11 +34,19 @@ class TrainingData:
         features: Image features, (N, D), not normalised; may be a memory map.
         labels: Class indices, int64, (N,), or `NO_LABEL`.
         pixels: The images themselves, for methods that train the image tower.
+        subjects: Whose image each record is, (N,), where the data says so; then privacy is per person.
     """
 
     features: Tensor
     labels: Tensor
     pixels: Pixels | None = None
+    subjects: tuple[str, ...] | None = field(default=None, repr=False)
+
+    def units(self, *, private: bool) -> Units:
+        """Return what is sampled as a whole: persons where privacy counts them, else images."""
+        if private and self.subjects is not None:
+            return Units.persons(self.subjects)
+        return Units.images(len(self.labels))
 
     def examples(self, batch: Tensor, model: Model) -> Examples:
         """Return what a step learns from.
@@ -90,12 +99,12 @@ class Objective(ABC):
     """The gradient of a method's loss on one institution's records, private where the task says so."""
 
     @abstractmethod
-    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
-        """Return the gradient for each tensor: summed over the batch, clipped and noised, over q·N̂.
+    def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
+        """Return the gradient for each tensor: clipped by unit, summed over the batch, noised, over q·N̂.
 
         Args:
             parameters: The present values.
-            batch: Record numbers, (B,); B may be 0.
+            batch: The records, with what of them is one unit of privacy; may be empty.
         """
 
 

@@ -21,6 +21,7 @@ from fedapt_secure.learning.methods.base import (
     TrainingData,
 )
 from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.units import Batch
 from fedapt_secure.protocol.parameters import ParameterShape
 
 _PROMPTS_AT_ONCE: Final = 512  # bounds the text tower's activations
@@ -131,10 +132,10 @@ class _MetaNetObjective(Objective):
             max_rows=max(1, _PROMPTS_AT_ONCE // len(task.class_names)),
         )
 
-    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+    def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
         task = self._task
         inside = _inside(task.shape, {name: parameters[outside].detach() for name, outside in _NAMES.items()})
-        examples = self._data.examples(batch, lambda seen: self._present_logits(inside, seen))
+        examples = self._data.examples(batch.records, lambda seen: self._present_logits(inside, seen))
         unit = F.normalize(examples.features.to(task.backbone.device).float(), dim=-1)
 
         def loss(net: Any, rows: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ class _MetaNetObjective(Objective):
             # In units of the text features, as for the other prompts: one learning rate fits every model.
             return examples.class_loss(logits, rows) / task.backbone.logit_scale
 
-        found = self._sum(inside, loss, len(examples))
+        found = self._sum(inside, loss, len(examples), batch)
         return {outside: found[name].reshape(parameters[outside].shape) for name, outside in _NAMES.items()}
 
     @torch.no_grad()

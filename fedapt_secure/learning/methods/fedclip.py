@@ -23,6 +23,7 @@ from fedapt_secure.learning.methods.base import (
     cosine_logits,
 )
 from fedapt_secure.learning.text import zero_shot_text
+from fedapt_secure.learning.units import Batch
 
 _NAMES = {
     "inner.weight": "adapter_in",
@@ -91,17 +92,17 @@ class _AdapterObjective(Objective):
             device=task.backbone.device,
         )
 
-    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+    def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
         backbone = self._task.backbone
         inside = {name: parameters[outside].detach() for name, outside in _NAMES.items()}
-        examples = self._data.examples(batch, lambda seen: self._logits(inside, seen))
+        examples = self._data.examples(batch.records, lambda seen: self._logits(inside, seen))
         features = F.normalize(examples.features.to(backbone.device).float(), dim=-1)
 
         def loss(adapter: Any, rows: Tensor) -> Tensor:
             adapted = adapter(features[rows].requires_grad_())
             return examples.class_loss(cosine_logits(backbone, adapted, self._text_features), rows)
 
-        found = self._sum(inside, loss, len(examples))
+        found = self._sum(inside, loss, len(examples), batch)
         return {outside: found[name] for name, outside in _NAMES.items()}
 
     @torch.no_grad()

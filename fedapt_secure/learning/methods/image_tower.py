@@ -25,6 +25,7 @@ from fedapt_secure.learning.methods.base import (
     cosine_logits,
 )
 from fedapt_secure.learning.text import zero_shot_text
+from fedapt_secure.learning.units import Batch
 from fedapt_secure.protocol.parameters import ParameterShape
 
 CHANGE: Final = "image_tower_change"
@@ -77,10 +78,10 @@ class _TowerObjective(Objective):
         self._pixels = data.images(task.shape.method)
         self._text_features = zero_shot_text(task.backbone, task.class_names, task.template)
 
-    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+    def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
         change, backbone = parameters[CHANGE], self._task.backbone
         total = torch.zeros_like(change)
-        for numbers in torch.split(batch, _IMAGES_AT_ONCE) if len(batch) else ():
+        for numbers in torch.split(batch.records, _IMAGES_AT_ONCE) if len(batch) else ():
             with torch.enable_grad():
                 features = backbone.encode_images_changed(change, self._pixels(numbers))
                 logits = cosine_logits(backbone, features, self._text_features)

@@ -17,6 +17,7 @@ from fedapt_secure.learning.methods.base import (
     Tensors,
     TrainingData,
 )
+from fedapt_secure.learning.units import Batch
 
 
 class LinearProbe(Method):
@@ -46,13 +47,14 @@ class _ProbeObjective(Objective):
             device=task.backbone.device,
         )
 
-    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+    def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
         device = self._task.backbone.device
         weights = self._task.backbone.logit_scale * parameters["classifier"].detach()
         examples = self._data.examples(
-            batch, lambda seen: F.normalize(seen.to(device).float(), dim=-1) @ weights.T
+            batch.records, lambda seen: F.normalize(seen.to(device).float(), dim=-1) @ weights.T
         )
         features = F.normalize(examples.features.to(device).float(), dim=-1)
         # As for prompts, the gradient with respect to logit_scale · W serves as that of W.
-        found, _ = self._gradient(weights, None, features, features, examples, self._task.domain_index)
+        domain = self._task.domain_index
+        found, _ = self._gradient(weights, None, features, features, examples, domain, batch)
         return {"classifier": found}

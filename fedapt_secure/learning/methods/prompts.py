@@ -6,7 +6,6 @@ The gradient goes through the class weights V = logit_scale · T(P), see `fedapt
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from fedapt_secure.learning.dp import TextFeatureGradient
 from fedapt_secure.learning.fedapt import FedAptModel, modulate
@@ -22,6 +21,7 @@ from fedapt_secure.learning.methods.base import (
     cosine_logits,
 )
 from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.units import Batch
 
 
 def _text(source: Task | ClassifierParts) -> PromptedText:
@@ -80,14 +80,14 @@ class _PromptObjective(Objective):
             device=task.backbone.device,
         )
 
-    def gradients(self, parameters: Tensors, batch: Tensor) -> Tensors:
+    def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
         task, context = self._task, parameters[self._prompt]
         with torch.enable_grad():
             modulated = modulate(context, task.key) if self._network is not None else context
             text_features = self._text.encode(modulated.unsqueeze(0))[0]  # (M, D)
         class_weights = (task.backbone.logit_scale * text_features).detach()
         examples = self._data.examples(
-            batch, lambda seen: cosine_logits(task.backbone, seen, text_features.detach())
+            batch.records, lambda seen: cosine_logits(task.backbone, seen, text_features.detach())
         )
         features = examples.features.to(task.backbone.device, torch.float32)
         unit = F.normalize(features, dim=-1)
@@ -101,6 +101,7 @@ class _PromptObjective(Objective):
             unit if task.settings.private else features,
             examples,
             task.domain_index,
+            batch,
         )
         # The gradient of V serves as that of T = V / logit_scale, so one learning rate fits every model.
         (prompt_gradient,) = torch.autograd.grad(text_features, context, class_gradient)

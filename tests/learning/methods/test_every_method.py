@@ -12,6 +12,7 @@ from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingD
 from fedapt_secure.learning.methods.registry import method_of
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.units import Batch
 from fedapt_secure.protocol.methods import METHODS
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 
@@ -66,11 +67,11 @@ def joined(gradients) -> torch.Tensor:
 def test_a_batch_is_the_sum_of_its_records(task, method):
     objective, parameters = method_of(method).objective(task(method), some_data()), some_parameters(method)
     batch = torch.tensor([1, 4, 5, 9])
-    alone = sum(joined(objective.gradients(parameters, one[None])) for one in batch)
-    together = joined(objective.gradients(parameters, batch))
+    alone = sum(joined(objective.gradients(parameters, Batch.of_images(one[None]))) for one in batch)
+    together = joined(objective.gradients(parameters, Batch.of_images(batch)))
     assert together.norm() > 1e-4
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
-    assert not joined(objective.gradients(parameters, batch[:0])).any()
+    assert not joined(objective.gradients(parameters, Batch.of_images(batch[:0]))).any()
 
 
 @pytest.mark.parametrize("method", PRIVATE)
@@ -87,13 +88,44 @@ def test_no_record_moves_a_private_sum_further_than_its_bound(task, method):
     original = gradient._taken
     gradient._taken = lambda divisor: seen.append(original(divisor)) or seen[-1]
     batch = torch.arange(5)
-    objective.gradients(parameters, batch)
-    objective.gradients(parameters, batch[1:])
+    objective.gradients(parameters, Batch.of_images(batch))
+    objective.gradients(parameters, Batch.of_images(batch[1:]))
     with_it, without = (joined(one) * COUNT * RATE for one in seen)
     # The grid of the mechanism rounds each value by at most half a step.
     slack = Mechanism(0.0, clip).grid * len(with_it) ** 0.5
     assert 0 < (with_it - without).norm() <= clip + slack
     assert with_it.norm() <= 5 * clip + slack
+
+
+@pytest.mark.parametrize("method", PRIVATE)
+def test_a_person_counts_once_however_many_images(task, method):
+    """With one person's images in place of the five above, all of them together move the sum by C at most."""
+    clip, fields = 1e-3, dataclasses.asdict(SETTINGS) | {"private": True, "noise_multiplier": 1.0}
+    settings = WithMechanism(**fields | {"max_grad_norm": clip})
+    data, parameters = some_data(), some_parameters(method)
+    objective = method_of(method).objective(task(method, settings), data)
+    gradient = objective._sum if hasattr(objective, "_sum") else objective._gradient._sum
+    seen = []
+    original = gradient._taken
+    gradient._taken = lambda divisor: seen.append(original(divisor)) or seen[-1]
+    subjects = ("ada",) * 5 + ("bea", "cem", "bea")
+    units = dataclasses.replace(data, subjects=subjects).units(private=True)
+    objective.gradients(parameters, units.batch(torch.arange(3)))
+    objective.gradients(parameters, units.batch(torch.arange(1, 3)))
+    objective.gradients(parameters, units.batch(torch.arange(1)))
+    everybody, without, alone = (joined(one) * COUNT * RATE for one in seen)
+    slack = Mechanism(0.0, clip).grid * len(alone) ** 0.5
+    for moved in (everybody - without, alone):
+        assert 0.9 * clip < moved.norm() <= clip + slack
+    assert without.norm() <= 2 * clip + slack
+
+
+@pytest.mark.parametrize("method", PRIVATE)
+def test_subjects_change_nothing_without_privacy(task, method):
+    start, data = initial_parameters(shape_for(method), 0), some_data()
+    named = dataclasses.replace(data, subjects=tuple("aaabbbcccddd"))
+    first, second = (LocalTrainer(task(method), one).train(start) for one in (data, named))
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("method", PRIVATE)
@@ -143,10 +175,10 @@ def test_each_record_is_clipped_over_all_tensors_together(task, method, clip):
     data, parameters, batch = some_data(), some_parameters(method), torch.tensor([0, 2, 3, 7, 8])
     data.features[7, 5] = float("nan")
     plain = method_of(method).objective(task(method), data)
-    alone = [joined(plain.gradients(parameters, one[None])) * COUNT * RATE for one in batch]
+    alone = [joined(plain.gradients(parameters, Batch.of_images(one[None]))) * COUNT * RATE for one in batch]
     limit = clip * (1 - 2**-12)
     expected = sum(one * min(1.0, limit / float(one.norm())) for one in alone if one.isfinite().all())
     private = method_of(method).objective(task(method, WithMechanism(**fields)), data)
-    found = joined(private.gradients(parameters, batch)) * COUNT * RATE
+    found = joined(private.gradients(parameters, Batch.of_images(batch))) * COUNT * RATE
     assert sum(bool(one.isfinite().all()) for one in alone) == 4
     torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=2 * Mechanism(0.0, clip).grid)

@@ -22,6 +22,7 @@ from fedapt_secure.learning.methods.registry import method_of
 from fedapt_secure.learning.text import zero_shot_text
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.units import Batch
 from fedapt_secure.protocol.methods import METHODS
 from fedapt_secure.protocol.parameters import ParameterShape
 
@@ -106,11 +107,11 @@ def test_the_gradient_is_that_of_a_really_changed_tower(backbone, monkeypatch, a
 
     objective = method_of("fedavg").objective(task_for(backbone), data_for(backbone, images, labels))
     parameters = {CHANGE: change.clone().requires_grad_()}
-    found = objective.gradients(parameters, batch)[CHANGE]
+    found = objective.gradients(parameters, Batch.of_images(batch))[CHANGE]
     assert expected.norm() > 1e-3
     # Convolutions and sums in chunks round in another order.
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
-    assert not objective.gradients(parameters, batch[:0])[CHANGE].any()
+    assert not objective.gradients(parameters, Batch.of_images(batch[:0]))[CHANGE].any()
 
 
 def test_statistics_of_batch_normalisation_stay_frozen(convolutional):

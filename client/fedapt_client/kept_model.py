@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fedapt_crypto.secagg.scheme import Aggregate
 from fedapt_secure.protocol.messages import model_to_bytes
-from fedapt_secure.protocol.parameters import Vector, initial_parameters
+from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
 
 
@@ -25,8 +25,7 @@ class KeptModel:
     @classmethod
     def initial(cls, configuration: SessionConfiguration) -> "KeptModel":
         """Return the session's first model, which follows from its public seed."""
-        plan = configuration.plan
-        model = initial_parameters(plan.shape, plan.initial_seed)
+        model = configuration.plan.initial_model()
         return cls(model, model_hash(model_to_bytes(model)), 0)
 
     def after(self, round_number: int, sum_payload: bytes, aggregate: Aggregate) -> "KeptModel":

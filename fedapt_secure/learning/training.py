@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput, RunFailed
+from fedapt_secure.learning.examples import NO_LABEL
 from fedapt_secure.learning.mechanism import MAX_BATCH_RECORDS
 from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
@@ -99,9 +100,12 @@ def _check_sizes(task: Task, data: TrainingData) -> None:
         raise InvalidInput(f"there is no domain {task.domain_index} among {shape.domains}")
     if len(labels) > MAX_BATCH_RECORDS:
         raise InvalidInput(f"{len(labels)} training records are more than the {MAX_BATCH_RECORDS} possible")
+    if task.settings.private and data.couples_records:
+        raise InvalidInput("what couples records cannot be trained under differential privacy")
     if data.features.shape != (len(labels), shape.feature_size):
         raise InvalidInput("features and labels do not fit each other")
     if data.subjects is not None and len(data.subjects) != len(labels):
         raise InvalidInput("subjects and labels do not fit each other")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < shape.classes:
+    known = labels[labels != NO_LABEL]
+    if len(known) and not 0 <= int(known.min()) <= int(known.max()) < shape.classes:
         raise InvalidInput("a label lies outside the classes")

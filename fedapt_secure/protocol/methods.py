@@ -33,11 +33,13 @@ class Part:
         name: What bundles call it.
         shape: Its sizes.
         initial_std: Standard deviation of its first values, N(0, std²); 0 for zeros.
+        is_context: Whether it stands in prompts, (..., n_ctx, W), so that it may start from words.
     """
 
     name: str
     shape: tuple[int, ...]
     initial_std: float
+    is_context: bool = False
 
     @property
     def size(self) -> int:
@@ -87,6 +89,7 @@ class MethodFacts:
         parts: Its trained tensors, in the order in which they travel.
         uses_keys: Whether domain keys modulate prompts, so that the bundle carries them.
         never_private: Why it cannot be trained under DP; ``None`` where it can.
+        never_unsupervised: Why it cannot be trained without labels; ``None`` where it can.
         class_specific: What it needs, where it has no choice between contexts a class and a shared one.
         learning_rate: Step size where none is chosen; found on the shipped digits, see docs/tuning.md.
     """
@@ -96,6 +99,7 @@ class MethodFacts:
     parts: Callable[[Sizes], tuple[Part, ...]]
     uses_keys: bool = False
     never_private: str | None = None
+    never_unsupervised: str | None = None
     class_specific: bool | None = None
     learning_rate: float = 0.5
 
@@ -103,19 +107,19 @@ class MethodFacts:
 def _fedapt(sizes: Sizes) -> tuple[Part, ...]:
     network = (sizes.domains, sizes.feature_size)
     return (
-        Part("meta_prompt", sizes.meta_prompt, PROMPT_STD),
+        Part("meta_prompt", sizes.meta_prompt, PROMPT_STD, is_context=True),
         Part("adaptive_network", network, PROMPT_STD),
     )
 
 
 def _promptfl(sizes: Sizes) -> tuple[Part, ...]:
-    return (Part("context", sizes.meta_prompt, PROMPT_STD),)
+    return (Part("context", sizes.meta_prompt, PROMPT_STD, is_context=True),)
 
 
 def _cocoop(sizes: Sizes) -> tuple[Part, ...]:
     hidden = max(1, sizes.feature_size // BOTTLENECK)
     return (
-        Part("context", (sizes.context_tokens, sizes.text_width), PROMPT_STD),
+        Part("context", (sizes.context_tokens, sizes.text_width), PROMPT_STD, is_context=True),
         Part("meta_net_in", (hidden, sizes.feature_size), sizes.feature_size**-0.5),
         Part("meta_net_in_bias", (hidden,), 0.0),
         Part("meta_net_out", (sizes.text_width, hidden), PROMPT_STD),
@@ -145,6 +149,9 @@ _WHOLE_TOWER: Final = (
     "it trains the whole image tower, and noise on that many values leaves nothing of the model at any useful"
     " ε; per-image gradients of it would not fit into memory either"
 )
+_NEEDS_PIXELS: Final = (
+    "it trains the image tower on the images themselves, and their augmented views are kept as features only"
+)
 METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
     {
         facts.name: facts
@@ -154,8 +161,20 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
             MethodFacts(COCOOP, "CoCoOp", _cocoop, class_specific=False),
             MethodFacts(FEDCLIP, "FedCLIP", _fedclip),
             MethodFacts(LINEAR_PROBE, "linear probe", _linear_probe),
-            MethodFacts(FEDAVG, "FedAvg", _image_tower, never_private=_WHOLE_TOWER),
-            MethodFacts(FEDPROX, "FedProx", _image_tower, never_private=_WHOLE_TOWER),
+            MethodFacts(
+                FEDAVG,
+                "FedAvg",
+                _image_tower,
+                never_private=_WHOLE_TOWER,
+                never_unsupervised=_NEEDS_PIXELS,
+            ),
+            MethodFacts(
+                FEDPROX,
+                "FedProx",
+                _image_tower,
+                never_private=_WHOLE_TOWER,
+                never_unsupervised=_NEEDS_PIXELS,
+            ),
         )
     }
 )

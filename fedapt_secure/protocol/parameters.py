@@ -109,11 +109,19 @@ def check_key(shape: ParameterShape, key: Vector) -> None:
         raise InvalidInput("the domain key holds values outside [0, 1); not used")
 
 
-def initial_parameters(shape: ParameterShape, seed: int) -> Vector:
-    """Draw the first parameters, each part with its own deviation, the same for a seed on every machine."""
+def initial_parameters(shape: ParameterShape, seed: int, words: Vector | None = None) -> Vector:
+    """Draw the first parameters, each part with its own deviation, the same for a seed on every machine.
+
+    Args:
+        shape: Sizes.
+        seed: Of the draw.
+        words: Token embeddings, (T, W), that contexts start with, T at most n_ctx; by default none.
+    """
     rng = np.random.default_rng(seed)
-    drawn = [
-        rng.normal(0.0, part.initial_std, part.size) if part.initial_std else np.zeros(part.size)
-        for part in shape.parts
-    ]
+    drawn = []
+    for part in shape.parts:
+        values = rng.normal(0.0, part.initial_std, part.size) if part.initial_std else np.zeros(part.size)
+        if words is not None and part.is_context:
+            values.reshape(part.shape)[..., : len(words), :] = words
+        drawn.append(values)
     return np.concatenate(drawn).astype(np.float32)

@@ -13,8 +13,10 @@ from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
-from fedapt_secure.protocol.methods import FEDAPT, method_facts
-from fedapt_secure.protocol.parameters import ParameterShape
+from fedapt_secure.protocol.initial_context import InitialContext
+from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
+from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters
+from fedapt_secure.protocol.unsupervised import WHY_NOT_PRIVATE, UnsupervisedPlan
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,6 +53,8 @@ class SessionPlan(BaseModel):
         clip: Largest absolute value of an update that the fixed-point encoding represents.
         temperature: τ of the routing softmax.
         initial_seed: Seed of the initial parameters.
+        initial_context: Words that contexts start from; ``None`` for random ones.
+        unsupervised: How to train without labels, which are never looked at then; ``None`` for with labels.
         round_timeout_s: How long the coordinator waits for the first message of a round (training).
         phase_timeout_s: How long it waits in every other phase.
         gather_timeout_s: How long it waits for missing institutions before a round.
@@ -84,6 +88,8 @@ class SessionPlan(BaseModel):
     clip: PositiveFloat
     temperature: PositiveFloat
     initial_seed: Annotated[int, Field(ge=0)]
+    initial_context: InitialContext | None = None
+    unsupervised: UnsupervisedPlan | None = None
     round_timeout_s: PositiveFloat
     phase_timeout_s: PositiveFloat
     gather_timeout_s: PositiveFloat
@@ -92,6 +98,17 @@ class SessionPlan(BaseModel):
     def _consistent(self) -> "SessionPlan":
         registry.check_participation(self.secure_aggregation, self.participation)
         return self
+
+    def initial_model(self) -> Vector:
+        """Return the parameters of the first round, which everybody can compute."""
+        start = self.initial_context
+        words = None if start is None else start.embeddings(self.text_width)
+        return initial_parameters(self.shape, self.initial_seed, words)
+
+    def is_consistency_round(self, round_number: int) -> bool:
+        """Return whether a round, from 1, is of the second stage of training without labels."""
+        last = 0 if self.unsupervised is None else self.unsupervised.consistency_rounds
+        return round_number > self.rounds - last
 
     @property
     def shape(self) -> ParameterShape:
@@ -122,7 +139,35 @@ class SessionPlan(BaseModel):
             raise ValueError(f"the method {self.method} needs class_specific: {facts.class_specific}")
         if self.shape.size < 1:
             raise ValueError(f"the method {self.method} needs tower_values: the size of the image tower")
+        self._check_unsupervised(facts)
+        self._check_initial_context()
         return self
+
+    def _check_unsupervised(self, facts: MethodFacts) -> None:
+        if self.unsupervised is None:
+            return
+        if facts.never_unsupervised is not None:
+            raise ValueError(
+                f"the method {self.method} cannot be trained without labels: {facts.never_unsupervised}"
+            )
+        if self.unsupervised.consistency_rounds and self.differential_privacy:
+            raise ValueError(f"consistency_rounds must be 0 under differential privacy: {WHY_NOT_PRIVATE}")
+        if self.unsupervised.consistency_rounds > self.rounds:
+            raise ValueError("there are more consistency_rounds than rounds")
+
+    def _check_initial_context(self) -> None:
+        if self.initial_context is None:
+            return
+        if not any(part.is_context for part in self.shape.parts):
+            raise ValueError(f"the method {self.method} learns no context that could start from words")
+        try:
+            count = len(self.initial_context.embeddings(self.text_width))
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+        if count > self.context_tokens:
+            raise ValueError(
+                f"initial_context has {count} tokens and context_tokens is {self.context_tokens}: raise it"
+            )
 
 
 class SessionConfiguration(Message):

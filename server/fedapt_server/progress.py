@@ -6,7 +6,7 @@ from typing import Any
 
 from fedapt_secure.audit.heads import RoundRecord, SignedHead
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.parameters import Vector, initial_parameters
+from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 
 
@@ -59,7 +59,7 @@ class Progress:
     @classmethod
     def initial(cls, configuration: SessionConfiguration) -> "Progress":
         """Return the progress of a session that has not begun."""
-        model = initial_parameters(configuration.plan.shape, configuration.plan.initial_seed)
+        model = configuration.plan.initial_model()
         return cls(model, model_hash(m.model_to_bytes(model)))
 
     @property

@@ -116,6 +116,19 @@ clip: 4.0
 temperature: 0.01
 # Seed of the initial parameters; public.
 initial_seed: 0
+# Words that contexts start from, with the token embeddings of this model: 'fedapt-secure model-info --words
+# "a photo of a"' prints the lines. null: random numbers.
+initial_context: null
+
+# Training without labels, which institutions need not have then; null: with labels. The first rounds train
+# towards what the untuned model is sure of, the last towards what is said of neighbours (none of these under
+# differential privacy). In place of null, for example:
+# unsupervised:
+#   confidence: 0.75         # the probability from which on the untuned model's answer counts
+#   consistency_rounds: 0    # how many of the last rounds look at neighbours
+#   augmentations: [flip, jitter, greyscale, blur]  # without flip where a mirrored image is another class
+#   views: 4                 # augmented views of each image; each costs encoding it once
+unsupervised: null
 
 # How long the coordinator waits, in seconds: for training, for every other phase of a round, and for
 # missing institutions before a round. Who is late is left out of the round, not of the session.

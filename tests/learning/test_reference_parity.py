@@ -6,6 +6,7 @@ and its code. Nothing of ours is used for the expected values but the frozen CLI
 """
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.learning.consistency import Bank, Consistent
+from fedapt_secure.learning.data.augmentation import Views
+from fedapt_secure.learning.examples import NO_LABEL
 from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.unlabelled import PseudoLabelled, pseudo_labels
 from fedapt_secure.protocol.methods import FEDAPT
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 
@@ -28,6 +33,7 @@ SPOKEN = ("cat.", "fire truck.", "sea anemone.", "axe.")
 N_CTX, TAU = 3, 0.01
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, STEPS = 0.01, 0.9, 1e-5, 2
 TOLERANCE = 1e-5
+TEMPLATE, WORDS_ALONE, CONFIDENCE = "a photo of {}.", None, 0.5
 
 
 @dataclass
@@ -46,11 +52,14 @@ class Reference:
     def __init__(self, backbone):
         self.clip = copy.deepcopy(backbone._model).double()
         self.tokens = backbone.tokenize(list(SPOKEN))
+        self.words = backbone.tokenize(["a photo of"])[0, 1 : 1 + N_CTX]
         self.scale = self.clip.logit_scale.exp().double()
 
     def text_feature(self, prompt, index):
         """T of one class' prompt (n_ctx, W): start, prompt, class name, end, padding; unit norm."""
         sequence = self.clip.token_embedding(self.tokens[index])  # (77, W)
+        if prompt is WORDS_ALONE:
+            prompt = self.clip.token_embedding(self.words)
         sequence = torch.cat([sequence[:1], prompt, sequence[1:-N_CTX]])
         hidden = sequence + self.clip.positional_embedding
         hidden = self.clip.transformer(hidden[None], attn_mask=self.clip.attn_mask)[0]
@@ -72,6 +81,48 @@ class Reference:
             class_loss = class_loss - torch.log_softmax(logits, 0)[label]
             domain_loss = domain_loss - torch.log_softmax(scores, 0)[one.domain]
         return class_loss / len(one.labels), domain_loss / len(one.labels)
+
+    def zero_shot(self, feature):
+        """Probabilities of one plain view under hand-written prompts, (M,)."""
+        texts = torch.stack([self.text_feature(WORDS_ALONE, index) for index in range(len(NAMES))])
+        return torch.softmax(self.scale * texts @ (feature / feature.norm()), 0)
+
+    def pseudo_label_losses(self, meta_prompt, network, one, seen, batch):
+        """First stage: augmented views towards what zero-shot CLIP is sure of; mean over all, sure or not."""
+        prompts = meta_prompt + meta_prompt * one.key
+        class_loss = domain_loss = torch.zeros((), dtype=torch.float64)
+        for number in batch:
+            sure, answer = self.zero_shot(one.features[number].double()).max(0)
+            view = seen[number].double()
+            if sure > CONFIDENCE:
+                class_loss = class_loss - torch.log_softmax(self.logits(view, prompts), 0)[answer]
+            domain_loss = domain_loss - torch.log_softmax(network @ view, 0)[one.domain]
+        return class_loss / len(batch), domain_loss / len(batch)
+
+    def consistency_losses(self, meta_prompt, network, one, seen, batch, bank):
+        """Second stage, as the reference code writes it; `bank` (N, M) is refreshed in place."""
+        prompts = meta_prompt + meta_prompt * one.key
+        plain = [one.features[number].double() for number in batch]
+        said = {number: bank[number].clone() for number in batch}
+        present = [torch.softmax(self.logits(feature, prompts), 0) for feature in plain]
+        for number, probabilities in zip(batch, present, strict=True):
+            bank[number] = probabilities.detach()
+        class_loss = domain_loss = torch.zeros((), dtype=torch.float64)
+        for place, number in enumerate(batch):
+            augmented = torch.log_softmax(self.logits(seen[number].double(), prompts), 0)
+            class_loss = class_loss - (said[number] * augmented).sum()
+            units = [feature.double() / feature.double().norm() for feature in one.features]
+            others = [other for other in range(len(units)) if other != number]
+            nearest = sorted(others, key=lambda other: -float(units[other] @ units[number]))[:5]
+            for neighbour in nearest:
+                class_loss = class_loss + torch.nn.functional.kl_div(
+                    present[place], bank[neighbour], reduction="sum"
+                )
+            for other, probabilities in enumerate(present):
+                if other != place:
+                    class_loss = class_loss + 0.5 * present[place] @ probabilities
+            domain_loss = domain_loss - torch.log_softmax(network @ plain[place], 0)[one.domain]
+        return class_loss / len(batch), domain_loss / len(batch)
 
     def train(self, meta_prompt, network, one):
         """SGD with momentum and weight decay on both losses; the class loss in units of the text features."""
@@ -222,3 +273,64 @@ def test_logits_of_one_institution(small, reference):
     model = classifier_for(small, shape, vector, torch.stack([one.key, one.key]))
     close(model.predict(one.features) / reference.scale, expected / reference.scale)
     assert expected.std() > 0.1
+
+
+def unlabelled(seed, backbone, records=9):
+    """One institution of records that zero-shot CLIP is partly sure of, and another view of each."""
+    shape = shape_for(backbone, 3)
+    institutions, vector = federation(shape, seed, records)
+    seen = institutions[1].features + torch.randn(records, shape.feature_size) * 0.5
+    parameters = {
+        name: torch.from_numpy(part).requires_grad_() for name, part in unflatten(shape, vector).items()
+    }
+    return institutions[1], seen, parameters, [value.requires_grad_() for value in as_double(shape, vector)]
+
+
+def matches(found, losses, values, scale):
+    expected = torch.autograd.grad(losses[0] / scale + losses[1], values)
+    close(found["meta_prompt"], expected[0])
+    close(found["adaptive_network"], expected[1])
+    assert expected[0].abs().max() > 20 * TOLERANCE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gradients_of_pseudo_labels(small, reference, seed):
+    torch.manual_seed(seed)
+    one, seen, parameters, values = unlabelled(seed, small)
+    labels = pseudo_labels(small, NAMES, TEMPLATE, one.features, CONFIDENCE)
+    assert 0 < int((labels == NO_LABEL).sum()) < len(labels)
+    data = PseudoLabelled(one.features, labels, views=Views([seen]))
+    task = task_for(small, shape_for(small, 3), one, 1)
+    found = (
+        method_of(FEDAPT)
+        .objective(task, data)
+        .gradients(parameters, Batch.of_images(torch.arange(len(labels))))
+    )
+    losses = reference.pseudo_label_losses(*values, one, seen, range(len(labels)))
+    matches(found, losses, values, reference.scale)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gradients_of_consistency_over_several_batches(small, reference, seed):
+    torch.manual_seed(seed)
+    one, seen, parameters, values = unlabelled(seed, small)
+    views, bank = Views([seen, seen + 0.3]), Bank(one.features)
+    data = Consistent(one.features, torch.full((9,), NO_LABEL), bank=bank, views=views)
+    prompts = values[0] + values[0] * one.key
+    with torch.no_grad():
+        expected_bank = torch.stack(
+            [torch.softmax(reference.logits(feature.double(), prompts), 0) for feature in one.features]
+        )
+    for number, batch in enumerate(([0, 2, 3, 5], [8, 1, 2, 4], [5, 0])):
+        alone = dataclasses.replace(one, labels=torch.zeros(len(batch)))  # whose count divides
+        task = task_for(small, shape_for(small, 3), alone, 1)
+        objective = method_of(FEDAPT).objective(task, data)
+        found = objective.gradients(parameters, Batch.of_images(torch.tensor(batch)))
+        view = seen if number % 2 == 0 else seen + 0.3
+        losses = reference.consistency_losses(*values, one, view, batch, expected_bank)
+        matches(found, losses, values, reference.scale)
+        close(bank.probabilities(lambda _: None), expected_bank)
+        with torch.no_grad():  # another model before the next batch: the bank remembers this one
+            step = torch.randn_like(values[0]) * 0.05
+            values[0].add_(step)
+            parameters["meta_prompt"].add_(step.float())

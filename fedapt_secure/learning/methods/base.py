@@ -48,6 +48,11 @@ class TrainingData:
             return Units.persons(self.subjects)
         return Units.images(len(self.labels))
 
+    @property
+    def couples_records(self) -> bool:
+        """Whether a record's targets follow from other records too, so that it cannot be private."""
+        return False
+
     def examples(self, batch: Tensor, model: Model) -> Examples:
         """Return what a step learns from.
 

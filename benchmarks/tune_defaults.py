@@ -115,7 +115,7 @@ def run(trial: Trial) -> list[Scores]:
     model = FedAptModel(text, parts["meta_prompt"], parts["adaptive_network"], torch.from_numpy(keys))
     zero_shot = text.zero_shot(dealt.zero_shot_template)
     return [
-        evaluate(model, zero_shot, *features.test, one.domain_index)
+        evaluate(model, zero_shot, *features.test, {one.domain_index})
         for one, features in zip(dealt.institutions, sets, strict=True)
     ]
 

@@ -93,4 +93,5 @@ def _described(path: Path, data: bytes, bundle: Bundle, session: str | None, ori
         "logit_scale": bundle.logit_scale,
         "class_names": list(bundle.class_names),
         "domains": list(bundle.domains),
+        "keys": list(bundle.key_names) if bundle.keys is not None else None,
     }

@@ -70,7 +70,7 @@ def _bundled(finished: Finished, device: str) -> Fetched:
     configuration = finished.configuration
     check_vector(configuration.plan.shape, finished.model)
     backbone = session_backbone(configuration, device)
-    bundle = make_bundle(configuration.plan, backbone, finished.model, finished.domain_keys)
+    bundle = make_bundle(configuration, backbone, finished.model, finished.domain_keys)
     return Fetched(configuration.session, bundle, encode_bundle(bundle))
 
 

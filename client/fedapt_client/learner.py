@@ -32,7 +32,7 @@ from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import Vector, unflatten
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 
 MODEL_FILE: Final = "model.safetensors"
 
@@ -72,7 +72,7 @@ class Learner:
         self._settings = settings
         self._folder = folder
         self._configuration = configuration
-        self._domain_index = configuration.roster.member(settings.name).domain_index
+        self._key_index = configuration.key_index(settings.name)
         self._backbone = session_backbone(configuration, settings.device)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         records = read_records(data, plan.class_names)
@@ -141,7 +141,7 @@ class Learner:
             shape=plan.shape,
             template=plan.zero_shot_template,
             key=torch.from_numpy(domain_key.copy()).to(self._backbone.device),
-            domain_index=self._domain_index,
+            domain_index=self._key_index,
             settings=settings,
             keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
         )
@@ -158,7 +158,7 @@ class Learner:
     def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
         """Store the finished bundle in the party's folder and evaluate it on the images held out."""
         plan = self._configuration.plan
-        bundle = make_bundle(plan, self._backbone, model, keys)
+        bundle = make_bundle(self._configuration, self._backbone, model, keys)
         data = encode_bundle(bundle)
         path = self._folder / MODEL_FILE
         write_atomically(path, data)
@@ -170,7 +170,7 @@ class Learner:
             text.zero_shot(plan.zero_shot_template),
             features,
             labels,
-            self._domain_index,
+            self._configuration.own_keys(self._settings.name),
             own_features(tuned, self._test_images(), len(labels)) if tuned.changes_image_tower else None,
         )
         return Concluded(hashlib.sha256(data).digest(), path, scores)
@@ -187,14 +187,18 @@ def scores_to_fields(scores: Scores) -> dict[str, Any]:
     }
 
 
-def make_bundle(plan: SessionPlan, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]) -> Bundle:
+def make_bundle(
+    configuration: SessionConfiguration, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]
+) -> Bundle:
     """Return a session's finished bundle: equal at everyone who holds its model and all domain keys."""
+    plan = configuration.plan
     return Bundle(
         shape=plan.shape,
         parameters=unflatten(plan.shape, model),
         keys=np.stack(keys) if method_facts(plan.method).uses_keys else None,
         class_names=plan.class_names,
         domains=plan.domains,
+        key_domains=configuration.key_domains,
         zero_shot_template=plan.zero_shot_template,
         model=plan.model,
         pretrained=plan.pretrained,

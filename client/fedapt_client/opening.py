@@ -33,13 +33,13 @@ def open_own_key(
 
     Raises:
         VerificationFailed: If the coordinator did not sign it, or it is not the one that was committed to.
-        ContextMismatch: If it is for another session or domain.
+        ContextMismatch: If it is for another session or key.
     """
-    index = roster.member(name).domain_index
-    parts = (message.session, message.domain_index, name, message.sealed)
+    index = configuration.key_index(name)
+    parts = (message.session, message.key_index, name, message.sealed)
     verify(roster.coordinator_key, message.signature, "sealed key", *parts, signer=COORDINATOR)
-    if (message.session, message.domain_index) != (configuration.session, index):
-        raise ContextMismatch("the sealed key is for another session or domain")
+    if (message.session, message.key_index) != (configuration.session, index):
+        raise ContextMismatch("the sealed key is for another session or institution")
     seed = domain_keys.open_seed(message.sealed, sealing_key, configuration.session, index, name)
     domain_keys.check_seed(seed, configuration.session, index, configuration.key_commitments[index])
     return seed

@@ -85,7 +85,7 @@ class InstitutionSession:
         self._identity = identity
         self._sealing_key = sealing_key
         self._roster = roster
-        self._member = roster.member(name)
+        roster.member(name)  # refuses a stranger
         self.requirements = requirements
         """What it insists on from now on; the shell changes them when the policy changes."""
         self._ended = ended
@@ -306,7 +306,7 @@ class InstitutionSession:
         except InvalidInput as error:
             return [Refused(error, start.round), *self.declined(str(error), final=False)]
         self._state = State.TRAINING
-        key = self._expand(self._seed, self._member.domain_index)
+        key = self._expand(self._seed)
         return [CheckPolicy(context), Join(context), Train(start.round, parameters, key)]
 
     def _aggregate(self, message: m.Aggregation) -> list[Action]:
@@ -374,6 +374,7 @@ class InstitutionSession:
         self._end()
         return [*seen, line]
 
-    def _expand(self, seed: bytes, domain_index: int) -> Vector:
+    def _expand(self, seed: bytes) -> Vector:
         configuration = self.configuration
-        return domain_keys.expand(seed, domain_index, configuration.plan.shape.key)
+        index = configuration.key_index(self._name)
+        return domain_keys.expand(seed, index, configuration.plan.shape.key)

@@ -1,7 +1,7 @@
-"""FedAPT's domain keys as sealed seeds (one a domain, frozen for a session).
+"""FedAPT's domain keys as sealed seeds (by default one a domain, frozen for a session).
 
-The coordinator draws a 32-byte seed for each domain, commits to all of them in the signed session
-configuration, and seals each to the institutions of its domain. Institutions expand seeds themselves to
+The coordinator draws a 32-byte seed for each key, commits to all of them in the signed session
+configuration, and seals each to the institutions that hold that key. Institutions expand seeds themselves to
 U[0, 1): a coordinator that could choose the values (-1, say, which silences the meta prompt) could
 single institutions out. Sealing separates the parties while they train; it hides no data.
 """
@@ -25,35 +25,35 @@ def draw_seed() -> bytes:
     return secrets.token_bytes(SEED_BYTES)
 
 
-def experiment_seed(number: int, domain_index: int) -> bytes:
+def experiment_seed(number: int, key_index: int) -> bytes:
     """Return a seed that anybody can compute, for experiments that are to be repeated exactly."""
-    return digest("experiment domain key", number, domain_index)
+    return digest("experiment domain key", number, key_index)
 
 
-def commitment(seed: bytes, session: bytes, domain_index: int) -> bytes:
-    """Return the commitment to a domain's seed that stands in the session configuration."""
-    return digest("domain key", session, domain_index, seed)
+def commitment(seed: bytes, session: bytes, key_index: int) -> bytes:
+    """Return the commitment to a key's seed that stands in the session configuration."""
+    return digest("domain key", session, key_index, seed)
 
 
-def check_seed(seed: bytes, session: bytes, domain_index: int, expected: bytes) -> None:
+def check_seed(seed: bytes, session: bytes, key_index: int, expected: bytes) -> None:
     """Check a seed against its commitment; raises `VerificationFailed`."""
-    if len(seed) != SEED_BYTES or commitment(seed, session, domain_index) != expected:
-        raise VerificationFailed(f"the seed of domain {domain_index} is not the one committed to")
+    if len(seed) != SEED_BYTES or commitment(seed, session, key_index) != expected:
+        raise VerificationFailed(f"the seed of key {key_index} is not the one committed to")
 
 
-def seal_seed(seed: bytes, public_key: bytes, session: bytes, domain_index: int, receiver: str) -> bytes:
-    """Seal a domain's seed to one institution."""
-    return seal(public_key, seed, "domain key", session, domain_index, receiver)
+def seal_seed(seed: bytes, public_key: bytes, session: bytes, key_index: int, receiver: str) -> bytes:
+    """Seal a key's seed to one institution."""
+    return seal(public_key, seed, "domain key", session, key_index, receiver)
 
 
-def open_seed(sealed: bytes, key: SealingKey, session: bytes, domain_index: int, receiver: str) -> bytes:
+def open_seed(sealed: bytes, key: SealingKey, session: bytes, key_index: int, receiver: str) -> bytes:
     """Open a sealed seed; raises `VerificationFailed`. Check it with `check_seed` before use."""
-    return key.open(sealed, "domain key", session, domain_index, receiver)
+    return key.open(sealed, "domain key", session, key_index, receiver)
 
 
-def expand(seed: bytes, domain_index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+def expand(seed: bytes, key_index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the key a seed stands for, U[0, 1) on a grid of 2**-24, shape (n_ctx, W)."""
-    stream = Keystream(derive(seed, "domain key values", domain_index))
+    stream = Keystream(derive(seed, "domain key values", key_index))
     words = stream.uniform_words(shape[0] * shape[1], np.uint32)
     # The 24 high bits fit a float32 exactly, so the largest value is 1 - 2**-24, below 1.
     values = (words >> np.uint32(32 - _MANTISSA_BITS)).astype(np.float32) * np.float32(2.0**-_MANTISSA_BITS)

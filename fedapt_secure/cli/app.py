@@ -121,6 +121,10 @@ def simulate(
     temperature: Annotated[
         float | None, _option("Temperature that routes images to domains (default 0.01).", _TRAINING)
     ] = None,
+    keys: Annotated[
+        str | None,
+        _option("Number of domain keys, or per-institution (default one a domain).", _TRAINING),
+    ] = None,
     context_tokens: Annotated[
         int | None, _option("Learned tokens of a prompt (default 8).", _TRAINING)
     ] = None,

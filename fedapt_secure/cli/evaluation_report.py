@@ -63,7 +63,7 @@ def _write(out: Path, found: Evaluation, fields: dict[str, Any]) -> None:
         counts = found.total.confusion(len(found.class_names))
         written += pictures.draw_confusion(out, counts, found.class_names)
         if found.keys:
-            counts = routing_matrix(found.by_domain, found.keys)
+            counts = routing_matrix(found.by_domain, len(found.keys))
             written += pictures.draw_routing(out, counts, list(found.by_domain), found.keys)
     else:
         typer.echo(pictures.NO_MATPLOTLIB, err=True)

@@ -1,7 +1,7 @@
 """The settings of ``fedapt-secure simulate``: every option, with its default and its bounds."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 
 DEFAULT_EPSILON = 8.0
+KEY_EACH: Final = "per-institution"
 MIN_DIRICHLET, MAX_DIRICHLET = 1e-6, 1e6
 MAX_STEPS = 100_000
 """Beyond it the exact accounting of the steps takes more memory than a desktop machine has."""
@@ -36,7 +37,9 @@ class SimulateSettings(Settings):
         clients: Number of institutions; ``None`` means one a domain (5 for the digits).
         institutions_per_domain: Number of institutions of each domain, in place of ``clients``.
         method: What is trained; see `fedapt_secure.protocol.methods`.
-        temperature: τ of the softmax that routes images to domains.
+        temperature: τ of the softmax that routes images to domain keys.
+        keys: K, the number of domain keys, or ``per-institution``; ``None`` means one a domain. See
+            `fedapt_secure.protocol.key_assignment`; without effect on methods without keys.
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
         rounds, local_steps, sample_rate, momentum, max_grad_norm: Training plan.
         learning_rate: Step size; ``None`` means the method's own, see `MethodFacts.learning_rate`.
@@ -80,6 +83,7 @@ class SimulateSettings(Settings):
     proximal_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     max_grad_norm: PositiveFloat = 1.0
     temperature: PositiveFloat = 0.01
+    keys: PositiveInt | Literal["per-institution"] | None = None
     context_tokens: PositiveInt = 8
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
@@ -133,6 +137,15 @@ class SimulateSettings(Settings):
             raise ValueError(f"rounds x local_steps must not exceed {MAX_STEPS}")
         self._check_data()
         return self
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _count_or_each(cls, value: object) -> object:
+        if value is None or value == KEY_EACH or (type(value) is int and value > 0):
+            return value
+        if isinstance(value, str) and value.isascii() and value.isdigit() and int(value):
+            return int(value)
+        raise ValueError(f"give a number from 1, or {KEY_EACH}")
 
     @field_validator("domains", mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """How well a finished model does on somebody's own labelled images; nothing leaves the machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ class Evaluation:
 
     Attributes:
         class_names: The M classes.
-        keys: The K domains of the model; empty where its method knows none.
+        keys: Names of the model's K keys; empty where its method knows none.
+        own_keys: The keys that serve each domain of the model.
         by_domain: Counts by the images' own domain.
         knows_domains: Whether the data say domains.
         skipped: Name and reason of images that could not be used.
@@ -30,6 +31,7 @@ class Evaluation:
 
     class_names: tuple[str, ...]
     keys: tuple[str, ...]
+    own_keys: Mapping[str, frozenset[int]]
     by_domain: dict[str, Tally]
     knows_domains: bool
     skipped: tuple[tuple[str, str], ...]
@@ -60,14 +62,16 @@ class Evaluation:
             "routing": None,
         }
         if self.keys:
-            counts = routing_matrix(self.by_domain, self.keys).tolist()
+            counts = routing_matrix(self.by_domain, len(self.keys)).tolist()
             rows = dict(zip(self.by_domain, counts, strict=True))
             fields["routing"] = {"keys": list(self.keys), "counts": rows}
         return fields
 
     def _domain_fields(self, name: str) -> dict[str, Any]:
         tally = self.by_domain[name]
-        right = tally.keys[self.keys.index(name)] / tally.images if name in self.keys else None
+        right = None
+        if self.keys and name in self.own_keys:
+            right = sum(tally.keys[key] for key in self.own_keys[name]) / tally.images
         return {
             "images": tally.images,
             "top_1": tally.accuracy,
@@ -110,5 +114,7 @@ def evaluate_on(model: Model, data: Labelled, progress: Progress | None = None) 
     if not by_domain:
         name, reason = skipped[0]
         raise InvalidInput(f"none of the {len(skipped)} images can be used; the first, {name}: {reason}")
-    keys = model.domains if any(tally.keys for tally in by_domain.values()) else ()
-    return Evaluation(model.class_names, keys, by_domain, data.knows_domains, tuple(skipped))
+    keys = model.bundle.key_names if any(tally.keys for tally in by_domain.values()) else ()
+    return Evaluation(
+        model.class_names, keys, model.bundle.own_keys, by_domain, data.knows_domains, tuple(skipped)
+    )

@@ -30,7 +30,8 @@ class Prediction:
         label: The most probable class; ``None`` where the image could not be used.
         probability: Its probability, in (0, 1], as the softmax of the logits gives it; not calibrated.
         top: The most probable classes with their probabilities, best first.
-        domain: Whose knowledge was used; ``None`` where the method knows no domains.
+        domain: Whose knowledge was used: the domain of the chosen key, or what `Bundle.key_names` calls it
+            where keys are not one a domain; ``None`` where the method knows no domains.
         skipped: Why the image could not be used; ``None`` where it could.
     """
 
@@ -52,7 +53,7 @@ class Answers:
         usable: Positions of the images that could be used, (U,).
         features: (U, D), float32, not normalised, on the CPU.
         logits: (U, M), on the CPU.
-        chosen: Domain indices, (U,), on the CPU; ``None`` where the method knows no domains.
+        chosen: Key indices, (U,), on the CPU; ``None`` where the method knows no domains.
     """
 
     names: tuple[str, ...]
@@ -90,7 +91,7 @@ class Model:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The K domains that took part."""
+        """The domains that took part."""
         return self.bundle.domains
 
     def predict(self, images: Iterable[ImageInput] | ImageInput, top: int = TOP) -> list[Prediction]:
@@ -155,6 +156,7 @@ class Model:
 
     def _predictions(self, batch: Answers, top: int) -> list[Prediction]:
         found = batch.logits.float().softmax(dim=1).topk(top, dim=1)
+        names = self.bundle.key_names
         domains = [None] * len(batch.usable) if batch.chosen is None else batch.chosen.tolist()
         answered = {
             place: (probabilities, classes, domain)
@@ -172,7 +174,7 @@ class Model:
                 (self.class_names[index], probability)
                 for index, probability in zip(classes, probabilities, strict=True)
             )
-            used = None if domain is None else self.domains[domain]
+            used = None if domain is None else names[domain]
             predictions.append(Prediction(name, best[0][0], best[0][1], best, used))
         return predictions
 

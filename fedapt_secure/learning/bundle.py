@@ -26,10 +26,11 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
 from fedapt_secure.learning.methods.registry import method_of
+from fedapt_secure.protocol.key_assignment import key_names
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_key, check_vector, flatten
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 MAX_BUNDLE_BYTES: Final = 1 << 30
 _METADATA_KEY: Final = "fedapt-secure"  # one key alone: the order of several is not fixed by safetensors
 _KEYS: Final = "keys"
@@ -58,6 +59,7 @@ class _Header(BaseModel):
     format_version: int
     class_names: list[str] = Field(min_length=1)
     domains: list[str] = Field(min_length=1)
+    key_domains: list[list[int]] = Field(min_length=1)
     zero_shot_template: str
     model: str
     pretrained: str | None
@@ -82,7 +84,8 @@ class Bundle:
         parameters: The trained tensors, float32, by name.
         keys: Domain keys, float32, (K, n_ctx, W), values in [0, 1); ``None`` where the method uses none.
         class_names: M names.
-        domains: K names.
+        domains: Names of the domains that took part.
+        key_domains: For each of the K keys the places in ``domains`` of those that it is for.
         zero_shot_template: Prompt of the untuned model.
         model: Name of the CLIP.
         pretrained: Its weights, as `load_backbone` takes them.
@@ -96,6 +99,7 @@ class Bundle:
     keys: Vector | None
     class_names: tuple[str, ...]
     domains: tuple[str, ...]
+    key_domains: tuple[tuple[int, ...], ...]
     zero_shot_template: str
     model: str
     pretrained: str | None
@@ -105,14 +109,16 @@ class Bundle:
 
     def __post_init__(self) -> None:
         shape = self.shape
+        places = set(range(len(self.domains)))
         expected = {part.name: part.shape for part in shape.parts}
         found = {name: values.shape for name, values in self.parameters.items()}
-        counts = (len(self.class_names), len(self.domains))
+        counts = (len(self.class_names), len(self.key_domains))
         uses_keys = method_facts(shape.method).uses_keys
         if (
             found != expected
             or counts != (shape.classes, shape.domains)
             or uses_keys != (self.keys is not None)
+            or not all(one and set(one) <= places for one in self.key_domains)
         ):
             raise InvalidInput("the bundle's parts do not fit each other")
         check_vector(shape, flatten(shape, self.parameters))
@@ -120,6 +126,19 @@ class Bundle:
             raise InvalidInput("the bundle's parts do not fit each other")
         for key in () if self.keys is None else self.keys:
             check_key(shape, key)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """What to call each key: after its domains."""
+        return key_names(self.domains, self.key_domains)
+
+    @property
+    def own_keys(self) -> dict[str, frozenset[int]]:
+        """The keys that serve each domain, by its name."""
+        return {
+            name: frozenset(key for key, domains in enumerate(self.key_domains) if place in domains)
+            for place, name in enumerate(self.domains)
+        }
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Refuse a CLIP with other weights than those the bundle was tuned on.
@@ -161,6 +180,7 @@ def encode_bundle(bundle: Bundle) -> bytes:
         format_version=FORMAT_VERSION,
         class_names=list(bundle.class_names),
         domains=list(bundle.domains),
+        key_domains=[list(one) for one in bundle.key_domains],
         **{name: getattr(bundle, name) for name in _SAME_NAME},
         **{name: sizes[name] for name in _FROM_SHAPE},
         sha256=_NO_DIGEST,
@@ -239,13 +259,14 @@ def decode_bundle(content: bytes, source: str) -> Bundle:
         return Bundle(
             shape=ParameterShape(
                 classes=len(header.class_names),
-                domains=len(header.domains),
+                domains=len(header.key_domains),
                 **header.model_dump(include=set(_FROM_SHAPE)),
             ),
             parameters=tensors,
             keys=keys,
             class_names=tuple(header.class_names),
             domains=tuple(header.domains),
+            key_domains=tuple(tuple(one) for one in header.key_domains),
             **header.model_dump(include=set(_SAME_NAME)),
         )
     except InvalidInput as error:

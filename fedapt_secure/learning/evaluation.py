@@ -1,6 +1,7 @@
 """How well the untuned and the tuned model do on one institution's test records."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -104,7 +105,7 @@ def evaluate(
     zero_shot: Tensor,
     features: Tensor,
     labels: Tensor,
-    domain_index: int,
+    own_keys: Collection[int],
     tuned_features: Tensor | None = None,
 ) -> Scores:
     """Score both models on one institution's test records.
@@ -114,7 +115,7 @@ def evaluate(
         zero_shot: Text features of the hand-written prompts, unit-norm, (M, D).
         features: Image features of the test records, (N, D), not normalised, of the frozen image tower.
         labels: Class indices, (N,).
-        domain_index: The institution's domain.
+        own_keys: Indices of the keys that serve the institution's domain.
         tuned_features: The same of the model's own image tower, where it changes it.
     """
     tuned = features if tuned_features is None else tuned_features
@@ -124,6 +125,6 @@ def evaluate(
         test_records=len(labels),
         zero_shot_correct=zero_shot_correct(zero_shot, features, labels),
         tuned_correct=tally.correct,
-        routed_correct=tally.keys[domain_index],
+        routed_correct=sum(tally.keys[key] for key in own_keys),
         tally=tally,
     )

@@ -26,7 +26,7 @@ class Tally:
     Attributes:
         pairs: (true class, predicted class) to number of images.
         in_top_5: Images whose class is among the five best answers (all, where there are only five).
-        keys: Domain index to number of images that were routed to it; empty where a method knows none.
+        keys: Key index to number of images that were routed to it; empty where a method knows none.
     """
 
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -114,16 +114,16 @@ def per_class(tally: Tally, class_names: Sequence[str]) -> tuple[ClassFigures, .
     )
 
 
-def routing_matrix(by_domain: Mapping[str, Tally], domains: Sequence[str]) -> Counts:
+def routing_matrix(by_domain: Mapping[str, Tally], keys: int) -> Counts:
     """Return how many images of each domain were routed to which key.
 
     Args:
         by_domain: Tallies by the images' own domain.
-        domains: Names of the K keys.
+        keys: K.
 
     Returns:
         Counts, (len(by_domain), K).
     """
     return np.array(
-        [[tally.keys[key] for key in range(len(domains))] for tally in by_domain.values()], np.int64
-    ).reshape(len(by_domain), len(domains))
+        [[tally.keys[key] for key in range(keys)] for tally in by_domain.values()], np.int64
+    ).reshape(len(by_domain), keys)

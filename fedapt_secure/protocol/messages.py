@@ -95,7 +95,7 @@ class SealedKey(TaggedMessage):
 
     kind: Literal["sealed key"] = "sealed key"
     session: bytes
-    domain_index: Annotated[int, Field(ge=0)]
+    key_index: Annotated[int, Field(ge=0)]
     sealed: Annotated[bytes, Field(max_length=4096)]
     signature: Signature
 

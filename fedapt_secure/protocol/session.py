@@ -14,6 +14,7 @@ from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
 from fedapt_secure.protocol.initial_context import InitialContext
+from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
 from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters
 from fedapt_secure.protocol.unsupervised import WHY_NOT_PRIVATE, UnsupervisedPlan
@@ -35,7 +36,7 @@ class SessionPlan(BaseModel):
 
     Attributes:
         class_names: M class names, as they stand in prompts.
-        domains: K domain names, in key order.
+        domains: Names of the domains; a member of the roster says its own by its place.
         zero_shot_template: Caption with one ``{}``, for the comparison without learning.
         model: open_clip model name, or ``tiny``.
         pretrained: open_clip tag or file name; ``None`` for ``tiny``.
@@ -52,6 +53,7 @@ class SessionPlan(BaseModel):
             ``ckks`` only ``all``.
         clip: Largest absolute value of an update that the fixed-point encoding represents.
         temperature: τ of the routing softmax.
+        keys: K, how many domain keys there are; ``None`` for one a domain. See `key_assignment`.
         initial_seed: Seed of the initial parameters.
         initial_context: Words that contexts start from; ``None`` for random ones.
         unsupervised: How to train without labels, which are never looked at then; ``None`` for with labels.
@@ -87,6 +89,7 @@ class SessionPlan(BaseModel):
     participation: cohorts.Participation = cohorts.EVERYBODY
     clip: PositiveFloat
     temperature: PositiveFloat
+    keys: Annotated[int, Field(ge=1, le=4096)] | None = None
     initial_seed: Annotated[int, Field(ge=0)]
     initial_context: InitialContext | None = None
     unsupervised: UnsupervisedPlan | None = None
@@ -111,6 +114,11 @@ class SessionPlan(BaseModel):
         return round_number > self.rounds - last
 
     @property
+    def key_count(self) -> int:
+        """K: how many domain keys there are."""
+        return self.keys or len(self.domains)
+
+    @property
     def shape(self) -> ParameterShape:
         """Sizes of the trained module."""
         return ParameterShape(
@@ -118,7 +126,7 @@ class SessionPlan(BaseModel):
             context_tokens=self.context_tokens,
             text_width=self.text_width,
             feature_size=self.feature_size,
-            domains=len(self.domains),
+            domains=self.key_count,
             class_specific=self.class_specific,
             method=self.method,
             tower_values=self.tower_values,
@@ -183,10 +191,14 @@ class SessionConfiguration(Message):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SessionConfiguration":
-        if len(self.key_commitments) != len(self.plan.domains):
-            raise ValueError("one key commitment a domain is needed")
+        if len(self.key_commitments) != self.plan.key_count:
+            raise ValueError("one commitment a domain key is needed")
         if any(member.domain_index >= len(self.plan.domains) for member in self.roster.members):
             raise ValueError("a member's domain does not exist")
+        try:
+            assign_keys(self._member_domains, len(self.plan.domains), self.plan.key_count)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
         registry.phases(self.plan.secure_aggregation)
         return self
 
@@ -194,6 +206,28 @@ class SessionConfiguration(Message):
     def hash(self) -> bytes:
         """SHA-256 of the whole configuration: what institutions agree to."""
         return digest("session configuration", self.to_bytes())
+
+    @cached_property
+    def _keys_held(self) -> tuple[int, ...]:
+        return assign_keys(self._member_domains, len(self.plan.domains), self.plan.key_count)
+
+    @property
+    def _member_domains(self) -> tuple[int, ...]:
+        return tuple(member.domain_index for member in self.roster.members)
+
+    def key_index(self, name: str) -> int:
+        """Return which domain key an institution holds; raises `InvalidInput` for a stranger."""
+        return self._keys_held[self.roster.index(name)]
+
+    def own_keys(self, name: str) -> frozenset[int]:
+        """Return the keys that serve an institution's domain; raises `InvalidInput` for a stranger."""
+        domain = self.roster.member(name).domain_index
+        return frozenset(key for key, domains in enumerate(self.key_domains) if domain in domains)
+
+    @property
+    def key_domains(self) -> tuple[tuple[int, ...], ...]:
+        """The domains of each domain key, as their places in the plan."""
+        return domains_of_keys(self._member_domains, len(self.plan.domains), self.plan.key_count)
 
     @property
     def threshold(self) -> int:

@@ -20,10 +20,11 @@ from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
-from fedapt_secure.config.simulate import DEFAULT_EPSILON, SimulateSettings
+from fedapt_secure.config.simulate import DEFAULT_EPSILON, KEY_EACH, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.data.dealing import DIGITS, DealOptions, DealtDataset, deal_dataset, digit_clients
 from fedapt_secure.learning.templates import zero_shot_templates
+from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
@@ -210,7 +211,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         session=bytes(SESSION_BYTES),
         plan=plan,
         roster=roster,
-        key_commitments=tuple(bytes(32) for _ in plan.domains),
+        key_commitments=tuple(bytes(32) for _ in range(plan.key_count)),
     )
     unsigned.check_scheme()
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
@@ -292,11 +293,21 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         participation=settings.participation,
         clip=settings.update_clip,
         temperature=settings.temperature,
+        keys=_key_count(settings, dataset),
         initial_seed=settings.seed,
         round_timeout_s=ROUND_TIMEOUT_S,
         phase_timeout_s=PHASE_TIMEOUT_S,
         gather_timeout_s=GATHER_TIMEOUT_S,
     )
+
+
+def _key_count(settings: SimulateSettings, dataset: DealtDataset) -> int | None:
+    held = [one.domain_index for one in dataset.institutions]
+    if settings.keys is None:
+        return None
+    count = len(held) if settings.keys == KEY_EACH else settings.keys
+    assign_keys(held, len(dataset.domains), count)  # says in one line where that cannot be
+    return count
 
 
 def _proximal_weight(settings: SimulateSettings) -> float:

@@ -15,6 +15,7 @@ from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_routing
+from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
@@ -38,6 +39,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         raise RunFailed("the institutions hold different bundles; this must not happen, please report it")
     write_atomically(folder.model, bundles.pop(), mode=PUBLIC_FILE_MODE)
     routes = method_facts(federation.settings.method).uses_keys
+    keys = read_bundle(folder.model).key_names if routes else ()
     tallies = _tallies(federation, scores)
     total = sum(tallies.values(), Tally())
     summary: Summary = {
@@ -50,7 +52,8 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "confusion": total.confusion(len(federation.dataset.class_names)).tolist(),
         "method": federation.settings.method,
         "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
-        "routing_counts": routing_matrix(tallies, federation.dataset.domains).tolist() if routes else None,
+        "keys": list(keys) if routes else None,
+        "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,
         "private": federation.settings.not_private is None,
         "not_private_because": federation.settings.not_private,
         "privacy": _privacy(federation),
@@ -77,7 +80,7 @@ def write_pictures(federation: Federation, summary: Summary) -> None:
     folder, domains = federation.folder.pictures, federation.dataset.domains
     draw_confusion(folder, np.array(summary["confusion"]), federation.dataset.class_names)
     if summary["routing_counts"] is not None:
-        draw_routing(folder, np.array(summary["routing_counts"]), domains, domains)
+        draw_routing(folder, np.array(summary["routing_counts"]), domains, summary["keys"])
 
 
 def _evaluation(path: Path, name: str) -> Mapping[str, Any]:

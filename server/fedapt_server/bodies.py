@@ -175,7 +175,7 @@ def sealed_key(
 ) -> m.SealedKey:
     """Return the seed of an institution's domain key, sealed to it and signed."""
     member = configuration.roster.member(name)
-    session, index = configuration.session, member.domain_index
+    session, index = configuration.session, configuration.key_index(name)
     sealed = domain_keys.seal_seed(key_seeds[index], member.sealing_key, session, index, name)
     signature = identity.sign("sealed key", session, index, name, sealed)
-    return m.SealedKey(session=session, domain_index=index, sealed=sealed, signature=signature)
+    return m.SealedKey(session=session, key_index=index, sealed=sealed, signature=signature)

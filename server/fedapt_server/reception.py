@@ -21,7 +21,7 @@ class Reception:
 
     Args:
         configuration: The session.
-        key_seeds: One seed a domain.
+        key_seeds: One seed a domain key.
         identity: The coordinator's signing key.
         witness: What is known of all parties' logs.
     """

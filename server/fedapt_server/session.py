@@ -39,7 +39,7 @@ class CoordinatorSession:
 
     Args:
         configuration: The session, with commitments to ``key_seeds``.
-        key_seeds: One seed a domain.
+        key_seeds: One seed a domain key.
         identity: The coordinator's signing key.
         witnessed: The highest heads of the institutions' logs that the coordinator's log holds.
         progress: How far the session has come, where it goes on after a crash.

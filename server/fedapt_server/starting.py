@@ -67,7 +67,7 @@ def new_configuration(
         domain_keys.draw_seed()
         if experiment_seed is None
         else domain_keys.experiment_seed(experiment_seed, index)
-        for index in range(len(plan.domains))
+        for index in range(plan.key_count)
     )
     if any(member.domain_index >= len(plan.domains) for member in roster.members):
         raise InvalidInput(

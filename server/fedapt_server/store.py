@@ -66,7 +66,7 @@ class StoredSession:
 
     Attributes:
         configuration: What institutions agreed to.
-        key_seeds: One a domain.
+        key_seeds: One a domain key.
         progress: How far it has come.
         created: When it was created, UTC.
     """

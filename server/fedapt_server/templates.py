@@ -58,7 +58,7 @@ SESSION: Final = """\
 # What is told apart, as the words stand in prompts. All institutions use the same list, in this order.
 class_names: [zero, one, two, three, four, five, six, seven, eight, nine]
 
-# Names of the domains (scanner, camera, style), in key order: as 'fedapt-secure server roster' lists them.
+# Names of the domains (scanner, camera, style), in their order: as 'fedapt-secure server roster' lists them.
 domains: {domains}
 
 # Caption for the comparison without any learning; {} stands for the class.
@@ -114,6 +114,9 @@ clip: 4.0
 
 # Temperature of the routing of test images to domains.
 temperature: 0.01
+# How many domain keys there are; null: one a domain. With fewer, domains share keys; with more, institutions
+# of one domain have their own.
+keys: null
 # Seed of the initial parameters; public.
 initial_seed: 0
 # Words that contexts start from, with the token embeddings of this model: 'fedapt-secure model-info --words

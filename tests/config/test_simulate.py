@@ -34,6 +34,7 @@ NOT_THE_DEFAULT = {
     "proximal_weight": 0.25,
     "max_grad_norm": 0.1,
     "temperature": 0.5,
+    "keys": "per-institution",
     "context_tokens": 16,
     "shared_context": True,
     "secure_aggregation": "none",
@@ -129,6 +130,7 @@ class TestBounds:
             ("device", ["gpu", "cuda:1"]),
             ("fail", ["clinic-1@1:share", [1]]),
             ("no_dp", ["perhaps", None]),
+            ("keys", [0, -1, 1.5, True, "0", "per-domain", "²"]),
         ],
     )
     def test_the_rest(self, field: str, values: list[object]) -> None:

@@ -33,6 +33,7 @@ def make_bundle(dataset, method):
         keys=np.random.default_rng(0).random((2, 4, 64), np.float32) if uses_keys else None,
         class_names=dataset.class_names,
         domains=DOMAINS,
+        key_domains=((0,), (1,)),
         zero_shot_template=dataset.zero_shot_template,
         model=backbone.name,
         pretrained=backbone.pretrained,

@@ -39,7 +39,7 @@ def test_the_figures_are_those_that_institutions_get_at_home(model, part):
         records = read_records(part / domain, model.class_names).records
         features, labels = load_features(records, model.classifier.backbone, None).test
         zero_shot = torch.nn.functional.normalize(torch.ones(10, 64), dim=1)
-        expected = evaluate(model.classifier, zero_shot, features, labels, index)
+        expected = evaluate(model.classifier, zero_shot, features, labels, {index})
         assert found.by_domain[domain] == expected.tally
         fields = found.to_fields()["per_domain"][domain]
         assert fields["top_1"] == expected.tuned_accuracy

@@ -75,8 +75,9 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     summary = run.summary
     assert_model_is_the_plain_mean(tap, run.folder, summary)
     assert set(summary) == {
-        "accuracy", "top_5", "per_class", "confusion", "method", "routing", "routing_counts", "private",
-        "not_private_because", "privacy", "rounds", "secure_aggregation", "device", "seconds_total",
+        "accuracy", "top_5", "per_class", "confusion", "method", "keys", "routing", "routing_counts",
+        "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device",
+        "seconds_total",
     }  # fmt: skip
     domains = {"ink", "chalk", "print", "pencil", "scan"}
     for part in (summary["accuracy"]["zero_shot"], summary["accuracy"]["fedapt"], summary["routing"]):

@@ -36,6 +36,7 @@ def make_bundle(backbone, *, class_specific):
         keys=rng.random((2, 4, 64), np.float32),
         class_names=("cat", "fire_truck", "dög"),
         domains=("ink", "chalk"),
+        key_domains=((0,), (1,)),
         zero_shot_template="a photo of a {}",
         model=backbone.name,
         pretrained=backbone.pretrained,
@@ -78,6 +79,17 @@ def test_equal_bundles_are_equal_bytes(bundle, tmp_path):
     assert encode_bundle(other) != encode_bundle(bundle)
 
 
+def test_keys_that_domains_share_or_have_several_of(bundle):
+    shared = dataclasses.replace(bundle, domains=("ink", "chalk", "scan"), key_domains=((0, 2), (1,)))
+    found = decode_bundle(encode_bundle(shared), "shared")
+    assert found.key_names == ("ink + scan", "chalk")
+    assert found.own_keys == {"ink": {0}, "chalk": {1}, "scan": {0}}
+    several = dataclasses.replace(bundle, domains=("ink",), key_domains=((0,), (0,)))
+    found = decode_bundle(encode_bundle(several), "several")
+    assert found.key_names == ("ink 1", "ink 2")
+    assert found.own_keys == {"ink": {0, 1}}
+
+
 def test_the_model_predicts_on_the_right_weights_only(bundle, tiny):
     model = bundle.model_on(tiny)
     features = torch.randn(5, 64)
@@ -110,13 +122,16 @@ def test_rewriting_nothing_is_accepted(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("message", "changes"),
     [
-        ("has bundle format 3, this version reads 2: update fedapt-secure", {"format_version": 3}),
-        ("has bundle format 1, this version reads 2: fetch or make", {"format_version": 1}),
+        ("has bundle format 4, this version reads 3: update fedapt-secure", {"format_version": 4}),
+        ("has bundle format 1, this version reads 3: fetch or make", {"format_version": 1}),
         ("description is missing or damaged", {"format_version": "1"}),
         ("description is missing or damaged", {"class_names": [1, 2, 3]}),
         ("description is missing or damaged", {"unknown": 1}),
         ("do not fit each other", {"context_tokens": 5}),
         ("do not fit each other", {"domains": ["ink"]}),
+        ("do not fit each other", {"key_domains": [[0]]}),
+        ("do not fit each other", {"key_domains": [[0], [2]]}),
+        ("do not fit each other", {"key_domains": [[0], []]}),
         ("do not fit each other", {"method": "promptfl"}),
         ("there is no method", {"method": "magic"}),
         ("description is missing or damaged", {"sha256": "none"}),
@@ -194,5 +209,5 @@ def test_a_class_name_cannot_pass_for_the_digest(bundle):
 def test_the_format_has_the_version_that_is_documented(content):
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     described = json.loads(json.loads(header)["__metadata__"]["fedapt-secure"])
-    assert described["format_version"] == FORMAT_VERSION == 2
+    assert described["format_version"] == FORMAT_VERSION == 3
     assert len(bytes.fromhex(described["sha256"])) == 32

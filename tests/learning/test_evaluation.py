@@ -16,7 +16,7 @@ def test_counts_are_those_of_the_predictions(prompted):
     )
     features, labels = torch.randn(50, 64, generator=generator), torch.randint(3, (50,), generator=generator)
     zero_shot = text.zero_shot("a photo of a {}")
-    scores = evaluate(model, zero_shot, features, labels, 1)
+    scores = evaluate(model, zero_shot, features, labels, {1})
     assert scores.test_records == 50
     assert scores.tuned_correct == sum(
         int(model.predict_plain(one[None]).argmax()) == label
@@ -28,7 +28,7 @@ def test_counts_are_those_of_the_predictions(prompted):
     assert scores.routed_correct == int((features @ model.adaptive_network.T).argmax(1).sum())
     assert 0 < scores.routed_correct < 50
     answers = model.predict(features).argmax(1)
-    assert evaluate(model, zero_shot, features, answers, 1).tuned_correct == 50
+    assert evaluate(model, zero_shot, features, answers, {1}).tuned_correct == 50
     assert scores.tally.confusion(3).sum(axis=0).tolist() == answers.bincount(minlength=3).tolist()
     assert scores.tally.confusion(3).sum(axis=1).tolist() == labels.bincount(minlength=3).tolist()
     assert scores.tally.keys[0] == 50 - scores.routed_correct

@@ -101,7 +101,7 @@ class Federation:
             for i, name in enumerate(identities)
         )
         self.roster = Roster(coordinator_key=self.coordinator_identity.public_key, members=members)
-        self.seeds = tuple(domain_keys.draw_seed() for _ in self.plan.domains)
+        self.seeds = tuple(domain_keys.draw_seed() for _ in range(self.plan.key_count))
         self.requirements = requirements or Requirements(
             differential_privacy=True,
             aggregation=(registry.MASKING, registry.CKKS),

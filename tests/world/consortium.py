@@ -45,7 +45,7 @@ class Consortium:
     def configuration(self, number: int, plan: SessionPlan) -> tuple[SessionConfiguration, tuple[bytes, ...]]:
         """Return a session and the seeds of its domain keys."""
         session = hashlib.sha256(b"world %d" % number).digest()[:16]
-        seeds = tuple(domain_keys.draw_seed() for _ in plan.domains)
+        seeds = tuple(domain_keys.draw_seed() for _ in range(plan.key_count))
         commitments = tuple(domain_keys.commitment(seed, session, i) for i, seed in enumerate(seeds))
         made = SessionConfiguration(
             session=session, plan=plan, roster=self.roster, key_commitments=commitments

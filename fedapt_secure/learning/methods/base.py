@@ -80,7 +80,7 @@ class Task:
         shape: Sizes of the trained tensors.
         template: Hand-written prompt, for methods that leave the text as it is.
         key: The institution's domain key, (n_ctx, W).
-        domain_index: Index of its domain, below K.
+        domain_index: Index of its domain's key, below K: what the adaptive network is to answer.
         settings: How it trains.
         keystream: Source of sampling and noise.
     """

@@ -71,7 +71,7 @@ def functions(files: Mapping[str, Any]) -> list[dict[str, Any]]:
     case("empty-ciphertext", "open_sealed", refused, **{**sealed, "sealed": b""})
     other = bytes([domain["seed"][0] ^ 1]) + domain["seed"][1:]
     case("key-out-of-range", "domain_check", refused, **{**domain, "seed": other}, expected=expected)
-    moved = {**domain, "domain_index": domain["domain_index"] + 1}
+    moved = {**domain, "key_index": domain["key_index"] + 1}
     case("seed-of-another-domain", "domain_check", refused, **moved, expected=expected)
     short = {**domain, "seed": domain["seed"][:31]}
     case("short-domain-seed", "domain_check", refused, **short, expected=expected)

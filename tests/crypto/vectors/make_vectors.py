@@ -56,7 +56,7 @@ def derivation() -> list[dict[str, Any]]:
         case("execution_id", context=fixed("context"), participants=b"\x00\x00\x00\x01", digests=dealt),
         case("transcript_id", execution=EXECUTION, dealers=b"\x00\x00\x00\x01", digests=dealt),
         case("survivors_id", execution=EXECUTION, transcript=TRANSCRIPT, survivors=b"\x00\x00\x00\x01"),
-        case("domain_commitment", seed=secret, session=SESSION, domain_index=3),
+        case("domain_commitment", seed=secret, session=SESSION, key_index=3),
     ]
     cases += [
         case("pair_mask_key", seed=secret, execution=EXECUTION, transcript=TRANSCRIPT, dealer=a, receiver=b)
@@ -159,11 +159,11 @@ def domains() -> list[dict[str, Any]]:
     for index, shape in ((3, [4, 6]), (4095, [1, 1])):
         seed, root, name = fixed("seed", index), fixed("holder", index), f"clinic-{index + 1}"
         sealed = domain_keys.seal_seed(seed, package.sealing_key(root), SESSION, index, name)
-        about: dict[str, Any] = {"session": SESSION, "domain_index": index}
+        about: dict[str, Any] = {"session": SESSION, "key_index": index}
         cases += [
             case("domain_commitment", seed=seed, **about),
             case("domain_open", root=root, sealed=sealed, receiver=name, **about),
-            case("domain_values", seed=seed, domain_index=index, shape=shape),
+            case("domain_values", seed=seed, key_index=index, shape=shape),
         ]
     return cases
 

@@ -154,10 +154,10 @@ domain_commitment = domain_keys.commitment
 domain_check = domain_keys.check_seed
 
 
-def domain_open(root: bytes, sealed: bytes, session: bytes, domain_index: int, receiver: str) -> bytes:
-    return domain_keys.open_seed(sealed, seal.SealingKey(root), session, domain_index, receiver)
+def domain_open(root: bytes, sealed: bytes, session: bytes, key_index: int, receiver: str) -> bytes:
+    return domain_keys.open_seed(sealed, seal.SealingKey(root), session, key_index, receiver)
 
 
-def domain_values(seed: bytes, domain_index: int, shape: tuple[int, int]) -> list[list[int]]:
-    values = domain_keys.expand(seed, domain_index, tuple(shape))
+def domain_values(seed: bytes, key_index: int, shape: tuple[int, int]) -> list[list[int]]:
+    values = domain_keys.expand(seed, key_index, tuple(shape))
     return (values.astype(np.float64) * 2**24).astype(int).tolist()

@@ -272,22 +272,22 @@ def _climb(leaf: bytes, position: int, count: int, proof: list[bytes]) -> bytes 
 # Domain keys.
 
 
-def domain_commitment(seed: bytes, session: bytes, domain_index: int) -> bytes:
-    return digest("domain key", [session, domain_index, seed])
+def domain_commitment(seed: bytes, session: bytes, key_index: int) -> bytes:
+    return digest("domain key", [session, key_index, seed])
 
 
-def domain_check(seed: bytes, session: bytes, domain_index: int, expected: bytes) -> None:
-    if len(seed) != 32 or domain_commitment(seed, session, domain_index) != expected:
+def domain_check(seed: bytes, session: bytes, key_index: int, expected: bytes) -> None:
+    if len(seed) != 32 or domain_commitment(seed, session, key_index) != expected:
         raise VerificationFailed("a seed")
 
 
-def domain_open(root: bytes, sealed: bytes, session: bytes, domain_index: int, receiver: str) -> bytes:
-    return open_sealed(root, sealed, ["domain key", session, domain_index, receiver])
+def domain_open(root: bytes, sealed: bytes, session: bytes, key_index: int, receiver: str) -> bytes:
+    return open_sealed(root, sealed, ["domain key", session, key_index, receiver])
 
 
-def domain_values(seed: bytes, domain_index: int, shape: tuple[int, int]) -> list[list[int]]:
+def domain_values(seed: bytes, key_index: int, shape: tuple[int, int]) -> list[list[int]]:
     """The key's values in steps of 2**-24, row by row."""
     rows, columns = shape
-    stream = keystream(derive(seed, "domain key values", [domain_index]), 0, 4 * rows * columns)
+    stream = keystream(derive(seed, "domain key values", [key_index]), 0, 4 * rows * columns)
     words = [int.from_bytes(stream[i : i + 4], "little") for i in range(0, len(stream), 4)]
     return [[word >> 8 for word in words[row * columns : (row + 1) * columns]] for row in range(rows)]

@@ -146,8 +146,8 @@ def test_it_learns_and_the_classifier_uses_what_was_learnt(small, method):
     own = own_features(tuned, data.pixels, COUNT)
     assert own_features(tuned, data.pixels, 0).shape == (0, small.feature_size)
     zero_shot = zero_shot_text(small, CLASS_NAMES, TEMPLATE)
-    scores = evaluate(tuned, zero_shot, frozen, labels, 0, own)
-    untuned_scores = evaluate(untuned, zero_shot, frozen, labels, 0)
+    scores = evaluate(tuned, zero_shot, frozen, labels, {0}, own)
+    untuned_scores = evaluate(untuned, zero_shot, frozen, labels, {0})
     assert scores.tuned_correct > untuned_scores.tuned_correct
     assert scores.zero_shot_correct == untuned_scores.zero_shot_correct == untuned_scores.tuned_correct
 

@@ -16,6 +16,7 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.errors import MalformedMessage
+from fedapt_crypto.sharing import shared
 
 DEFAULT_MAX_BYTES = 1 << 20
 MAX_CONTAINER_ITEMS = 4096
@@ -102,11 +103,13 @@ def _header(code: int, size: int) -> bytes:
 class Message(BaseModel):
     """A frozen message with one encoding.
 
-    Subclasses may raise `max_bytes`; what is longer is refused before it is parsed.
+    Subclasses may raise `max_bytes`; what is longer is refused before it is parsed. With `same_for_all` they
+    say that everybody gets the same bytes: parties of a simulation then share what is parsed, see `sharing`.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
     max_bytes: ClassVar[int] = DEFAULT_MAX_BYTES
+    same_for_all: ClassVar[bool] = False
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Show bytes by their length only: some are secrets on their way, none is readable."""
@@ -116,13 +119,14 @@ class Message(BaseModel):
     def to_bytes(self) -> bytes:
         """Return the canonical encoding.
 
-        That of a signed message is kept: it is hashed, verified, compared and passed on, often many times.
+        That of a signed message, and of one that is the same for all, is kept: it is hashed, verified,
+        compared and passed on, often many times.
         """
         kept: bytes | None = self.__dict__.get(_ENCODED)
         if kept is not None:
             return kept
         encoded = self.encode_fields(self.__dict__)
-        if _SIGNATURE in self.__dict__:
+        if self.same_for_all or _SIGNATURE in self.__dict__:
             self.__dict__[_ENCODED] = encoded
         return encoded
 
@@ -162,6 +166,12 @@ class Message(BaseModel):
 
     @classmethod
     def _from_fields(cls, fields: Any, data: bytes) -> Self:
+        if cls.same_for_all:
+            return shared(cls, data, lambda: cls._strict(fields, data))
+        return cls._strict(fields, data)
+
+    @classmethod
+    def _strict(cls, fields: Any, data: bytes) -> Self:
         try:
             message = cls.model_validate(fields)
         except ValidationError as error:
@@ -170,7 +180,7 @@ class Message(BaseModel):
             raise MalformedMessage(f"{cls.__name__}: {where}: {first['msg']}") from None
         if not _joined_is(cls._pieces(message.__dict__), data):
             raise MalformedMessage(f"{cls.__name__} is not in its canonical encoding")
-        if _SIGNATURE in message.__dict__:
+        if cls.same_for_all or _SIGNATURE in message.__dict__:
             message.__dict__[_ENCODED] = bytes(data)
         return message
 

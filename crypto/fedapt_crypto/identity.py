@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fedapt_crypto.errors import VerificationFailed
 from fedapt_crypto.kdf import Part, labelled
+from fedapt_crypto.sharing import checked
 
 PUBLIC_KEY_BYTES = 32
 
@@ -46,8 +47,13 @@ def verify(public_key: bytes, signature: bytes, label: str, *parts: Part, signer
     Raises:
         VerificationFailed: If it does not verify under ``public_key``; names ``signer``.
     """
+    message = labelled(label, *parts)
+
+    def check() -> None:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, labelled(label, *parts))
+        checked(public_key, signature, message, check)
     except (InvalidSignature, ValueError):
         raise VerificationFailed(f"the signature on {label!r} does not verify", peer=signer) from None
 

@@ -34,6 +34,8 @@ class Member(Message):
 class Roster(Message):
     """The coordinator's identity and the institutions in their fixed order."""
 
+    same_for_all = True
+
     coordinator_key: IdentityKey
     members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=4096)]
 

@@ -19,6 +19,7 @@ from fedapt_crypto.private_files import make_private_folder, read_private, write
 from fedapt_crypto.protected_keys import Passphrase
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.sharing import shared
 from fedapt_secure.config.key_files import KeyFile, change_passphrase
 
 PUBLIC_FILE_MODE = 0o644
@@ -224,6 +225,10 @@ class PartyFolder:
 
 def roster_to_json(roster: Roster) -> str:
     """Return a roster for people and auditors: names, domains, fingerprints and public keys."""
+    return shared("roster for people", roster.to_bytes(), lambda: _to_json(roster))
+
+
+def _to_json(roster: Roster) -> str:
     members = [
         {
             "name": member.name,
@@ -249,6 +254,10 @@ def roster_from_json(data: bytes, source: Path) -> Roster:
     Raises:
         InvalidInput: If the file is not a roster or does not fit its own hash.
     """
+    return shared("roster of a file", data, lambda: _from_json(data, source))
+
+
+def _from_json(data: bytes, source: Path) -> Roster:
     try:
         fields: dict[str, Any] = json.loads(data)
         roster = Roster.model_validate(

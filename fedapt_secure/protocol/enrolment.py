@@ -19,6 +19,7 @@ from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFai
 from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import IdentityKey, Roster, SealingPublicKey
+from fedapt_crypto.sharing import shared
 from fedapt_secure.protocol.join_string import TOKEN_ID_BYTES, Token, authenticate
 
 PROTOCOL: Literal["fedapt-secure-enrolment/1"] = "fedapt-secure-enrolment/1"
@@ -149,6 +150,7 @@ class RosterFile(TaggedMessage):
     """
 
     kind: Literal["roster"] = "roster"
+    same_for_all = True
     max_bytes = MAX_ANSWER_FRAME_BYTES
     federation: Annotated[str, Field(max_length=128)]
     revision: Annotated[int, Field(ge=1, lt=1 << 40)]
@@ -248,8 +250,12 @@ def _but(message: TaggedMessage, *left_out: str) -> bytes:
 
 def to_file(message: TaggedMessage) -> bytes:
     """Return a message as text between two lines that say what it is; survives mail."""
-    title = _TITLES[type(message)]
-    body = base64.b64encode(message.to_bytes()).decode()
+    title, data = _TITLES[type(message)], message.to_bytes()
+    return shared(title, data, lambda: _text(title, data))
+
+
+def _text(title: str, data: bytes) -> bytes:
+    body = base64.b64encode(data).decode()
     lines = [body[start : start + 64] for start in range(0, len(body), 64)]
     return "\n".join([f"-----BEGIN {title}-----", *lines, f"-----END {title}-----", ""]).encode()
 

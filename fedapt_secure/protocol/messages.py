@@ -137,6 +137,7 @@ class RoundStart(TaggedMessage):
     """
 
     kind: Literal["round start"] = "round start"
+    same_for_all = True
     max_bytes = MAX_FRAME_BYTES
     round: Round
     attempt: Round
@@ -169,6 +170,7 @@ class RoundEnd(TaggedMessage):
     """Coordinator: how a round ended, whose update is in the sum, and where all logs stood, countersigned."""
 
     kind: Literal["round end"] = "round end"
+    same_for_all = True
     max_bytes = MAX_HEADS_BYTES
     round: Round
     attempt: Round
@@ -187,6 +189,7 @@ class SessionEnd(TaggedMessage):
     """
 
     kind: Literal["session end"] = "session end"
+    same_for_all = True
     max_bytes = MAX_FRAME_BYTES
     model: bytes
     key_seeds: tuple[Seed, ...]
@@ -210,6 +213,7 @@ class SessionClosed(TaggedMessage):
     """Coordinator: the session's record with all signatures on it; who is missing did not sign in time."""
 
     kind: Literal["session closed"] = "session closed"
+    same_for_all = True
     max_bytes = MAX_HEADS_BYTES
     statement: CloseStatement
     signatures: Annotated[tuple[CloseSignature, ...], Field(max_length=MAX_PARTIES)]

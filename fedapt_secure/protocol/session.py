@@ -182,6 +182,7 @@ class SessionConfiguration(Message):
     """The plan, the roster and the commitments to the domain keys, as signed by the coordinator."""
 
     max_bytes = MAX_CONFIGURATION_BYTES
+    same_for_all = True
 
     protocol: Literal["fedapt-secure/1"] = "fedapt-secure/1"
     session: Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]

@@ -175,6 +175,12 @@ def parse_line(raw: bytes, where: str) -> LogEntry:
     )
 
 
+def glance(raw: bytes) -> tuple[int, str] | None:
+    """Return a line's number and type without a look at the rest; ``None`` if it cannot be a log line."""
+    start = _START.match(raw)
+    return None if start is None else (int(start[1]), start[3].decode())
+
+
 def verify_line(entry: LogEntry, public_key: bytes, *, signer: str) -> None:
     """Check a line's signature; raises `VerificationFailed`, naming ``signer``."""
     verify(public_key, entry.signature, _LINE_LABEL, entry.signed_bytes, signer=signer)

@@ -18,7 +18,9 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions
-from fedapt_secure.simulate.follow import LogFollower
+from fedapt_secure.simulate.follow import LONG, LogFollower
+from fedapt_secure.simulate.patience import allow_file_handles
+from fedapt_secure.simulate.turnstile import Turnstile
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.service import CoordinatorService
 from fedapt_server.settings import ServerSettings
@@ -52,16 +54,26 @@ async def run(federation: Federation, watch: Watch, encoding: EncodingProgress |
     start_institution = (
         _institution_process if federation.settings.processes else partial(_institution_task, encoding)
     )
-    async with _watching(federation, watch) as port:
+    if not federation.settings.processes:
+        allow_file_handles(len(federation.institutions))
+    turnstile = Turnstile()
+
+    async def started(name: str) -> None:
+        async with turnstile.starting(name):
+            await start_institution(federation.folder.party(name))
+
+    def look(party: str, entry: LogEntry) -> None:
+        if party == COORDINATOR and entry.type == "connected":
+            turnstile.arrived(entry.body["name"])
+        watch(party, entry)
+
+    async with _watching(federation, look) as port:
         coordinator = asyncio.create_task(start_coordinator(federation.folder.party(COORDINATOR)))
         tasks = [coordinator]
         try:
             await _first_of(coordinator, port)
             connect_institutions(federation, port.result())
-            tasks += [
-                asyncio.create_task(start_institution(federation.folder.party(name)), name=name)
-                for name in federation.institutions
-            ]
+            tasks += [asyncio.create_task(started(name), name=name) for name in federation.institutions]
             await _all_or_first_failure(tasks)
         finally:
             for task in tasks:
@@ -93,7 +105,7 @@ async def _all_or_first_failure(tasks: "list[asyncio.Task[None]]") -> None:
 async def _watching(federation: Federation, watch: Watch) -> AsyncIterator["asyncio.Future[int]"]:
     """Follow all logs; the value becomes the coordinator's port once it listens."""
     names = (COORDINATOR, *federation.institutions)
-    followers = {name: LogFollower(federation.folder.log(name)) for name in names}
+    followers = {name: LogFollower(federation.folder.log(name), leave_out=LONG) for name in names}
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def look() -> None:

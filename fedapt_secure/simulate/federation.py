@@ -27,6 +27,13 @@ from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.simulate.patience import (
+    allow_file_handles,
+    gather_timeout_s,
+    max_connections,
+    phase_timeout_s,
+    round_timeout_s,
+)
 from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.founding import found
@@ -34,9 +41,6 @@ from fedapt_server.settings import ServerSettings
 
 COORDINATOR = "coordinator"
 HOST = "127.0.0.1"
-ROUND_TIMEOUT_S = 600.0
-PHASE_TIMEOUT_S = 60.0
-GATHER_TIMEOUT_S = 30.0
 DEFAULT_PROXIMAL_WEIGHT = {FEDPROX: 0.01}
 """μ of the middle of what Li et al. 2020 tried; 0 would be FedAvg."""
 
@@ -170,6 +174,8 @@ def prepare(settings: SimulateSettings) -> Federation:
     if settings.dataset in DIGITS:
         clients = digit_clients(settings.clients, _deal_options(settings))
         parse_failures(settings, institution_names(settings, clients))
+        if not settings.processes:
+            allow_file_handles(clients)
     device = resolve_device(settings.device)
     backbone = load_backbone(settings.model, settings.pretrained, device)
     wanted = run_path(settings)
@@ -222,6 +228,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         port=0,
         log=Path("../../logs") / f"{COORDINATOR}.jsonl",
         experiment_seed=settings.seed,
+        max_connections=max_connections(len(names)),
     )
     write_yaml(coordinator / SERVER_FILE, server, comment="The coordinator's settings.")
     for institution in dataset.institutions:
@@ -266,7 +273,7 @@ def connect_institutions(federation: Federation, port: int) -> None:
 
 
 def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone) -> SessionPlan:
-    facts = method_facts(settings.method)
+    facts, institutions = method_facts(settings.method), len(dataset.institutions)
     return SessionPlan(
         class_names=dataset.class_names,
         domains=dataset.domains,
@@ -295,9 +302,9 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         temperature=settings.temperature,
         keys=_key_count(settings, dataset),
         initial_seed=settings.seed,
-        round_timeout_s=ROUND_TIMEOUT_S,
-        phase_timeout_s=PHASE_TIMEOUT_S,
-        gather_timeout_s=GATHER_TIMEOUT_S,
+        round_timeout_s=round_timeout_s(institutions),
+        phase_timeout_s=phase_timeout_s(institutions),
+        gather_timeout_s=gather_timeout_s(institutions),
     )
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.audit.line import LogEntry
+from fedapt_secure.audit.line import WITNESSED, LogEntry, parse_line
 from fedapt_secure.audit.reader import segments
+from fedapt_secure.simulate import follow
 from fedapt_secure.simulate.follow import LogFollower
 from tests.audit.logs import entries, open_log, ticking, write
 
@@ -115,3 +116,42 @@ def test_a_line_out_of_place_is_named(path: Path) -> None:
     assert next(found).type == "log_opened"
     with pytest.raises(InvalidInput, match="number 1, is out of place"):
         next(found)
+
+
+def test_long_lines_are_counted_and_not_parsed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def counting(raw: bytes, where: str) -> LogEntry:
+        entry = parse_line(raw, where)
+        parsed.append(entry.type)
+        return entry
+
+    monkeypatch.setattr(follow, "parse_line", counting)
+    write(path, "a", WITNESSED, "b", WITNESSED)
+    follower = LogFollower(path, leave_out=follow.LONG)
+    found = [(entry.seq, entry.type) for entry in follower.new_entries()]
+    assert found == [(0, "log_opened"), (1, "a"), (3, "b")]
+    assert parsed == ["log_opened", "a", "b"]
+
+
+def test_what_is_left_out_is_still_in_its_place(path: Path) -> None:
+    write(path, "a", WITNESSED, "b")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], lines[2], lines[1], lines[3]]))
+    with pytest.raises(InvalidInput, match="out of place"):
+        list(LogFollower(path, leave_out=follow.LONG).new_entries())
+
+
+def test_a_log_that_did_not_grow_is_not_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_log(path)
+    follower = LogFollower(path)
+    assert len(list(follower.new_entries())) == 1
+    opened: list[int] = []
+    real = follower._open
+    monkeypatch.setattr(follower, "_open", lambda: opened.append(1) or real())
+    assert list(follower.new_entries()) == []
+    assert not opened
+    writer.write("a", {})
+    assert [entry.type for entry in follower.new_entries()] == ["a"]
+    assert opened
+    writer.close()

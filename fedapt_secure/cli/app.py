@@ -89,7 +89,11 @@ def simulate(
         str | None, _option("masking, ckks or none (default masking).", _PRIVACY)
     ] = None,
     clients: Annotated[
-        int | None, _option("Number of institutions (default one a domain; 5 for digits).", _TRAINING)
+        int | None,
+        _option(
+            "Number of institutions (default one a domain; 5 for digits; of these above 20 synthetic).",
+            _TRAINING,
+        ),
     ] = None,
     institutions_per_domain: Annotated[
         int | None, _option("Institutions of each domain, in place of --clients.", _TRAINING)

@@ -34,7 +34,9 @@ class SimulateSettings(Settings):
         no_dp: Train without differential privacy: for experiments only.
         insecure_deterministic_noise: Let ``seed`` decide noise and sampling under differential privacy as
             well; the run is marked as not private wherever ε is shown.
-        clients: Number of institutions; ``None`` means one a domain (5 for the digits).
+        clients: Number of institutions; ``None`` means one a domain (5 for the digits). To more than 20 the
+            digits are not dealt: each institution draws its own from all of them, and the run is marked as
+            synthetic.
         institutions_per_domain: Number of institutions of each domain, in place of ``clients``.
         method: What is trained; see `fedapt_secure.protocol.methods`.
         temperature: τ of the softmax that routes images to domain keys.

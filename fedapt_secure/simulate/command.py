@@ -7,7 +7,9 @@ import torch
 from rich.console import Console
 
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.sharing import sharing
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.learning.data.dealing import MAX_DIGIT_CLIENTS
 from fedapt_secure.simulate import engine
 from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
@@ -25,10 +27,17 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     started = time.monotonic()
     # Institutions train in parallel threads; one torch thread each keeps them off each other's cores.
     torch.set_num_threads(1)
+    with sharing():
+        return _simulate(settings, console, started)
+
+
+def _simulate(settings: SimulateSettings, console: Console, started: float) -> tuple[Federation, Summary]:
     with console.status("loading the model and dealing the images"):
         federation = prepare(settings)
     print_balance(console, federation.dataset)
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
+    if federation.dataset.synthetic:
+        console.print(f"[yellow]{SYNTHETIC_STATEMENT}[/]", highlight=False)
     if settings.secure_aggregation == registry.CKKS:
         console.print(f"[yellow]{CKKS_STATEMENT}[/]", highlight=False)
     if settings.insecure_deterministic_noise:
@@ -49,6 +58,11 @@ _PROTECTION = {
 INSECURE_NOISE_STATEMENT = (
     "NOT PRIVATE: --insecure-deterministic-noise lets the seed decide the noise, and who knows the seed can"
     " remove it. No ε below protects anybody."
+)
+SYNTHETIC_STATEMENT = (
+    f"Synthetic: there are digits for {MAX_DIGIT_CLIENTS} institutions at most, so each draws its own from"
+    " all of them, in a hand of its own, and one scan lies at many. Every ε below is for cost only: it"
+    " protects no scan; accuracies say nothing about real data."
 )
 CKKS_STATEMENT = (
     "CKKS tolerates no collusion: every institution holds the one key, so a coordinator in league with any"

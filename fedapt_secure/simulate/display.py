@@ -10,6 +10,7 @@ from rich.table import Table
 from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
+from fedapt_secure.simulate.privacy_table import print_privacy
 from fedapt_secure.simulate.summary import Summary
 
 KIB = 1024
@@ -105,7 +106,7 @@ def print_result(console: Console, federation: Federation, summary: Summary) -> 
     """Print the result tables and what to do next."""
     console.print(_accuracy_table(summary))
     if summary["privacy"]:
-        console.print(_privacy_table(summary["privacy"], summary["not_private_because"]))
+        print_privacy(console, federation, summary)
     else:
         console.print("[bold yellow]no differential privacy: for experiments only[/]")
     completed = [r for r in summary["rounds"] if r["status"] == "completed"]
@@ -153,25 +154,6 @@ def _add_row(table: Table, name: str, shares: list[float]) -> None:
     right_key = (f"{share:.0%}" for share in routing)
     cells = (f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", f"{top_5:.1%}", *right_key)
     table.add_row(name, *cells)
-
-
-def _privacy_table(privacy: dict[str, dict[str, Any]], not_private_because: str | None) -> Table:
-    table = Table(title="Privacy spent (per image, not per person)")
-    if not_private_because is not None:
-        table.title = f"[bold red]NOT PRIVATE: {not_private_because}[/]"
-    for column in ("institution", "ε spent", "ε budget", "δ", "noise σ", "steps", "declared records"):
-        table.add_column(column, justify="left" if column == "institution" else "right")
-    for name, spent in privacy.items():
-        table.add_row(
-            name,
-            f"{spent['epsilon_spent']:.3f}",
-            f"{spent['epsilon_budget']:g}",
-            f"{spent['delta']:.2e}",
-            f"{spent['noise_multiplier']:.3f}",
-            str(spent["steps"]),
-            str(spent["declared_records"]),
-        )
-    return table
 
 
 def _next_step(federation: Federation) -> str:

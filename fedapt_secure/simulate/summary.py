@@ -19,6 +19,7 @@ from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
+from fedapt_secure.simulate.follow import LONG, LogFollower
 
 Summary = dict[str, Any]
 
@@ -54,6 +55,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
         "keys": list(keys) if routes else None,
         "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,
+        "synthetic": federation.dataset.synthetic,
         "private": federation.settings.not_private is None,
         "not_private_because": federation.settings.not_private,
         "privacy": _privacy(federation),
@@ -119,7 +121,7 @@ def _privacy(federation: Federation) -> dict[str, Any]:
     for name in federation.institutions:
         plan: Mapping[str, Any] | None = None
         spent: Mapping[str, Any] = {"epsilon": 0.0, "total_steps": 0}
-        for entry in read_log(federation.folder.log(name)):
+        for entry in LogFollower(federation.folder.log(name), leave_out=LONG).new_entries():
             if entry.type == "session_accepted":
                 plan = entry.body["privacy"] or plan
             elif entry.type == "spend":

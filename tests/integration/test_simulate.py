@@ -77,8 +77,9 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     assert set(summary) == {
         "accuracy", "top_5", "per_class", "confusion", "method", "keys", "routing", "routing_counts",
         "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device",
-        "seconds_total",
+        "seconds_total", "synthetic",
     }  # fmt: skip
+    assert summary["synthetic"] is False
     domains = {"ink", "chalk", "print", "pencil", "scan"}
     for part in (summary["accuracy"]["zero_shot"], summary["accuracy"]["fedapt"], summary["routing"]):
         assert set(part["per_domain"]) == domains

@@ -17,6 +17,7 @@ from fedapt_secure.learning.data.manifest import MAX_NAME_LENGTH, write_manifest
 from fedapt_secure.learning.data.partition import Indices, dirichlet_shares, divide, even_shares
 from fedapt_secure.learning.data.records import Record, read_records
 from fedapt_secure.learning.data.styles import STYLES
+from fedapt_secure.learning.data.synthetic import Hand, draw_scans
 
 DatasetName = Literal[
     "digits",
@@ -31,6 +32,7 @@ DatasetName = Literal[
 
 DIGITS: Final = frozenset({"digits", "digits-flipped"})
 MAX_DIGIT_CLIENTS: Final = 20
+"""To more institutions the digits are not dealt: each draws its own from all of them, see `synthetic`."""
 MIN_CLASSES: Final = 2
 UPSIDE_DOWN: Final = frozenset({"chalk", "scan"})
 """Domains whose pages come upside down in ``digits-flipped``: there a 6 looks like the others' 9."""
@@ -83,6 +85,7 @@ class DealtDataset:
         zero_shot_template: Prompt of the untuned model.
         institutions: Who holds what.
         left_out: What is called like an image and is no file.
+        synthetic: Whether institutions share records: then accuracy and ε say nothing about real data.
     """
 
     class_names: tuple[str, ...]
@@ -90,6 +93,7 @@ class DealtDataset:
     zero_shot_template: str
     institutions: tuple[DealtInstitution, ...]
     left_out: tuple[LeftOut, ...] = ()
+    synthetic: bool = False
 
 
 def deal_dataset(
@@ -132,18 +136,15 @@ def deal_dataset(
 
 
 def digit_clients(clients: int | None, options: DealOptions) -> int:
-    """Return how many institutions the digits are dealt to.
+    """Return how many institutions get digits.
 
     Raises:
-        InvalidInput: If the digits do not suffice for them, or a domain is not known.
+        InvalidInput: If there is none, or a domain is not known.
     """
     domains = choose_domains(tuple(STYLES), options.domains, "the data set digits")
     count = _client_count(clients, len(domains), options)
-    if not 1 <= count <= MAX_DIGIT_CLIENTS:
-        raise InvalidInput(
-            f"the digits can be dealt to 1 to {MAX_DIGIT_CLIENTS} institutions, not {count}: with more,"
-            f" the {scan_count()} scans leave each too few to train on privately"
-        )
+    if count < 1:
+        raise InvalidInput(f"the digits need at least one institution, not {count}")
     return count
 
 
@@ -153,13 +154,18 @@ def _deal_digits(
     count = digit_clients(clients, options)
     domains = choose_domains(tuple(STYLES), options.domains, "the data set digits")[:count]
     institutions = _institutions(count, len(domains), destination)
-    shares = _digit_shares(institutions, len(domains), options.dirichlet, np.random.default_rng(seed))
-    for number, (institution, share) in enumerate(zip(institutions, shares, strict=True)):
+    synthetic = count > MAX_DIGIT_CLIENTS
+    if not synthetic:
+        shares = _digit_shares(institutions, len(domains), options.dirichlet, np.random.default_rng(seed))
+    for number, institution in enumerate(institutions):
         domain = domains[institution.domain_index]
-        style_rng = np.random.default_rng([seed, number])  # of its own: one share does not move another's
+        own_rng = np.random.default_rng([seed, number])  # of its own: one share does not move another's
+        share = draw_scans(scan_labels(), options.dirichlet, own_rng) if synthetic else shares[number]
+        hand = Hand.fresh(own_rng) if synthetic else None
         upside_down = dataset == "digits-flipped" and domain in UPSIDE_DOWN
-        write_digits(institution.data, domain, share, upside_down, style_rng)
-    return DealtDataset(CLASS_NAMES, domains, options.template or DIGIT_TEMPLATE, institutions)
+        write_digits(institution.data, domain, share, upside_down, own_rng, hand)
+    template = options.template or DIGIT_TEMPLATE
+    return DealtDataset(CLASS_NAMES, domains, template, institutions, synthetic=synthetic)
 
 
 def _digit_shares(

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from fedapt_crypto.private_files import PRIVATE_FILE_MODE, make_private_folder
 from fedapt_secure.learning.data.styles import Mask, draw
+from fedapt_secure.learning.data.synthetic import Hand
 
 SIDE: Final = 32
 """Side of a picture in pixels."""
@@ -45,6 +46,7 @@ def write_digits(
     indices: Sequence[int] | NDArray[np.int64],
     upside_down: bool,
     rng: np.random.Generator,
+    hand: Hand | None = None,
 ) -> None:
     """Write scans as PNG files ``CLASS/digit-0001.png`` in the style of a domain.
 
@@ -54,10 +56,14 @@ def write_digits(
         indices: Which scans.
         upside_down: Whether this institution delivers its pages the wrong way round.
         rng: Source of the style's variation.
+        hand: In whose hand, before whose camera; ``None`` leaves the scans as they are.
     """
     images, targets = _scans()
     for index in indices:
-        picture = draw(rng, _enlarged(images[index]), domain)
+        mask = _enlarged(images[index])
+        picture = draw(rng, mask if hand is None else hand.write(mask), domain)
+        if hand is not None:
+            picture = hand.photograph(picture)
         if upside_down:
             picture = picture[::-1, ::-1]
         class_folder = make_private_folder(folder / CLASS_NAMES[targets[index]])

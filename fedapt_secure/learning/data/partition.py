@@ -45,7 +45,7 @@ def dirichlet_shares(
     queues = [rng.permutation(np.flatnonzero(labels == one)) for one in range(len(remaining))]
     shares = []
     for quota in (len(part) for part in np.array_split(labels, parts)):
-        taken = _take(quota, alpha * prior, remaining, rng)
+        taken = take_classes(quota, alpha * prior, remaining, rng)
         ends = remaining.copy()
         remaining = remaining - taken
         shares.append(
@@ -86,10 +86,17 @@ def divide(
     ]
 
 
-def _take(
+def take_classes(
     quota: int, concentration: NDArray[np.float64], remaining: Indices, rng: np.random.Generator
 ) -> Indices:
-    """Return how many of each class a part takes, (classes,), adding up to ``quota``."""
+    """Return how many of each class a part takes, (classes,), adding up to ``quota``.
+
+    Args:
+        quota: At most as many as remain in all.
+        concentration: Of the Dirichlet distribution of the part's own class shares, (classes,).
+        remaining: How many there are of each class, (classes,).
+        rng: Decides all of it.
+    """
     taken = np.zeros_like(remaining)
     distribution = _distribution(concentration, remaining > 0, rng)
     while (missing := quota - int(taken.sum())) > 0:

@@ -1,0 +1,65 @@
+"""What was spent of each institution's privacy: a table after the run. One operator owns all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from fedapt_secure.simulate.federation import Federation
+from fedapt_secure.simulate.summary import Summary
+
+MOST_ROWS: Final = 20
+"""Of more institutions each domain gets a line; ``summary.json`` has them all."""
+Rows = Sequence[tuple[tuple[str, ...], Sequence[Mapping[str, Any]]]]
+"""First cells of a line, and what was spent by those it is about."""
+_COLUMNS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
+    "ε spent": ("epsilon_spent", "{:.3f}".format),
+    "ε budget": ("epsilon_budget", "{:g}".format),
+    "δ": ("delta", "{:.2e}".format),
+    "noise σ": ("noise_multiplier", "{:.3f}".format),
+    "steps": ("steps", "{:.0f}".format),
+    "declared records": ("declared_records", "{:.0f}".format),
+}
+
+
+def print_privacy(console: Console, federation: Federation, summary: Summary) -> None:
+    """Print what each institution spent, or where there are many what the most did in each domain.
+
+    ε, δ and steps of a domain are the largest, σ is the smallest, declared records are the median.
+    """
+    spent: Mapping[str, Mapping[str, Any]] = summary["privacy"]
+    table = Table(title=_title(summary))
+    many = len(spent) > MOST_ROWS
+    first = ("domain", "institutions") if many else ("institution",)
+    rows: Rows = _by_domain(federation, spent) if many else [((name,), [one]) for name, one in spent.items()]
+    for position, column in enumerate((*first, *_COLUMNS)):
+        table.add_column(column, justify="right" if position else "left")
+    for titles, group in rows:
+        table.add_row(*titles, *(_cell(key, shown, group) for key, shown in _COLUMNS.values()))
+    console.print(table)
+
+
+def _title(summary: Summary) -> str:
+    if summary["not_private_because"] is not None:
+        return f"[bold red]NOT PRIVATE: {summary['not_private_because']}[/]"
+    if summary["synthetic"]:
+        return "Privacy spent, for cost only: synthetic data, one scan lies at many institutions"
+    return "Privacy spent (per image, not per person)"
+
+
+def _by_domain(federation: Federation, spent: Mapping[str, Mapping[str, Any]]) -> Rows:
+    members = federation.roster.members
+    groups = {
+        domain: [spent[one.name] for one in members if one.domain_index == index and one.name in spent]
+        for index, domain in enumerate(federation.dataset.domains)
+    }
+    return [((domain, str(len(group))), group) for domain, group in groups.items() if group]
+
+
+def _cell(key: str, shown: Callable[[Any], str], group: Sequence[Mapping[str, Any]]) -> str:
+    values = [one[key] for one in group]
+    if key == "noise_multiplier":
+        return shown(min(values))
+    return shown(median(values) if key == "declared_records" else max(values))

@@ -25,8 +25,8 @@ from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.pixels import test_images, training_images
 from fedapt_secure.learning.data.records import read_records
 from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
-from fedapt_secure.learning.methods.base import Pixels, Task, TrainingData
-from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
+from fedapt_secure.learning.text import zero_shot_text
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
@@ -162,18 +162,20 @@ class Learner:
         data = encode_bundle(bundle)
         path = self._folder / MODEL_FILE
         write_atomically(path, data)
-        text = PromptedText(self._backbone, plan.class_names, plan.context_tokens, plan.class_specific)
-        features, labels = self._features.test
-        tuned = bundle.model_on(self._backbone)
-        scores = evaluate(
-            tuned,
-            text.zero_shot(plan.zero_shot_template),
+        scores = self.score(bundle.model_on(self._backbone))
+        return Concluded(hashlib.sha256(data).digest(), path, scores)
+
+    def score(self, model: Classifier) -> Scores:
+        """Return how a finished model does on the images held out here."""
+        plan, (features, labels) = self._configuration.plan, self._features.test
+        return evaluate(
+            model,
+            zero_shot_text(self._backbone, plan.class_names, plan.zero_shot_template),
             features,
             labels,
             self._configuration.own_keys(self._settings.name),
-            own_features(tuned, self._test_images(), len(labels)) if tuned.changes_image_tower else None,
+            own_features(model, self._test_images(), len(labels)) if model.changes_image_tower else None,
         )
-        return Concluded(hashlib.sha256(data).digest(), path, scores)
 
 
 def scores_to_fields(scores: Scores) -> dict[str, Any]:

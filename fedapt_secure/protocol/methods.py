@@ -18,6 +18,8 @@ FEDCLIP: Final = "fedclip"
 LINEAR_PROBE: Final = "linear-probe"
 FEDAVG: Final = "fedavg"
 FEDPROX: Final = "fedprox"
+LOCAL: Final = "local"
+ZERO_SHOT: Final = "zero-shot"
 
 PROMPT_STD: Final = 0.02
 """Standard deviation of an initial meta prompt and adaptive network (FedAPT, reference code)."""
@@ -88,6 +90,7 @@ class MethodFacts:
         title: As tables call it.
         parts: Its trained tensors, in the order in which they travel.
         uses_keys: Whether domain keys modulate prompts, so that the bundle carries them.
+        federated: Whether institutions train it together, so that a session of several can be about it.
         never_private: Why it cannot be trained under DP; ``None`` where it can.
         never_unsupervised: Why it cannot be trained without labels; ``None`` where it can.
         class_specific: What it needs, where it has no choice between contexts a class and a shared one.
@@ -98,6 +101,7 @@ class MethodFacts:
     title: str
     parts: Callable[[Sizes], tuple[Part, ...]]
     uses_keys: bool = False
+    federated: bool = True
     never_private: str | None = None
     never_unsupervised: str | None = None
     class_specific: bool | None = None
@@ -145,6 +149,11 @@ def _image_tower(sizes: Sizes) -> tuple[Part, ...]:
     return (Part("image_tower_change", (sizes.tower_values,), 0.0),)
 
 
+def _nothing(sizes: Sizes) -> tuple[Part, ...]:
+    del sizes
+    return ()
+
+
 _WHOLE_TOWER: Final = (
     "it trains the whole image tower, and noise on that many values leaves nothing of the model at any useful"
     " ε; per-image gradients of it would not fit into memory either"
@@ -175,6 +184,8 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
                 never_private=_WHOLE_TOWER,
                 never_unsupervised=_NEEDS_PIXELS,
             ),
+            MethodFacts(LOCAL, "local", _promptfl, federated=False),
+            MethodFacts(ZERO_SHOT, "zero-shot", _nothing, federated=False),
         )
     }
 )

@@ -145,7 +145,7 @@ class SessionPlan(BaseModel):
             )
         if facts.class_specific not in (None, self.class_specific):
             raise ValueError(f"the method {self.method} needs class_specific: {facts.class_specific}")
-        if self.shape.size < 1:
+        if facts.federated and self.shape.size < 1:
             raise ValueError(f"the method {self.method} needs tower_values: the size of the image tower")
         self._check_unsupervised(facts)
         self._check_initial_context()
@@ -200,6 +200,8 @@ class SessionConfiguration(Message):
             assign_keys(self._member_domains, len(self.plan.domains), self.plan.key_count)
         except InvalidInput as error:
             raise ValueError(str(error)) from None
+        if len(self.roster.members) > 1 and not method_facts(self.plan.method).federated:
+            raise ValueError(f"{self.plan.method} is for one institution alone, not for a session of several")
         registry.phases(self.plan.secure_aggregation)
         return self
 

@@ -9,7 +9,9 @@ from fedapt_secure.learning.methods.cocoop import CoCoOp
 from fedapt_secure.learning.methods.fedclip import FedClip
 from fedapt_secure.learning.methods.image_tower import ImageTower
 from fedapt_secure.learning.methods.linear_probe import LinearProbe
+from fedapt_secure.learning.methods.local import Local
 from fedapt_secure.learning.methods.prompts import FedApt, PromptFl
+from fedapt_secure.learning.methods.zero_shot import ZeroShot
 from fedapt_secure.protocol import methods as names
 
 _METHODS: Final[Mapping[str, Callable[[], Method]]] = MappingProxyType(
@@ -21,6 +23,8 @@ _METHODS: Final[Mapping[str, Callable[[], Method]]] = MappingProxyType(
         names.LINEAR_PROBE: LinearProbe,
         names.FEDAVG: ImageTower,
         names.FEDPROX: ImageTower,
+        names.LOCAL: Local,
+        names.ZERO_SHOT: ZeroShot,
     }
 )
 

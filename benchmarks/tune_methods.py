@@ -189,7 +189,9 @@ def table(results: list[dict[str, object]], budgets: list[float | None]) -> None
         for rate in rates:
             row = [means.get((method, *setting, rate), float("nan")) for setting in settings]
             over_all[rate] = float(np.mean(row))
-            print(f"{rate!s:>8}" + "".join(f"{value:8.1f}" for value in row) + f"   mean {over_all[rate]:.1f}")
+            print(
+                f"{rate!s:>8}" + "".join(f"{value:8.1f}" for value in row) + f"   mean {over_all[rate]:.1f}"
+            )
         print("best over all:", max(over_all, key=lambda r: over_all[r]))
         for setting in settings:
             best = max(rates, key=lambda r: means.get((method, *setting, r), -1.0))

@@ -101,8 +101,8 @@ def simulate(
     method: Annotated[
         str | None,
         _option(
-            "fedapt, promptfl, cocoop, fedclip, linear-probe; without privacy also fedavg, fedprox"
-            " (default fedapt).",
+            "fedapt, promptfl, cocoop, fedclip, linear-probe, local, zero-shot; without privacy also fedavg,"
+            " fedprox (default fedapt).",
             _TRAINING,
         ),
     ] = None,

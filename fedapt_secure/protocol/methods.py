@@ -184,8 +184,20 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
                 never_private=_WHOLE_TOWER,
                 never_unsupervised=_NEEDS_PIXELS,
             ),
-            MethodFacts(LOCAL, "local", _promptfl, federated=False),
-            MethodFacts(ZERO_SHOT, "zero-shot", _nothing, federated=False),
+            MethodFacts(
+                LOCAL,
+                "local",
+                _promptfl,
+                federated=False,
+                never_unsupervised="by itself an institution has no rounds that the two stages could divide",
+            ),
+            MethodFacts(
+                ZERO_SHOT,
+                "zero-shot",
+                _nothing,
+                federated=False,
+                never_unsupervised="it is not trained at all",
+            ),
         )
     }
 )

@@ -67,7 +67,9 @@ class ParameterShape:
 
 def flatten(shape: ParameterShape, parts: Mapping[str, Vector]) -> Vector:
     """Return the trained tensors, by name, as one flat float32 vector."""
-    return np.concatenate([parts[part.name].ravel() for part in shape.parts]).astype(np.float32, copy=False)
+    nothing = np.zeros(0, np.float32)  # for methods that train nothing
+    values = (parts[part.name].ravel() for part in shape.parts)
+    return np.concatenate([nothing, *values]).astype(np.float32, copy=False)
 
 
 def unflatten(shape: ParameterShape, vector: Vector) -> dict[str, Vector]:
@@ -118,7 +120,7 @@ def initial_parameters(shape: ParameterShape, seed: int, words: Vector | None = 
         words: Token embeddings, (T, W), that contexts start with, T at most n_ctx; by default none.
     """
     rng = np.random.default_rng(seed)
-    drawn = []
+    drawn = [np.zeros(0)]
     for part in shape.parts:
         values = rng.normal(0.0, part.initial_std, part.size) if part.initial_std else np.zeros(part.size)
         if words is not None and part.is_context:

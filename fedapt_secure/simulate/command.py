@@ -10,7 +10,8 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.sharing import sharing
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.dealing import MAX_DIGIT_CLIENTS
-from fedapt_secure.simulate import engine
+from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
+from fedapt_secure.simulate import alone, engine
 from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
 from fedapt_secure.simulate.federation import Federation, prepare
@@ -43,11 +44,30 @@ def _simulate(settings: SimulateSettings, console: Console, started: float) -> t
     if settings.insecure_deterministic_noise:
         console.print(f"[bold white on red]{INSECURE_NOISE_STATEMENT}[/]", highlight=False)
     with ProgressDisplay(console, federation) as display:
-        asyncio.run(engine.run(federation, display.watch, display.encoding))
+        carry_out(federation, display.watch, display.encoding)
     summary = summarise(federation, time.monotonic() - started)
     write_pictures(federation, summary)
     print_result(console, federation, summary)
     return federation, summary
+
+
+def carry_out(
+    federation: Federation, watch: engine.Watch, encoding: engine.EncodingProgress | None = None
+) -> None:
+    """Run a federation that is ready to start to its end, or let its institutions work by themselves.
+
+    Args:
+        federation: The run.
+        watch: Told of every log line.
+        encoding: Told while institutions encode images, from their threads.
+
+    Raises:
+        InvalidInput, RunFailed: If it cannot be carried out; names the party.
+    """
+    if method_facts(federation.settings.method).federated:
+        asyncio.run(engine.run(federation, watch, encoding))
+    else:
+        alone.run(federation, watch, encoding)
 
 
 _PROTECTION = {
@@ -75,6 +95,13 @@ def _headline(settings: SimulateSettings, institutions: int) -> str:
     model = settings.model if settings.pretrained is None else f"{settings.model} ({settings.pretrained})"
     if settings.insecure_deterministic_noise:
         privacy += " (NOT PRIVATE)"
+    if settings.method == ZERO_SHOT:
+        return f"{model} as it is, on {settings.dataset} of {institutions} institutions; nothing is trained"
+    if not method_facts(settings.method).federated:
+        return (
+            f"{institutions} institutions tune {model} on {settings.dataset}, each for itself, {privacy};"
+            " nothing is exchanged"
+        )
     protection = _PROTECTION[settings.secure_aggregation]
     return (
         f"{institutions} institutions tune {model} on {settings.dataset}, {privacy}, {protection},"

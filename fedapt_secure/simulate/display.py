@@ -27,12 +27,13 @@ class ProgressDisplay:
         self._budget = federation.settings.epsilon
         self._caveat = " (NOT PRIVATE)" if federation.settings.insecure_deterministic_noise else ""
         self._institutions = len(federation.institutions)
+        self._federated = method_facts(federation.settings.method).federated
         self._ready: set[str] = set()
         self._epsilon = 0.0
         self._encoded: dict[str, tuple[int, int]] = {}
-        self._phase = "waiting for institutions"
+        self._phase = "waiting for institutions" if self._federated else "working"
         self._progress = Progress(
-            TextColumn("[bold]round"),
+            TextColumn("[bold]round" if self._federated else "[bold]institution"),
             MofNCompleteColumn(),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[phase]:<26}"),
@@ -43,7 +44,10 @@ class ProgressDisplay:
             transient=True,
         )
         self._task = self._progress.add_task(
-            "rounds", total=federation.settings.rounds, phase=self._phase, privacy=self._privacy()
+            "rounds",
+            total=federation.settings.rounds if self._federated else self._institutions,
+            phase=self._phase,
+            privacy=self._privacy(),
         )
 
     def __enter__(self) -> "ProgressDisplay":
@@ -62,6 +66,8 @@ class ProgressDisplay:
             # What ends the run is said once, as its error.
             if entry.type == "refused" and not (body.get("rule") and body["round"] == 0):
                 self._console.print(f"[yellow]{party} refused: {body['detail']}[/]", highlight=False)
+            if entry.type == "session_ended" and not self._federated:
+                self._progress.advance(self._task)
             return
         elif entry.type == "ready":
             self._ready.add(body["name"])
@@ -81,7 +87,7 @@ class ProgressDisplay:
         """Take note of how many of its images an institution has encoded; called from its thread."""
         self._encoded[institution] = (done, total)
         all_done, all_total = (sum(one) for one in zip(*self._encoded.values(), strict=True))
-        if self._phase.startswith("waiting") and all_done < all_total:
+        if self._phase.startswith(("waiting", "working")) and all_done < all_total:
             self._progress.update(self._task, phase=f"encoding {all_done} of {all_total}")
 
     def _round_ended(self, body: Any) -> None:
@@ -105,7 +111,9 @@ class ProgressDisplay:
 def print_result(console: Console, federation: Federation, summary: Summary) -> None:
     """Print the result tables and what to do next."""
     console.print(_accuracy_table(summary))
-    if summary["privacy"]:
+    if not summary["parameters"]["trained"]:
+        console.print("nothing was trained, so nothing was spent", highlight=False)
+    elif summary["privacy"]:
         print_privacy(console, federation, summary)
     else:
         console.print("[bold yellow]no differential privacy: for experiments only[/]")
@@ -132,7 +140,8 @@ def _accuracy_table(summary: Summary) -> Table:
     facts = method_facts(summary["method"])
     table = Table(title="Accuracy on held-out images")
     routing = summary["routing"]
-    further = ("top-5", *(("right key",) if routing else ()))
+    own = summary["own_domain"]
+    further = ("top-5", *(("right key",) if routing else ()), *(("own images",) if own else ()))
     for column in ("domain", "zero-shot", facts.title, "gain", *further):
         table.add_column(column, justify="left" if column == "domain" else "right")
     parts = [
@@ -140,6 +149,7 @@ def _accuracy_table(summary: Summary) -> Table:
         summary["accuracy"][facts.name],
         summary["top_5"],
         *([routing] if routing else []),
+        *([own] if own else []),
     ]
     for domain in parts[0]["per_domain"]:
         _add_row(table, domain, [part["per_domain"][domain] for part in parts])
@@ -149,10 +159,10 @@ def _accuracy_table(summary: Summary) -> Table:
 
 
 def _add_row(table: Table, name: str, shares: list[float]) -> None:
-    zero_shot, tuned, top_5, *routing = shares
+    zero_shot, tuned, top_5, *further = shares
     gain = 100 * (tuned - zero_shot)
-    right_key = (f"{share:.0%}" for share in routing)
-    cells = (f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", f"{top_5:.1%}", *right_key)
+    more = (f"{share:.1%}" for share in further)
+    cells = (f"{zero_shot:.1%}", f"{tuned:.1%}", f"{gain:+.1f}", f"{top_5:.1%}", *more)
     table.add_row(name, *cells)
 
 

@@ -22,10 +22,17 @@ from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, KEY_EACH, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
-from fedapt_secure.learning.data.dealing import DIGITS, DealOptions, DealtDataset, deal_dataset, digit_clients
+from fedapt_secure.learning.data.dealing import (
+    DIGITS,
+    DealOptions,
+    DealtDataset,
+    DealtInstitution,
+    deal_dataset,
+    digit_clients,
+)
 from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.key_assignment import assign_keys
-from fedapt_secure.protocol.methods import FEDPROX, method_facts
+from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.simulate.patience import (
     allow_file_handles,
@@ -34,7 +41,7 @@ from fedapt_secure.simulate.patience import (
     phase_timeout_s,
     round_timeout_s,
 )
-from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
+from fedapt_secure.simulate.policies import cache_path, exchange_of, fitting_policy, ledger_path
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.founding import found
 from fedapt_server.settings import ServerSettings
@@ -87,13 +94,22 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Federation:
-    """A run that is ready to start."""
+    """A run that is ready to start.
+
+    Attributes:
+        folder: Where it keeps what. settings: What was asked for. dataset: Who holds which images.
+        roster: Who takes part. device: ``cpu`` or ``cuda``.
+        plan: What is trained, and how; where it is `local`, what each institution does by itself.
+        model_values: Number of values of the whole CLIP.
+    """
 
     folder: RunFolder
     settings: SimulateSettings
     dataset: DealtDataset
     roster: Roster
     device: str
+    plan: SessionPlan
+    model_values: int
 
     @property
     def institutions(self) -> tuple[str, ...]:
@@ -213,13 +229,14 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
     parse_failures(settings, names)
     plan = _plan(settings, dataset, backbone)
     roster = _found(folder, dataset)
-    unsigned = SessionConfiguration(
-        session=bytes(SESSION_BYTES),
-        plan=plan,
-        roster=roster,
-        key_commitments=tuple(bytes(32) for _ in range(plan.key_count)),
-    )
-    unsigned.check_scheme()
+    if method_facts(plan.method).federated:
+        unsigned = SessionConfiguration(
+            session=bytes(SESSION_BYTES),
+            plan=plan,
+            roster=roster,
+            key_commitments=tuple(bytes(32) for _ in range(plan.key_count)),
+        )
+        unsigned.check_scheme()
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")
@@ -236,7 +253,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         path = folder.party(institution.name) / POLICY_FILE
         write_yaml(path, policy, comment="The institution's policy: no coordinator can change it.")
     _write_config(folder, settings, len(names), device)
-    return Federation(folder, settings, dataset, roster, device)
+    return Federation(folder, settings, dataset, roster, device, plan, backbone.parameter_count)
 
 
 def _check_method(settings: SimulateSettings) -> None:
@@ -246,34 +263,46 @@ def _check_method(settings: SimulateSettings) -> None:
             f"the method {settings.method} cannot be trained under differential privacy:"
             f" {facts.never_private}; give --no-dp"
         )
+    if not facts.federated and (settings.fail or settings.processes):
+        wanted = "--fail" if settings.fail else "--processes"
+        raise InvalidInput(f"the method {settings.method} has no parties that talk: leave out {wanted}")
 
 
 def connect_institutions(federation: Federation, port: int) -> None:
     """Write every institution's settings, with the port on which the coordinator listens."""
-    settings, folder = federation.settings, federation.folder
-    failures = parse_failures(settings, federation.institutions)
+    failures = parse_failures(federation.settings, federation.institutions)
     for institution in federation.dataset.institutions:
-        client = ClientSettings(
-            name=institution.name,
-            host=HOST,
-            port=port,
-            data=institution.data.resolve(),
-            device=settings.device,
-            dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
-            dp_delta=settings.dp_delta,
-            ledger=ledger_path(settings, institution.name),
-            cache=cache_path(settings, institution.name),
-            log=Path("../../logs") / f"{institution.name}.jsonl",
-            experiment_seed=settings.seed,
-            insecure_deterministic_noise=settings.insecure_deterministic_noise,
-            vanish_at=failures.get(institution.name, ()),
-        )
-        path = folder.party(institution.name) / CLIENT_FILE
+        client = client_settings(federation, institution, port, failures.get(institution.name, ()))
+        path = federation.folder.party(institution.name) / CLIENT_FILE
         write_yaml(path, client, comment="The institution's settings.")
+
+
+def client_settings(
+    federation: Federation, institution: DealtInstitution, port: int, vanish_at: tuple[str, ...] = ()
+) -> ClientSettings:
+    """Return an institution's settings, with the port on which the coordinator listens."""
+    settings = federation.settings
+    return ClientSettings(
+        name=institution.name,
+        host=HOST,
+        port=port,
+        data=institution.data.resolve(),
+        device=settings.device,
+        dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
+        dp_delta=settings.dp_delta,
+        ledger=ledger_path(settings, institution.name),
+        cache=cache_path(settings, institution.name),
+        log=Path("../../logs") / f"{institution.name}.jsonl",
+        experiment_seed=settings.seed,
+        insecure_deterministic_noise=settings.insecure_deterministic_noise,
+        vanish_at=vanish_at,
+    )
 
 
 def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone) -> SessionPlan:
     facts, institutions = method_facts(settings.method), len(dataset.institutions)
+    # By themselves institutions have nobody to exchange rounds with: all steps follow each other.
+    rounds = settings.rounds if facts.federated else 1
     return SessionPlan(
         class_names=dataset.class_names,
         domains=dataset.domains,
@@ -287,17 +316,17 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         class_specific=not settings.shared_context and facts.class_specific is not False,
         method=settings.method,
         tower_values=backbone.image_tower_values if facts.never_private else 0,
-        rounds=settings.rounds,
-        local_steps=settings.local_steps,
+        rounds=rounds,
+        local_steps=settings.rounds * settings.local_steps // rounds,
         sample_rate=settings.sample_rate,
         learning_rate=settings.learning_rate or facts.learning_rate,
         momentum=settings.momentum,
         max_grad_norm=settings.max_grad_norm,
         weight_decay=settings.weight_decay,
         proximal_weight=_proximal_weight(settings),
-        differential_privacy=not settings.no_dp,
-        secure_aggregation=settings.secure_aggregation,
-        participation=settings.participation,
+        differential_privacy=not settings.no_dp and settings.method != ZERO_SHOT,
+        secure_aggregation=exchange_of(settings),
+        participation=settings.participation if facts.federated else "all",
         clip=settings.update_clip,
         temperature=settings.temperature,
         keys=_key_count(settings, dataset),
@@ -310,7 +339,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
 
 def _key_count(settings: SimulateSettings, dataset: DealtDataset) -> int | None:
     held = [one.domain_index for one in dataset.institutions]
-    if settings.keys is None:
+    if settings.keys is None or not method_facts(settings.method).federated:
         return None
     count = len(held) if settings.keys == KEY_EACH else settings.keys
     assign_keys(held, len(dataset.domains), count)  # says in one line where that cannot be

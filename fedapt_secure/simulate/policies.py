@@ -11,6 +11,7 @@ from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
 from fedapt_secure.learning.data.records import is_test_record, read_records
 from fedapt_secure.privacy.budget import declared_records, default_delta
+from fedapt_secure.protocol.methods import method_facts
 
 LEDGER_NAME = "ledger.sqlite"
 CACHE_NAME = "cache"
@@ -23,7 +24,7 @@ def fitting_policy(
 
     δ grows with ``max_epsilon``: as many runs like this one as ε allows.
     """
-    epsilon = settings.epsilon
+    epsilon, federated = settings.epsilon, method_facts(settings.method).federated
     fields: dict[str, object] = {}
     if epsilon is not None:
         max_epsilon = settings.max_epsilon or epsilon
@@ -33,11 +34,18 @@ def fitting_policy(
         {
             **fields,
             "require_differential_privacy": settings.not_private is None,
-            "aggregation": (settings.secure_aggregation,),
-            "minimum_participants": registry.MIN_INSTITUTIONS[settings.secure_aggregation],
+            "aggregation": (exchange_of(settings),),
+            "minimum_participants": registry.MIN_INSTITUTIONS[settings.secure_aggregation]
+            if federated
+            else 1,
             "unattended": True,  # one operator has asked for the whole run
         }
     )
+
+
+def exchange_of(settings: SimulateSettings) -> str:
+    """Return the scheme under which updates travel; ``none`` where an institution is by itself."""
+    return settings.secure_aggregation if method_facts(settings.method).federated else registry.NONE
 
 
 def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fedapt_client.learner import MODEL_FILE
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.audit.line import LogEntry
@@ -17,7 +18,7 @@ from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_routing
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
-from fedapt_secure.protocol.methods import method_facts
+from fedapt_secure.protocol.methods import LOCAL, method_facts
 from fedapt_secure.simulate.federation import COORDINATOR, Federation
 from fedapt_secure.simulate.follow import LONG, LogFollower
 
@@ -28,30 +29,35 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
     """Gather the summary of a finished run, write it, and put the bundle into the run folder.
 
     Accuracies are fractions of the held-out images; a domain's figure pools its institutions, the mean
-    is over domains. One operator owns every party of a simulation and may see them.
+    is over domains. Where each institution has a model of its own (`local`), they are averages over these
+    models, and ``own_domain`` says what each model does on its own institution's images. One operator owns
+    every party of a simulation and may see them.
 
     Raises:
         RunFailed: If an institution did not conclude, or two of them hold different bundles.
     """
     folder, names = federation.folder, federation.institutions
     scores = {name: _evaluation(folder.party(name) / "evaluation.json", name) for name in names}
-    bundles = {(folder.party(name) / "model.safetensors").read_bytes() for name in names}
-    if len(bundles) != 1:
-        raise RunFailed("the institutions hold different bundles; this must not happen, please report it")
-    write_atomically(folder.model, bundles.pop(), mode=PUBLIC_FILE_MODE)
-    routes = method_facts(federation.settings.method).uses_keys
+    method, facts = federation.settings.method, method_facts(federation.settings.method)
+    if method != LOCAL:  # there each institution has its own
+        _publish_bundle(federation)
+    routes = facts.uses_keys
     keys = read_bundle(folder.model).key_names if routes else ()
     tallies = _tallies(federation, scores)
     total = sum(tallies.values(), Tally())
     summary: Summary = {
         "accuracy": {
             "zero_shot": _by_domain(federation, scores, "zero_shot_correct"),
-            federation.settings.method: _by_domain(federation, scores, "tuned_correct"),
+            method: _by_domain(federation, scores, "tuned_correct"),
         },
+        "own_domain": _by_domain(federation, scores, "own_correct", "own_records")
+        if method == LOCAL
+        else None,
         "top_5": _mean_over({name: tally.top_5_accuracy for name, tally in tallies.items()}),
         "per_class": [asdict(one) for one in per_class(total, federation.dataset.class_names)],
         "confusion": total.confusion(len(federation.dataset.class_names)).tolist(),
-        "method": federation.settings.method,
+        "method": method,
+        "parameters": {"trained": federation.plan.shape.size, "model": federation.model_values},
         "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
         "keys": list(keys) if routes else None,
         "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,
@@ -59,8 +65,8 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "private": federation.settings.not_private is None,
         "not_private_because": federation.settings.not_private,
         "privacy": _privacy(federation),
-        "rounds": _rounds(list(read_log(folder.log(COORDINATOR)))),
-        "secure_aggregation": federation.settings.secure_aggregation,
+        "rounds": _rounds(list(read_log(folder.log(COORDINATOR)))) if facts.federated else [],
+        "secure_aggregation": federation.settings.secure_aggregation if facts.federated else None,
         "device": federation.device,
         "seconds_total": round(seconds_total, 3),
     }
@@ -85,6 +91,14 @@ def write_pictures(federation: Federation, summary: Summary) -> None:
         draw_routing(folder, np.array(summary["routing_counts"]), domains, summary["keys"])
 
 
+def _publish_bundle(federation: Federation) -> None:
+    folder = federation.folder
+    bundles = {(folder.party(name) / MODEL_FILE).read_bytes() for name in federation.institutions}
+    if len(bundles) != 1:
+        raise RunFailed("the institutions hold different bundles; this must not happen, please report it")
+    write_atomically(folder.model, bundles.pop(), mode=PUBLIC_FILE_MODE)
+
+
 def _evaluation(path: Path, name: str) -> Mapping[str, Any]:
     if not path.exists():
         raise RunFailed(f"{name} did not finish its evaluation; its log says why")
@@ -100,13 +114,16 @@ def _tallies(federation: Federation, scores: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _by_domain(
-    federation: Federation, scores: Mapping[str, Mapping[str, Any]], correct: str
+    federation: Federation,
+    scores: Mapping[str, Mapping[str, Any]],
+    correct: str,
+    records: str = "test_records",
 ) -> dict[str, Any]:
     right: dict[int, int] = defaultdict(int)
     total: dict[int, int] = defaultdict(int)
     for member in federation.roster.members:
         right[member.domain_index] += scores[member.name][correct]
-        total[member.domain_index] += scores[member.name]["test_records"]
+        total[member.domain_index] += scores[member.name][records]
     domains = federation.dataset.domains
     return _mean_over({domains[index]: right[index] / max(1, total[index]) for index in sorted(total)})
 

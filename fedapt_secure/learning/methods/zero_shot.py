@@ -1,4 +1,4 @@
-"""Zero-shot: CLIP as it is, with hand-written prompts (Radford et al. 2021, section 3.1). Nothing is trained."""
+"""Zero-shot: CLIP as it is, with hand-written prompts (Radford et al. 2021, section 3.1)."""
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.methods.base import (

@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.mechanism import Mechanism
-from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData
+from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData, cosine_logits
 from fedapt_secure.learning.methods.registry import method_of
+from fedapt_secure.learning.text import zero_shot_text
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.learning.units import Batch
-from fedapt_secure.protocol.methods import METHODS
+from fedapt_secure.protocol.methods import METHODS, ZERO_SHOT
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 
 CLASS_NAMES = ("cat", "fire_truck", "sea anemone")
-PRIVATE = [name for name, facts in METHODS.items() if facts.never_private is None]
+PRIVATE = [name for name, facts in METHODS.items() if facts.never_private is None and name != ZERO_SHOT]
 COUNT, RATE = 12, 0.5
 SETTINGS = TrainingSettings(declared_records=COUNT, private=False, sample_rate=RATE, local_steps=1)
 
@@ -147,6 +149,19 @@ def test_it_learns_and_classifies(task, tiny, method):
 
     local = start + LocalTrainer(task(method, settings), data).train(start)
     assert right_answers(local) > right_answers(start)
+
+
+def test_zero_shot_trains_nothing_and_answers_as_clip_does(task, tiny):
+    data, shape = some_data(), shape_for(ZERO_SHOT)
+    assert shape.size == 0
+    with pytest.raises(InvalidInput, match="trains nothing"):
+        method_of(ZERO_SHOT).objective(task(ZERO_SHOT), data)
+    for template in ("a photo of a {}", "imagenet-7"):
+        parts = ClassifierParts(tiny, CLASS_NAMES, shape, template, {}, torch.zeros(0, 4, 64), 0.01)
+        model = method_of(ZERO_SHOT).classifier(parts)
+        plain = cosine_logits(tiny, data.features, zero_shot_text(tiny, CLASS_NAMES, template))
+        torch.testing.assert_close(model.predict(data.features), plain)
+        assert model.routing(data.features) is None
 
 
 @pytest.mark.parametrize("method", PRIVATE)

@@ -157,7 +157,6 @@ class Learner:
 
     def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
         """Store the finished bundle in the party's folder and evaluate it on the images held out."""
-        plan = self._configuration.plan
         bundle = make_bundle(self._configuration, self._backbone, model, keys)
         data = encode_bundle(bundle)
         path = self._folder / MODEL_FILE

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.simulate.federation import COORDINATOR, Federation
+from fedapt_secure.simulate.federation import Federation
 from fedapt_secure.simulate.privacy_table import print_privacy
 from fedapt_secure.simulate.summary import Summary
 

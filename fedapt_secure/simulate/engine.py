@@ -13,11 +13,12 @@ from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, PolicyRefused, RunFailed
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
-from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions
+from fedapt_secure.simulate.federation import Federation, connect_institutions
 from fedapt_secure.simulate.follow import LONG, LogFollower
 from fedapt_secure.simulate.patience import allow_file_handles
 from fedapt_secure.simulate.turnstile import Turnstile

@@ -6,18 +6,17 @@ sockets; nothing here is shared with them in memory.
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from fedapt_client import enrolment, rosters
 from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_crypto.private_files import make_private_folder, write_atomically
-from fedapt_crypto.roster import Roster
+from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
-from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, PartyFolder, roster_to_json
+from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, KEY_EACH, SimulateSettings
@@ -34,6 +33,7 @@ from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.simulate.enrolling import HOST, enrol_all
 from fedapt_secure.simulate.patience import (
     allow_file_handles,
     gather_timeout_s,
@@ -42,54 +42,12 @@ from fedapt_secure.simulate.patience import (
     round_timeout_s,
 )
 from fedapt_secure.simulate.policies import cache_path, exchange_of, fitting_policy, ledger_path
+from fedapt_secure.simulate.run_folder import RunFolder
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
-from fedapt_server.founding import found
 from fedapt_server.settings import ServerSettings
 
-COORDINATOR = "coordinator"
-HOST = "127.0.0.1"
 DEFAULT_PROXIMAL_WEIGHT = {FEDPROX: 0.01}
 """μ of the middle of what Li et al. 2020 tried; 0 would be FedAvg."""
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where a run keeps what; everything but ``parties/`` may go to an auditor."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """Everything that was asked for, resolved."""
-        return self.path / "config.yaml"
-
-    @property
-    def summary(self) -> Path:
-        """What came out."""
-        return self.path / "summary.json"
-
-    @property
-    def roster(self) -> Path:
-        """Who took part, with public keys and fingerprints."""
-        return self.path / "roster.json"
-
-    @property
-    def model(self) -> Path:
-        """The finished bundle."""
-        return self.path / "model.safetensors"
-
-    @property
-    def pictures(self) -> Path:
-        """Pictures of what the finished model answers."""
-        return self.path / "pictures"
-
-    def log(self, name: str) -> Path:
-        """A party's log."""
-        return self.path / "logs" / f"{name}.jsonl"
-
-    def party(self, name: str) -> Path:
-        """A party's own folder."""
-        return self.path / "parties" / name
 
 
 @dataclass(frozen=True)
@@ -228,7 +186,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
     names = institution_names(settings, len(dataset.institutions))
     parse_failures(settings, names)
     plan = _plan(settings, dataset, backbone)
-    roster = _found(folder, dataset)
+    roster = enrol_all(folder, dataset)
     if method_facts(plan.method).federated:
         unsigned = SessionConfiguration(
             session=bytes(SESSION_BYTES),
@@ -349,34 +307,6 @@ def _key_count(settings: SimulateSettings, dataset: DealtDataset) -> int | None:
 def _proximal_weight(settings: SimulateSettings) -> float:
     given = settings.proximal_weight  # 0 is a choice of its own
     return DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0) if given is None else given
-
-
-def _found(folder: RunFolder, dataset: DealtDataset) -> Roster:
-    """Found the federation, enrol everybody and let each approve the roster, as separate parties do.
-
-    The steps are those of the real commands; only the connection between them is missing.
-    """
-    coordinator = PartyFolder(folder.party(COORDINATOR))
-    addresses = ("localhost", HOST)
-    founding = ServerSettings(federation="simulation", name=COORDINATOR, addresses=addresses, port=0)
-    registrar = found(coordinator, founding)
-    for domain in dataset.domains:
-        registrar.membership.add_domain(domain)
-    parties = []
-    for institution in dataset.institutions:
-        party = PartyFolder(folder.party(institution.name))
-        domain = dataset.domains[institution.domain_index]
-        join, _ = registrar.invite(institution.name, domain, timedelta(hours=1))
-        request = enrolment.begin(party, join)
-        assert request is not None  # the folder is new
-        answer = registrar.enrol(*registrar.admit(join.token, request.to_bytes()))
-        enrolment.finish(party, join, request, answer, enrolment.Options(host=HOST, data=institution.data))
-        parties.append(party)
-    roster_file = registrar.roster_file()
-    assert roster_file is not None  # there are institutions
-    for party in parties:
-        rosters.approve(party, roster_file)
-    return roster_file.content
 
 
 def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, device: str) -> None:

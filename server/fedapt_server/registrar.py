@@ -5,7 +5,8 @@ there is one way to become a member.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -81,11 +82,29 @@ class Registrar:
             folder, settings.federation, self.membership, self._identity, self._authority, clock
         )
         self._publication.publish()
+        self._many = False
 
     @property
     def coordinator_key(self) -> bytes:
         """The public half of the coordinator's identity."""
         return self._identity.public_key
+
+    @contextmanager
+    def many(self) -> Iterator[None]:
+        """Publish once, when the block ends, and not after every change in it.
+
+        The records are durable as ever; what a crash leaves unpublished is published on opening.
+        """
+        self._many = True
+        try:
+            yield
+        finally:
+            self._many = False
+            self._publish()
+
+    def _publish(self) -> None:
+        if not self._many:
+            self._publication.publish()
 
     def now(self) -> int:
         """Return the time in seconds since 1970."""
@@ -195,7 +214,7 @@ class Registrar:
                 )
             except InvalidInput as error:
                 raise self._failed(invitation, str(error), public=str(error)) from None
-            self._publication.publish()
+            self._publish()
             return self._answer(self._member(name), pem, e.request_hash(request))
         member, earlier = self._again(invitation, invitation.member, request)
         return self._answer(member, earlier, e.request_hash(request))
@@ -261,7 +280,7 @@ class Registrar:
             InvalidInput: If nobody of that name is a member or invited.
         """
         was_member = self.membership.revoke(name, reason, now=self.now())
-        self._publication.publish()
+        self._publish()
         return was_member
 
     def roster_file(self) -> e.RosterFile | None:

@@ -387,3 +387,21 @@ class TestFounding:
         about = office.registrar.renew_own()
         assert about.name == "coordinator"
         assert about.serial != before.serial
+
+
+def test_many_changes_are_published_once_and_a_failure_among_them_takes_nothing_back(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registrar, published = office.registrar, []
+    real = registrar._publication.publish
+    monkeypatch.setattr(registrar._publication, "publish", lambda: published.append(1) or real())
+    with pytest.raises(Refused), registrar.many():
+        for name in ("clinic-a", "clinic-b"):
+            join, _ = registrar.invite(name, "ink", timedelta(hours=1))
+            enrol(registrar, join, Asker(join).request())
+        assert not published
+        enrol(registrar, join, Asker(join).request())
+    assert len(published) == 1
+    assert registrar.folder.roster().names == ("clinic-a", "clinic-b")
+    registrar.revoke("clinic-a", "left")
+    assert len(published) == 2

@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help simulate test test-all lint types check venv clean
+.PHONY: help simulate test test-all bench lint types check venv clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test: $(STAMP) ## the tests
 
 test-all: $(STAMP) ## the tests and the long ones: whole simulations, chaos
 	$(BIN)/python -m pytest $(PARALLEL)
+
+bench: $(STAMP) ## the benchmarks (25 min, a quiet machine); renews docs/benchmarks.md
+	$(BIN)/python benchmarks/suite.py
 
 lint: $(STAMP) ## ruff: style and format
 	$(BIN)/ruff check .

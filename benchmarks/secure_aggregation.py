@@ -27,25 +27,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from flower_rounds import FLOWER_MODULUS, flower_round
 from flwr.common.secure_aggregation.ndarrays_arithmetic import (
     parameters_addition,
 )
 from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
 from rich.console import Console
 from rich.table import Table
-from secagg_rounds import (
-    CASES,
-    FLOWER_MODULUS,
-    LARGE,
-    QUICK,
-    SMALL,
-    Case,
-    Parties,
-    Timings,
-    ckks_round,
-    flower_round,
-    our_round,
-)
+from secagg_rounds import CASES, LARGE, QUICK, SMALL, Case, Parties, Timings, ckks_round, our_round
 
 from fedapt_crypto.masks import RANGE_VALUES, SignedKey, apply_masks, mask_range
 from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator

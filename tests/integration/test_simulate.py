@@ -28,7 +28,6 @@ from tests.integration.log_schema import check_line
 pytestmark = pytest.mark.integration
 
 TINY = ParameterShape(classes=10, context_tokens=8, text_width=64, feature_size=64, domains=5)
-RESOLUTION = FixedPoint(5, SimulateSettings().update_clip).resolution
 
 
 class Tap:
@@ -57,7 +56,7 @@ def tap(monkeypatch: pytest.MonkeyPatch) -> Tap:
     return Tap(monkeypatch)
 
 
-def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict) -> None:
+def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict, institutions: int = 5) -> None:
     """The bundle is the start plus, for each completed round, the plain mean of its contributors."""
     model = initial_parameters(TINY, 0).astype(float)
     completed = [r for r in summary["rounds"] if r["status"] == "completed"]
@@ -66,7 +65,8 @@ def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict) -> Non
     bundle = read_bundle(folder / "model.safetensors")
     found = flatten(bundle.shape, bundle.parameters)
     # half a step of fixed point a round, and one float32 rounding of values below 8
-    assert np.abs(found - model).max() <= len(completed) * (RESOLUTION / 2 + 8 * 2.0**-24)
+    resolution = FixedPoint(institutions, SimulateSettings().update_clip).resolution
+    assert np.abs(found - model).max() <= len(completed) * (resolution / 2 + 8 * 2.0**-24)
 
 
 def test_the_main_job(simulate, tap: Tap) -> None:

@@ -72,6 +72,7 @@ class KnownLearner:
     """In place of `Learner`."""
 
     declared_records = RECORDS
+    subjects = None
 
     def __init__(
         self,

@@ -21,9 +21,8 @@ from fedapt_crypto.errors import PolicyRefused
 from fedapt_secure.config.policy import read_policy
 from fedapt_secure.privacy.budget import EpsilonOf, PrivacyBudget, PrivacyPlan
 from fedapt_secure.privacy.composition import check_allowance, sum_of_plans
+from fedapt_secure.privacy.unit import IMAGE, PERSON, said
 from fedapt_secure.protocol.session import SessionConfiguration
-
-UNIT = "image"
 
 
 class Books:
@@ -98,14 +97,16 @@ class Books:
         plan: PrivacyPlan | None,
         declared_records: int,
         image_digests: Collection[bytes],
+        subjects: Collection[str] | None,
     ) -> dict[str, Any]:
         """Put a session's plan on record and return the log's line about it.
 
         Args:
             configuration: The session.
             plan: The privacy plan; ``None`` without differential privacy.
-            declared_records: N̂.
+            declared_records: N̂, a count of the plan's units.
             image_digests: SHA-256 of each training image's file.
+            subjects: Whose images they are, where the data says so.
 
         Raises:
             PolicyRefused: If the policy does not allow it, naming the rule.
@@ -113,7 +114,7 @@ class Books:
         """
         self._check_noise(private=plan is not None)
         terms = self._terms(configuration, plan, declared_records)
-        planned = self.ledger.record_plan(terms, image_digests)
+        planned = self.ledger.record_plan(terms, image_digests, subjects or ())
         self._checked_under = self.policy.hash
         return {
             "session": configuration.session.hex(),
@@ -163,7 +164,7 @@ class Books:
             configuration=configuration.hash,
             mechanism=NO_MECHANISM if plan is None else self._mechanism,
             noise=NO_NOISE if plan is None else INSECURE_NOISE if insecure else KEYSTREAM_NOISE,
-            unit=UNIT,
+            unit=IMAGE if plan is None else plan.unit,
             noise_multiplier=None if plan is None else plan.noise_multiplier,
             sample_rate=training.sample_rate,
             max_steps=configuration.planned_steps(self._settings.name),
@@ -194,6 +195,7 @@ class Books:
         """
         if not terms.private:
             return  # only a policy without require_differential_privacy lets one come this far
+        self._check_unit(earlier, terms)
         allowance = self.policy.allowance
         order = allowance.order if allowance.composition == "rdp-filter" else None
         for one in (*(planned.terms for planned in earlier), *([terms] if begun else [])):
@@ -205,3 +207,23 @@ class Books:
                     rule="composition",
                 )
         check_allowance(allowance, [one.terms.cost for one in earlier], terms.cost, self._epsilon_of)
+
+    def _check_unit(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
+        """Hold a session's unit of privacy against the policy's, and that of the sessions that count.
+
+        ε for persons and ε for images do not add up, in either direction (`fedapt_secure.privacy.unit`).
+        """
+        if self.policy.privacy_unit == PERSON != terms.unit:
+            raise PolicyRefused(
+                "the images have no subjects, so privacy would be per image, not per person: give a manifest"
+                " with the column subject",
+                rule="privacy_unit",
+            )
+        for one in (planned.terms for planned in earlier):
+            if one.private and one.unit != terms.unit:
+                back = "put the column subject back" if one.unit == PERSON else "leave the column subject out"
+                raise PolicyRefused(
+                    f"what privacy counts was fixed with the first session on these images: {said(one.unit)};"
+                    f" this one would be {said(terms.unit)}, and the two do not add up: {back}",
+                    rule="privacy_unit",
+                )

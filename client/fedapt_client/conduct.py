@@ -310,6 +310,7 @@ class Conduct:
             self._learner.privacy_plan,
             self._learner.declared_records,
             self._learner.image_digests,
+            self._learner.subjects,
         )
         self._institution.write("session_accepted", body)
         if configuration.plan.participation != EVERYBODY:

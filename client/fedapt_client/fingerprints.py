@@ -1,4 +1,4 @@
-"""Fingerprints by which a ledger knows images again: HMACs under a key that never leaves its folder.
+"""Fingerprints by which a ledger knows images and people again: HMACs under a key that stays in its folder.
 
 A plain hash of an image is data about it: who holds the image can look for it. Under a local key, equal
 files have equal fingerprints here, whatever they are called, and mean nothing anywhere else.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.kdf import digest
 from fedapt_crypto.private_files import read_private, write_atomically
 
 KEY_FILE: Final = "fingerprint.key"
@@ -36,7 +37,11 @@ class Fingerprinter:
 
     def fingerprints(self, image_digests: Iterable[bytes]) -> set[bytes]:
         """Return HMAC-SHA256 of each image file, given by the SHA-256 of its bytes."""
-        return {hmac.digest(self._key, digest, "sha256") for digest in image_digests}
+        return {hmac.digest(self._key, image, "sha256") for image in image_digests}
+
+    def of_subjects(self, subjects: Iterable[str]) -> set[bytes]:
+        """Return HMAC-SHA256 of each person, as the data names them; never one that an image has."""
+        return self.fingerprints(digest("ledger subject", subject) for subject in subjects)
 
 
 def load_or_make(ledger: Path, *, known: bytes | None) -> Fingerprinter:

@@ -80,16 +80,18 @@ class Learner:
         self._features: FeatureSet = load_features(
             records.records, self._backbone, folder / settings.cache, progress
         )
-        labels = self._features.train[1]
-        self.declared_records = declared_records(len(labels))
+        self._data = self._training_data()
+        units = self._data.units(private=plan.differential_privacy)
+        self.declared_records = declared_records(len(units))
         self.privacy_plan: PrivacyPlan | None = None
         if plan.differential_privacy:
             self.privacy_plan = plan_session(
                 settings.dp_epsilon,
                 settings.dp_delta or min(default_delta(self.declared_records), max_delta),
-                len(labels),
+                len(units),
                 plan.sample_rate,
                 configuration.planned_steps(settings.name),
+                units.kind,
             )
 
     @property
@@ -98,9 +100,18 @@ class Learner:
         return self._features.train_digests
 
     @property
+    def subjects(self) -> tuple[str, ...] | None:
+        """Whose image each training record is, where the data says so; for the ledger alone."""
+        return self._features.train_subjects
+
+    @property
     def skipped_images(self) -> int:
         """How many images could not be read."""
         return len(self._features.skipped)
+
+    def _training_data(self) -> TrainingData:
+        features, labels = self._features.train
+        return TrainingData(features, labels, self._training_images, self.subjects)
 
     @cached_property
     def _training_images(self) -> Pixels | None:
@@ -122,7 +133,6 @@ class Learner:
         """Return this institution's update, local minus round-start parameters, noised under DP."""
         plan = self._configuration.plan
         private = self.privacy_plan is not None
-        features, labels = self._features.train
         settings = TrainingSettings(
             declared_records=self.declared_records,
             private=private,
@@ -145,7 +155,7 @@ class Learner:
             settings=settings,
             keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
         )
-        return LocalTrainer(task, TrainingData(features, labels, self._training_images)).train(parameters)
+        return LocalTrainer(task, self._data).train(parameters)
 
     def _repeatable(self, round_number: int) -> Keystream | None:
         """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""

@@ -5,8 +5,8 @@ Rules that survive a crash at any statement:
 - a session's terms are on record before its first step and never change; its first reservation takes all
   planned steps out of the data set's allowance, for good;
 - steps are reserved before training and never given back; an update is released at most once;
-- a data set is known by its images. One that shares an image with an earlier one carries all of that
-  one's spend: simple, and never below the truth.
+- a data set is known by its images, and by its people where they are named. One that shares an image or a
+  person with an earlier one carries all of that one's spend: simple, and never below the truth.
 """
 
 import secrets
@@ -65,16 +65,19 @@ class Ledger:
         return planned
 
     def counted(self, planned: PlannedSession) -> list[PlannedSession]:
-        """Return the other sessions whose spend a session's images carry."""
+        """Return the other sessions whose spend a session's images and people carry."""
         with self._file.transaction() as database:
             return self._counted(database, planned.terms.session, (planned.dataset, *planned.overlaps))
 
-    def record_plan(self, terms: Terms, image_digests: Collection[bytes]) -> PlannedSession:
+    def record_plan(
+        self, terms: Terms, image_digests: Collection[bytes], subjects: Collection[str] = ()
+    ) -> PlannedSession:
         """Fix a session's terms for a set of images; the same again later is fine, anything else is not.
 
         Args:
             terms: What the session is going to do.
             image_digests: SHA-256 of each training image's file.
+            subjects: Whose images they are, where the data says so.
 
         Returns:
             The session on record, with the data set that was recognised or made.
@@ -86,23 +89,25 @@ class Ledger:
         images = self._fingerprinter.fingerprints(image_digests)
         if not images:
             raise InvalidInput("a session without training images has nothing to account for")
+        known_by = images | self._fingerprinter.of_subjects(subjects)
         with self._file.transaction() as database:
             found = self._planned(database, terms.session)
             if found is not None:
                 if found.terms != terms:
                     raise InvalidInput("this session already has another privacy plan on record; not changed")
-                if found.images != images_hash(images):
+                if found.images != images_hash(known_by):
                     raise InvalidInput(
                         "the training images are not those with which this session was accepted: put them"
                         " back, or wait for the next session"
                     )
                 return found
-            dataset, overlaps = self._recognise(database, images)
+            dataset, overlaps = self._recognise(database, known_by)
             self._admission(self._counted(database, terms.session, (dataset, *overlaps)), terms)
             database.executemany(
-                "INSERT INTO images VALUES (?, ?) ON CONFLICT DO NOTHING", [(one, dataset) for one in images]
+                "INSERT INTO images VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(one, dataset) for one in known_by],
             )
-            planned = PlannedSession(terms, dataset, images_hash(images), now(), overlaps, steps_taken=0)
+            planned = PlannedSession(terms, dataset, images_hash(known_by), now(), overlaps, steps_taken=0)
             self._file.insert(database, "plans", *planned.to_row())
             for other in overlaps:
                 self._file.insert(database, "overlaps", terms.session, other)
@@ -211,10 +216,10 @@ class Ledger:
         return sorted(events, key=lambda event: event.time)
 
     @staticmethod
-    def _recognise(database: sqlite3.Connection, images: set[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
-        """Return the data set that shares most images, or a new one, and the others that share any."""
+    def _recognise(database: sqlite3.Connection, known_by: set[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+        """Return the data set that shares most images and people, or a new one, and others that share any."""
         database.execute("CREATE TEMP TABLE present (fingerprint BLOB PRIMARY KEY) WITHOUT ROWID")
-        database.executemany("INSERT INTO present VALUES (?)", [(one,) for one in images])
+        database.executemany("INSERT INTO present VALUES (?)", [(one,) for one in known_by])
         shared = database.execute(
             "SELECT datasets.dataset FROM present JOIN images USING (fingerprint)"
             " JOIN datasets ON datasets.dataset = images.dataset"

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from fedapt_secure.privacy.budget import delta_warning
 from fedapt_secure.privacy.composition import CompositionRule, SessionCost, Spent
+from fedapt_secure.privacy.unit import PrivacyUnit, said
 
 NO_MECHANISM: Final = "none"
 NO_NOISE: Final = "none"
@@ -29,12 +30,12 @@ class Terms:
         configuration: Hash of the session's configuration.
         mechanism: Name of the mechanism; ``none`` without differential privacy.
         noise: Where the noise comes from.
-        unit: What one record is.
+        unit: What is counted and protected: an image, or a person.
         noise_multiplier, delta, epsilon_budget: σ, δ_s and the ε_s that was asked for; ``None`` without
             differential privacy.
         sample_rate: q.
         max_steps: Steps of all rounds.
-        declared_records: N̂.
+        declared_records: N̂, a count of units.
         composition: The policy's rule when the session was accepted.
         rdp_order: Its order, for the Rényi filter alone.
     """
@@ -43,7 +44,7 @@ class Terms:
     configuration: bytes
     mechanism: str
     noise: Noise
-    unit: str
+    unit: PrivacyUnit
     noise_multiplier: float | None
     sample_rate: float
     max_steps: int
@@ -64,7 +65,7 @@ class Terms:
         if self.noise_multiplier is None or self.delta is None:
             return f"no differential privacy, {steps}"
         caveat = "" if self.private else "NOT PRIVATE (the noise follows from a seed), "
-        return f"{caveat}σ {self.noise_multiplier:g}, {steps}, δ = {self.delta:.2e}"
+        return f"{caveat}σ {self.noise_multiplier:g}, {steps}, δ = {self.delta:.2e}, {said(self.unit)}"
 
     @property
     def cost(self) -> SessionCost:
@@ -81,9 +82,9 @@ class PlannedSession:
     Attributes:
         terms: What it was planned to do.
         dataset: Random identifier of its data set, 16 bytes.
-        images: Hash over the fingerprints of its training images; stays in the ledger.
+        images: Hash over the fingerprints of its training images and people; stays in the ledger.
         time: When it was recorded, ISO 8601; for people, nothing depends on it.
-        overlaps: Other data sets with which it shares images.
+        overlaps: Other data sets with which it shares images or people.
         steps_taken: Steps reserved so far. A session without any has used no image and costs nothing.
     """
 
@@ -108,7 +109,7 @@ class PlannedSession:
         )
 
     def touches(self, datasets: Sequence[bytes]) -> bool:
-        """Return whether it used one of these data sets, or one that shares images with them."""
+        """Return whether it used one of these data sets, or one that shares images or people with them."""
         return not set(datasets).isdisjoint((self.dataset, *self.overlaps))
 
 
@@ -146,5 +147,5 @@ def plan_body(planned: PlannedSession, epsilon_planned: float, before: Spent) ->
             "delta": before.delta,
             "sessions": before.sessions,
         },
-        "warning": delta_warning(terms.delta, terms.declared_records),
+        "warning": delta_warning(terms.delta, terms.declared_records, terms.unit),
     }

@@ -55,6 +55,7 @@ _KEYS: Final = {
 def _schema() -> Iterator[str]:
     yield "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT"
     yield "CREATE TABLE datasets (dataset BLOB PRIMARY KEY, time TEXT NOT NULL) STRICT"
+    # Fingerprints of images, and of people where the data names them: both make a data set known again.
     yield (
         "CREATE TABLE images (fingerprint BLOB NOT NULL, dataset BLOB NOT NULL REFERENCES datasets,"
         " PRIMARY KEY (fingerprint, dataset)) STRICT, WITHOUT ROWID"

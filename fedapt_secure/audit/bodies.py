@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
+from fedapt_secure.privacy.unit import PrivacyUnit, UnitRule
 
 Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -42,6 +43,8 @@ class Policy(Body):
     minimum_participants: Count
     coordinators: list[Text] = []
     """Fingerprints; empty for the coordinator that the institution enrolled with, as in older logs."""
+    privacy_unit: UnitRule = "any"
+    """Not in logs of before there was a choice."""
 
 
 class SpentBefore(Body):
@@ -57,7 +60,7 @@ class Plan(Body):
 
     dataset: Hex16
     overlaps: list[Hex16]
-    unit: Text
+    unit: PrivacyUnit
     declared_records: Annotated[int, Field(ge=1)]
     noise: Text
     noise_multiplier: Positive

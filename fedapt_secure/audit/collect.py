@@ -25,6 +25,7 @@ from fedapt_secure.audit.heads import (
 from fedapt_secure.audit.line import SESSION_CLOSED, WITNESSED, LogEntry
 from fedapt_secure.audit.line_hashes import LineHashes
 from fedapt_secure.audit.reader import Located
+from fedapt_secure.privacy.unit import PERSON, said
 
 SECURE_NOISE: Final = "keystream"
 
@@ -202,6 +203,8 @@ class Collector:
             self._violated(
                 Kind.NO_PRIVACY, place, "a session without differential privacy, which the policy requires"
             )
+        if plan is not None and policy.privacy_unit == PERSON != plan.unit:
+            self._violated(Kind.UNIT, place, f"a session {said(plan.unit)}; the policy asks for per person")
         if body.secure_aggregation not in policy.aggregation:
             allowed = ", ".join(policy.aggregation) or "none at all"
             self._violated(

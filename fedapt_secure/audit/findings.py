@@ -62,6 +62,7 @@ class Kind(StrEnum):
     RELEASE = "release without spend"
     NO_PRIVACY = "no differential privacy"
     SCHEME = "aggregation scheme"
+    UNIT = "unit of privacy"
     PARTICIPANTS = "too few participants"
     COHORT = "not the round's cohort"
     INSECURE_NOISE = "predictable noise"

@@ -107,6 +107,7 @@ def _session(one: SessionSpend) -> dict[str, Any]:
     return {
         "session": record.session,
         "data_set": plan.dataset,
+        "unit": plan.unit,
         "noise": plan.noise,
         "noise_multiplier": plan.noise_multiplier,
         "sample_rate": plan.sample_rate,

@@ -51,7 +51,7 @@ def _print_findings(console: Console, judgement: Judgement) -> None:
 
 def _table(judgement: Judgement) -> Table:
     table = Table(
-        title="ε of each institution and data set",
+        title=f"ε of each institution and data set{wording.units_said(judgement.parties)}",
         title_justify="left",
         box=box.SIMPLE,
         padding=0,

@@ -16,6 +16,7 @@ from fedapt_secure.audit.collect import SECURE_NOISE, LogRecord, SessionRecord
 from fedapt_secure.audit.findings import Findings, Kind
 from fedapt_secure.audit.recompute import NOTHING, Recomputed, merged, recompute
 from fedapt_secure.audit.renyi import rdp_epsilon, renyi_divergence
+from fedapt_secure.privacy.unit import PrivacyUnit, said
 
 AGREEMENT: Final = 1.01
 """The two accountants are bounds from above with errors of their own; this far apart they still agree."""
@@ -71,7 +72,7 @@ class DatasetSpend:
         return [*self.sessions, *self.overlapping]
 
     @property
-    def unit(self) -> str:
+    def unit(self) -> PrivacyUnit:
         """What one record is: ``image`` or ``person``."""
         return self.sessions[-1].plan.unit
 
@@ -193,6 +194,7 @@ def account(records: Sequence[LogRecord], findings: Findings) -> list[DatasetSpe
             spend = SessionSpend(party, session, plan, *_both(session, plan))
             _check_statements(spend, findings)
             before = [one for one in done if _share_records(one.plan, plan)]
+            _check_unit(spend, before, findings)
             entry = datasets.setdefault((party, plan.dataset), DatasetSpend(party, plan.dataset))
             entry.policy = session.policy
             entry.sessions.append(spend)
@@ -246,6 +248,21 @@ def _check_statements(spend: SessionSpend, findings: Findings) -> None:
             place.file,
             place.line,
             f"{short} asked for ε ≤ {plan.epsilon_budget:g} and its plan implies {spend.planned.epsilon:.3f}",
+        )
+
+
+def _check_unit(spend: SessionSpend, before: Sequence[SessionSpend], findings: Findings) -> None:
+    """Find fault with sessions on shared records that count in different units: their ε do not add up."""
+    place = spend.record.place
+    others = {one.plan.unit for one in before} - {spend.plan.unit}
+    if others:
+        findings.violated(
+            Kind.UNIT,
+            spend.party,
+            place.file,
+            place.line,
+            f"session {spend.record.session[:8]}… is {said(spend.plan.unit)}, earlier ones on this data are"
+            f" {' or '.join(said(one) for one in sorted(others))}: their ε do not add up",
         )
 
 

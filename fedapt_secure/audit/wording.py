@@ -11,6 +11,7 @@ from typing import Final
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement
 from fedapt_secure.audit.spend import DatasetSpend
+from fedapt_secure.privacy.unit import PrivacyUnit, counted, said
 
 MEANING: Final = {
     Verdict.VERIFIED: (
@@ -49,6 +50,12 @@ GLOSSARY: Final = (
         "δ (delta)",
         "The small chance that the promise of ε does not hold for a record. It should be well below one"
         " divided by the number of records.",
+    ),
+    (
+        "Per image, per person",
+        "Whose presence ε bounds. Per person: all images of one person together, as far as the institution's"
+        " data says whose each is. Per image: a single image; a person with several can be given away by more"
+        " than ε.",
     ),
     (
         "Budget",
@@ -124,18 +131,45 @@ def implied(parties: Sequence[PartyJudgement]) -> str:
         return "they hold no training on anybody's data"
     clauses = []
     if spends:
-        largest = max(spends, key=lambda spend: spend.committed)
-        whose = "every data set" if len(spends) > 1 else "the data set"
-        clauses.append(
-            f"the recorded parameters imply ε ≤ {number(largest.committed)} at δ ≤"
-            f" {max(spend.delta_of_rule for spend in spends):.2e} for {whose}, per {largest.unit}"
-        )
+        for unit in units(parties):
+            of_unit = [spend for spend in spends if spend.unit == unit]
+            whose = "every data set" if len(spends) > 1 else "the data set"
+            if len(of_unit) < len(spends):
+                whose = f"the data of {', '.join(dict.fromkeys(spend.party for spend in of_unit))}"
+            largest = max(spend.committed for spend in of_unit)
+            clauses.append(
+                f"the recorded parameters imply ε ≤ {number(largest)} at δ ≤"
+                f" {max(spend.delta_of_rule for spend in of_unit):.2e} for {whose}, {said(unit)}"
+            )
     if unprotected:
         clauses.append(
             f"they imply no bound at all for {', '.join(unprotected)}, who trained without"
             " differential privacy"
         )
     return "; ".join(clauses)
+
+
+def units(parties: Sequence[PartyJudgement]) -> list[PrivacyUnit]:
+    """Return what the parties' budgets count: images, persons, or some the one and some the other."""
+    return sorted({spend.unit for party in parties for spend in party.spends})
+
+
+def units_said(parties: Sequence[PartyJudgement]) -> str:
+    """Return what the figures of a table are per, to stand behind its title; empty where there are none."""
+    found = units(parties)
+    if len(found) > 1:
+        return ", per image for some and per person for others"
+    return "".join(f", {said(unit)}" for unit in found)
+
+
+def declared(spend: DatasetSpend) -> str:
+    """Return the title of a column of declared counts."""
+    return f"Declared {counted(spend.unit)}"
+
+
+def unit_said(spend: DatasetSpend) -> str:
+    """Return what one data set's figures are per."""
+    return said(spend.unit)
 
 
 def identities(judgement: Judgement) -> str:

@@ -12,6 +12,7 @@ from fedapt_secure import __version__
 from fedapt_secure.cli import cache as cache_commands
 from fedapt_secure.cli import client, server, use
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.privacy.unit import unit_of
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
 _ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -215,21 +216,28 @@ def simulate(
 @app.command()
 def plan(
     epsilon: Annotated[float, typer.Option(help="ε to stay within over the whole session.")],
-    records: Annotated[int, typer.Option(help="Training records of the institution.")],
-    delta: Annotated[float | None, typer.Option(help="δ (default 1/(2 x declared records)).")] = None,
+    records: Annotated[int | None, typer.Option(help="Training images of the institution.")] = None,
+    persons: Annotated[
+        int | None, typer.Option(help="In their place, where images have subjects: people to train on.")
+    ] = None,
+    delta: Annotated[float | None, typer.Option(help="δ (default 1/(2 x declared number)).")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds.")] = 15,
     local_steps: Annotated[int, typer.Option(help="Steps a round.")] = 4,
-    sample_rate: Annotated[float, typer.Option(help="Share of records drawn for a step, q.")] = 0.5,
+    sample_rate: Annotated[float, typer.Option(help="Share of them drawn for a step, q.")] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan a budget before anything is spent: noise, steps, and ε after each round."""
+    count = persons if records is None else records
+    if count is None or (records is not None and persons is not None):
+        raise InvalidInput("give --records, or --persons where each image has a subject (docs/data.md)")
     console = Console()
     with console.status("starting"):
         from fedapt_secure.cli.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
     print_plan(
         console,
         epsilon=epsilon,
-        records=records,
+        count=count,
+        unit=unit_of(has_subjects=records is None),
         delta=delta,
         rounds=rounds,
         local_steps=local_steps,

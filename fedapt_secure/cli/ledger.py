@@ -21,6 +21,7 @@ from fedapt_secure.config.policy import POLICY_FILE, Policy, read_policy
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.privacy.budget import EpsilonOf
 from fedapt_secure.privacy.composition import planned_rdp, pld_epsilon, sum_of_plans
+from fedapt_secure.privacy.unit import said
 
 LEDGER_FILE = "ledger.sqlite"
 FORMAT = "fedapt-ledger-export/1"
@@ -90,8 +91,7 @@ def show(folder: Path, *, as_json: bool) -> None:
     rule = "sum of planned (ε, δ)" if policy.composition == "sum" else "Rényi filter"
     console.print(
         f"policy ({opened.policy_source}): ε at most {policy.max_epsilon:g} and δ at most"
-        f" {policy.max_delta:.3g} for each data set over all sessions; rule: {rule}; per image, not per"
-        " person",
+        f" {policy.max_delta:.3g} for each data set over all sessions; rule: {rule}; {_units(datasets)}",
         highlight=False,
     )
     if not datasets:
@@ -99,7 +99,9 @@ def show(folder: Path, *, as_json: bool) -> None:
         return
     console.print(_show_table(datasets))
     if any(one["overlaps"] for one in datasets):
-        console.print("Data sets that share an image carry each other's sessions.", highlight=False)
+        console.print(
+            "Data sets that overlap, in an image or a person, carry each other's sessions.", highlight=False
+        )
     console.print(
         "Information only: ε by PLD is all sessions composed as if they had been fixed together.",
         highlight=False,
@@ -116,7 +118,7 @@ def _by_dataset(sessions: Sequence[PlannedSession]) -> dict[bytes, list[PlannedS
 
 
 def _linked(dataset: bytes, sessions: Sequence[PlannedSession]) -> set[bytes]:
-    """Return the data set and those that some session found it to share images with."""
+    """Return the data set and those that some session found it to share images or people with."""
     return {dataset}.union(*(_names(one) for one in sessions if dataset in _names(one)))
 
 
@@ -153,8 +155,14 @@ def _dataset(
         "delta_remaining": policy.max_delta - spent.delta,
         "rdp_filter": filtered,
         "pld": {"epsilon": _finite(pld_epsilon(costs, policy.max_delta)), "delta": policy.max_delta},
-        "unit": "image",
+        "unit": sessions[-1].terms.unit,
     }
+
+
+def _units(datasets: Sequence[dict[str, Any]]) -> str:
+    """Return what the figures are per."""
+    units = sorted({one["unit"] for one in datasets})
+    return "; ".join(said(unit) for unit in units) or "per image or per person"
 
 
 def _finite(value: float) -> float | None:
@@ -166,7 +174,10 @@ def _show_table(datasets: Sequence[dict[str, Any]]) -> Table:
     left = "ε left" if filtered is None else f"left of RDP({filtered['order']:.4g})"
     table = Table(title="Spent by data set")
     table.add_column("data set")
-    table.add_column("shares images with")
+    mixed = len({one["unit"] for one in datasets}) > 1
+    if mixed:
+        table.add_column("per")
+    table.add_column("overlaps")
     for column in ("sessions", "ε planned", left, "δ planned", "δ left", "ε by PLD"):
         table.add_column(column, justify="right")
     for one in datasets:
@@ -176,6 +187,7 @@ def _show_table(datasets: Sequence[dict[str, Any]]) -> Table:
             remaining = f"{_number(one['rdp_filter']['remaining'])} of {filtered['budget']:.3f}"
         table.add_row(
             one["dataset"][:12],
+            *([one["unit"]] if mixed else []),
             ", ".join(other[:12] for other in one["overlaps"]) or "-",
             str(one["sessions"]),
             _number(one["epsilon"]),

@@ -1,8 +1,10 @@
 """What an institution takes part in when it agrees to a session: every figure that people decide by."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedapt_secure.cli.options import console
+from fedapt_secure.privacy.unit import PrivacyUnit, counted, said, unit_of
 
 if TYPE_CHECKING:
     from fedapt_client.settings import ClientSettings
@@ -27,6 +29,7 @@ def offer_fields(configuration: "SessionConfiguration", settings: "ClientSetting
         "sample_rate": plan.sample_rate,
         "steps": configuration.planned_steps(settings.name),
         "max_grad_norm": plan.max_grad_norm,
+        "unit": _unit(settings.data),
     }
     return {
         "hash": configuration.hash.hex(),
@@ -59,6 +62,17 @@ def offer_fields(configuration: "SessionConfiguration", settings: "ClientSetting
             "gathering": plan.gather_timeout_s,
         },
     }
+
+
+def _unit(data: Path) -> "PrivacyUnit | None":
+    """Return what privacy would count on an institution's data; ``None`` where that cannot be read yet."""
+    from fedapt_crypto.errors import InvalidInput  # noqa: PLC0415
+    from fedapt_secure.learning.data.manifest import names_subjects  # noqa: PLC0415
+
+    try:
+        return unit_of(has_subjects=names_subjects(data))
+    except InvalidInput:
+        return None
 
 
 def print_offer(fields: dict[str, Any]) -> None:
@@ -104,8 +118,11 @@ def _privacy(privacy: dict[str, Any] | None) -> str:
     if privacy is None:
         return "none: differential privacy is off"
     delta = privacy["delta"]
-    said = f"{delta:g}" if delta is not None else "1/(2 x records), at most the policy's max_delta"
+    unit = privacy["unit"]
+    counts = "records" if unit is None else counted(unit)
+    shown = f"{delta:g}" if delta is not None else f"1/(2 x {counts}), at most the policy's max_delta"
+    per = "per image or per person, as the data will say" if unit is None else said(unit)
     return (
-        f"epsilon {privacy['epsilon']:g} at most, delta {said}; {privacy['steps']} steps with sampling rate"
-        f" {privacy['sample_rate']:g}, clipping at {privacy['max_grad_norm']:g}"
+        f"epsilon {privacy['epsilon']:g} at most, delta {shown}; {privacy['steps']} steps with sampling rate"
+        f" {privacy['sample_rate']:g}, clipping at {privacy['max_grad_norm']:g}; {per}"
     )

@@ -8,13 +8,15 @@ from rich.table import Table
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
 from fedapt_secure.privacy.budget import delta_warning
+from fedapt_secure.privacy.unit import PrivacyUnit, counted, said
 
 
 def print_plan(
     console: Console,
     *,
     epsilon: float,
-    records: int,
+    count: int,
+    unit: PrivacyUnit,
     delta: float | None,
     rounds: int,
     local_steps: int,
@@ -29,12 +31,12 @@ def print_plan(
     if rounds < 1 or local_steps < 1:
         raise InvalidInput("rounds and local steps must be at least 1")
     with console.status("computing the noise (PRV accountant)"):
-        plan = plan_session(epsilon, delta, records, sample_rate, rounds * local_steps)
+        plan = plan_session(epsilon, delta, count, sample_rate, rounds * local_steps, unit)
         spent = [
             epsilon_of(plan.noise_multiplier, sample_rate, number * local_steps, plan.delta)
             for number in range(1, rounds + 1)
         ]
-    warning = delta_warning(plan.delta, plan.declared_records)
+    warning = delta_warning(plan.delta, plan.declared_records, unit)
     if as_json:
         fields = {
             "epsilon_budget": plan.epsilon_budget,
@@ -44,14 +46,14 @@ def print_plan(
             "steps": plan.max_steps,
             "declared_records": plan.declared_records,
             "epsilon_after_round": spent,
-            "unit": "image",
+            "unit": unit,
             "warning": warning,
         }
         console.print_json(json.dumps(fields))
         return
     console.print(
         f"noise multiplier σ {plan.noise_multiplier:.3f}, {plan.max_steps} steps at q = {sample_rate:g},"
-        f" δ = {plan.delta:.2e}, {plan.declared_records} declared records; per image, not per person",
+        f" δ = {plan.delta:.2e}, {plan.declared_records} declared {counted(unit)}; {said(unit)}",
         highlight=False,
     )
     table = Table(title=f"ε after each round, of {epsilon:g}")

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.settings import Settings, build, read_yaml
 from fedapt_secure.privacy.composition import Allowance, CompositionRule
+from fedapt_secure.privacy.unit import UnitRule
 
 POLICY_FILE: Final = "policy.yaml"
 
@@ -32,6 +33,7 @@ class Policy(Settings):
         composition: How sessions add up: ``sum`` of their planned (ε, δ), or ``rdp-filter``. Chosen before
             the first session on a data set and kept.
         rdp_order: Rényi order α of the filter; by default the one that suits (max_epsilon, max_delta).
+        privacy_unit: ``any``, or ``person``: refuse private sessions on images whose subjects are not known.
         require_differential_privacy: Refuse sessions without it, and noise that a seed decides.
         aggregation: Schemes that are allowed. ``ckks`` tolerates no collusion; under ``none`` the
             coordinator sees every update.
@@ -47,6 +49,7 @@ class Policy(Settings):
     max_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     composition: CompositionRule = "sum"
     rdp_order: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
+    privacy_unit: UnitRule = "any"
     require_differential_privacy: bool = True
     aggregation: Annotated[tuple[Scheme, ...], Field(min_length=1)] = ("masking",)
     minimum_participants: Annotated[int, Field(ge=1)] = 3

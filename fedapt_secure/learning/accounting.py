@@ -15,6 +15,7 @@ from opacus.accountants.analysis.prv import Domain
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.privacy.budget import PrivacyPlan, declared_records, default_delta
+from fedapt_secure.privacy.unit import IMAGE, PrivacyUnit
 
 _ORDERS: Final = (*range(2, 65), 128, 256, 512)
 """Rényi orders for the domain of the discretised privacy loss. Whole ones: they cost 5 % of Opacus' 151."""
@@ -179,21 +180,27 @@ def _renyi_log_sigma(epsilon: float, delta: float, sample_rate: float, steps: in
 
 
 def plan_session(
-    epsilon: float, delta: float | None, records: int, sample_rate: float, steps: int
+    epsilon: float,
+    delta: float | None,
+    count: int,
+    sample_rate: float,
+    steps: int,
+    unit: PrivacyUnit = IMAGE,
 ) -> PrivacyPlan:
     """Return an institution's plan: what it commits to before its first step.
 
     Args:
         epsilon: ε that the institution allows.
         delta: δ; 1 / (2 N̂) where ``None``.
-        records: True number of training records; only N̂ goes into the plan.
+        count: True number of training records, or of persons; only N̂ goes into the plan.
         sample_rate: q, in (0, 1].
         steps: Steps of the whole session.
+        unit: What is counted: images or persons.
 
     Raises:
-        InvalidInput: If there are no records, or the budget cannot be met.
+        InvalidInput: If there are none, or the budget cannot be met.
     """
-    declared = declared_records(records)
+    declared = declared_records(count)
     delta = default_delta(declared) if delta is None else delta
     return PrivacyPlan(
         epsilon_budget=epsilon,
@@ -202,4 +209,5 @@ def plan_session(
         sample_rate=sample_rate,
         max_steps=steps,
         declared_records=declared,
+        unit=unit,
     )

@@ -1,6 +1,7 @@
 """Plan an institution's privacy spend before its first step, and stop before the budget is exceeded.
 
-Everything here follows from public numbers: the declared record count, the sampling rate and the plan.
+Everything here follows from public numbers: the declared count of records or persons, the sampling rate
+and the plan.
 """
 
 import math
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedapt_crypto.errors import BudgetExhausted, InvalidInput
+from fedapt_secure.privacy.unit import IMAGE, PrivacyUnit, counted
 
 EpsilonOf = Callable[[float, float, int, float], float]
 """(noise_multiplier, sample_rate, steps, delta) to ε of that many Poisson-sampled Gaussian steps."""
@@ -17,7 +19,7 @@ MAX_SAFE_DELTA_FACTOR = 10
 
 
 def declared_records(true_count: int) -> int:
-    """Return N̂: the record count rounded down to two significant figures, which may be made public.
+    """Return N̂: a count of records, or persons, rounded down to two significant figures, which may be public.
 
     Raises:
         InvalidInput: If there is no record.
@@ -33,11 +35,14 @@ def default_delta(declared: int) -> float:
     return 1.0 / (2 * declared)
 
 
-def delta_warning(delta: float, declared: int) -> str | None:
-    """Return what to tell the user where δ is large for this many records, else ``None``."""
+def delta_warning(delta: float, declared: int, unit: PrivacyUnit = IMAGE) -> str | None:
+    """Return what to tell the user where δ is large for this many records or persons, else ``None``."""
     if delta <= 1.0 / (MAX_SAFE_DELTA_FACTOR * declared):
         return None
-    return f"delta {delta:.2g} is above 1/(10 x {declared} records): fine for a trial, too large for patients"
+    return (
+        f"delta {delta:.2g} is above 1/(10 x {declared} {counted(unit)}): fine for a trial, too large for"
+        " patients"
+    )
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class PrivacyPlan:
         noise_multiplier: σ, noise standard deviation over the clipping norm.
         sample_rate: q of Poisson sampling, in (0, 1].
         max_steps: Steps for which σ was planned.
-        declared_records: N̂.
+        declared_records: N̂, a count of units.
+        unit: What is counted and protected, an image or a person.
     """
 
     epsilon_budget: float
@@ -59,6 +65,7 @@ class PrivacyPlan:
     sample_rate: float
     max_steps: int
     declared_records: int
+    unit: PrivacyUnit = IMAGE
 
     def __post_init__(self) -> None:
         checks = {

@@ -8,6 +8,8 @@ over persons twice as far as leaving the person out.
 from typing import Final, Literal
 
 PrivacyUnit = Literal["image", "person"]
+UnitRule = Literal["any", "person"]
+"""What a policy asks for."""
 
 IMAGE: Final[PrivacyUnit] = "image"
 PERSON: Final[PrivacyUnit] = "person"

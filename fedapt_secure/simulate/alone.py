@@ -121,7 +121,11 @@ class _Alone:
             log.write("policy", policy)
         learner = self._learner = self._ready(books.policy.max_delta)
         accepted = books.accept(
-            self._configuration, learner.privacy_plan, learner.declared_records, learner.image_digests
+            self._configuration,
+            learner.privacy_plan,
+            learner.declared_records,
+            learner.image_digests,
+            learner.subjects,
         )
         log.write("session_accepted", accepted)
         budget, steps = learner.budget(books.ledger.steps_spent(session)), self._plan.local_steps

@@ -49,15 +49,16 @@ def exchange_of(settings: SimulateSettings) -> str:
 
 
 def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> int:
-    """Count training images as the institution will; one left out there for being broken costs δ nothing."""
-    count = 0
-    for record in read_records(institution.data, dataset.class_names).records:
+    """Count training images, or persons, as the institution will; a broken one costs δ nothing there."""
+    units: set[str | int] = set()
+    for number, record in enumerate(read_records(institution.data, dataset.class_names).records):
         try:
             digest = hashlib.sha256(record.path.read_bytes()).digest()
         except OSError:
             continue  # counted and named by the institution when it reads its images
-        count += not is_test_record(record, digest)
-    return max(1, count)
+        if not is_test_record(record, digest):
+            units.add(number if record.subject is None else record.subject)
+    return max(1, len(units))
 
 
 def ledger_path(settings: SimulateSettings, name: str) -> Path:

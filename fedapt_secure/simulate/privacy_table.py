@@ -7,6 +7,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from fedapt_secure.privacy.unit import counted, said
 from fedapt_secure.simulate.federation import Federation
 from fedapt_secure.simulate.summary import Summary
 
@@ -20,14 +21,15 @@ _COLUMNS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
     "δ": ("delta", "{:.2e}".format),
     "noise σ": ("noise_multiplier", "{:.3f}".format),
     "steps": ("steps", "{:.0f}".format),
-    "declared records": ("declared_records", "{:.0f}".format),
+    "declared": ("declared_records", "{:.0f}".format),
+    "of": ("unit", counted),
 }
 
 
 def print_privacy(console: Console, federation: Federation, summary: Summary) -> None:
     """Print what each institution spent, or where there are many what the most did in each domain.
 
-    ε, δ and steps of a domain are the largest, σ is the smallest, declared records are the median.
+    ε, δ and steps of a domain are the largest, σ is the smallest, the declared number is the median.
     """
     spent: Mapping[str, Mapping[str, Any]] = summary["privacy"]
     table = Table(title=_title(summary))
@@ -46,7 +48,8 @@ def _title(summary: Summary) -> str:
         return f"[bold red]NOT PRIVATE: {summary['not_private_because']}[/]"
     if summary["synthetic"]:
         return "Privacy spent, for cost only: synthetic data, one scan lies at many institutions"
-    return "Privacy spent (per image, not per person)"
+    units = sorted({one["unit"] for one in summary["privacy"].values()})
+    return f"Privacy spent ({'; '.join(said(unit) for unit in units)})"
 
 
 def _by_domain(federation: Federation, spent: Mapping[str, Mapping[str, Any]]) -> Rows:
@@ -60,6 +63,8 @@ def _by_domain(federation: Federation, spent: Mapping[str, Mapping[str, Any]]) -
 
 def _cell(key: str, shown: Callable[[Any], str], group: Sequence[Mapping[str, Any]]) -> str:
     values = [one[key] for one in group]
+    if key == "unit":
+        return ", ".join(sorted({shown(one) for one in values}))
     if key == "noise_multiplier":
         return shown(min(values))
     return shown(median(values) if key == "declared_records" else max(values))

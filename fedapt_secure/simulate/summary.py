@@ -146,6 +146,7 @@ def _privacy(federation: Federation) -> dict[str, Any]:
                 spent = entry.body
         if plan is not None:
             privacy[name] = {
+                "unit": plan["unit"],
                 "noise": plan["noise"],
                 "epsilon_budget": plan["epsilon_budget"],
                 "epsilon_spent": spent["epsilon"],

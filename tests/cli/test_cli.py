@@ -166,7 +166,9 @@ class TestBadOptions:
         ("arguments", "expected"),
         [
             ([], "Missing option '--epsilon'"),
-            (["--epsilon", "8"], "Missing option '--records'"),
+            (["--epsilon", "8"], "give --records, or --persons"),
+            (["--epsilon", "8", "--records", "270", "--persons", "27"], "give --records, or --persons"),
+            (["--epsilon", "8", "--persons", "0"], "at least one labelled image"),
             (["--epsilon", "abc", "--records", "270"], "Invalid value for '--epsilon'"),
             (["--epsilon", "nan", "--records", "270"], "positive epsilon"),
             (["--epsilon", "inf", "--records", "270"], "positive epsilon"),
@@ -319,6 +321,13 @@ class TestPlan:
         assert plan["unit"] == "image"
         assert "too large for patients" in plan["warning"]
         assert list(here.iterdir()) == []
+
+    def test_per_person(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "200")
+        assert run(["plan", "--epsilon", "8", "--persons", "279", "--rounds", "2"]) == DONE
+        shown = capsys.readouterr().out
+        assert "270 declared persons; per person" in shown
+        assert "1/(10 x 270 persons)" in shown
 
     def test_as_a_table(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", "200")

@@ -60,7 +60,7 @@ def test_show_for_people(folder: Path, capsys: pytest.CaptureFixture[str], monke
 
 
 def test_show_under_the_filter(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "300")
     policy = Policy(max_epsilon=5.0, composition="rdp-filter")
     write_yaml(folder / "policy.yaml", policy, comment="Ours.")
     shown = json.loads(answer(capsys, "show", "--dir", folder, "--json"))

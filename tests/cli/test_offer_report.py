@@ -46,6 +46,27 @@ def test_a_session_of_everybody_says_nothing_of_turns(capsys: pytest.CaptureFixt
     assert "takes part" not in shown
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("data.csv", "path,label,subject\n", "; per person"),
+        ("data.csv", "path,label\n", "; per image, not per person"),
+        ("folder", None, "; per image, not per person"),
+        ("missing.csv", None, "per image or per person, as the data will say"),
+    ],
+)
+def test_people_read_what_privacy_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | None, expected: str
+) -> None:
+    data = tmp_path / name
+    if content is not None:
+        data.write_text(content)
+    own = settings("clinic-2").model_copy(update={"data": data})
+    print_offer(offer_fields(Federation(3).configuration, own))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert expected in shown
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 5, 20])
 def test_rounds_in_words(rounds: int) -> None:
     """The numbers and runs of numbers in the sentence are the rounds, however they fall."""

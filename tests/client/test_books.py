@@ -1,5 +1,6 @@
 """Policy, ledger and own log together: what is admitted, what logs are told, what is refused and why."""
 
+import dataclasses
 import json
 import math
 import re
@@ -47,7 +48,7 @@ def open_books(folder: Path, policy: Policy | None = None, **settings: object) -
 
 
 def accept(books: Books, number: int = 0, plan: PrivacyPlan | None = PLAN, shown=(1, 2, 3)) -> dict:
-    return books.accept(configuration(number), plan, 270, images(*shown))
+    return books.accept(configuration(number), plan, 270, images(*shown), None)
 
 
 def spend(books: Books, number: int = 0) -> None:
@@ -400,3 +401,77 @@ class TestPolicyThatChanges:
         (tmp_path / "policy.yaml").write_text("unattended: perhaps\n")
         with pytest.raises(InvalidInput, match="unattended"):
             books.read_policy_again()
+
+
+class TestUnit:
+    """Privacy per person where the data says whose each image is."""
+
+    PEOPLE = dataclasses.replace(PLAN, unit="person", max_steps=1)
+    IMAGES = dataclasses.replace(PLAN, max_steps=1)
+
+    def accept(self, books: Books, number: int, plan: PrivacyPlan, shown=(1, 2, 3), subjects=None) -> dict:
+        return books.accept(configuration(number), plan, 270, images(*shown), subjects)
+
+    def test_the_log_is_told_the_unit_and_nobodys_name(self, tmp_path: Path) -> None:
+        body = self.accept(open_books(tmp_path), 1, self.PEOPLE, subjects=("ada", "ada", "bea"))
+        assert body["privacy"]["unit"] == "person"
+        assert "ada" not in json.dumps(body)
+        assert b"ada" not in (tmp_path / "ledger.sqlite").read_bytes()
+
+    def test_a_person_on_other_images_is_known_again_and_charged(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path, Policy(max_epsilon=8.0))
+        first = self.accept(books, 1, self.PEOPLE, (1, 2), ("ada", "bea"))
+        spend(books, 1)
+        stranger = self.accept(books, 2, self.PEOPLE, (3,), ("cem",))
+        again = self.accept(books, 3, self.PEOPLE, (4, 5), ("dan", "bea"))
+        assert again["privacy"]["dataset"] == first["privacy"]["dataset"] != stranger["privacy"]["dataset"]
+        assert again["privacy"]["spent_before"]["sessions"] == 1
+        assert stranger["privacy"]["spent_before"]["sessions"] == 0
+
+    def test_a_person_of_two_data_sets_links_them(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path)
+        for number, who in ((1, "ada"), (2, "bea")):
+            self.accept(books, number, self.PEOPLE, (number,), (who,))
+        assert len(self.accept(books, 3, self.PEOPLE, (8, 9), ("ada", "bea"))["privacy"]["overlaps"]) == 1
+
+    @pytest.mark.parametrize("first_is_person", [True, False])
+    def test_a_data_set_keeps_the_unit_of_its_first_session(
+        self, tmp_path: Path, first_is_person: bool
+    ) -> None:
+        books = open_books(tmp_path)
+        people, plain = (self.PEOPLE, ("ada",) * 3), (self.IMAGES, None)
+        first, second = (people, plain) if first_is_person else (plain, people)
+        for number, (plan, subjects) in ((1, first), (2, second)):  # nothing has begun: nothing is fixed
+            self.accept(books, number, plan, subjects=subjects)
+        spend(books, 1)
+        for attempt in (
+            lambda: spend(books, 2),
+            lambda: self.accept(books, 3, second[0], subjects=second[1]),
+        ):
+            with pytest.raises(PolicyRefused, match="do not add up") as refused:
+                attempt()
+            assert refused.value.rule == "privacy_unit"
+        self.accept(books, 4, first[0], subjects=first[1])
+        spend(books, 4)
+
+    def test_a_policy_may_ask_for_persons(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path, Policy(privacy_unit="person"))
+        with pytest.raises(PolicyRefused, match="column subject") as refused:
+            self.accept(books, 1, self.IMAGES)
+        assert refused.value.rule == "privacy_unit"
+        self.accept(books, 2, self.PEOPLE, subjects=("ada",) * 3)
+
+    def test_the_same_session_with_other_people_is_another_one(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path)
+        self.accept(books, 1, self.PEOPLE, subjects=("ada", "bea"))
+        self.accept(books, 1, self.PEOPLE, subjects=("bea", "ada", "ada"))
+        with pytest.raises(InvalidInput, match="not those"):
+            self.accept(books, 1, self.PEOPLE, subjects=("ada", "cem"))
+
+    def test_persons_of_a_session_without_privacy_are_remembered(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path, Policy(require_differential_privacy=False))
+        books.accept(configuration(1), None, 270, images(1), ("ada",))
+        spend(books, 1)
+        with pytest.raises(PolicyRefused) as refused:
+            self.accept(books, 2, self.PEOPLE, (2,), ("ada",))
+        assert refused.value.rule == "max_epsilon"

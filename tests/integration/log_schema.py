@@ -53,6 +53,7 @@ INSTITUTION = BOTH | {
     "policy": (
         "hash max_delta max_epsilon minimum_participants require_differential_privacy share_metrics"
         " aggregation composition rdp_order source coordinators max_message_bytes unattended"
+        " privacy_unit"
     ),
     "session_accepted": "configuration participation privacy roster secure_aggregation session",
     "group_key_made": "",

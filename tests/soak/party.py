@@ -67,6 +67,7 @@ class MadeUpLearner:
         steps = plan.rounds * plan.local_steps
         self.privacy_plan = plan_session(settings.dp_epsilon, delta, RECORDS, plan.sample_rate, steps)
         self.image_digests = (hashlib.sha256(settings.name.encode()).digest(),)
+        self.subjects = None
 
     def budget(self, steps_spent: int) -> PrivacyBudget:
         return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)

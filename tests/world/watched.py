@@ -135,6 +135,7 @@ class Trainer:
     on_conclude: Callable[[np.ndarray], None]
 
     declared_records = RECORDS
+    subjects = None
 
     @property
     def privacy_plan(self) -> PrivacyPlan:

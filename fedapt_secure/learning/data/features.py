@@ -65,6 +65,13 @@ class FeatureSet:
         return tuple(one for one, test in zip(self.digests, self.is_test.tolist(), strict=True) if not test)
 
     @property
+    def train_subjects(self) -> tuple[str, ...] | None:
+        """Whose image each training record is, where the data says so."""
+        if self.subjects is None:
+            return None
+        return tuple(one for one, test in zip(self.subjects, self.is_test.tolist(), strict=True) if not test)
+
+    @property
     def train(self) -> tuple[Tensor, Tensor]:
         """Features and labels of the training records."""
         return self._part(self.features, test=False), self._part(self.labels, test=False)

@@ -25,6 +25,23 @@ def is_manifest(source: Path) -> bool:
     return source.suffix.lower() == ".csv"
 
 
+def names_subjects(source: Path) -> bool:
+    """Return whether a source says whose each image is: a manifest with a column ``subject``.
+
+    Raises:
+        InvalidInput: If the source is a manifest and its first line cannot be read.
+    """
+    if not is_manifest(source):
+        return False
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            return "subject" in _columns(source, next(csv.reader(file, strict=True), []))
+    except OSError as error:
+        raise unreadable(source, error) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _not_a_manifest(source) from error
+
+
 def read_manifest(source: Path) -> tuple[Listed, ...]:
     """Read a manifest: UTF-8, comma-separated, columns in any order; opens no image.
 
@@ -52,9 +69,7 @@ def read_manifest(source: Path) -> tuple[Listed, ...]:
     except OSError as error:
         raise unreadable(source, error) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(
-            f"cannot read the images of {source}: not a readable manifest (CSV in UTF-8 is expected)"
-        ) from error
+        raise _not_a_manifest(source) from error
     return tuple(images)
 
 
@@ -72,6 +87,12 @@ def write_manifest(path: Path, images: Sequence[Listed]) -> None:
         for image in images
     )
     write_atomically(path, text.getvalue().encode())
+
+
+def _not_a_manifest(source: Path) -> InvalidInput:
+    return InvalidInput(
+        f"cannot read the images of {source}: not a readable manifest (CSV in UTF-8 is expected)"
+    )
 
 
 def _columns(source: Path, header: Sequence[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.examples import Examples, Model
 from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.learning.units import Batch, Units
+from fedapt_secure.privacy.unit import PERSON, unit_of
 from fedapt_secure.protocol.parameters import ParameterShape
 
 Tensors = Mapping[str, Tensor]
@@ -44,7 +45,7 @@ class TrainingData:
 
     def units(self, *, private: bool) -> Units:
         """Return what is sampled as a whole: persons where privacy counts them, else images."""
-        if private and self.subjects is not None:
+        if self.subjects is not None and unit_of(has_subjects=True, private=private) == PERSON:
             return Units.persons(self.subjects)
         return Units.images(len(self.labels))
 

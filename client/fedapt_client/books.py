@@ -122,6 +122,7 @@ class Books:
             "roster": configuration.roster.hash.hex(),
             "secure_aggregation": configuration.plan.secure_aggregation,
             "participation": configuration.plan.participation,
+            "supervision": configuration.plan.supervision,
             "privacy": None if plan is None else self._plan_body(planned, plan),
         }
 

@@ -353,7 +353,7 @@ class Conduct:
 
     def _conclude(self, action: Conclude) -> list[Action]:
         concluded = self._ready().conclude(action.model, action.domain_keys)
-        scores = scores_to_fields(concluded.scores)
+        scores = scores_to_fields(concluded.scores) | {"unlabelled_test_records": concluded.unlabelled}
         folder = self._institution.folder.path
         write_atomically(folder / EVALUATION_FILE, (json.dumps(scores) + "\n").encode())
         body = {"model": action.model_hash.hex(), "bundle": concluded.bundle_hash.hex()}

@@ -21,14 +21,16 @@ from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
+from fedapt_secure.learning.context_words import check_initial_context
 from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.pixels import test_images, training_images
-from fedapt_secure.learning.data.records import read_records
+from fedapt_secure.learning.data.records import UNLABELLED, read_records, read_unlabelled
 from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
 from fedapt_secure.learning.text import zero_shot_text
 from fedapt_secure.learning.training import LocalTrainer
 from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.unlabelled_records import UnlabelledRecords
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import Vector, unflatten
@@ -39,11 +41,12 @@ MODEL_FILE: Final = "model.safetensors"
 
 @dataclass(frozen=True)
 class Concluded:
-    """The finished bundle's hash and what the model scored at home."""
+    """The finished bundle's hash and what the model scored at home, on test images that have a label."""
 
     bundle_hash: bytes
     path: Path
     scores: Scores
+    unlabelled: int = 0
 
 
 class Learner:
@@ -74,14 +77,27 @@ class Learner:
         self._configuration = configuration
         self._key_index = configuration.key_index(settings.name)
         self._backbone = session_backbone(configuration, settings.device)
+        if plan.initial_context is not None:
+            check_initial_context(self._backbone, plan.initial_context)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
-        records = read_records(data, plan.class_names)
+        read = read_records if plan.unsupervised is None else read_unlabelled
+        records = read(data, plan.class_names)
         self._records = records.records
         self._features: FeatureSet = load_features(
             records.records, self._backbone, folder / settings.cache, progress
         )
-        self._data = self._training_data()
-        units = self._data.units(private=plan.differential_privacy)
+        self._unlabelled: UnlabelledRecords | None = None
+        if plan.unsupervised is not None:
+            self._unlabelled = UnlabelledRecords(
+                plan,
+                plan.unsupervised,
+                self._backbone,
+                records.records,
+                self._features,
+                folder / settings.cache,
+                progress,
+            )
+        units = self._training_data(1).units(private=plan.differential_privacy)
         self.declared_records = declared_records(len(units))
         self.privacy_plan: PrivacyPlan | None = None
         if plan.differential_privacy:
@@ -109,7 +125,9 @@ class Learner:
         """How many images could not be read."""
         return len(self._features.skipped)
 
-    def _training_data(self) -> TrainingData:
+    def _training_data(self, round_number: int) -> TrainingData:
+        if self._unlabelled is not None:
+            return self._unlabelled.data(round_number)
         features, labels = self._features.train
         return TrainingData(features, labels, self._training_images, self.subjects)
 
@@ -155,7 +173,7 @@ class Learner:
             settings=settings,
             keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
         )
-        return LocalTrainer(task, self._data).train(parameters)
+        return LocalTrainer(task, self._training_data(round_number)).train(parameters)
 
     def _repeatable(self, round_number: int) -> Keystream | None:
         """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
@@ -172,11 +190,14 @@ class Learner:
         path = self._folder / MODEL_FILE
         write_atomically(path, data)
         scores = self.score(bundle.model_on(self._backbone))
-        return Concluded(hashlib.sha256(data).digest(), path, scores)
+        unlabelled = int((self._features.test[1] == UNLABELLED).sum())
+        return Concluded(hashlib.sha256(data).digest(), path, scores, unlabelled)
 
     def score(self, model: Classifier) -> Scores:
-        """Return how a finished model does on the images held out here."""
+        """Return how a finished model does on the images held out here, as far as they have a label."""
         plan, (features, labels) = self._configuration.plan, self._features.test
+        if plan.unsupervised is not None:  # otherwise each has one
+            features, labels = features[labels != UNLABELLED], labels[labels != UNLABELLED]
         return evaluate(
             model,
             zero_shot_text(self._backbone, plan.class_names, plan.zero_shot_template),

@@ -107,6 +107,38 @@ def simulate(
             _TRAINING,
         ),
     ] = None,
+    unsupervised: Annotated[
+        bool | None,
+        _option("Train without labels: they serve tests alone.", _TRAINING, "--unsupervised"),
+    ] = None,
+    pseudo_label_confidence: Annotated[
+        float | None,
+        _option("With --unsupervised: from when on the untuned model counts (default 0.75).", _TRAINING),
+    ] = None,
+    consistency_rounds: Annotated[
+        int | None,
+        _option(
+            "With --unsupervised: how many of the last rounds look at neighbours (default 4; none under"
+            " differential privacy).",
+            _TRAINING,
+        ),
+    ] = None,
+    augmentations: Annotated[
+        str | None,
+        _option(
+            "With --unsupervised: of flip,jitter,greyscale,blur (default all; digits: no flip).", _TRAINING
+        ),
+    ] = None,
+    augmented_views: Annotated[
+        int | None, _option("With --unsupervised: augmented views of each image (default 4).", _TRAINING)
+    ] = None,
+    initial_context: Annotated[
+        str | None,
+        _option(
+            "Words that contexts start from, or random (default random; 'a photo of a' with --unsupervised).",
+            _TRAINING,
+        ),
+    ] = None,
     rounds: Annotated[int | None, _option("Rounds (default 15).", _TRAINING)] = None,
     local_steps: Annotated[
         int | None, _option("Steps of each institution a round (default 4).", _TRAINING)

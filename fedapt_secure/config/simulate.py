@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.settings import Settings
+from fedapt_secure.protocol.unsupervised import MAX_VIEWS, WHY_NOT_PRIVATE, Augmentation, UnsupervisedPlan
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -38,6 +39,16 @@ class SimulateSettings(Settings):
             digits are not dealt: each institution draws its own from all of them, and the run is marked as
             synthetic.
         institutions_per_domain: Number of institutions of each domain, in place of ``clients``.
+        unsupervised: Train without looking at labels, which serve tests alone; see docs/unsupervised.md.
+        pseudo_label_confidence: From which probability on an answer of the untuned model counts
+            (``None``: 0.75).
+        consistency_rounds: How many of the last rounds look at neighbours; ``None`` means 4, and 0 under
+            differential privacy, which allows none.
+        augmentations: ``flip``, ``jitter``, ``greyscale``, ``blur``, separated by commas; ``None`` means all,
+            for the digits all but ``flip``.
+        augmented_views: Augmented views of each image that are encoded (``None``: 4).
+        initial_context: Words that contexts start from, or ``random``; ``None`` means ``a photo of a`` where
+            ``unsupervised``, else ``random``.
         method: What is trained; see `fedapt_secure.protocol.methods`.
         temperature: τ of the softmax that routes images to domain keys.
         keys: K, the number of domain keys, or ``per-institution``; ``None`` means one a domain. See
@@ -75,6 +86,12 @@ class SimulateSettings(Settings):
     insecure_deterministic_noise: bool = False
     clients: PositiveInt | None = None
     institutions_per_domain: PositiveInt | None = None
+    unsupervised: bool = False
+    pseudo_label_confidence: Annotated[float, Field(ge=0, lt=1)] | None = None
+    consistency_rounds: Annotated[int, Field(ge=0)] | None = None
+    augmentations: tuple[Augmentation, ...] | None = None
+    augmented_views: Annotated[int, Field(ge=1, le=MAX_VIEWS)] | None = None
+    initial_context: ShortText | None = None
     method: str = "fedapt"
     rounds: PositiveInt = 15
     local_steps: PositiveInt = 4
@@ -138,7 +155,29 @@ class SimulateSettings(Settings):
         if self.rounds * self.local_steps > MAX_STEPS:
             raise ValueError(f"rounds x local_steps must not exceed {MAX_STEPS}")
         self._check_data()
+        self._check_unsupervised()
         return self
+
+    def _check_unsupervised(self) -> None:
+        alone = ("pseudo_label_confidence", "consistency_rounds", "augmentations", "augmented_views")
+        for name in alone if not self.unsupervised else ():
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is for training without labels: give unsupervised as well")
+        if self.augmentations is not None:
+            UnsupervisedPlan(augmentations=self.augmentations)
+        if self.unsupervised and self.few_shot is not None:
+            raise ValueError(
+                "few_shot chooses images by their labels, and unsupervised does not look at labels"
+            )
+        if not self.unsupervised or not self.consistency_rounds:
+            return
+        if not self.no_dp:
+            raise ValueError(
+                f"consistency_rounds must be 0 under differential privacy: {WHY_NOT_PRIVATE}. Leave it"
+                " out, or give no_dp"
+            )
+        if self.consistency_rounds > self.rounds:
+            raise ValueError(f"consistency_rounds are some of the {self.rounds} rounds, not more")
 
     @field_validator("keys", mode="before")
     @classmethod
@@ -149,7 +188,7 @@ class SimulateSettings(Settings):
             return int(value)
         raise ValueError(f"give a number from 1, or {KEY_EACH}")
 
-    @field_validator("domains", mode="before")
+    @field_validator("domains", "augmentations", mode="before")
     @classmethod
     def _separated(cls, value: object) -> object:
         if isinstance(value, str):

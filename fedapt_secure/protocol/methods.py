@@ -107,6 +107,11 @@ class MethodFacts:
     class_specific: bool | None = None
     learning_rate: float = 0.5
 
+    @property
+    def learns_context(self) -> bool:
+        """Whether it learns vectors that stand in prompts."""
+        return self.name in (FEDAPT, PROMPTFL, COCOOP, LOCAL)
+
 
 def _fedapt(sizes: Sizes) -> tuple[Part, ...]:
     network = (sizes.domains, sizes.feature_size)

@@ -17,7 +17,7 @@ from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
 from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters
-from fedapt_secure.protocol.unsupervised import WHY_NOT_PRIVATE, UnsupervisedPlan
+from fedapt_secure.protocol.unsupervised import LABELS, WHY_NOT_PRIVATE, UnsupervisedPlan
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -108,6 +108,13 @@ class SessionPlan(BaseModel):
         words = None if start is None else start.embeddings(self.text_width)
         return initial_parameters(self.shape, self.initial_seed, words)
 
+    @property
+    def supervision(self) -> str:
+        """What training is guided by, in a few words."""
+        if self.unsupervised is None:
+            return LABELS
+        return self.unsupervised.said(self.rounds, private=self.differential_privacy)
+
     def is_consistency_round(self, round_number: int) -> bool:
         """Return whether a round, from 1, is of the second stage of training without labels."""
         last = 0 if self.unsupervised is None else self.unsupervised.consistency_rounds
@@ -166,7 +173,7 @@ class SessionPlan(BaseModel):
     def _check_initial_context(self) -> None:
         if self.initial_context is None:
             return
-        if not any(part.is_context for part in self.shape.parts):
+        if not method_facts(self.method).learns_context:
             raise ValueError(f"the method {self.method} learns no context that could start from words")
         try:
             count = len(self.initial_context.embeddings(self.text_width))

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Augmentation = Literal["flip", "jitter", "greyscale", "blur"]
 AUGMENTATIONS: Final[tuple[Augmentation, ...]] = get_args(Augmentation)
 """The paper's, in the order in which they are done."""
+LABELS: Final = "labels"
+"""What sessions with labels say in place of `UnsupervisedPlan.said`."""
 DEFAULT_CONFIDENCE: Final = 0.75
 DEFAULT_CONSISTENCY_ROUNDS: Final = 4
 DEFAULT_VIEWS: Final = 4
@@ -38,6 +40,15 @@ class UnsupervisedPlan(BaseModel):
     consistency_rounds: Annotated[int, Field(ge=0)] = 0
     augmentations: Annotated[tuple[Augmentation, ...], Field(min_length=1, max_length=4)] = AUGMENTATIONS
     views: Annotated[int, Field(ge=1, le=MAX_VIEWS)] = DEFAULT_VIEWS
+
+    def said(self, rounds: int, *, private: bool) -> str:
+        """Return in a few words what takes the place of labels, for log, summary and screen."""
+        if private:
+            return "pseudo-labels; no consistency rounds, for differential privacy does not allow them"
+        if not self.consistency_rounds:
+            return "pseudo-labels"
+        last = f"the last {self.consistency_rounds} of {rounds} rounds"
+        return f"pseudo-labels; consistency with neighbours in {last}"
 
     @field_validator("augmentations")
     @classmethod

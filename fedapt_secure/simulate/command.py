@@ -39,6 +39,8 @@ def _simulate(settings: SimulateSettings, console: Console, started: float) -> t
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
     if federation.dataset.synthetic:
         console.print(f"[yellow]{SYNTHETIC_STATEMENT}[/]", highlight=False)
+    if settings.unsupervised:
+        console.print(f"without labels: {federation.plan.supervision}", highlight=False)
     if settings.secure_aggregation == registry.CKKS:
         console.print(f"[yellow]{CKKS_STATEMENT}[/]", highlight=False)
     if settings.insecure_deterministic_noise:

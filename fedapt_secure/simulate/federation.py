@@ -43,6 +43,8 @@ from fedapt_secure.simulate.patience import (
 )
 from fedapt_secure.simulate.policies import cache_path, exchange_of, fitting_policy, ledger_path
 from fedapt_secure.simulate.run_folder import RunFolder
+from fedapt_secure.simulate.unsupervised import resolved as resolved_unsupervised
+from fedapt_secure.simulate.unsupervised import start_of_contexts, unsupervised_plan
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 
@@ -210,7 +212,7 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         policy = fitting_policy(settings, institution, dataset)
         path = folder.party(institution.name) / POLICY_FILE
         write_yaml(path, policy, comment="The institution's policy: no coordinator can change it.")
-    _write_config(folder, settings, len(names), device)
+    _write_config(folder, settings, plan, len(names), device)
     return Federation(folder, settings, dataset, roster, device, plan, backbone.parameter_count)
 
 
@@ -224,6 +226,10 @@ def _check_method(settings: SimulateSettings) -> None:
     if not facts.federated and (settings.fail or settings.processes):
         wanted = "--fail" if settings.fail else "--processes"
         raise InvalidInput(f"the method {settings.method} has no parties that talk: leave out {wanted}")
+    if facts.never_unsupervised is not None and settings.unsupervised:
+        raise InvalidInput(
+            f"the method {settings.method} cannot be trained without labels: {facts.never_unsupervised}"
+        )
 
 
 def connect_institutions(federation: Federation, port: int) -> None:
@@ -289,6 +295,8 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         temperature=settings.temperature,
         keys=_key_count(settings, dataset),
         initial_seed=settings.seed,
+        initial_context=start_of_contexts(settings, backbone),
+        unsupervised=unsupervised_plan(settings),
         round_timeout_s=round_timeout_s(institutions),
         phase_timeout_s=phase_timeout_s(institutions),
         gather_timeout_s=gather_timeout_s(institutions),
@@ -309,7 +317,9 @@ def _proximal_weight(settings: SimulateSettings) -> float:
     return DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0) if given is None else given
 
 
-def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, device: str) -> None:
+def _write_config(
+    folder: RunFolder, settings: SimulateSettings, plan: SessionPlan, clients: int, device: str
+) -> None:
     resolved = settings.model_copy(
         update={
             "dp_epsilon": settings.epsilon,
@@ -317,6 +327,7 @@ def _write_config(folder: RunFolder, settings: SimulateSettings, clients: int, d
             "learning_rate": settings.learning_rate or method_facts(settings.method).learning_rate,
             "proximal_weight": _proximal_weight(settings),
             "institutions_per_domain": None,  # comes to the same as the number in all
+            **resolved_unsupervised(plan),
             "device": device,
             "out": folder.path,
         }

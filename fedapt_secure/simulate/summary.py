@@ -59,6 +59,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "confusion": total.confusion(len(federation.dataset.class_names)).tolist(),
         "method": method,
         "parameters": {"trained": federation.plan.shape.size, "model": federation.model_values},
+        "supervision": federation.plan.supervision,
         "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
         "keys": list(keys) if routes else None,
         "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,

@@ -55,7 +55,7 @@ INSTITUTION = BOTH | {
         " aggregation composition rdp_order source coordinators max_message_bytes unattended"
         " privacy_unit"
     ),
-    "session_accepted": "configuration participation privacy roster secure_aggregation session",
+    "session_accepted": "configuration participation privacy roster secure_aggregation session supervision",
     "group_key_made": "",
     "group_key_opened": "",
     "round_joined": "attempt context model round session",

@@ -21,7 +21,7 @@ class Listed:
 
     Attributes:
         path: The file.
-        class_name: Its class.
+        class_name: Its class; empty where its source does not say, as sessions without labels allow.
         name: How the folder or manifest calls the file; POSIX, relative where the source is.
         domain: Its domain, where the source says so.
         split: What it is for, where the source says so.
@@ -81,13 +81,27 @@ def list_class_folders(source: Path, prefix: str = "", domain: str | None = None
     images: list[Listed] = []
     left_out: list[LeftOut] = []
     for folder in list_folders(source):
-        for path in _visible_images(folder):
-            name = f"{prefix}{folder.name}/{path.name}"
-            reason = _why_no_file(path)
-            if reason is None:
-                images.append(Listed(path, folder.name, name, domain))
-            else:
-                left_out.append(LeftOut(name, reason))
+        found = _list_images(folder, f"{prefix}{folder.name}/", folder.name, domain)
+        images += found.images
+        left_out += found.left_out
+    return Listing(tuple(images), tuple(left_out))
+
+
+def list_loose_images(source: Path) -> Listing:
+    """List the images that lie directly in a folder, in no class; raises `InvalidInput` as the others do."""
+    return _list_images(source, "", "", None)
+
+
+def _list_images(folder: Path, prefix: str, class_name: str, domain: str | None) -> Listing:
+    images: list[Listed] = []
+    left_out: list[LeftOut] = []
+    for path in _visible_images(folder):
+        name = f"{prefix}{path.name}"
+        reason = _why_no_file(path)
+        if reason is None:
+            images.append(Listed(path, class_name, name, domain))
+        else:
+            left_out.append(LeftOut(name, reason))
     return Listing(tuple(images), tuple(left_out))
 
 

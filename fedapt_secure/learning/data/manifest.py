@@ -35,15 +35,19 @@ def names_subjects(source: Path) -> bool:
         return False
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
-            return "subject" in _columns(source, next(csv.reader(file, strict=True), []))
+            return "subject" in _columns(
+                source, next(csv.reader(file, strict=True), []), REQUIRED_COLUMNS[:1]
+            )
     except OSError as error:
         raise unreadable(source, error) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise _not_a_manifest(source) from error
 
 
-def read_manifest(source: Path) -> tuple[Listed, ...]:
+def read_manifest(source: Path, *, labelled: bool = True) -> tuple[Listed, ...]:
     """Read a manifest: UTF-8, comma-separated, columns in any order; opens no image.
+
+    Without ``labelled`` the column ``label`` may be missing or empty.
 
     Paths are absolute or relative to the manifest's folder. ``split`` is ``train``, ``test`` or empty;
     ``domain`` and ``subject``, where the column is there, are given for each image.
@@ -55,12 +59,13 @@ def read_manifest(source: Path) -> tuple[Listed, ...]:
         # Spreadsheets begin UTF-8 files with a mark that is no part of the first column's name.
         with source.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file, strict=True)
-            columns = _columns(source, next(rows, []))
+            required = REQUIRED_COLUMNS if labelled else REQUIRED_COLUMNS[:1]
+            columns = _columns(source, next(rows, []), required)
             images, seen = [], set()
             for row in rows:
                 if not row:
                     continue
-                listed = _listed(source, rows.line_num, columns, row)
+                listed = _listed(source, rows.line_num, columns, row, required)
                 place = os.path.normpath(listed.path)
                 if place in seen:
                     raise _line(source, rows.line_num, f"names {listed.name!r} again: each image stands once")
@@ -95,7 +100,7 @@ def _not_a_manifest(source: Path) -> InvalidInput:
     )
 
 
-def _columns(source: Path, header: Sequence[str]) -> tuple[str, ...]:
+def _columns(source: Path, header: Sequence[str], required: Sequence[str]) -> tuple[str, ...]:
     columns = tuple(one.strip().lower() for one in header)
     expected = "the columns are path and label, and if wanted domain, split and subject, separated by commas"
     for one in columns:
@@ -103,7 +108,7 @@ def _columns(source: Path, header: Sequence[str]) -> tuple[str, ...]:
             near = difflib.get_close_matches(one, _KNOWN, n=1)
             hint = f" (closest: {near[0]!r})" if near else ""
             raise InvalidInput(f"the manifest {source} has the unknown column {one[:40]!r}{hint}; {expected}")
-    missing = [one for one in REQUIRED_COLUMNS if one not in columns]
+    missing = [one for one in required if one not in columns]
     if missing:
         raise InvalidInput(
             f"the manifest {source} has no column {missing[0]!r} in its first line; {expected}"
@@ -113,14 +118,18 @@ def _columns(source: Path, header: Sequence[str]) -> tuple[str, ...]:
     return columns
 
 
-def _listed(source: Path, number: int, columns: Sequence[str], row: Sequence[str]) -> Listed:
+def _listed(
+    source: Path, number: int, columns: Sequence[str], row: Sequence[str], required: Sequence[str]
+) -> Listed:
     if len(row) != len(columns):
         raise _line(
             source, number, f"has {len(row)} values, not {len(columns)} ({','.join(columns).upper()})"
         )
     fields = {column: value.strip() for column, value in zip(columns, row, strict=True)}
     for column in (*REQUIRED_COLUMNS, "domain"):
-        if column in fields and not (fields[column].isprintable() and fields[column]):
+        given = fields.get(column, "")
+        needed = column in required or (column == "domain" and column in fields)
+        if not given.isprintable() or (needed and not given):
             raise _line(source, number, f"has no readable {column}")
     if any(len(fields.get(column, "")) > MAX_NAME_LENGTH for column in ("label", "domain")):
         raise _line(source, number, f"has a label or domain of more than {MAX_NAME_LENGTH} characters")
@@ -132,7 +141,7 @@ def _listed(source: Path, number: int, columns: Sequence[str], row: Sequence[str
         raise _line(source, number, f"has the split {split[:40]!r}: it is train, test or empty")
     return Listed(
         path=source.parent / fields["path"],
-        class_name=fields["label"],
+        class_name=fields.get("label", ""),
         name=fields["path"],
         domain=fields.get("domain"),
         split=_SPLITS[split],

@@ -15,9 +15,12 @@ from fedapt_secure.learning.data.listing import (
     Listing,
     Split,
     list_class_folders,
+    list_loose_images,
 )
 from fedapt_secure.learning.data.manifest import is_manifest, read_manifest
 
+UNLABELLED: Final = -1
+"""Label of a record that has none."""
 TEST_SHARE: Final = 0.25
 """Expected share of the images kept for tests."""
 
@@ -28,7 +31,7 @@ class Record:
 
     Attributes:
         path: The image file.
-        label: Index of its class.
+        label: Index of its class; `UNLABELLED` where the source does not say.
         name: How the folder or manifest calls the file; POSIX, relative where the source is.
         split: What the source says it is for; ``None`` where it does not say.
         subject: Whose image it is, where the source says so; as sensitive as the image.
@@ -83,14 +86,48 @@ def read_records(source: Path, class_names: Sequence[str] | None = None) -> Reco
     return RecordSet(names, numbered(listing.images, names), listing.left_out)
 
 
+def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> RecordSet:
+    """List an institution's images for a session without labels; opens none of them.
+
+    Labels that are there are for tests alone. Images may lie directly in the folder, in class folders, or
+    both; a manifest may do without the column ``label``, or leave it empty.
+
+    Args:
+        source: A folder, or a manifest.
+        class_names: The session's classes in order; by default those that occur.
+
+    Raises:
+        InvalidInput: If the source cannot be read, holds no image or several domains, or says a class that
+            is not expected.
+    """
+    if is_manifest(source):
+        listing = Listing(_one_domain(source, labelled=False))
+    else:
+        loose, classes = list_loose_images(source), list_class_folders(source)
+        listing = Listing(loose.images + classes.images, loose.left_out + classes.left_out)
+    if not listing.images:
+        raise InvalidInput(
+            f"there is no image in {source}: expected files with one of the suffixes"
+            f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the column path"
+        )
+    found = {image.class_name for image in listing.images} - {""}
+    names = tuple(sorted(found)) if class_names is None else tuple(class_names)
+    if not found <= set(names):
+        raise InvalidInput(
+            f"the classes of {source} are not the session's: {class_differences(names, found)}; name the"
+            " folders or labels as the session does, or put images without a label directly into the folder"
+        )
+    return RecordSet(names, numbered(listing.images, names), listing.left_out)
+
+
 def numbered(images: Sequence[Listed], class_names: Sequence[str]) -> tuple[Record, ...]:
     """Return images as records, labelled with their class's position in ``class_names``."""
-    index = {name: position for position, name in enumerate(class_names)}
+    index = {name: position for position, name in enumerate(class_names)} | {"": UNLABELLED}
     return tuple(Record(one.path, index[one.class_name], one.name, one.split, one.subject) for one in images)
 
 
-def _one_domain(source: Path) -> tuple[Listed, ...]:
-    images = read_manifest(source)
+def _one_domain(source: Path, *, labelled: bool = True) -> tuple[Listed, ...]:
+    images = read_manifest(source, labelled=labelled)
     domains = sorted({one.domain for one in images if one.domain is not None})
     if len(domains) > 1:
         raise InvalidInput(

@@ -8,7 +8,12 @@ from pydantic import Field, field_validator, model_validator
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.settings import Settings
-from fedapt_secure.protocol.unsupervised import MAX_VIEWS, WHY_NOT_PRIVATE, Augmentation, UnsupervisedPlan
+from fedapt_secure.config.unsupervised import (
+    MAX_VIEWS,
+    WHY_NOT_PRIVATE,
+    Augmentation,
+    check_augmentations,
+)
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -164,7 +169,7 @@ class SimulateSettings(Settings):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} is for training without labels: give unsupervised as well")
         if self.augmentations is not None:
-            UnsupervisedPlan(augmentations=self.augmentations)
+            check_augmentations(self.augmentations)
         if self.unsupervised and self.few_shot is not None:
             raise ValueError(
                 "few_shot chooses images by their labels, and unsupervised does not look at labels"

@@ -13,11 +13,12 @@ from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
+from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
 from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters
-from fedapt_secure.protocol.unsupervised import LABELS, WHY_NOT_PRIVATE, UnsupervisedPlan
+from fedapt_secure.protocol.unsupervised import LABELS, UnsupervisedPlan
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

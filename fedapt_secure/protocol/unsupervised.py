@@ -5,23 +5,17 @@ towards that. In the last rounds, without differential privacy only, each image 
 the present model says of its neighbours. How is in `fedapt_secure.learning.unlabelled` and `consistency`.
 """
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Augmentation = Literal["flip", "jitter", "greyscale", "blur"]
-AUGMENTATIONS: Final[tuple[Augmentation, ...]] = get_args(Augmentation)
-"""The paper's, in the order in which they are done."""
+from fedapt_secure.config.unsupervised import AUGMENTATIONS, MAX_VIEWS, Augmentation, check_augmentations
+
 LABELS: Final = "labels"
 """What sessions with labels say in place of `UnsupervisedPlan.said`."""
 DEFAULT_CONFIDENCE: Final = 0.75
 DEFAULT_CONSISTENCY_ROUNDS: Final = 4
 DEFAULT_VIEWS: Final = 4
-MAX_VIEWS: Final = 64
-WHY_NOT_PRIVATE: Final = (
-    "its loss compares each image with others, so that no bound for one of them would hold"
-)
-"""Why there are no consistency rounds under differential privacy."""
 
 
 class UnsupervisedPlan(BaseModel):
@@ -53,6 +47,5 @@ class UnsupervisedPlan(BaseModel):
     @field_validator("augmentations")
     @classmethod
     def _in_order(cls, names: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
-        if list(names) != [one for one in AUGMENTATIONS if one in names]:
-            raise ValueError(f"augmentations stand once each, in the order {', '.join(AUGMENTATIONS)}")
+        check_augmentations(names)
         return names

@@ -3,6 +3,7 @@
 from typing import Final
 
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.config.unsupervised import AUGMENTATIONS, Augmentation
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.context_words import initial_context
 from fedapt_secure.learning.data.dealing import DIGITS
@@ -10,11 +11,9 @@ from fedapt_secure.protocol.initial_context import PAPER_WORDS, InitialContext
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.protocol.unsupervised import (
-    AUGMENTATIONS,
     DEFAULT_CONFIDENCE,
     DEFAULT_CONSISTENCY_ROUNDS,
     DEFAULT_VIEWS,
-    Augmentation,
     UnsupervisedPlan,
 )
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as change
 
+from fedapt_secure.config.unsupervised import Augmentation
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.data.decoding import Transform
-from fedapt_secure.protocol.unsupervised import Augmentation
 
 VERSION: Final = 1
 """To be raised when a view would come out otherwise: kept features are found by it."""

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from fedapt_secure.config.unsupervised import AUGMENTATIONS
 from fedapt_secure.learning.data.augmentation import Views, aligned, augmentation, view_name
 from fedapt_secure.learning.data.features import load_features
 from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.protocol.unsupervised import AUGMENTATIONS
 
 DRAWS = 60
 

@@ -12,7 +12,7 @@ import torch
 
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.accounting import plan_session
-from fedapt_secure.learning.backbone import load_backbone
+from fedapt_secure.learning.backbone import Backbone, load_backbone
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
 from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.records import read_records
@@ -50,11 +50,15 @@ class Trial:
 
 
 @cache
-def institutions(dataset: str, seed: int) -> tuple[DealtDataset, list[FeatureSet]]:
+def institutions(
+    dataset: str, seed: int, backbone: Backbone | None = None
+) -> tuple[DealtDataset, list[FeatureSet]]:
     with tempfile.TemporaryDirectory() as folder:
         dealt = deal_dataset(dataset, None, seed, None, lambda name: Path(folder) / name)
         sets = [
-            load_features(read_records(one.data, dealt.class_names).records, load_backbone(), None)
+            load_features(
+                read_records(one.data, dealt.class_names).records, backbone or load_backbone(), None
+            )
             for one in dealt.institutions
         ]
     return dealt, sets
@@ -72,10 +76,12 @@ def settings_of(trial: Trial, records: int) -> TrainingSettings:
     )
 
 
-def run(trial: Trial, replacement: Replacement | None = None) -> list[Scores]:
-    """Return the scores of each institution after the last round."""
-    dealt, sets = institutions(trial.dataset, trial.seed)
-    model = tuned(trial, replacement)
+def run(
+    trial: Trial, replacement: Replacement | None = None, backbone: Backbone | None = None
+) -> list[Scores]:
+    """Return the scores of each institution after the last round, on the tiny model by default."""
+    dealt, sets = institutions(trial.dataset, trial.seed, backbone)
+    model = tuned(trial, replacement, backbone)
     zero_shot = model.text.zero_shot(dealt.zero_shot_template)
     return [
         evaluate(model, zero_shot, *features.test, {one.domain_index})
@@ -83,10 +89,12 @@ def run(trial: Trial, replacement: Replacement | None = None) -> list[Scores]:
     ]
 
 
-def tuned(trial: Trial, replacement: Replacement | None = None) -> FedAptModel:
+def tuned(
+    trial: Trial, replacement: Replacement | None = None, backbone: Backbone | None = None
+) -> FedAptModel:
     """Return the model after the last round."""
-    backbone = load_backbone()
-    dealt, sets = institutions(trial.dataset, trial.seed)
+    dealt, sets = institutions(trial.dataset, trial.seed, backbone)
+    backbone = backbone or load_backbone()
     shape = ParameterShape(
         classes=len(dealt.class_names),
         context_tokens=trial.context_tokens,
@@ -104,7 +112,7 @@ def tuned(trial: Trial, replacement: Replacement | None = None) -> FedAptModel:
                 dealt.class_names,
                 shape,
                 dealt.zero_shot_template,
-                torch.from_numpy(keys[one.domain_index]),
+                torch.from_numpy(keys[one.domain_index]).to(backbone.device),
                 one.domain_index,
                 settings=settings_of(trial, len(features.train[1])),
                 # Fixed, so that a figure can be had again; nothing here is released.

@@ -16,7 +16,8 @@ def load(
     *,
     pretrained: str | None = None,
     device: str = "auto",
-    batch_size: int = 64,
+    precision: str = "auto",
+    batch_size: int | None = None,
 ) -> "Model":
     """Load a finished model: ``fedapt_secure.load("model.safetensors").predict(images)``.
 
@@ -24,6 +25,8 @@ def load(
         bundle: The file ``model.safetensors``.
         pretrained: The CLIP's weights, where they lie elsewhere here than where the model was tuned.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: What the CLIP computes in: ``"float32"``, ``"bfloat16"``, or ``"auto"``, which is
+            bfloat16 on a GPU that has it.
         batch_size: Images that go through the image tower at once; bounds the memory.
 
     Returns:
@@ -35,4 +38,6 @@ def load(
     """
     from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
-    return load_model(bundle, pretrained=pretrained, device=device, batch_size=batch_size)
+    return load_model(
+        bundle, pretrained=pretrained, device=device, precision=precision, batch_size=batch_size
+    )

@@ -50,6 +50,7 @@ def options_of(words: list[str]) -> set[str] | None:
         "docs/enrolment.md",
         "docs/service.md",
         "docs/use.md",
+        "docs/gpu.md",
         "docs/institution.md",
         "docs/offline.md",
     ],

@@ -78,8 +78,8 @@ def examine(folder: PartyFolder, model: str, pretrained: str | None) -> list[Fin
     if settings:
         found += _guarded("data", lambda: _data(settings[0].data))
         found += _guarded("coordinator", lambda: _network(folder, settings[0]))
-    device = settings[0].device if settings else "auto"
-    found += _guarded("model", lambda: _model(model, pretrained, device))
+    wish = (settings[0].device, settings[0].precision) if settings else ("auto", "auto")
+    found += _guarded("model", lambda: _model(model, pretrained, *wish))
     return found
 
 
@@ -257,19 +257,25 @@ async def _reach(place: Place, folder: PartyFolder) -> None:
         pass
 
 
-def _model(model: str, pretrained: str | None, device: str) -> Iterator[Finding]:
+def _model(model: str, pretrained: str | None, device: str, precision: str) -> Iterator[Finding]:
     try:
-        from fedapt_secure.learning.backbone import load_backbone, resolve_device  # noqa: PLC0415 - seconds
+        from fedapt_secure.learning.backbone import load_backbone  # noqa: PLC0415 - seconds
+        from fedapt_secure.learning.device import (  # noqa: PLC0415
+            describe,
+            resolve_device,
+            resolve_precision,
+        )
     except ImportError as error:
         advice = "install fedapt-secure with all its dependencies"
         yield Finding("model", "wrong", f"cannot import {error.name}", advice)
         return
     chosen = resolve_device(device)
+    computing_in = resolve_precision(precision, chosen)
     if chosen.type == "cuda":
-        yield Finding("device", "ok", str(chosen))
+        yield Finding("device", "ok", f"{describe(chosen)}, the frozen model in {computing_in}")
     elif device == "cpu":
         yield Finding("device", "ok", "the CPU, as client.yaml says")
     else:
         yield Finding("device", "note", "no GPU here", "training works on the CPU, slower")
-    backbone = load_backbone(model, pretrained, chosen)
+    backbone = load_backbone(model, pretrained, chosen, computing_in)
     yield Finding("model", "ok", f"{model}: weights {backbone.weight_hash[:16]}")

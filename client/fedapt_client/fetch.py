@@ -63,13 +63,13 @@ def fetch_model(folder: PartyFolder, settings: ClientSettings, session: bytes | 
         finished = check_finished(sent, folder.roster(), session)
     except PeerError as error:
         raise RunFailed(f"the model that the coordinator sent is not used: {error}") from None
-    return _bundled(finished, settings.device)
+    return _bundled(finished, settings)
 
 
-def _bundled(finished: Finished, device: str) -> Fetched:
+def _bundled(finished: Finished, settings: ClientSettings) -> Fetched:
     configuration = finished.configuration
     check_vector(configuration.plan.shape, finished.model)
-    backbone = session_backbone(configuration, device)
+    backbone = session_backbone(configuration, settings.device, settings.precision)
     bundle = make_bundle(configuration, backbone, finished.model, finished.domain_keys)
     return Fetched(configuration.session, bundle, encode_bundle(bundle))
 

@@ -19,12 +19,13 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
-from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
+from fedapt_secure.learning.backbone import Backbone, load_backbone
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.context_words import check_initial_context
 from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.pixels import test_images, training_images
 from fedapt_secure.learning.data.records import UNLABELLED, read_records, read_unlabelled
+from fedapt_secure.learning.device import resident, resolve_device, resolve_precision
 from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
 from fedapt_secure.learning.text import zero_shot_text
@@ -76,7 +77,7 @@ class Learner:
         self._folder = folder
         self._configuration = configuration
         self._key_index = configuration.key_index(settings.name)
-        self._backbone = session_backbone(configuration, settings.device)
+        self._backbone = session_backbone(configuration, settings.device, settings.precision)
         if plan.initial_context is not None:
             check_initial_context(self._backbone, plan.initial_context)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
@@ -128,8 +129,14 @@ class Learner:
     def _training_data(self, round_number: int) -> TrainingData:
         if self._unlabelled is not None:
             return self._unlabelled.data(round_number)
+        return self._labelled
+
+    @cached_property
+    def _labelled(self) -> TrainingData:
         features, labels = self._features.train
-        return TrainingData(features, labels, self._training_images, self.subjects)
+        # Onto the GPU once, where there is room: otherwise each step would send its records again.
+        placed = resident(features, self._backbone.device)
+        return TrainingData(placed, labels.to(placed.device), self._training_images, self.subjects)
 
     @cached_property
     def _training_images(self) -> Pixels | None:
@@ -240,10 +247,11 @@ def make_bundle(
     )
 
 
-def session_backbone(configuration: SessionConfiguration, device: str) -> Backbone:
+def session_backbone(configuration: SessionConfiguration, device: str, precision: str) -> Backbone:
     """Load the session's CLIP; raises `InvalidInput` where what is here is not the session's."""
     plan = configuration.plan
-    backbone = load_backbone(plan.model, plan.pretrained, resolve_device(device))
+    place = resolve_device(device)
+    backbone = load_backbone(plan.model, plan.pretrained, place, resolve_precision(precision, place))
     if backbone.weight_hash != plan.weight_hash:
         raise InvalidInput(
             f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"

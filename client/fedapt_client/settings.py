@@ -24,6 +24,8 @@ class ClientSettings(Settings):
         proxy: Outbound HTTP proxy that connects us, ``http://[user:password@]host:port``; none by default.
         data: Folder ``class/image`` or CSV manifest ``path,label``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        precision: What the frozen towers compute in: ``auto``, ``float32`` or ``bfloat16``. A local matter:
+            the other institutions' may differ.
         dp_epsilon: Largest ε that this institution spends in the session.
         dp_delta: δ; by default 1 / (2 x declared records), or the policy's max_delta where that is less.
         policy: The institution's policy, relative to the party's folder; what must hold in every session.
@@ -47,6 +49,7 @@ class ClientSettings(Settings):
     proxy: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(default=None, repr=False)
     data: Path
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$")] = "auto"
+    precision: Annotated[str, Field(pattern="^(auto|float32|bfloat16)$")] = "auto"
     dp_epsilon: PositiveFloat = 8.0
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     policy: Path = Path(POLICY_FILE)

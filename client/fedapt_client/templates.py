@@ -25,6 +25,9 @@ data: {data}
 # auto takes a GPU where there is one; or cpu, or cuda.
 device: {device}
 
+# What the frozen CLIP computes in: float32, bfloat16, or auto, which is bfloat16 on a GPU that has it.
+# precision: auto
+
 # What this institution spends in a session at most, and its delta; null: 1 / (2 x declared records).
 # dp_epsilon: 8.0
 # dp_delta: null

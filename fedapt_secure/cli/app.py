@@ -214,6 +214,10 @@ def simulate(
         ),
     ] = None,
     device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
+    precision: Annotated[
+        str | None,
+        _option("Of the frozen CLIP: float32, bfloat16, or auto, bfloat16 on GPUs (default auto).", _RUN),
+    ] = None,
     seed: Annotated[
         int | None,
         _option("Who gets which images, and the initialisation; never the noise (default 0).", _RUN),

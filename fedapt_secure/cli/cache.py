@@ -55,7 +55,7 @@ def show(directory: Where = HERE, as_json: AsJson = False) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table()
-    for title in ("owner", "model", "weights", "view", "images", "MiB", "last used (UTC)"):
+    for title in ("owner", "model", "weights", "view", "precision", "images", "MiB", "last used (UTC)"):
         table.add_column(title, justify="right" if title in ("images", "MiB") else "left")
     for cache, one in found:
         fields = _fields(cache, one)
@@ -65,6 +65,7 @@ def show(directory: Where = HERE, as_json: AsJson = False) -> None:
             fields["model"] or "not known",
             weights,
             fields["view"] or "not known",
+            fields["precision"] or "not known",
             str(one.images),
             f"{one.size_bytes / 2**20:.1f}",
             f"{one.last_used:%Y-%m-%d %H:%M}",
@@ -147,6 +148,7 @@ def _fields(cache: _Cache, one: "StoreSummary") -> dict[str, Any]:
         "model": known and known.model,
         "weights": known and known.weights,
         "view": known and known.view,
+        "precision": known and known.precision,
         "images": one.images,
         "bytes": one.size_bytes,
         "last_used": one.last_used.isoformat(timespec="seconds"),

@@ -11,7 +11,13 @@ from fedapt_secure.cli.options import AsJson
 
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The finished model, model.safetensors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-BatchSize = Annotated[int, typer.Option(help="Images at once; bounds the memory.")]
+Precision = Annotated[str, typer.Option(help="Of the CLIP: float32, bfloat16, or auto: bfloat16 on GPUs.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Images at once; bounds the memory (default 64, on GPUs up to 256).", show_default=False
+    ),
+]
 Pretrained = Annotated[
     str | None,
     typer.Option(help="The CLIP's weights, where they lie elsewhere here than where the model was tuned."),
@@ -25,7 +31,8 @@ def predict(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     device: Device = "auto",
-    batch_size: BatchSize = 64,
+    precision: Precision = "auto",
+    batch_size: BatchSize = None,
     pretrained: Pretrained = None,
 ) -> None:
     """Classify images: label, probability, and the domain whose knowledge was used."""
@@ -37,7 +44,9 @@ def predict(
         from fedapt_secure.cli.prediction_report import print_predictions  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
-        model = load_model(bundle, pretrained=pretrained, device=device, batch_size=batch_size)
+        model = load_model(
+            bundle, pretrained=pretrained, device=device, precision=precision, batch_size=batch_size
+        )
     print_predictions(model, images, top=top, form="json" if as_json else "csv" if as_csv else "text")
 
 
@@ -52,7 +61,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the figures and pictures.")] = None,
     as_json: AsJson = False,
     device: Device = "auto",
-    batch_size: BatchSize = 64,
+    precision: Precision = "auto",
+    batch_size: BatchSize = None,
     pretrained: Pretrained = None,
 ) -> None:
     """Measure a finished model on your own labelled images. Nothing leaves this machine."""
@@ -60,7 +70,9 @@ def evaluate(
         from fedapt_secure.cli.evaluation_report import run_evaluation  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
-        model = load_model(bundle, pretrained=pretrained, device=device, batch_size=batch_size)
+        model = load_model(
+            bundle, pretrained=pretrained, device=device, precision=precision, batch_size=batch_size
+        )
     run_evaluation(model, data, split=split, out=out, as_json=as_json)
 
 

@@ -76,6 +76,8 @@ class SimulateSettings(Settings):
         template: Prompt of zero-shot CLIP with one ``{}``, or the ensemble ``imagenet`` or ``imagenet-7``;
             ``None`` means the data set's own.
         device: ``auto``, ``cpu`` or ``cuda``.
+        precision: What the frozen towers compute in: ``float32``, ``bfloat16``, or ``auto``, which is
+            bfloat16 on a GPU that has it.
         seed: Which images go where, and the initialisation. Never the privacy noise, unless
             ``insecure_deterministic_noise`` asks for just that.
         out: The run folder; ``None`` means ``runs/<UTC time>-seed<seed>``.
@@ -132,6 +134,7 @@ class SimulateSettings(Settings):
     template: ShortText | None = None
     cache: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     out: Path | None = None
     processes: bool = False

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.data.decoding import thread_count
 from fedapt_secure.learning.data.images import UnusableImage, open_rgb
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image
 """A file's path, a file's bytes, or an image that Pillow has opened."""
 
-_MAX_THREADS: Final = 8
 _BATCHES_AHEAD: Final = 1  # one is decoded while the tower works on the one before
 
 
@@ -60,7 +60,7 @@ def decoded_batches(
         batch_size: At least 1.
     """
     source = iter(images)
-    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "decode")
+    pool = ThreadPoolExecutor(thread_count(backbone.device), "decode")
     ahead: deque[list[Future[Decoded]]] = deque()
     try:
         while batch := list(islice(source, batch_size)):

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.inference.decoding import ImageInput, decoded_batches
-from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
+from fedapt_secure.learning.backbone import Backbone, load_backbone
 from fedapt_secure.learning.bundle import Bundle, read_bundle
+from fedapt_secure.learning.device import images_at_once, resolve_device, resolve_precision
+from fedapt_secure.learning.feeding import Feed
 
-BATCH_SIZE: Final = 64
 MAX_BATCH_SIZE: Final = 4096
 TOP: Final = 5
 _NOT_FINITE: Final = "its features are not finite"
@@ -70,13 +71,16 @@ class Model:
     Args:
         bundle: What was tuned.
         backbone: The CLIP that it was tuned on.
-        batch_size: Images that go through the image tower at once; bounds the memory.
+        batch_size: Images that go through the image tower at once; bounds the memory. By default 64 on a
+            CPU, and on a GPU what its memory allows, up to 256.
 
     Raises:
         InvalidInput: If the CLIP has other weights, or the batch size is out of range.
     """
 
-    def __init__(self, bundle: Bundle, backbone: Backbone, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, bundle: Bundle, backbone: Backbone, batch_size: int | None = None) -> None:
+        if batch_size is None:
+            batch_size = images_at_once(backbone.device)
         if not 1 <= batch_size <= MAX_BATCH_SIZE:
             raise InvalidInput(f"the batch size is from 1 to {MAX_BATCH_SIZE}, not {batch_size}")
         self.bundle = bundle
@@ -139,14 +143,13 @@ class Model:
             )
 
     def _encoded(self, images: Iterable[ImageInput]) -> Iterator["_Encoded"]:
-        for batch in decoded_batches(images, self._backbone, self.batch_size):
+        feed = Feed(self.classifier.encode_images, self._backbone.device, self.bundle.shape.feature_size)
+        batches = decoded_batches(images, self._backbone, self.batch_size)
+        for batch, features in feed(
+            (some, [one.pixels for one in some if one.pixels is not None]) for some in batches
+        ):
             skipped = [one.skipped for one in batch]
             places = [place for place, one in enumerate(batch) if one.pixels is not None]
-            pixels = [one.pixels for one in batch if one.pixels is not None]
-            features = torch.empty(0, self.bundle.shape.feature_size)
-            if pixels:
-                with torch.no_grad():
-                    features = self.classifier.encode_images(torch.stack(pixels)).float().cpu()
             finite = features.isfinite().all(dim=1)
             for place, fine in zip(places, finite.tolist(), strict=True):
                 if not fine:
@@ -192,7 +195,8 @@ def load_model(
     *,
     pretrained: str | None = None,
     device: str = "auto",
-    batch_size: int = BATCH_SIZE,
+    precision: str = "auto",
+    batch_size: int | None = None,
 ) -> Model:
     """Load a finished model and the CLIP it was tuned on.
 
@@ -200,6 +204,8 @@ def load_model(
         bundle: The file ``model.safetensors``.
         pretrained: The CLIP's weights, where they lie elsewhere here than where the model was tuned.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: What the CLIP computes in: ``"float32"``, ``"bfloat16"``, or ``"auto"``, which is
+            bfloat16 on a GPU that has it.
         batch_size: Images that go through the image tower at once; bounds the memory.
 
     Raises:
@@ -207,7 +213,10 @@ def load_model(
             loaded or has other weights, or an option is out of range.
     """
     read = read_bundle(Path(bundle))
-    backbone = load_backbone(read.model, pretrained or read.pretrained, resolve_device(device))
+    place = resolve_device(device)
+    backbone = load_backbone(
+        read.model, pretrained or read.pretrained, place, resolve_precision(precision, place)
+    )
     return Model(read, backbone, batch_size)
 
 

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.device import CPU, FULL, Precision, in_precision, without_tf32
 from fedapt_secure.learning.hub import offline_if_unreachable, quiet_loading
 from fedapt_secure.learning.text_tower import TextTower, text_tower_of
 
@@ -28,7 +30,7 @@ _TINY_FOLDER: Final = Path(__file__).parent / "tiny_clip"
 _RANDOM_WEIGHTS_SEED: Final = 0
 _SCHEMES: Final = ("local-dir:", "hf-hub:")  # names of this kind say themselves where their weights are
 
-_loaded: dict[tuple[str, str | None, str], "Backbone"] = {}
+_loaded: dict[tuple[str, str | None, str, str], "Backbone"] = {}
 _loading = threading.Lock()
 
 
@@ -39,6 +41,7 @@ class Backbone:
         name: Name of the model.
         pretrained: Tag, file or ``"random"``; ``None`` where the name says it.
         device: Where the weights lie.
+        precision: What both towers compute in while they are frozen.
         text_tower: The text tower, for prompts that are token embeddings.
         feature_size: D, size of the joint embedding.
         logit_scale: Factor between cosine similarities and logits (already exponentiated).
@@ -52,15 +55,18 @@ class Backbone:
         transform: Any,
         tokenizer: Any,
         device: torch.device,
+        precision: Precision = FULL,
     ) -> None:
         self.name = name
         self.pretrained = pretrained
         self.device = device
+        self.precision = precision
+        # Before the weights move: a bundle carries it, and a GPU's last bit of an exponential is another.
+        self.logit_scale = float(np.float32(math.exp(float(model.logit_scale.detach().reshape(-1)[0]))))
         self._model = model.to(device).float().eval().requires_grad_(False)
         self._transform = transform
         self._tokenizer = tokenizer
         self.text_tower: TextTower = text_tower_of(self._model, name)
-        self.logit_scale = float(model.logit_scale.exp().reshape(-1)[0])
         self.feature_size = int(self.encode_text(self.tokenize(["a"])).shape[1])
 
     @property
@@ -102,6 +108,8 @@ class Backbone:
     def encode_images_changed(self, change: Tensor, pixels: Tensor) -> Tensor:
         """Return the image features (B, D) of an image tower whose weights are changed; differentiable.
 
+        Always in float32: bfloat16 would round small changes of a weight away.
+
         Args:
             change: What is added to the tower's weights, flat, in the order of its parameters.
             pixels: Preprocessed images, (B, 3, H, W).
@@ -110,7 +118,8 @@ class Backbone:
         for name, parameter in tower.named_parameters():
             part = change[start : start + parameter.numel()].view_as(parameter)
             changed[name], start = parameter + part.to(parameter), start + parameter.numel()
-        features: Tensor = torch.func.functional_call(tower, changed, (pixels.to(self.device),))
+        with in_precision(FULL, self.device):
+            features: Tensor = torch.func.functional_call(tower, changed, (pixels.to(self.device),))
         return features.float()
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -121,8 +130,9 @@ class Backbone:
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return the image features (B, D), float32 and not normalised, of pixels (B, 3, H, W)."""
-        features: Tensor = self._model.encode_image(pixels.to(self.device)).float()
-        return features
+        with in_precision(self.precision, self.device):
+            features: Tensor = self._model.encode_image(pixels.to(self.device, non_blocking=True))
+        return features.float()
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token numbers (len(texts), context_length), on the backbone's device."""
@@ -131,31 +141,17 @@ class Backbone:
 
     @torch.no_grad()
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Return the text features (B, D), not normalised, of token numbers (B, context_length)."""
-        features: Tensor = self._model.encode_text(tokens)
-        return features
-
-
-def resolve_device(wish: str) -> torch.device:
-    """Return the device for ``"auto"``, ``"cpu"`` or ``"cuda"``.
-
-    Raises:
-        InvalidInput: If ``wish`` is none of them, or CUDA is asked for and absent.
-    """
-    if wish not in {"auto", "cpu", "cuda"}:
-        raise InvalidInput(f"the device is auto, cpu or cuda, not {wish}")
-    if wish == "cuda" and not torch.cuda.is_available():
-        raise InvalidInput("no CUDA device is available; choose the device auto or cpu")
-    on_gpu = wish != "cpu" and torch.cuda.is_available()
-    if on_gpu:
-        # TF32 keeps 10 bits of a float32's 23: features and gradients would not be those of a CPU.
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda" if on_gpu else "cpu")
+        """Return text features (B, D), float32, not normalised, of token numbers (B, context_length)."""
+        with in_precision(self.precision, self.device):
+            features: Tensor = self._model.encode_text(tokens)
+        return features.float()
 
 
 def load_backbone(
-    model: str = TINY, pretrained: str | None = None, device: torch.device | None = None
+    model: str = TINY,
+    pretrained: str | None = None,
+    device: torch.device | None = None,
+    precision: Precision = FULL,
 ) -> Backbone:
     """Return a frozen CLIP; the same object for the same arguments.
 
@@ -164,24 +160,23 @@ def load_backbone(
         pretrained: A tag such as ``"openai"``, a local checkpoint file, or ``"random"``. ``None`` is for
             models whose name says where their weights are (``tiny``, ``local-dir:``, ``hf-hub:``).
         device: Where to put it; the CPU by default.
+        precision: What its towers compute in; see `resolve_precision`.
 
     Raises:
         InvalidInput: If there is no such model, no weights are named, they cannot be had, or the model's
             text tower is of a kind that prompts cannot be tuned on.
     """
-    device = device or torch.device("cpu")
-    key = (model, pretrained, str(device))
+    device = device or CPU
+    key = (model, pretrained, str(device), precision)
     with _loading:
         if key not in _loaded:
-            _loaded[key] = _load(model, pretrained, device)
+            _loaded[key] = _load(model, pretrained, device, precision)
         return _loaded[key]
 
 
-def _load(model: str, pretrained: str | None, device: torch.device) -> Backbone:
+def _load(model: str, pretrained: str | None, device: torch.device, precision: Precision) -> Backbone:
     _check_name(model, pretrained)
-    # TF32 keeps 10 bits of a product: enough to break the bounds that clipping relies on.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    without_tf32()
     source = f"local-dir:{_TINY_FOLDER}" if model == TINY else model
     is_random = pretrained == RANDOM
     with quiet_loading(), offline_if_unreachable(), torch.random.fork_rng(devices=[]):
@@ -199,7 +194,7 @@ def _load(model: str, pretrained: str | None, device: torch.device) -> Backbone:
         except Exception as error:
             # open_clip, the hub client and torch.load fail in many ways; the user needs one line about it.
             raise InvalidInput(_cannot_load(model, pretrained, error)) from error
-    return Backbone(model, pretrained, clip, transform, tokenizer, device)
+    return Backbone(model, pretrained, clip, transform, tokenizer, device, precision)
 
 
 def _check_name(model: str, pretrained: str | None) -> None:

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.learning.device import CPU, FULL, gradient_bytes, in_precision
 from fedapt_secure.learning.examples import Examples
 from fedapt_secure.learning.mechanism import MAX_CHUNK_RECORDS, KeystreamDPOptimizer, Mechanism
 from fedapt_secure.learning.units import Batch
 
-CHUNK_BYTES: Final = 256 << 20
-"""Upper bound on the memory of one chunk's per-sample gradients."""
 _BYTES_PER_GRADIENT_VALUE: Final = 4 + 8 + 8  # float32 as computed, float64, and summed by unit
 
 
@@ -35,7 +34,7 @@ class SummedGradient:
         mechanism: Clipping and noise; ``None`` for neither.
         keystream: Source of the noise; a fresh one from the operating system by default.
         device: Where to compute.
-        chunk_bytes: Bound on the memory of per-record gradients.
+        chunk_bytes: Bound on the memory of per-record gradients; by default what suits the device.
         max_rows: Most records at once, where something else needs memory too.
     """
 
@@ -47,14 +46,15 @@ class SummedGradient:
         mechanism: Mechanism | None,
         keystream: Keystream | None = None,
         device: torch.device | None = None,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
         max_rows: int = MAX_CHUNK_RECORDS,
     ) -> None:
         if not divisor > 0:
             raise InvalidInput("the sum of gradients needs a positive divisor")
-        self._plain = module.to(device or torch.device("cpu"))
+        self._device = device or CPU
+        self._plain = module.to(self._device)
         values = sum(parameter.numel() for parameter in module.parameters())
-        fitting = chunk_bytes // (_BYTES_PER_GRADIENT_VALUE * values)
+        fitting = (chunk_bytes or gradient_bytes(self._device)) // (_BYTES_PER_GRADIENT_VALUE * values)
         self._chunk = min(max(1, fitting), max_rows, MAX_CHUNK_RECORDS)
         self._divisor = divisor
         self._module: Any = module
@@ -86,14 +86,17 @@ class SummedGradient:
         with torch.no_grad():
             for name, parameter in self._plain.named_parameters():
                 parameter.copy_(parameters[name])
-        chunks = torch.split(torch.arange(rows), self._chunk)
-        if self._optimizer is None:
-            for chunk in chunks:
-                torch.autograd.backward(loss(self._module, chunk))
-            return self._taken(self._divisor)
-        self._optimizer.begin(batch.sizes)
-        self._private_sum(self._optimizer, loss, chunks)
-        return self._taken(1.0)
+        chunks = torch.split(torch.arange(rows, device=self._device), self._chunk)
+        # Whatever precision the towers have, and whatever context we are called in: a record's gradient and
+        # all that the mechanism does with it is float32 at least.
+        with in_precision(FULL, self._device):
+            if self._optimizer is None:
+                for chunk in chunks:
+                    torch.autograd.backward(loss(self._module, chunk))
+                return self._taken(self._divisor)
+            self._optimizer.begin(batch.sizes)
+            self._private_sum(self._optimizer, loss, chunks)
+            return self._taken(1.0)
 
     def _private_sum(
         self,
@@ -149,7 +152,7 @@ class TextFeatureGradient:
         mechanism: Clipping and noise; ``None`` for neither.
         keystream: Source of the noise; a fresh one from the operating system by default.
         device: Where to compute.
-        chunk_bytes: Bound on the memory of per-sample gradients.
+        chunk_bytes: Bound on the memory of per-sample gradients; by default what suits the device.
     """
 
     def __init__(
@@ -162,7 +165,7 @@ class TextFeatureGradient:
         mechanism: Mechanism | None,
         keystream: Keystream | None = None,
         device: torch.device | None = None,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
     ) -> None:
         self._sum = SummedGradient(
             TextFeatureHeads(classes, domains, feature_size),

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.learning.device import sent
 from fedapt_secure.learning.noise import gaussian
 from fedapt_secure.learning.unit_sums import UnitSums
 
@@ -156,7 +157,7 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
         for parameter in self.params:
             noise = gaussian(self._keystream, tuple(parameter.shape))
             drawn = torch.from_numpy(noise).mul_(std / grid).round_().to(torch.int64)  # z
-            total = _on_grid(parameter.summed_grad, grid) + drawn.to(parameter.device)
+            total = _on_grid(parameter.summed_grad, grid) + sent(drawn, parameter.device)
             parameter.summed_grad = total.double() * grid  # torch makes float32 of int64 times a number
 
     def scale_grad(self) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.class_names import spoken_names
+from fedapt_secure.learning.device import in_precision
 from fedapt_secure.learning.shared_context import can_share, encode_names
 from fedapt_secure.learning.templates import PLACE, zero_shot_templates
 
@@ -86,11 +87,13 @@ class PromptedText:
     def encode(self, contexts: Tensor) -> Tensor:
         """Return the text features of R sets of prompts; differentiable in ``contexts``.
 
+        The tower, and the way back through it, compute in the backbone's precision.
+
         Args:
             contexts: (R, M, n_ctx, W), or (R, n_ctx, W) where the context is shared.
 
         Returns:
-            Unit-norm text features, (R, M, D).
+            Unit-norm text features, (R, M, D), float32.
         """
         if self._share:
             return self._encode_shared(contexts)
@@ -101,13 +104,15 @@ class PromptedText:
         start = self._start.expand(sets, -1, -1, -1)
         name = self._name.expand(sets, -1, -1, -1)
         prompts = torch.cat([start, contexts, name], dim=2).flatten(0, 1)  # (R·M, L, W)
-        features = self.backbone.text_tower.encode(prompts, self._end_of_text.repeat(sets))
-        return F.normalize(features, dim=-1).view(sets, classes, features.shape[1])
+        with in_precision(self.backbone.precision, self.backbone.device):
+            features = self.backbone.text_tower.encode(prompts, self._end_of_text.repeat(sets))
+        return F.normalize(features.to(contexts.dtype), dim=-1).view(sets, classes, features.shape[1])
 
     def _encode_shared(self, contexts: Tensor) -> Tensor:
         front = torch.cat([self._start[:1].expand(len(contexts), -1, -1), contexts], dim=1)  # (R, P, W)
-        features = encode_names(self.backbone.text_tower, front, self._name, self._end_of_text)
-        return F.normalize(features, dim=-1)
+        with in_precision(self.backbone.precision, self.backbone.device):
+            features = encode_names(self.backbone.text_tower, front, self._name, self._end_of_text)
+        return F.normalize(features.to(contexts.dtype), dim=-1)
 
     def zero_shot(self, template: str | Sequence[str]) -> Tensor:
         """Return the unit-norm text features (M, D) of hand-written prompts.

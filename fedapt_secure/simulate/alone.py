@@ -143,7 +143,7 @@ class _Alone:
 
     def finished(self) -> Classifier:
         """Return the model that this institution ended with."""
-        backbone = session_backbone(self._configuration, self._settings.device)
+        backbone = session_backbone(self._configuration, self._settings.device, self._settings.precision)
         return read_bundle(self.folder / MODEL_FILE).model_on(backbone)
 
     def scores(self, models: dict[str, Classifier]) -> dict[str, Any]:

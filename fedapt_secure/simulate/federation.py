@@ -20,7 +20,7 @@ from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, KEY_EACH, SimulateSettings
-from fedapt_secure.learning.backbone import Backbone, load_backbone, resolve_device
+from fedapt_secure.learning.backbone import Backbone, load_backbone
 from fedapt_secure.learning.data.dealing import (
     DIGITS,
     DealOptions,
@@ -29,6 +29,7 @@ from fedapt_secure.learning.data.dealing import (
     deal_dataset,
     digit_clients,
 )
+from fedapt_secure.learning.device import resolve_device, resolve_precision
 from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
@@ -68,6 +69,7 @@ class Federation:
     dataset: DealtDataset
     roster: Roster
     device: str
+    precision: str
     plan: SessionPlan
     model_values: int
 
@@ -153,12 +155,13 @@ def prepare(settings: SimulateSettings) -> Federation:
         if not settings.processes:
             allow_file_handles(clients)
     device = resolve_device(settings.device)
-    backbone = load_backbone(settings.model, settings.pretrained, device)
+    precision = resolve_precision(settings.precision, device)
+    backbone = load_backbone(settings.model, settings.pretrained, device, precision)
     wanted = run_path(settings)
     made = next((path for path in reversed((wanted, *wanted.parents)) if not path.exists()), None)
     folder = new_run_folder(wanted)
     try:
-        return _fill(folder, settings, backbone, str(device.type))
+        return _fill(folder, settings, backbone)
     except FedaptError:
         # Leave things as they were: what we made goes, an empty folder of the user's stays.
         for path in [made] if made is not None else list(wanted.iterdir()):
@@ -176,7 +179,7 @@ def _deal_options(settings: SimulateSettings) -> DealOptions:
     )
 
 
-def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, device: str) -> Federation:
+def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone) -> Federation:
     dataset = deal_dataset(
         settings.dataset,
         settings.clients,
@@ -212,8 +215,17 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dev
         policy = fitting_policy(settings, institution, dataset)
         path = folder.party(institution.name) / POLICY_FILE
         write_yaml(path, policy, comment="The institution's policy: no coordinator can change it.")
-    _write_config(folder, settings, plan, len(names), device)
-    return Federation(folder, settings, dataset, roster, device, plan, backbone.parameter_count)
+    _write_config(folder, settings, plan, len(names), backbone)
+    return Federation(
+        folder=folder,
+        settings=settings,
+        dataset=dataset,
+        roster=roster,
+        device=backbone.device.type,
+        precision=backbone.precision,
+        plan=plan,
+        model_values=backbone.parameter_count,
+    )
 
 
 def _check_method(settings: SimulateSettings) -> None:
@@ -252,6 +264,7 @@ def client_settings(
         port=port,
         data=institution.data.resolve(),
         device=settings.device,
+        precision=settings.precision,
         dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
         dp_delta=settings.dp_delta,
         ledger=ledger_path(settings, institution.name),
@@ -318,7 +331,7 @@ def _proximal_weight(settings: SimulateSettings) -> float:
 
 
 def _write_config(
-    folder: RunFolder, settings: SimulateSettings, plan: SessionPlan, clients: int, device: str
+    folder: RunFolder, settings: SimulateSettings, plan: SessionPlan, clients: int, backbone: Backbone
 ) -> None:
     resolved = settings.model_copy(
         update={
@@ -328,7 +341,8 @@ def _write_config(
             "proximal_weight": _proximal_weight(settings),
             "institutions_per_domain": None,  # comes to the same as the number in all
             **resolved_unsupervised(plan),
-            "device": device,
+            "device": backbone.device.type,
+            "precision": backbone.precision,
             "out": folder.path,
         }
     )

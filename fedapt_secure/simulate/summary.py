@@ -70,6 +70,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "rounds": _rounds(list(read_log(folder.log(COORDINATOR)))) if facts.federated else [],
         "secure_aggregation": federation.settings.secure_aggregation if facts.federated else None,
         "device": federation.device,
+        "precision": federation.precision,
         "seconds_total": round(seconds_total, 3),
     }
     data = json.dumps(summary, indent=2, allow_nan=False) + "\n"

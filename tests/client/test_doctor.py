@@ -244,11 +244,11 @@ def test_a_revoked_certificate_is_named(office: Office, healthy: PartyFolder) ->
 
 def test_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    found = list(doctor._model("tiny", None, "cpu"))
+    found = list(doctor._model("tiny", None, "cpu", "auto"))
     assert [(finding.check, finding.state) for finding in found] == [("device", "ok"), ("model", "ok")]
     [refused] = [
         f
-        for f in doctor._guarded("model", lambda: doctor._model("no-such-model", None, "cpu"))
+        for f in doctor._guarded("model", lambda: doctor._model("no-such-model", None, "cpu", "auto"))
         if f.state == "wrong"
     ]
     assert "there is no model no-such-model" in refused.what

@@ -50,6 +50,7 @@ NOT_THE_DEFAULT = {
     "template": "ein Bild: {}",
     "cache": Path("merkmale"),
     "device": "cpu",
+    "precision": "bfloat16",
     "seed": 2**63 - 1,
     "out": Path("~"),
     "processes": True,

@@ -76,7 +76,7 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     assert_model_is_the_plain_mean(tap, run.folder, summary)
     assert set(summary) == {
         "accuracy", "top_5", "per_class", "confusion", "method", "keys", "routing", "routing_counts",
-        "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device",
+        "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device", "precision",
         "seconds_total", "synthetic", "own_domain", "parameters",
     }  # fmt: skip
     assert summary["synthetic"] is False

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.backbone import RANDOM, load_backbone, resolve_device
+from fedapt_secure.learning.backbone import RANDOM, load_backbone
 
 
 def test_the_shipped_model_is_frozen_and_loaded_once(tiny):
@@ -133,16 +133,6 @@ def test_other_kinds_of_text_tower_are_refused(small_model_folder, custom_text, 
     name = small_model_folder("refused", custom_text=custom_text, **text_cfg)
     with pytest.raises(InvalidInput, match="not causal or does not read"):
         load_backbone(name, RANDOM)
-
-
-def test_devices():
-    assert resolve_device("cpu").type == "cpu"
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(InvalidInput, match="auto, cpu or cuda"):
-        resolve_device("tpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(InvalidInput, match="no CUDA device"):
-            resolve_device("cuda")
 
 
 @pytest.mark.slow

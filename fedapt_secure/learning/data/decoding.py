@@ -18,17 +18,21 @@ from threading import Lock
 from typing import Final, TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.data.images import UnusableImage, open_rgb
+from fedapt_secure.learning.device import CPU
 
 Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
 """Changes an RGB image before preprocessing. The generator's seed follows from image file and view."""
 
 MAX_THREADS: Final = 8
-"""More would only wait for the disk, and hold more images."""
+"""More would only wait for the disk, and take cores from the image tower."""
+MAX_THREADS_BESIDE_GPU: Final = 32
+"""There the image tower needs no core, and decoding is what one waits for."""
 MAX_IN_FLIGHT: Final = 128
 """Images in work or decoded and waiting: at 224 x 224 pixels 77 MB of preprocessed values."""
 LARGE_PIXELS: Final = 25_000_000
@@ -55,13 +59,17 @@ class Decoded:
     lasting: bool = True
 
 
-def thread_count() -> int:
-    """Return how many threads decode: one a core, `MAX_THREADS` at most."""
-    return min(os.cpu_count() or 1, MAX_THREADS)
+def thread_count(device: torch.device = CPU) -> int:
+    """Return how many threads decode for an image tower on a device: one a core, up to a bound."""
+    return min(os.cpu_count() or 1, MAX_THREADS if device.type == "cpu" else MAX_THREADS_BESIDE_GPU)
 
 
 def in_order(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], *, ahead: int = MAX_IN_FLIGHT
+    work: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    *,
+    ahead: int = MAX_IN_FLIGHT,
+    threads: int | None = None,
 ) -> Generator[_Result, None, None]:
     """Yield ``work(item)`` for each item, in their order, worked on in threads.
 
@@ -72,8 +80,9 @@ def in_order(
         work: What to do; called from several threads at once.
         items: On what; taken as they are needed.
         ahead: How many may be in work or waiting to be taken.
+        threads: How many; by default as many as beside an image tower on the CPU.
     """
-    pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(threads or thread_count(), thread_name_prefix="decode")
     waiting: deque[Future[_Result]] = deque()
     try:
         for item in items:

@@ -13,21 +13,28 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.data.decoding import Decoded, Decoder, Transform, in_order
+from fedapt_secure.learning.data.decoding import (
+    MAX_IN_FLIGHT,
+    Decoded,
+    Decoder,
+    Transform,
+    in_order,
+    thread_count,
+)
 from fedapt_secure.learning.data.feature_rows import FeatureRows
 from fedapt_secure.learning.data.feature_shard import DIGEST_BYTES, Shard
 from fedapt_secure.learning.data.feature_store import FeatureStore, StoreIdentity
+from fedapt_secure.learning.device import images_at_once
+from fedapt_secure.learning.feeding import Feed
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all); what it raises ends the work, and what is done stays."""
 
 SHARD_IMAGES: Final = 256
 """What a kill costs at most: a minute or two of the largest model on a processor."""
-BATCH_IMAGES: Final = 64
 _NOT_FINITE: Final = "its features are not finite"
 
 
@@ -37,6 +44,9 @@ class ImageFile:
 
     path: Path
     digest: bytes = field(repr=False)
+
+
+_Batch = Sequence[tuple[ImageFile, Decoded]]
 
 
 class Encoding:
@@ -136,10 +146,19 @@ class Encoding:
         if not todo:
             self._tell()
         pending: list[Shard] = []
-        with closing(in_order(lambda file: self._decoder.decode(file.path, file.digest), todo)) as all_:
+        backbone, size = self._backbone, images_at_once(self._backbone.device)
+        feed = Feed(backbone.encode_images, backbone.device, backbone.feature_size)
+        decoded = in_order(
+            lambda file: self._decoder.decode(file.path, file.digest),
+            todo,
+            ahead=max(MAX_IN_FLIGHT, 2 * size),
+            threads=thread_count(backbone.device),
+        )
+        with closing(decoded) as all_:
+            batches = ((some, _pixels(some)) for some in _batches(zip(todo, all_, strict=True), size))
             try:
-                for batch in _batches(zip(todo, all_, strict=True), BATCH_IMAGES):
-                    encoded = self._encode_batch(batch)
+                for batch, features in feed(batches):
+                    encoded = self._shard(batch, features)
                     self._fill(encoded)
                     pending.append(encoded)
                     if sum(len(shard) for shard in pending) >= SHARD_IMAGES:
@@ -148,13 +167,11 @@ class Encoding:
             finally:
                 self._keep(pending)  # also on an interrupt: what is done need not be done again
 
-    def _encode_batch(self, batch: Sequence[tuple[ImageFile, Decoded]]) -> Shard:
+    def _shard(self, batch: _Batch, found: Tensor) -> Shard:
+        """Return what is to be kept of a batch, with the features of its usable images."""
         features = np.zeros((len(batch), self._backbone.feature_size), np.float32)
-        there = [(row, one.pixels) for row, (_, one) in enumerate(batch) if one.pixels is not None]
+        features[[row for row, (_, one) in enumerate(batch) if one.pixels is not None]] = found.numpy()
         remarks = {row: one.remark for row, (_, one) in enumerate(batch) if one.pixels is None}
-        if there:
-            pixels = torch.stack([pixels for _, pixels in there])
-            features[[row for row, _ in there]] = self._backbone.encode_images(pixels).cpu().numpy()
         finite = np.isfinite(features).all(axis=1)
         features[~finite] = 0.0
         remarks |= dict.fromkeys(np.flatnonzero(~finite).tolist(), _NOT_FINITE)
@@ -187,6 +204,7 @@ def _identity(backbone: Backbone, view: str) -> StoreIdentity:
         preprocessing=backbone.preprocess_hash,
         feature_size=backbone.feature_size,
         view=view,
+        precision=backbone.precision,
     )
 
 
@@ -204,9 +222,11 @@ def _joined(shards: Sequence[Shard]) -> Shard:
     )
 
 
-def _batches(
-    items: Iterable[tuple[ImageFile, Decoded]], size: int
-) -> Iterator[Sequence[tuple[ImageFile, Decoded]]]:
+def _pixels(batch: _Batch) -> list[Tensor]:
+    return [one.pixels for _, one in batch if one.pixels is not None]
+
+
+def _batches(items: Iterable[tuple[ImageFile, Decoded]], size: int) -> Iterator[_Batch]:
     stream = iter(items)
     while batch := list(islice(stream, size)):
         yield batch

@@ -47,6 +47,7 @@ STORE_VERSION: Final = 2
 ABOUT: Final = "about.json"
 LOCK: Final = "lock"
 _IDENTITY_DIGITS: Final = 32
+_UNNAMED_PRECISION: Final = "float32"  # that of stores made before there was a choice; they keep their names
 _LOCK_POLL_S: Final = 0.2
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_MAY_ANYTHING: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -63,6 +64,7 @@ class StoreIdentity:
         feature_size: D.
         view: Name of what was done to the image before preprocessing; ``plain`` for nothing.
         version: Of the store.
+        precision: What the image tower computed in.
     """
 
     model: str
@@ -71,11 +73,15 @@ class StoreIdentity:
     feature_size: int
     view: str
     version: int = STORE_VERSION
+    precision: str = _UNNAMED_PRECISION
 
     @property
     def folder_name(self) -> str:
         """Name of the store's folder."""
-        content = json.dumps(asdict(self), sort_keys=True).encode()
+        fields = asdict(self)
+        if self.precision == _UNNAMED_PRECISION:
+            del fields["precision"]
+        content = json.dumps(fields, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:_IDENTITY_DIGITS]
 
 

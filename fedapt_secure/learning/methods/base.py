@@ -32,7 +32,7 @@ class TrainingData:
     """One institution's training records.
 
     Attributes:
-        features: Image features, (N, D), not normalised; may be a memory map.
+        features: Image features, (N, D), not normalised; a memory map, or already on the device.
         labels: Class indices, int64, (N,), or `NO_LABEL`.
         pixels: The images themselves, for methods that train the image tower.
         subjects: Whose image each record is, (N,), where the data says so; then privacy is per person.
@@ -62,7 +62,9 @@ class TrainingData:
             model: The present model, for settings in which it decides on its own targets.
         """
         del model
-        return Examples(self.features[batch], self.labels[batch])
+        return Examples(
+            self.features[batch.to(self.features.device)], self.labels[batch.to(self.labels.device)]
+        )
 
     def images(self, method: str) -> Pixels:
         """Return the images; raises `InvalidInput` where only features are at hand."""

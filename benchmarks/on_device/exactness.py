@@ -1,0 +1,139 @@
+"""Is what the device computes right? Features, gradients and a private sum against float64 on the CPU."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.device import CPU, Precision
+from fedapt_secure.learning.dp import TextFeatureGradient
+from fedapt_secure.learning.examples import Examples
+from fedapt_secure.learning.mechanism import Mechanism
+from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.units import Batch
+from on_device.bench import Bench
+
+IMAGES = 4
+CLASSES = 6
+RECORDS = 64
+BOUNDS = {
+    # relative error in norm: float32 keeps 2⁻²⁴, bfloat16 2⁻⁹ a rounding; towers of 12 and 24 layers add up
+    "float32": {"image features": 1e-4, "text features": 1e-4, "prompt gradient": 5e-4},
+    "bfloat16": {"image features": 3e-2, "text features": 3e-2, "prompt gradient": 6e-2},
+}
+PRIVATE_BOUND = 1e-5
+
+
+def check(bench: Bench) -> None:
+    """Compare both precisions with float64, part by part."""
+    for model in bench.size.models:
+        with bench.guarded(f"exactness {model}"):
+            _check_towers(bench, model)
+    for classes in bench.size.classes:
+        with bench.guarded(f"exactness of a private sum, {classes} classes"):
+            _check_private(bench, classes)
+
+
+def _check_towers(bench: Bench, model: str) -> None:
+    reference = load_backbone(model, bench.size.models[model])  # on the CPU, in float32
+    side = reference.text_tower.module.visual.image_size[0]
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(IMAGES, 3, side, side, generator=generator)
+    names = [f"thing {number}" for number in range(CLASSES)]
+    contexts = 0.02 * torch.randn(
+        1, CLASSES, bench.size.context_tokens, reference.text_width, generator=generator
+    )
+    weights = torch.randn(1, CLASSES, reference.feature_size, generator=generator)
+    exact = _exact(reference, pixels, names, contexts, weights)
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        backbone = bench.backbone(model, precision)
+        inputs = contexts.to(bench.device).requires_grad_()
+        features = PromptedText(backbone, names, bench.size.context_tokens).encode(inputs)
+        found = {
+            "image features": backbone.encode_images(pixels),
+            "text features": features,
+            "prompt gradient": torch.autograd.grad(features, inputs, weights.to(bench.device))[0],
+        }
+        for what, values in found.items():
+            error, bound = _distance(values, exact[what]), BOUNDS[precision][what]
+            bench.add(
+                "exactness",
+                what=f"{model}: {what}",
+                precision=precision,
+                error=error,
+                bound=bound,
+                passed=error < bound,
+            )
+
+
+def _exact(
+    backbone: Backbone, pixels: Tensor, names: list[str], contexts: Tensor, weights: Tensor
+) -> dict[str, Tensor]:
+    """Return the same in float64, through open_clip's own text tower at full length."""
+    clip = copy.deepcopy(backbone.text_tower.module).double()
+    tokens = backbone.tokenize([f"{name}." for name in names])
+    inputs = contexts[0].double().requires_grad_()
+    with torch.no_grad():
+        image = clip.encode_image(pixels.double())
+        embedded = clip.token_embedding(tokens)
+    count = inputs.shape[1]
+    hidden = torch.cat([embedded[:, :1], inputs, embedded[:, 1 : embedded.shape[1] - count]], dim=1)
+    hidden = clip.transformer(hidden + clip.positional_embedding, attn_mask=clip.attn_mask.double())
+    ends = tokens.argmax(dim=1) + count
+    pooled = clip.ln_final(hidden)[torch.arange(len(names)), ends] @ clip.text_projection
+    text = F.normalize(pooled, dim=-1)[None]
+    (gradient,) = torch.autograd.grad(text, inputs, weights.double())
+    return {"image features": image, "text features": text, "prompt gradient": gradient[None]}
+
+
+def _check_private(bench: Bench, classes: int) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    size, domains = 512, 6
+    weights, network = (
+        10 * torch.randn(n, size, generator=generator) / size**0.5 for n in (classes, domains)
+    )
+    features = F.normalize(torch.randn(RECORDS, size, generator=generator), dim=-1)
+    labels = torch.randint(classes, (RECORDS,), generator=generator)
+    gradient = TextFeatureGradient(
+        classes=classes,
+        domains=domains,
+        feature_size=size,
+        divisor=1.0,
+        mechanism=Mechanism(0.0, 0.5),
+        device=bench.device,
+    )
+    placed = [one.to(bench.device) for one in (weights, network, features, features)]
+    examples = Examples(placed[-1], labels.to(bench.device))
+    parts = gradient(*placed, examples, 1, Batch.of_images(torch.arange(RECORDS)))
+    found = torch.cat([one.flatten() for one in parts if one is not None])
+    error = _distance(found, _exact_private(weights, network, features, labels))
+    bench.add(
+        "exactness",
+        what=f"private sum without noise, {classes} classes",
+        precision="float32, sums in float64",
+        error=error,
+        bound=PRIVATE_BOUND,
+        passed=error < PRIVATE_BOUND,
+    )
+
+
+def _exact_private(weights: Tensor, network: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+    """Return the clipped sum in closed form: each gradient is the outer product of error and feature."""
+    features = features.to(CPU).double()
+    parts, squares = [], torch.zeros(len(features), dtype=torch.float64)
+    for layer, wanted in ((weights, labels), (network, torch.ones_like(labels))):
+        logits = features @ layer.double().T
+        errors = logits.softmax(dim=1) - F.one_hot(wanted, len(layer))
+        squares += errors.square().sum(dim=1) * features.square().sum(dim=1)
+        parts.append(errors)
+    limit = Mechanism(0.0, 0.5).clipping_norm
+    factors = (limit / squares.sqrt()).clamp(max=1.0)
+    return torch.cat([((factors[:, None] * errors).T @ features).flatten() for errors in parts])
+
+
+def _distance(found: Tensor, exact: Tensor) -> float:
+    found, exact = found.detach().to(CPU).double(), exact.detach().double()
+    return float((found - exact).norm() / exact.norm())

@@ -1,0 +1,49 @@
+"""The default task in both precisions and on both devices: is the accuracy the same within half a point?"""
+
+import numpy as np
+import torch
+from federated_loop import Trial, run
+
+from fedapt_secure.learning.backbone import Backbone, load_backbone
+from on_device.bench import Bench
+
+BOUND_POINTS = 0.5
+
+
+def measure(bench: Bench) -> None:
+    """Train and evaluate over several seeds: sampling is fixed, no noise hides a difference."""
+    contenders = {"cpu float32": load_backbone(), "cpu bfloat16": load_backbone(precision="bfloat16")}
+    if bench.device.type != "cpu":
+        name = bench.device.type
+        contenders |= {
+            f"{name} float32": load_backbone(device=bench.device),
+            f"{name} bfloat16": load_backbone(device=bench.device, precision="bfloat16"),
+        }
+    accuracies = {name: [] for name in contenders}
+    for seed in bench.size.seeds:
+        with bench.guarded(f"default task, seed {seed}"):
+            found = {name: _accuracy(bench, seed, backbone) for name, backbone in contenders.items()}
+            for name, accuracy in found.items():
+                accuracies[name].append(accuracy)
+    reference = np.array(accuracies["cpu float32"])
+    for name, values in accuracies.items():
+        differences = np.array(values) - reference
+        mean = float(differences.mean())
+        bench.add(
+            "default task",
+            what=name,
+            seeds=len(values),
+            mean=float(np.mean(values)),
+            difference_points=mean,
+            largest_difference=float(np.abs(differences).max()),
+            bound=BOUND_POINTS,
+            passed=abs(mean) <= BOUND_POINTS,
+        )
+
+
+def _accuracy(bench: Bench, seed: int, backbone: Backbone) -> float:
+    trial = Trial(seed=seed, epsilon=None, rounds=bench.size.rounds)
+    with torch.random.fork_rng():
+        scores = run(trial, backbone=backbone)
+    correct = sum(one.tuned_correct for one in scores)
+    return 100 * correct / sum(one.test_records for one in scores)

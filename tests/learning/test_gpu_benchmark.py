@@ -1,0 +1,47 @@
+"""benchmarks/gpu.py, rehearsed: all of its code runs here, on the CPU, on the shipped model."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+
+
+@pytest.fixture
+def rehearse(tmp_path, monkeypatch, capsys):
+    def run(*parts):
+        found, tables = tmp_path / "gpu.json", tmp_path / "gpu.md"
+        options = ["--device", "cpu", "--tiny", "--json", found, "--markdown", tables, "--parts", *parts]
+        monkeypatch.syspath_prepend(SCRIPT.parent)
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, options)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        assert ended.value.code == 0, capsys.readouterr().out
+        return json.loads(found.read_text()), tables.read_text()
+
+    return run
+
+
+def test_features_steps_and_images(rehearse):
+    found, tables = rehearse("exactness", "steps", "images")
+    assert found["faults"] == found["broken_bounds"] == []
+    checked = found["found"]["exactness"]
+    assert {row["precision"] for row in checked} >= {"float32", "bfloat16"}
+    assert len(checked) == 7
+    assert all(0 < row["error"] < row["bound"] for row in checked)
+    for part in ("ceilings", "exactness", "steps", "images", "files", "predicting"):
+        assert f"## {part}\n" in tables
+    rates = [row["steps_s"] for row in found["found"]["steps"]]
+    rates += [row["images_s"] for part in ("images", "files") for row in found["found"][part][1:]]
+    assert all(rate > 0 for rate in rates)
+
+
+@pytest.mark.slow
+def test_the_default_task_is_the_same_in_both_precisions(rehearse):
+    found, _ = rehearse("task")
+    rows = {row["what"]: row for row in found["found"]["default task"]}
+    assert set(rows) == {"cpu float32", "cpu bfloat16"}
+    assert abs(rows["cpu bfloat16"]["difference_points"]) <= 0.5

@@ -194,6 +194,10 @@ def simulate(
     domains: Annotated[
         str | None, _option("Which of its domains, separated by commas (default all).", _DATA)
     ] = None,
+    unseen_domain: Annotated[
+        str | None,
+        _option("Leave this domain out and evaluate on it; or all: each in turn, a run each.", _DATA),
+    ] = None,
     dirichlet: Annotated[
         float | None,
         _option("α: skew the classes among the institutions of a domain (default: even shares).", _DATA),
@@ -233,7 +237,7 @@ def simulate(
 ) -> None:
     """Run a whole federation on this machine: real server, clients, sockets, TLS and cryptography."""
     given = {key: value for key, value in locals().items() if key != "config" and value not in (None, [])}
-    from fedapt_secure.config.simulate import SimulateSettings  # noqa: PLC0415
+    from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings  # noqa: PLC0415
 
     from_file = read_yaml(config) if config is not None else {}
     if config is not None:
@@ -246,7 +250,11 @@ def simulate(
     console = Console()
     with console.status("starting"):
         from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
-    run_simulation(settings, console)
+        from fedapt_secure.simulate.leave_one_out import leave_one_out  # noqa: PLC0415
+    if settings.unseen_domain == ALL_DOMAINS:
+        leave_one_out(settings, console)
+    else:
+        run_simulation(settings, console)
 
 
 @app.command()

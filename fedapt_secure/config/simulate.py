@@ -21,6 +21,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 
 DEFAULT_EPSILON = 8.0
+ALL_DOMAINS: Final = "all"
+"""As ``unseen_domain``: each domain in turn."""
 KEY_EACH: Final = "per-institution"
 MIN_DIRICHLET, MAX_DIRICHLET = 1e-6, 1e6
 MAX_STEPS = 100_000
@@ -71,6 +73,8 @@ class SimulateSettings(Settings):
             a manifest), ``domainnet``, ``office-caltech10``, ``pacs``, ``officehome`` or ``office31``.
         data_root: The data set's folder; for ``folder`` also a CSV manifest.
         domains: Which of the data set's domains, separated by commas; empty means all.
+        unseen_domain: The domain that takes no part, and on whose images the finished model is evaluated; or
+            ``all``: one run for each domain.
         dirichlet: α of a Dirichlet distribution: classes are skewed among the institutions of a domain.
         few_shot: Training images a class that each institution keeps; for runs without privacy.
         template: Prompt of zero-shot CLIP with one ``{}``, or the ensemble ``imagenet`` or ``imagenet-7``;
@@ -129,6 +133,7 @@ class SimulateSettings(Settings):
     ] = "digits"
     data_root: Path | None = None
     domains: tuple[ShortText, ...] = ()
+    unseen_domain: ShortText | None = None
     dirichlet: Annotated[float, Field(ge=MIN_DIRICHLET, le=MAX_DIRICHLET)] | None = None
     few_shot: PositiveInt | None = None
     template: ShortText | None = None

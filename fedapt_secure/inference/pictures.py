@@ -141,7 +141,8 @@ def _save(figure: "Figure", stem: Path) -> tuple[Path, ...]:
         for suffix in _FORMATS:
             path = stem.with_suffix(f".{suffix}")
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-            figure.savefig(path, dpi=_DPI, metadata=metadata)
+            # Tight: long names reach over the edge that the layout has planned for.
+            figure.savefig(path, dpi=_DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
             written.append(path)
     except OSError as error:
         raise InvalidInput(f"cannot write the pictures to {stem.parent}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import Federation
 from fedapt_secure.simulate.privacy_table import print_privacy
 from fedapt_secure.simulate.summary import Summary
+from fedapt_secure.simulate.unseen_table import unseen_table
 
 KIB = 1024
 
@@ -112,6 +113,8 @@ class ProgressDisplay:
 def print_result(console: Console, federation: Federation, summary: Summary) -> None:
     """Print the result tables and what to do next."""
     console.print(_accuracy_table(summary))
+    if summary["unseen"] is not None:
+        console.print(unseen_table(summary["unseen"], method_facts(summary["method"]).title))
     if not summary["parameters"]["trained"]:
         console.print("nothing was trained, so nothing was spent", highlight=False)
     elif summary["privacy"]:

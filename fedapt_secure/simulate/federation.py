@@ -133,9 +133,10 @@ def institution_names(settings: SimulateSettings, clients: int) -> tuple[str, ..
     least = registry.MIN_INSTITUTIONS[settings.secure_aggregation]
     most = registry.MAX_INSTITUTIONS[settings.secure_aggregation]
     if not least <= clients <= most:
+        without = "" if settings.unseen_domain is None else " without the unseen domain"
         raise InvalidInput(
             f"secure aggregation {settings.secure_aggregation!r} works with {least} to {most} institutions,"
-            f" this data set gives {clients}: choose with --clients or --institutions-per-domain"
+            f" this data set gives {clients}{without}: choose with --clients or --institutions-per-domain"
         )
     return tuple(f"clinic-{number}" for number in range(1, clients + 1))
 
@@ -150,7 +151,7 @@ def prepare(settings: SimulateSettings) -> Federation:
     if settings.template is not None:  # cheap checks first: a typing mistake costs no model loading
         zero_shot_templates(settings.template)
     if settings.dataset in DIGITS:
-        clients = digit_clients(settings.clients, _deal_options(settings))
+        clients = digit_clients(settings.clients, deal_options(settings))
         parse_failures(settings, institution_names(settings, clients))
         if not settings.processes:
             allow_file_handles(clients)
@@ -169,13 +170,15 @@ def prepare(settings: SimulateSettings) -> Federation:
         raise
 
 
-def _deal_options(settings: SimulateSettings) -> DealOptions:
+def deal_options(settings: SimulateSettings) -> DealOptions:
+    """Return how the data set of a run is dealt."""
     return DealOptions(
         domains=settings.domains,
         institutions_per_domain=settings.institutions_per_domain,
         dirichlet=settings.dirichlet,
         few_shot=settings.few_shot,
         template=settings.template,
+        unseen_domain=settings.unseen_domain,
     )
 
 
@@ -186,9 +189,10 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone) -> 
         settings.seed,
         settings.data_root,
         lambda name: make_private_folder(folder.party(name)) / "data",
-        _deal_options(settings),
+        deal_options(settings),
     )
-    names = institution_names(settings, len(dataset.institutions))
+    institution_names(settings, len(dataset.institutions))
+    names = tuple(one.name for one in dataset.institutions)
     parse_failures(settings, names)
     plan = _plan(settings, dataset, backbone)
     roster = enrol_all(folder, dataset)
@@ -215,7 +219,8 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone) -> 
         policy = fitting_policy(settings, institution, dataset)
         path = folder.party(institution.name) / POLICY_FILE
         write_yaml(path, policy, comment="The institution's policy: no coordinator can change it.")
-    _write_config(folder, settings, plan, len(names), backbone)
+    count = len(names) + len(dataset.unseen)  # those that the images were dealt to
+    _write_config(folder, settings, plan, count, backbone)
     return Federation(
         folder=folder,
         settings=settings,
@@ -306,7 +311,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         participation=settings.participation if facts.federated else "all",
         clip=settings.update_clip,
         temperature=settings.temperature,
-        keys=_key_count(settings, dataset),
+        keys=_key_count(settings, dataset) if facts.uses_keys else None,
         initial_seed=settings.seed,
         initial_context=start_of_contexts(settings, backbone),
         unsupervised=unsupervised_plan(settings),

@@ -22,6 +22,7 @@ from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
 from fedapt_secure.protocol.methods import LOCAL, method_facts
 from fedapt_secure.simulate.federation import Federation
 from fedapt_secure.simulate.follow import LONG, LogFollower
+from fedapt_secure.simulate.unseen import score_unseen
 
 Summary = dict[str, Any]
 
@@ -64,6 +65,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "keys": list(keys) if routes else None,
         "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,
         "synthetic": federation.dataset.synthetic,
+        "unseen": _unseen(federation, keys),
         "private": federation.settings.not_private is None,
         "not_private_because": federation.settings.not_private,
         "privacy": _privacy(federation),
@@ -78,6 +80,11 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
     return summary
 
 
+def _unseen(federation: Federation, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    scores = score_unseen(federation)
+    return None if scores is None else scores.to_fields(federation.dataset.class_names, keys)
+
+
 def write_pictures(federation: Federation, summary: Summary) -> None:
     """Draw what was taken for what, and whose knowledge was used, into the run folder.
 
@@ -90,8 +97,14 @@ def write_pictures(federation: Federation, summary: Summary) -> None:
         return
     folder, domains = federation.folder.pictures, federation.dataset.domains
     draw_confusion(folder, np.array(summary["confusion"]), federation.dataset.class_names)
-    if summary["routing_counts"] is not None:
-        draw_routing(folder, np.array(summary["routing_counts"]), domains, summary["keys"])
+    routed, unseen = summary["routing_counts"], summary["unseen"]
+    if unseen is not None:
+        draw_confusion(folder / "unseen", np.array(unseen["confusion"]), federation.dataset.class_names)
+    if routed is not None and unseen is not None:
+        routed = [*routed, list(unseen["routing_counts"].values())]
+        domains = (*domains, f"{unseen['domain']} (unseen)")
+    if routed is not None:
+        draw_routing(folder, np.array(routed), domains, summary["keys"])
 
 
 def _publish_bundle(federation: Federation) -> None:

@@ -45,6 +45,7 @@ NOT_THE_DEFAULT = {
     "dataset": "folder",
     "data_root": Path("daten/Ärzte: #1"),
     "domains": ("clipart", "Real World"),
+    "unseen_domain": "chalk",
     "dirichlet": 0.1,
     "few_shot": 16,
     "template": "ein Bild: {}",

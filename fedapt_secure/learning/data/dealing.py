@@ -51,6 +51,7 @@ class DealOptions:
         dirichlet: α of the class skew among the institutions of a domain; ``None`` deals evenly.
         few_shot: Training images of each class that an institution keeps; ``None`` keeps all.
         template: Prompt of the untuned model; ``None`` for the data set's own.
+        unseen_domain: The domain that takes no part and is only evaluated on; ``None`` for none.
     """
 
     domains: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class DealOptions:
     dirichlet: float | None = None
     few_shot: int | None = None
     template: str | None = None
+    unseen_domain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class DealtDataset:
         institutions: Who holds what.
         left_out: What is called like an image and is no file.
         synthetic: Whether institutions share records: then accuracy and ε say nothing about real data.
+        unseen_domain: Name of the domain that takes no part.
+        unseen: Who would hold its images if it did; they lie where `DealtInstitution` says.
     """
 
     class_names: tuple[str, ...]
@@ -94,6 +98,8 @@ class DealtDataset:
     institutions: tuple[DealtInstitution, ...]
     left_out: tuple[LeftOut, ...] = ()
     synthetic: bool = False
+    unseen_domain: str | None = None
+    unseen: tuple[DealtInstitution, ...] = ()
 
 
 def deal_dataset(
@@ -129,10 +135,27 @@ def deal_dataset(
         raise InvalidInput(f"the data set {dataset!r} needs the folder that holds it: DOMAIN/CLASS/IMAGE")
     else:
         dealt = _deal_domains(dataset, data_root, clients, seed, destination, options)
+    if options.unseen_domain is not None:
+        dealt = _without(dealt, options.unseen_domain)
     if options.few_shot is not None:
         few = tuple(_with_few(one, dealt.class_names, options.few_shot) for one in dealt.institutions)
         dealt = replace(dealt, institutions=few)
     return dealt
+
+
+def _without(dealt: DealtDataset, unseen_domain: str) -> DealtDataset:
+    """Leave one domain out; everybody else holds what they hold when it takes part."""
+    (unseen,) = choose_domains(dealt.domains, (unseen_domain,), "what is dealt here")
+    domains = tuple(name for name in dealt.domains if name != unseen)
+    place = {dealt.domains.index(name): index for index, name in enumerate(domains)}
+    members = [one for one in dealt.institutions if one.domain_index in place]
+    return replace(
+        dealt,
+        domains=domains,
+        institutions=tuple(replace(one, domain_index=place[one.domain_index]) for one in members),
+        unseen_domain=unseen,
+        unseen=tuple(one for one in dealt.institutions if one.domain_index not in place),
+    )
 
 
 def digit_clients(clients: int | None, options: DealOptions) -> int:
@@ -148,11 +171,16 @@ def digit_clients(clients: int | None, options: DealOptions) -> int:
     return count
 
 
+def digit_domains(clients: int | None, options: DealOptions) -> tuple[str, ...]:
+    """Return the domains in which the digits are dealt; raises `InvalidInput` as `digit_clients`."""
+    count = digit_clients(clients, options)
+    return choose_domains(tuple(STYLES), options.domains, "the data set digits")[:count]
+
+
 def _deal_digits(
     dataset: str, clients: int | None, seed: int, destination: Callable[[str], Path], options: DealOptions
 ) -> DealtDataset:
-    count = digit_clients(clients, options)
-    domains = choose_domains(tuple(STYLES), options.domains, "the data set digits")[:count]
+    domains, count = digit_domains(clients, options), digit_clients(clients, options)
     institutions = _institutions(count, len(domains), destination)
     synthetic = count > MAX_DIGIT_CLIENTS
     if not synthetic:

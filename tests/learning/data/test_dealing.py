@@ -256,3 +256,42 @@ def test_what_is_no_file_is_reported(tmp_path, domains_folder):
     assert [(one.name, one.reason) for one in dealt.left_out] == [
         ("photo/guitar/x.png", "a folder, not a file")
     ]
+
+
+@pytest.mark.parametrize("source", ["digits", "folder"])
+def test_an_unseen_domain_takes_nothing_from_the_others(tmp_path, source):
+    root = (
+        write_domains(tmp_path / "data", ("a", "b", "c", "d"), ("cat", "dog"), 12)
+        if source == "folder"
+        else None
+    )
+    name = "b" if source == "folder" else "Chalk"
+    wanted = {"dataset": source, "clients": None, "data_root": root, "institutions_per_domain": 2}
+    full = hand_out(tmp_path / "full", **wanted)
+    held = hand_out(tmp_path / "held", **wanted, unseen_domain=name)
+    assert held.unseen_domain == name.lower()
+    assert held.domains == tuple(one for one in full.domains if one != name.lower())
+    assert {one.name for one in held.institutions} | {one.name for one in held.unseen} == {
+        one.name for one in full.institutions
+    }
+    assert len(held.unseen) == 2
+    twins = {one.name: one for one in full.institutions}
+    for one in held.institutions:
+        twin = twins[one.name]
+        assert held.domains[one.domain_index] == full.domains[twin.domain_index]
+        assert contents(one) == contents(twin)
+    for one in held.unseen:
+        assert full.domains[twins[one.name].domain_index] == name.lower()
+        assert contents(one) == contents(twins[one.name])
+
+
+def test_few_shot_leaves_the_unseen_domain_whole(tmp_path):
+    root = write_domains(tmp_path / "data", ("a", "b"), ("cat", "dog"), 20)
+    held = hand_out(tmp_path, "folder", None, data_root=root, unseen_domain="b", few_shot=1)
+    assert len(read_records(held.unseen[0].data).records) == 40
+    assert len(read_records(held.institutions[0].data).records) < 40
+
+
+def test_an_unseen_domain_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="has no domain 'marble': it has ink, chalk"):
+        hand_out(tmp_path, unseen_domain="marble")

@@ -5,6 +5,7 @@ import torch
 from federated_loop import Trial, run
 
 from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.device import Precision
 from on_device.bench import Bench
 
 BOUND_POINTS = 0.5
@@ -12,13 +13,12 @@ BOUND_POINTS = 0.5
 
 def measure(bench: Bench) -> None:
     """Train and evaluate over several seeds: sampling is fixed, no noise hides a difference."""
-    contenders = {"cpu float32": load_backbone(), "cpu bfloat16": load_backbone(precision="bfloat16")}
-    if bench.device.type != "cpu":
-        name = bench.device.type
-        contenders |= {
-            f"{name} float32": load_backbone(device=bench.device),
-            f"{name} bfloat16": load_backbone(device=bench.device, precision="bfloat16"),
-        }
+    torch.set_num_threads(1)  # these models are small: more threads would only wait for each other
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    contenders = {"cpu float32": load_backbone()} | {
+        f"{bench.device.type} {precision}": load_backbone(device=bench.device, precision=precision)
+        for precision in precisions
+    }
     accuracies = {name: [] for name in contenders}
     for seed in bench.size.seeds:
         with bench.guarded(f"default task, seed {seed}"):

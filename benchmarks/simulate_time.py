@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import RESULTS, Result, Spread, Table, Target, figure, fitted_exponent, run
-from simulated_run import CATEGORIES, CRYPTO, IMPORT, NETWORK, noted_run
+from simulated_run import CATEGORIES, CRYPTO, NETWORK, noted_run
 from timeline import WAITING
 
 SCRIPT = Path(__file__).with_name("simulated_run.py")
@@ -27,12 +27,21 @@ CONTEXT_TOKENS = (2, 8, 32, 64)
 ROUNDS = (5, 15, 45)
 GROWTH_ROUNDS = 3
 ROUND_SHARE, START_UP_S, PEAK_MIB = 0.15, 12.0, 2560.0
-COLOURS = {
-    IMPORT: "#9aa5b1",
-    WAITING: "#e4e7eb",
-    CRYPTO: "#c0392b",
-    NETWORK: "#e67e22",
-}
+SHADES = [
+    "#9aa5b1",
+    "#4e79a7",
+    "#76b7b2",
+    "#a0cbe8",
+    "#b07aa1",
+    "#59a14f",
+    "#e15759",
+    "#f28e2b",
+    "#edc948",
+    "#8cd17d",
+    "#bab0ac",
+    "#e4e7eb",
+]
+COLOURS = dict(zip((*CATEGORIES, WAITING), SHADES, strict=True))
 
 
 def simulated(*options: str) -> dict[str, Any]:
@@ -190,7 +199,6 @@ def draw(parts: dict[str, dict[str, float]], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "simulate_time"  # the same picture for the same figures
     from matplotlib import pyplot  # noqa: PLC0415
 
-    shades = iter(pyplot.get_cmap("tab20c").colors)
     figure_, axes = pyplot.subplots(figsize=(9, 3.2), layout="constrained")
     bars = list(parts.items())[::-1]
     left = [0.0] * len(bars)
@@ -199,8 +207,7 @@ def draw(parts: dict[str, dict[str, float]], path: Path) -> None:
         widths = [100 * values[name] / total for (_, values), total in zip(bars, sums, strict=True)]
         if max(widths) < 0.5:
             continue
-        colour = COLOURS.get(name) or next(shades)
-        drawn = axes.barh(range(len(bars)), widths, left=left, label=name, color=colour)
+        drawn = axes.barh(range(len(bars)), widths, left=left, label=name, color=COLOURS[name])
         labels = [f"{width:.0f}" if width >= 4 else "" for width in widths]
         axes.bar_label(drawn, labels=labels, label_type="center", fontsize=8)
         left = [start + width for start, width in zip(left, widths, strict=True)]

@@ -22,7 +22,6 @@ _COLUMNS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
     "noise σ": ("noise_multiplier", "{:.3f}".format),
     "steps": ("steps", "{:.0f}".format),
     "declared": ("declared_records", "{:.0f}".format),
-    "of": ("unit", counted),
 }
 
 
@@ -36,8 +35,10 @@ def print_privacy(console: Console, federation: Federation, summary: Summary) ->
     many = len(spent) > MOST_ROWS
     first = ("domain", "institutions") if many else ("institution",)
     rows: Rows = _by_domain(federation, spent) if many else [((name,), [one]) for name, one in spent.items()]
+    units = sorted({one["unit"] for one in spent.values()})
     for position, column in enumerate((*first, *_COLUMNS)):
-        table.add_column(column, justify="right" if position else "left")
+        what = f" {' or '.join(counted(unit) for unit in units)}" if column == "declared" else ""
+        table.add_column(column + what, justify="right" if position else "left")
     for titles, group in rows:
         table.add_row(*titles, *(_cell(key, shown, group) for key, shown in _COLUMNS.values()))
     console.print(table)
@@ -63,8 +64,6 @@ def _by_domain(federation: Federation, spent: Mapping[str, Mapping[str, Any]]) -
 
 def _cell(key: str, shown: Callable[[Any], str], group: Sequence[Mapping[str, Any]]) -> str:
     values = [one[key] for one in group]
-    if key == "unit":
-        return ", ".join(sorted({shown(one) for one in values}))
     if key == "noise_multiplier":
         return shown(min(values))
     return shown(median(values) if key == "declared_records" else max(values))

@@ -119,6 +119,9 @@ class Terms:
     noise: str = "keystream"
     dataset: str = ""
     overlaps: tuple[str, ...] = ()
+    unit: str = "image"
+    privacy_unit: str | None = None
+    """``None``: a log of before policies had it."""
 
 
 class Federation:
@@ -163,6 +166,7 @@ class Federation:
             "aggregation": list(terms.aggregation),
             "minimum_participants": terms.minimum_participants,
             "share_metrics": "never",
+            **({} if terms.privacy_unit is None else {"privacy_unit": terms.privacy_unit}),
         }
 
     def dataset(self, name: str) -> str:
@@ -175,7 +179,7 @@ class Federation:
         return {
             "dataset": self.dataset(name),
             "overlaps": list(terms.overlaps),
-            "unit": "image",
+            "unit": terms.unit,
             "declared_records": 270,
             "mechanism": "gaussian-grid",
             "noise": terms.noise,

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from fedapt_secure.audit import wording
 from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement, audit
 from fedapt_secure.audit.line import parse_line
@@ -51,6 +52,7 @@ class TestRules:
             ({"aggregation": ()}, {}, Kind.SCHEME, "the policy allows none at all"),
             ({"minimum_participants": 4}, {}, Kind.PARTICIPANTS, "completed by 3; the policy asks for 4"),
             ({"noise": "insecure-deterministic"}, {}, Kind.INSECURE_NOISE, "not private"),
+            ({"privacy_unit": "person"}, {}, Kind.UNIT, "the policy asks for per person"),
             ({}, {"private": False}, Kind.NO_PRIVACY, "which the policy requires"),
             ({}, {"steps": 6}, Kind.PLAN, "18 steps were spent, the plan allows 12"),
         ],
@@ -141,6 +143,32 @@ class TestBudgets:
         joint = spend.jointly()
         assert joint is not None
         assert joint.epsilon == recompute(merged([(0.5, 2.2, 36)]), 3e-3).epsilon < spend.recomputed
+
+    def test_persons_are_said_to_be_persons(self, tmp_path: Path) -> None:
+        judgement = judged(federation(3, sessions=2, unit="person", privacy_unit="person"), tmp_path)
+        assert judgement.verdict is Verdict.VERIFIED
+        assert wording.claim(judgement).endswith("for every data set, per person.")
+        assert wording.units_said(judgement.parties) == ", per person"
+
+    def test_who_counts_what_is_said_where_they_differ(self, tmp_path: Path) -> None:
+        made = Federation(3)
+        plan = made.plan
+        made.plan = lambda name: plan(name) | ({"unit": "person"} if name == "clinic-2" else {})
+        made.session(1)
+        claim = wording.claim(judged(made, tmp_path))
+        assert "for the data of clinic-1, clinic-3, per image, not per person" in claim
+        assert "for the data of clinic-2, per person" in claim
+
+    def test_two_units_on_the_same_data_do_not_add_up(self, tmp_path: Path) -> None:
+        made = Federation(3)
+        made.session(1)
+        made.terms.unit = "person"
+        made.session(2)
+        judgement = judged(made, tmp_path)
+        found = only(judgement, Kind.UNIT)
+        assert judgement.verdict is Verdict.VIOLATED
+        assert {one.party for one in found} == CLINICS
+        assert "their ε do not add up" in found[0].detail
 
     def test_the_session_that_passes_the_budget_is_the_one_that_is_named(self, tmp_path: Path) -> None:
         made = federation(3, sessions=2, rotate=False, max_epsilon=5.0)

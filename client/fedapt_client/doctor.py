@@ -22,7 +22,7 @@ from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import POLICY_FILE, read_policy
 from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.learning.data.records import read_records
+from fedapt_secure.learning.data.records import UNLABELLED, read_unlabelled
 from fedapt_secure.protocol.transport import client_context, looking_context
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -180,7 +180,7 @@ def _disk(path: Path) -> Iterator[Finding]:
 
 
 def _data(source: Path) -> Iterator[Finding]:
-    records = read_records(source)
+    records = read_unlabelled(source)  # it is the session that says whether labels are needed
     missing = next((record.path for record in records.records if not record.path.is_file()), None)
     if missing is not None:
         yield Finding(
@@ -188,7 +188,17 @@ def _data(source: Path) -> Iterator[Finding]:
         )
     else:
         count, classes = len(records.records), len(records.class_names)
-        yield Finding("data", "ok", f"{source}: {count} images of {classes} classes")
+        without = sum(record.label == UNLABELLED for record in records.records)
+        if not without:
+            yield Finding("data", "ok", f"{source}: {count} images of {classes} classes")
+            return
+        yield Finding(
+            "data",
+            "note",
+            f"{source}: {count} images, {without} of them without a label",
+            "only a session without labels (unsupervised) uses these; for others put images into class"
+            " folders, or fill the manifest's column label",
+        )
 
 
 def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]:

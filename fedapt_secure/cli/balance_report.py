@@ -23,21 +23,27 @@ def print_balance(console: Console, data: Path, class_names: tuple[str, ...] | N
         in_words,
         left_out_in_words,
     )
-    from fedapt_secure.learning.data.records import read_records  # noqa: PLC0415
+    from fedapt_secure.learning.data.records import UNLABELLED, read_unlabelled  # noqa: PLC0415
 
     try:
-        records = read_records(data, class_names)
+        records = read_unlabelled(data, class_names)
     except InvalidInput as error:
         if class_names is not None:
             _print(console, str(error), "yellow")
         return
     balance = count_classes(records)
+    without = sum(record.label == UNLABELLED for record in records.records)
     if class_names is None:
         counts = [f"{name} {count}" for name, count in reversed(balance.ranked)]
-        _print(console, f"images here    {balance.total} of {len(counts)} classes: {in_words(counts, 20)}")
+        if counts:
+            _print(
+                console, f"images here    {balance.total} of {len(counts)} classes: {in_words(counts, 20)}"
+            )
+        if without:
+            _print(console, f"without label  {without} images")
         if records.left_out:
             _print(console, left_out_in_words(records.left_out), "yellow")
-    elif balance.absent:
+    elif balance.absent and not without:
         _print(console, f"of these classes there is no image here: {in_words(balance.absent)}", "yellow")
 
 

@@ -188,12 +188,14 @@ def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
     if outcome is None:
         raise RunFailed("the session has ended and left no model here: the log says why")
     scores = outcome.scores
-    count = max(1, scores["test_records"])
-    fedapt, zero_shot = scores["tuned_correct"] / count, scores["zero_shot_correct"] / count
+    count = scores["test_records"]
+    fedapt = scores["tuned_correct"] / count if count else None
+    zero_shot = scores["zero_shot_correct"] / count if count else None
     fields = {
         "session": outcome.session,
         "model": str(outcome.model),
-        "test_records": scores["test_records"],
+        "test_records": count,
+        "unlabelled_test_records": scores.get("unlabelled_test_records", 0),
         "fedapt_accuracy": fedapt,
         "zero_shot_accuracy": zero_shot,
     }
@@ -202,8 +204,13 @@ def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
         return
     out = console()
     out.print(f"session {outcome.session} has ended; the finished model: {outcome.model}", markup=False)
+    if fedapt is None or zero_shot is None:
+        out.print("no held-out image here has a label: how well the model does was not measured")
+        return
+    left_out = fields["unlabelled_test_records"]
+    beside = f" ({left_out} more have no label)" if left_out else ""
     out.print(
-        f"on {scores['test_records']} held-out images, which stay here: FedAPT {fedapt:.1%}, without tuning"
+        f"on {count} held-out images{beside}, which stay here: FedAPT {fedapt:.1%}, without tuning"
         f" {zero_shot:.1%}",
         markup=False,
     )

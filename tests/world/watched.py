@@ -161,6 +161,7 @@ class _Concluded:
     bundle_hash: bytes
     scores: Scores
     path: Path
+    unlabelled: int = 0
 
 
 def close_group(group: GroupKey | PublicGroup | None) -> None:

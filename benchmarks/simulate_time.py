@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).with_name("simulated_run.py")
 PICTURE = RESULTS / "simulate_time.svg"
 REPEATS = 3
 CLIENTS = (5, 10, 20, 50, 100)
-CONTEXT_TOKENS = (2, 8, 32, 64)
+CONTEXT_TOKENS = (2, 6, 12, 24)  # the tiny CLIP takes 32 tokens in all
 ROUNDS = (5, 15, 45)
 GROWTH_ROUNDS = 3
 ROUND_SHARE, START_UP_S, PEAK_MIB = 0.15, 12.0, 2560.0
@@ -174,6 +174,9 @@ def growth(result: Result) -> None:
             whole = name == "rounds"
             seconds.append(found["rounds_s"] if whole else statistics.median(found["round_s"]))
             sent.append(sum(found["bytes_up"]) if whole else statistics.median(found["bytes_up"]))
+        if len(sizes) < 2:
+            result.notes.append(f"No growth of {what}: {refused}")
+            continue
         result.raw[what] = {"sizes": sizes, "seconds": seconds, "bytes": sent, "refused": refused}
         if refused:
             result.notes.append(f"No figure for {refused}")

@@ -165,6 +165,7 @@ class Learner:
             local_steps=plan.local_steps,
             sample_rate=plan.sample_rate,
             learning_rate=plan.learning_rate,
+            gradient_units=plan.gradient_units,
             momentum=plan.momentum,
             max_grad_norm=plan.max_grad_norm,
             weight_decay=plan.weight_decay,

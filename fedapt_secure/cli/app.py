@@ -149,6 +149,14 @@ def simulate(
     learning_rate: Annotated[
         float | None, _option("Learning rate (default: the method's, 0.5 for fedapt).", _TRAINING)
     ] = None,
+    gradient_units: Annotated[
+        str | None,
+        _option(
+            "text-features: one learning rate fits every model; loss: learning rates as papers state them"
+            " (default text-features).",
+            _TRAINING,
+        ),
+    ] = None,
     momentum: Annotated[float | None, _option("Momentum within a round (default 0.9).", _TRAINING)] = None,
     max_grad_norm: Annotated[float | None, _option("Clipping norm C (default 1).", _TRAINING)] = None,
     weight_decay: Annotated[float | None, _option("L2 penalty (default 0).", _TRAINING)] = None,

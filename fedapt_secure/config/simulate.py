@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
+from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.config.unsupervised import (
     MAX_VIEWS,
@@ -62,6 +63,7 @@ class SimulateSettings(Settings):
             `fedapt_secure.protocol.key_assignment`; without effect on methods without keys.
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
         rounds, local_steps, sample_rate, momentum, max_grad_norm: Training plan.
+        gradient_units: ``text-features``, or ``loss`` for learning rates as papers state them.
         learning_rate: Step size; ``None`` means the method's own, see `MethodFacts.learning_rate`.
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
         secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
@@ -108,6 +110,7 @@ class SimulateSettings(Settings):
     local_steps: PositiveInt = 4
     sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     learning_rate: PositiveFloat | None = None
+    gradient_units: GradientUnits = TEXT_FEATURES
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     proximal_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.learning.mechanism import Mechanism
 
 DEFAULT_LOCAL_STEPS: Final = 4
@@ -23,7 +24,9 @@ class TrainingSettings:
         noise_multiplier: σ; required where ``private``, absent otherwise.
         local_steps: Steps between two rounds.
         sample_rate: q of Poisson sampling, in (0, 1].
-        learning_rate: Step size, for the gradient in units of the text features.
+        learning_rate: Step size, for the gradient in ``gradient_units``.
+        gradient_units: Whether prompts, probes and contexts step by the gradient of the loss over the logit
+            scale, or of the loss itself; after clipping and noise, so it costs no privacy.
         momentum: Of SGD, in [0, 1); starts anew each round.
         max_grad_norm: C, bound on one record's gradient.
         weight_decay: L2 penalty on the parameters.
@@ -36,6 +39,7 @@ class TrainingSettings:
     local_steps: int = DEFAULT_LOCAL_STEPS
     sample_rate: float = DEFAULT_SAMPLE_RATE
     learning_rate: float = DEFAULT_LEARNING_RATE
+    gradient_units: GradientUnits = TEXT_FEATURES
     momentum: float = DEFAULT_MOMENTUM
     max_grad_norm: float = DEFAULT_MAX_GRAD_NORM
     weight_decay: float = 0.0

@@ -13,6 +13,7 @@ from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
+from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
@@ -46,6 +47,7 @@ class SessionPlan(BaseModel):
         method: What is trained, and how; see `methods`.
         tower_values: Number of values of the image tower, for methods that train it; 0 for the others.
         rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: The training plan.
+        gradient_units: Of what gradients are taken for the step, see `GradientUnits`.
         weight_decay: L2 penalty on the trained values.
         proximal_weight: μ of FedProx' penalty on the distance from the round's start; 0 for none.
         differential_privacy: Whether institutions must train under DP.
@@ -81,6 +83,7 @@ class SessionPlan(BaseModel):
     local_steps: PositiveInt
     sample_rate: Annotated[float, Field(gt=0, le=1)]
     learning_rate: PositiveFloat
+    gradient_units: GradientUnits = TEXT_FEATURES
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: NonNegative = 0.0
     proximal_weight: NonNegative = 0.0

@@ -302,6 +302,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         local_steps=settings.rounds * settings.local_steps // rounds,
         sample_rate=settings.sample_rate,
         learning_rate=settings.learning_rate or facts.learning_rate,
+        gradient_units=settings.gradient_units,
         momentum=settings.momentum,
         max_grad_norm=settings.max_grad_norm,
         weight_decay=settings.weight_decay,

@@ -94,6 +94,8 @@ local_steps: 4
 sample_rate: 0.5
 # The optimizer: SGD with momentum.
 learning_rate: 0.5
+# text-features: one learning rate fits every model. loss: learning rates as papers state them.
+gradient_units: text-features
 momentum: 0.9
 weight_decay: 0.0
 # How strongly values are held to the round's start (FedProx); 0 for not at all.

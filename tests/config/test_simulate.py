@@ -29,6 +29,7 @@ NOT_THE_DEFAULT = {
     "local_steps": 9,
     "sample_rate": 1.0,
     "learning_rate": 1e-05,
+    "gradient_units": "loss",
     "momentum": 0.0,
     "weight_decay": 1e-5,
     "proximal_weight": 0.25,

@@ -124,13 +124,15 @@ class Reference:
             domain_loss = domain_loss - torch.log_softmax(network @ plain[place], 0)[one.domain]
         return class_loss / len(batch), domain_loss / len(batch)
 
-    def train(self, meta_prompt, network, one):
-        """SGD with momentum and weight decay on both losses; the class loss in units of the text features."""
+    def train(self, meta_prompt, network, one, units):
+        """SGD with momentum and weight decay on both losses; the class loss in units of the text features,
+        or as the paper has it."""
+        scale = self.scale if units == "text-features" else 1.0
         values = [meta_prompt.clone().requires_grad_(), network.clone().requires_grad_()]
         velocity = [torch.zeros_like(value) for value in values]
         for _ in range(STEPS):
             class_loss, domain_loss = self.losses(*values, one)
-            gradients = torch.autograd.grad(class_loss / self.scale + domain_loss, values)
+            gradients = torch.autograd.grad(class_loss / scale + domain_loss, values)
             with torch.no_grad():
                 for number, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
                     velocity[number] = MOMENTUM * velocity[number] + gradient + WEIGHT_DECAY * value
@@ -178,13 +180,14 @@ def as_double(shape, vector):
     return [torch.from_numpy(parts[name]).double() for name in ("meta_prompt", "adaptive_network")]
 
 
-def task_for(backbone, shape, one, steps):
+def task_for(backbone, shape, one, steps, units="text-features"):
     training = TrainingSettings(
         declared_records=len(one.labels),
         private=False,
         local_steps=steps,
         sample_rate=1.0,
         learning_rate=LEARNING_RATE,
+        gradient_units=units,
         momentum=MOMENTUM,
         weight_decay=WEIGHT_DECAY,
     )
@@ -225,13 +228,17 @@ def test_gradients_are_those_of_both_losses(small, reference, seed, domains):
         assert expected[0].abs().max() > 100 * TOLERANCE
 
 
-def test_a_round_of_several_institutions_ends_at_the_same_model(small, reference):
+@pytest.mark.parametrize("units", ["text-features", "loss"])
+def test_a_round_of_several_institutions_ends_at_the_same_model(small, reference, units):
+    """With ``loss`` a round at the paper's learning rate, momentum and weight decay is the paper's round."""
     shape = shape_for(small, 3)
     institutions, vector = federation(shape, 7)
-    trained = [reference.train(*as_double(shape, vector), one) for one in institutions]
+    trained = [reference.train(*as_double(shape, vector), one, units) for one in institutions]
     expected = [sum(parts) / len(parts) for parts in zip(*trained, strict=True)]  # the uniform mean
     updates = [
-        LocalTrainer(task_for(small, shape, one, STEPS), TrainingData(one.features, one.labels)).train(vector)
+        LocalTrainer(task_for(small, shape, one, STEPS, units), TrainingData(one.features, one.labels)).train(
+            vector
+        )
         for one in institutions
     ]
     found = as_double(shape, vector + np.mean(updates, axis=0))

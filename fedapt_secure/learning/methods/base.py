@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.config.gradient_units import LOSS
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.examples import Examples, Model
 from fedapt_secure.learning.training_settings import TrainingSettings
@@ -101,6 +102,11 @@ class Task:
     def divisor(self) -> float:
         """q·N̂: what sums of gradients are divided by, public."""
         return self.settings.sample_rate * self.settings.declared_records
+
+    @property
+    def unit(self) -> float:
+        """What a gradient in units of the text features is multiplied by, after clipping and noise."""
+        return self.backbone.logit_scale if self.settings.gradient_units == LOSS else 1.0
 
 
 class Objective(ABC):

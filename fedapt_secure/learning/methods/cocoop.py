@@ -145,7 +145,10 @@ class _MetaNetObjective(Objective):
             return examples.class_loss(logits, rows) / task.backbone.logit_scale
 
         found = self._sum(inside, loss, len(examples), batch)
-        return {outside: found[name].reshape(parameters[outside].shape) for name, outside in _NAMES.items()}
+        return {
+            outside: task.unit * found[name].reshape(parameters[outside].shape)
+            for name, outside in _NAMES.items()
+        }
 
     @torch.no_grad()
     def _present_logits(self, inside: Tensors, features: Tensor) -> Tensor:

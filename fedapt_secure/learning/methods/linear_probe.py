@@ -57,4 +57,4 @@ class _ProbeObjective(Objective):
         # As for prompts, the gradient with respect to logit_scale · W serves as that of W.
         domain = self._task.domain_index
         found, _ = self._gradient(weights, None, features, features, examples, domain, batch)
-        return {"classifier": found}
+        return {"classifier": self._task.unit * found}

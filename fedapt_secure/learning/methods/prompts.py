@@ -103,8 +103,9 @@ class _PromptObjective(Objective):
             task.domain_index,
             batch,
         )
-        # The gradient of V serves as that of T = V / logit_scale, so one learning rate fits every model.
-        (prompt_gradient,) = torch.autograd.grad(text_features, context, class_gradient)
+        # The gradient of V serves as that of T = V / logit_scale, so one learning rate fits every model; the
+        # loss's own is logit_scale times that.
+        (prompt_gradient,) = torch.autograd.grad(text_features, context, task.unit * class_gradient)
         found = {self._prompt: prompt_gradient}
         if self._network is not None and domain_gradient is not None:
             found[self._network] = domain_gradient

@@ -11,7 +11,7 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate.command import simulate
 from fedapt_secure.simulate.display import print_result
-from fedapt_secure.simulate.federation import RunFolder
+from fedapt_secure.simulate.run_folder import RunFolder
 
 
 def main() -> None:

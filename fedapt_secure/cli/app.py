@@ -10,7 +10,7 @@ from rich.console import Console
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.cli import cache as cache_commands
-from fedapt_secure.cli import client, server, use
+from fedapt_secure.cli import client, compare, server, use
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.privacy.unit import unit_of
 
@@ -327,6 +327,7 @@ def audit(
         raise typer.Exit(FAILED)
 
 
+app.command()(compare.compare)
 app.command()(use.predict)
 app.command()(use.evaluate)
 app.command("model-info")(use.model_info)

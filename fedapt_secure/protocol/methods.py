@@ -196,13 +196,7 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
                 federated=False,
                 never_unsupervised="by itself an institution has no rounds that the two stages could divide",
             ),
-            MethodFacts(
-                ZERO_SHOT,
-                "zero-shot",
-                _nothing,
-                federated=False,
-                never_unsupervised="it is not trained at all",
-            ),
+            MethodFacts(ZERO_SHOT, "zero-shot", _nothing, federated=False),
         )
     }
 )

@@ -1,6 +1,5 @@
 """The work of ``fedapt-secure simulate``: prepare, run, summarise, show."""
 
-import asyncio
 import time
 
 import torch
@@ -11,10 +10,10 @@ from fedapt_crypto.sharing import sharing
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.dealing import MAX_DIGIT_CLIENTS
 from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
-from fedapt_secure.simulate import alone, engine
 from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
 from fedapt_secure.simulate.federation import Federation, prepare
+from fedapt_secure.simulate.running import carry_out
 from fedapt_secure.simulate.summary import Summary, summarise, write_pictures
 
 
@@ -51,25 +50,6 @@ def _simulate(settings: SimulateSettings, console: Console, started: float) -> t
     write_pictures(federation, summary)
     print_result(console, federation, summary)
     return federation, summary
-
-
-def carry_out(
-    federation: Federation, watch: engine.Watch, encoding: engine.EncodingProgress | None = None
-) -> None:
-    """Run a federation that is ready to start to its end, or let its institutions work by themselves.
-
-    Args:
-        federation: The run.
-        watch: Told of every log line.
-        encoding: Told while institutions encode images, from their threads.
-
-    Raises:
-        InvalidInput, RunFailed: If it cannot be carried out; names the party.
-    """
-    if method_facts(federation.settings.method).federated:
-        asyncio.run(engine.run(federation, watch, encoding))
-    else:
-        alone.run(federation, watch, encoding)
 
 
 _PROTECTION = {

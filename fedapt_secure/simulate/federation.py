@@ -5,8 +5,8 @@ sockets; nothing here is shared with them in memory.
 """
 
 import shutil
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
@@ -43,7 +43,7 @@ from fedapt_secure.simulate.patience import (
     round_timeout_s,
 )
 from fedapt_secure.simulate.policies import cache_path, exchange_of, fitting_policy, ledger_path
-from fedapt_secure.simulate.run_folder import RunFolder
+from fedapt_secure.simulate.run_folder import RunFolder, new_run_folder, run_path
 from fedapt_secure.simulate.unsupervised import resolved as resolved_unsupervised
 from fedapt_secure.simulate.unsupervised import start_of_contexts, unsupervised_plan
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
@@ -77,29 +77,6 @@ class Federation:
     def institutions(self) -> tuple[str, ...]:
         """Names in roster order."""
         return self.roster.names
-
-
-def run_path(settings: SimulateSettings) -> Path:
-    """Return where this run is to go."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return settings.out or Path("runs") / f"{stamp}-seed{settings.seed}"
-
-
-def new_run_folder(path: Path) -> RunFolder:
-    """Return the run folder, made and empty.
-
-    Raises:
-        InvalidInput: If it exists and holds something, or cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise InvalidInput(f"the run folder {path} is not empty: choose another with --out")
-        (path / "logs").mkdir()
-        make_private_folder(path / "parties")
-    except OSError as error:
-        raise InvalidInput(f"cannot make the run folder {path}: {error.strerror}") from None
-    return RunFolder(path)
 
 
 def parse_failures(settings: SimulateSettings, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -141,13 +118,18 @@ def institution_names(settings: SimulateSettings, clients: int) -> tuple[str, ..
     return tuple(f"clinic-{number}" for number in range(1, clients + 1))
 
 
-def prepare(settings: SimulateSettings) -> Federation:
+def prepare(settings: SimulateSettings, dealt: DealtDataset | None = None) -> Federation:
     """Make the run folder with everything in it that parties need before they meet.
+
+    Args:
+        settings: What was asked for.
+        dealt: What `deal` gave for the same data and seed, to spare dealing again; by default the images are
+            dealt into the run folder.
 
     Raises:
         InvalidInput: If model, data, device or run folder cannot be used; no folder is left behind then.
     """
-    _check_method(settings)
+    check_method(settings)
     if settings.template is not None:  # cheap checks first: a typing mistake costs no model loading
         zero_shot_templates(settings.template)
     if settings.dataset in DIGITS:
@@ -162,7 +144,7 @@ def prepare(settings: SimulateSettings) -> Federation:
     made = next((path for path in reversed((wanted, *wanted.parents)) if not path.exists()), None)
     folder = new_run_folder(wanted)
     try:
-        return _fill(folder, settings, backbone)
+        return _fill(folder, settings, backbone, dealt)
     except FedaptError:
         # Leave things as they were: what we made goes, an empty folder of the user's stays.
         for path in [made] if made is not None else list(wanted.iterdir()):
@@ -182,15 +164,26 @@ def deal_options(settings: SimulateSettings) -> DealOptions:
     )
 
 
-def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone) -> Federation:
-    dataset = deal_dataset(
+def deal(settings: SimulateSettings, destination: Callable[[str], Path]) -> DealtDataset:
+    """Deal the images that a run is about; see `deal_dataset`."""
+    return deal_dataset(
         settings.dataset,
         settings.clients,
         settings.seed,
         settings.data_root,
-        lambda name: make_private_folder(folder.party(name)) / "data",
+        destination,
         deal_options(settings),
     )
+
+
+def _fill(
+    folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dealt: DealtDataset | None
+) -> Federation:
+    dataset = dealt or deal(settings, lambda name: make_private_folder(folder.party(name)) / "data")
+    if settings.template is not None:  # what was dealt before may have had another; nothing else differs
+        dataset = replace(dataset, zero_shot_template=settings.template)
+    for institution in (*dataset.institutions, *dataset.unseen):
+        make_private_folder(folder.party(institution.name))
     institution_names(settings, len(dataset.institutions))
     names = tuple(one.name for one in dataset.institutions)
     parse_failures(settings, names)
@@ -233,7 +226,8 @@ def _fill(folder: RunFolder, settings: SimulateSettings, backbone: Backbone) -> 
     )
 
 
-def _check_method(settings: SimulateSettings) -> None:
+def check_method(settings: SimulateSettings) -> None:
+    """Raise `InvalidInput` with the reason where the method cannot be run as the settings ask."""
     facts = method_facts(settings.method)
     if facts.never_private is not None and not settings.no_dp:
         raise InvalidInput(
@@ -315,7 +309,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         keys=_key_count(settings, dataset) if facts.uses_keys else None,
         initial_seed=settings.seed,
         initial_context=start_of_contexts(settings, backbone),
-        unsupervised=unsupervised_plan(settings),
+        unsupervised=unsupervised_plan(settings) if settings.method != ZERO_SHOT else None,
         round_timeout_s=round_timeout_s(institutions),
         phase_timeout_s=phase_timeout_s(institutions),
         gather_timeout_s=gather_timeout_s(institutions),
@@ -336,15 +330,22 @@ def _proximal_weight(settings: SimulateSettings) -> float:
     return DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0) if given is None else given
 
 
+def method_choices(settings: SimulateSettings) -> dict[str, float | None]:
+    """Return the options that follow from method and privacy where they are left open."""
+    return {
+        "dp_epsilon": settings.epsilon,
+        "learning_rate": settings.learning_rate or method_facts(settings.method).learning_rate,
+        "proximal_weight": _proximal_weight(settings),
+    }
+
+
 def _write_config(
     folder: RunFolder, settings: SimulateSettings, plan: SessionPlan, clients: int, backbone: Backbone
 ) -> None:
     resolved = settings.model_copy(
         update={
-            "dp_epsilon": settings.epsilon,
+            **method_choices(settings),
             "clients": clients,
-            "learning_rate": settings.learning_rate or method_facts(settings.method).learning_rate,
-            "proximal_weight": _proximal_weight(settings),
             "institutions_per_domain": None,  # comes to the same as the number in all
             **resolved_unsupervised(plan),
             "device": backbone.device.type,

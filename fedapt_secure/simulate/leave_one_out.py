@@ -16,7 +16,8 @@ from fedapt_secure.learning.data.dealing import DIGITS, digit_domains
 from fedapt_secure.learning.data.layouts.registry import read_domains
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.command import simulate
-from fedapt_secure.simulate.federation import deal_options, run_path
+from fedapt_secure.simulate.federation import deal_options
+from fedapt_secure.simulate.run_folder import run_path
 from fedapt_secure.simulate.unseen_table import mean_of, unseen_by_method
 
 SUMMARY = "summary.json"

@@ -1,7 +1,12 @@
-"""Where a simulated run keeps what."""
+"""Where a simulated run keeps what, and how its folder comes to be."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.private_files import make_private_folder
+from fedapt_secure.config.simulate import SimulateSettings
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,26 @@ class RunFolder:
     def party(self, name: str) -> Path:
         """A party's own folder."""
         return self.path / "parties" / name
+
+
+def run_path(settings: SimulateSettings) -> Path:
+    """Return where this run is to go."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return settings.out or Path("runs") / f"{stamp}-seed{settings.seed}"
+
+
+def new_run_folder(path: Path) -> RunFolder:
+    """Return the run folder, made and empty.
+
+    Raises:
+        InvalidInput: If it exists and holds something, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise InvalidInput(f"the run folder {path} is not empty: choose another with --out")
+        (path / "logs").mkdir()
+        make_private_folder(path / "parties")
+    except OSError as error:
+        raise InvalidInput(f"cannot make the run folder {path}: {error.strerror}") from None
+    return RunFolder(path)

@@ -1,0 +1,26 @@
+"""Runs a federation that is ready to start, whichever kind it is: the one way that all commands take."""
+
+import asyncio
+
+from fedapt_secure.protocol.methods import method_facts
+from fedapt_secure.simulate import alone, engine
+from fedapt_secure.simulate.federation import Federation
+
+
+def carry_out(
+    federation: Federation, watch: engine.Watch, encoding: engine.EncodingProgress | None = None
+) -> None:
+    """Run a federation to its end, or let its institutions work by themselves.
+
+    Args:
+        federation: The run.
+        watch: Told of every log line.
+        encoding: Told while institutions encode images, from their threads.
+
+    Raises:
+        InvalidInput, RunFailed: If it cannot be carried out; names the party.
+    """
+    if method_facts(federation.settings.method).federated:
+        asyncio.run(engine.run(federation, watch, encoding))
+    else:
+        alone.run(federation, watch, encoding)

@@ -34,7 +34,13 @@ class Closing:
     def note(
         self, context: RoundContext, status: Literal["completed", "aborted"], transcript: bytes | None
     ) -> RoundRecord:
-        """Remember and return how a round ended here."""
+        """Remember and return how a round ended here.
+
+        Args:
+            context: The round.
+            status: How it ended.
+            transcript: What its messages amount to; ``None`` where it did not come to that.
+        """
         record = RoundRecord(
             round=context.round,
             attempt=context.attempt,

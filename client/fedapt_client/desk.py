@@ -111,6 +111,11 @@ async def renew(folder: PartyFolder, federation: Federation, place: Place) -> da
 
     Interrupted anywhere, the old pair of key and certificate stays in use, or the new one is: never a mix.
 
+    Args:
+        folder: The party's folder.
+        federation: What it knows of the federation.
+        place: Where to connect.
+
     Raises:
         Unreachable: If there is no connection to the coordinator.
         NotAccepted: If it does not renew.

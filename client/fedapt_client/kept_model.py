@@ -29,6 +29,12 @@ class KeptModel:
         return cls(model, model_hash(model_to_bytes(model)), 0)
 
     def after(self, round_number: int, sum_payload: bytes, aggregate: Aggregate) -> "KeptModel":
-        """Return the model after a round: plus the uniform mean of its contributors' updates."""
+        """Return the model after a round: plus the uniform mean of its contributors' updates.
+
+        Args:
+            round_number: The round's number.
+            sum_payload: Its sum as it was sent.
+            aggregate: The same, opened.
+        """
         model: Vector = (self.model.astype("f8") + aggregate.mean).astype("f4")
         return KeptModel(model, next_model_id(self.model_id, round_number, sum_payload), round_number)

@@ -249,7 +249,13 @@ def make_bundle(
 
 
 def session_backbone(configuration: SessionConfiguration, device: str, precision: str) -> Backbone:
-    """Load the session's CLIP; raises `InvalidInput` where what is here is not the session's."""
+    """Load the session's CLIP; raises `InvalidInput` where what is here is not the session's.
+
+    Args:
+        configuration: The session.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+    """
     plan = configuration.plan
     place = resolve_device(device)
     backbone = load_backbone(plan.model, plan.pretrained, place, resolve_precision(precision, place))

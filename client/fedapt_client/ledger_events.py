@@ -125,7 +125,13 @@ class LedgerEvent:
 
 
 def plan_body(planned: PlannedSession, epsilon_planned: float, before: Spent) -> dict[str, Any]:
-    """Return the plan as the log states it; ε that nothing bounds is null there."""
+    """Return the plan as the log states it; ε that nothing bounds is null there.
+
+    Args:
+        planned: The session's plan.
+        epsilon_planned: ε if all its steps are taken.
+        before: What was spent before it.
+    """
     terms = planned.terms
     assert terms.delta is not None
     return {

@@ -95,7 +95,11 @@ class LedgerFile:
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        """One connection a use, so that any thread may call us."""
+        """One connection a use, so that any thread may call us.
+
+        Raises:
+            InvalidInput: If the ledger cannot be opened or used.
+        """
         try:
             with closing(
                 sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_TIMEOUT_S)
@@ -164,6 +168,12 @@ class LedgerFile:
         self, database: sqlite3.Connection, table: str, where: str = "", values: tuple[object, ...] = ()
     ) -> Iterator[tuple[Any, ...]]:
         """Yield events in the order in which they were added, without their checksums.
+
+        Args:
+            database: An open connection.
+            table: Which table.
+            where: A condition in SQL, with ``?`` for values.
+            values: What stands for them.
 
         Raises:
             InvalidInput: If one is not what was written.

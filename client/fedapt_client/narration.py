@@ -66,12 +66,26 @@ def _listed(numbers: Iterable[int]) -> str:
 
 
 def narrate(institution: str, type: str, body: Mapping[str, Any]) -> None:
-    """Tell the operators about a line of the signed log."""
+    """Tell the operators about a line of the signed log.
+
+    Args:
+        institution: Its name.
+        type: The line's type.
+        body: Its body.
+    """
     level, sentence = _SENTENCES.get(type, (logging.DEBUG, type.replace("_", " ")))
     shown = {key: body[key] for key in _SHOWN if body.get(key) is not None}
     tell(institution, type, sentence, level=level, round=body.get("round"), **shown)
 
 
 def tell(institution: str, event: str, sentence: str, *, level: int = logging.INFO, **details: Any) -> None:
-    """Tell the operators about something; ``details`` are fields of their own, never secret."""
+    """Tell the operators about something; ``details`` are fields of their own, never secret.
+
+    Args:
+        institution: Its name.
+        event: What happened, in one word, for machines.
+        sentence: The same for people.
+        level: Of `logging`.
+        details: Fields of their own.
+    """
     LOGGER.log(level, sentence, extra={"event": event, "institution": institution, **details})

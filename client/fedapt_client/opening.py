@@ -31,6 +31,13 @@ def open_own_key(
 ) -> bytes:
     """Return the seed of our domain key.
 
+    Args:
+        message: What the coordinator sent.
+        configuration: The session.
+        roster: The approved roster.
+        name: Our name on it.
+        sealing_key: Our key for sealed messages.
+
     Raises:
         VerificationFailed: If the coordinator did not sign it, or it is not the one that was committed to.
         ContextMismatch: If it is for another session or key.

@@ -135,7 +135,11 @@ class InstitutionSession:
         return [Send(m.Hello(name=self._name))]
 
     def wait_for_offer(self) -> None:
-        """Start on a connection on which we have said hello already."""
+        """Start on a connection on which we have said hello already.
+
+        Raises:
+            UnexpectedMessage: If the session is over.
+        """
         if self._state is State.ENDED:
             raise UnexpectedMessage("the session is over")
         self._part = None
@@ -221,7 +225,11 @@ class InstitutionSession:
         self._end()
 
     def trained(self, update: Vector) -> list[Action]:
-        """Report a round's update and enter secure aggregation with it."""
+        """Report a round's update and enter secure aggregation with it.
+
+        Raises:
+            UnexpectedMessage: If no round is under way.
+        """
         if self._state is not State.TRAINING or self._part is None:
             raise UnexpectedMessage("no round is under way")
         machine = registry.institution_round(
@@ -238,7 +246,11 @@ class InstitutionSession:
         return self._part.enter(machine)
 
     def declined(self, reason: str, *, final: bool) -> list[Action]:
-        """Report that this institution sits the round out, for good if ``final``."""
+        """Report that this institution sits the round out, for good if ``final``.
+
+        Raises:
+            UnexpectedMessage: If no round is under way.
+        """
         if self._part is None:
             raise UnexpectedMessage("no round is under way")
         context, self._part = self._part.context, None

@@ -23,7 +23,13 @@ def make_private_folder(path: Path) -> Path:
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE_FILE_MODE) -> None:
-    """Write a whole file durably: readers see the old content or the new, also after a power cut."""
+    """Write a whole file durably: readers see the old content or the new, also after a power cut.
+
+    Args:
+        path: Where to; its folder exists.
+        data: The whole content.
+        mode: Permissions of the file, whatever an older one had.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:

@@ -105,6 +105,11 @@ def protect_pem(key: TlsKey, purpose: str, passphrase: Passphrase) -> bytes:
 def pem_password(data: bytes, purpose: str, passphrase: Passphrase) -> bytes:
     """Return the password of a protected PEM file, as OpenSSL takes it.
 
+    Args:
+        data: The PEM file.
+        purpose: What the key is for, so that equal passphrases give different passwords.
+        passphrase: What its owner types.
+
     Raises:
         InvalidInput: If the line that says how to derive it is missing, as in a file of another program.
     """

@@ -22,7 +22,13 @@ _COMPARED = {
 
 
 def check_rounds(records: Sequence[LogRecord], facts: Facts, findings: Findings) -> None:
-    """Compare what all logs say of each attempt at a round."""
+    """Compare what all logs say of each attempt at a round.
+
+    Args:
+        records: What the logs hold.
+        facts: What they say of rounds.
+        findings: Where to note what does not agree.
+    """
     for column, (kind, what) in _COMPARED.items():
         query = (
             f"SELECT session, round, attempt FROM round WHERE {column} IS NOT NULL"  # noqa: S608 - our own names

@@ -21,7 +21,15 @@ MOST_NAMES_SHOWN = 5
 def check_cohorts(
     evidence: Evidence, records: Sequence[LogRecord], facts: Facts, findings: Findings, unchecked: list[str]
 ) -> None:
-    """Check that logs agree on each session's rule, and that each round's participants follow from it."""
+    """Check that logs agree on each session's rule, and that each round's participants follow from it.
+
+    Args:
+        evidence: What was read besides the logs.
+        records: What the logs hold.
+        facts: What they say of rounds.
+        findings: Where to note what does not agree.
+        unchecked: Where to say what could not be checked.
+    """
     _check_agreement(records, findings)
     for record in records:
         for session in record.sessions.values():

@@ -84,7 +84,13 @@ class Facts:
     def add_round(
         self, place: Place, kind: str, body: b.RoundStarted | b.RoundJoined | b.Released | b.RoundEnded
     ) -> None:
-        """Note a line about an attempt at a round: ``started``, ``joined``, ``released`` or ``ended``."""
+        """Note a line about an attempt at a round: ``started``, ``joined``, ``released`` or ``ended``.
+
+        Args:
+            place: The log line.
+            kind: Which of the four.
+            body: Its body.
+        """
         ended = body if isinstance(body, b.RoundEnded) else None
         self._insert(
             "round",
@@ -106,7 +112,13 @@ class Facts:
         self._insert("spend", place, body.session, body.round, body.steps, body.total_steps, body.epsilon)
 
     def add_refusal(self, place: Place, time: datetime, body: b.Refused) -> None:
-        """Note a refusal."""
+        """Note a refusal.
+
+        Args:
+            place: The log line.
+            time: When.
+            body: Its body.
+        """
         moment = time.isoformat(timespec="seconds")
         self._insert("refusal", place, moment, body.session, body.round, body.rule, body.error, body.detail)
 

@@ -112,17 +112,42 @@ class Findings:
     def add(
         self, verdict: Verdict, kind: Kind, party: str, file: str | None, line: int | None, detail: str
     ) -> None:
-        """Note one finding."""
+        """Note one finding.
+
+        Args:
+            verdict: What it means for the whole.
+            kind: What was found.
+            party: In whose log.
+            file: Which file; ``None`` where it is none in particular.
+            line: Which line, from 1; ``None`` likewise.
+            detail: One sentence for people.
+        """
         self.counts[party, kind] += 1
         if self.counts[party, kind] <= MAX_KEPT:
             self.kept.append(Finding(verdict, kind, party, file, line, detail))
 
     def tampered(self, kind: Kind, party: str, file: str | None, line: int | None, detail: str) -> None:
-        """Note a finding after which the records cannot be trusted."""
+        """Note a finding after which the records cannot be trusted.
+
+        Args:
+            kind: What was found.
+            party: In whose log.
+            file: Which file, as `add`.
+            line: Which line, as `add`.
+            detail: One sentence for people.
+        """
         self.add(Verdict.TAMPERED, kind, party, file, line, detail)
 
     def violated(self, kind: Kind, party: str, file: str | None, line: int | None, detail: str) -> None:
-        """Note that intact records show a broken rule."""
+        """Note that intact records show a broken rule.
+
+        Args:
+            kind: What was found.
+            party: In whose log.
+            file: Which file, as `add`.
+            line: Which line, as `add`.
+            detail: One sentence for people.
+        """
         self.add(Verdict.VIOLATED, kind, party, file, line, detail)
 
     def verdict(self, party: str) -> Verdict:

@@ -148,6 +148,13 @@ def check_countersigned(
 ) -> None:
     """Check every head of a round and the coordinator's signature on all of them.
 
+    Args:
+        roster: The parties' identity keys.
+        session: Identifier, 16 bytes.
+        round_number: From 0, the session's start.
+        heads: What was signed.
+        countersignature: The coordinator's.
+
     Raises:
         VerificationFailed: If one does not verify, or a party has two.
     """
@@ -234,7 +241,14 @@ def unpack_rounds(data: bytes) -> tuple[RoundRecord, ...]:
 def witnessed_body(
     session: bytes, round_number: int, heads: Iterable[SignedHead], countersignature: bytes | None = None
 ) -> dict[str, Any]:
-    """Return the body of a ``witnessed`` line."""
+    """Return the body of a ``witnessed`` line.
+
+    Args:
+        session: Identifier, 16 bytes.
+        round_number: From 0, the session's start.
+        heads: What was signed.
+        countersignature: The coordinator's; ``None`` where there is none.
+    """
     body: dict[str, Any] = {
         "session": session.hex(),
         "round": round_number,
@@ -288,7 +302,13 @@ def read_witnessed(body: JsonBody) -> tuple[tuple[WitnessedHead, ...], bytes | N
 def closed_body(
     statement: CloseStatement, signatures: Iterable[CloseSignature], missing: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the body of a ``session_closed`` line."""
+    """Return the body of a ``session_closed`` line.
+
+    Args:
+        statement: What was signed.
+        signatures: By whom, and how.
+        missing: Who did not sign.
+    """
     return {
         "session": statement.session.hex(),
         "configuration": statement.configuration.hex(),

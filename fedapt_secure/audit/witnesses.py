@@ -48,7 +48,16 @@ def check_witnesses(
     *,
     threads: int = 1,
 ) -> None:
-    """Check the signatures of all heads, and every log against the heads of it."""
+    """Check the signatures of all heads, and every log against the heads of it.
+
+    Args:
+        evidence: What was read besides the logs.
+        records: What the logs hold.
+        facts: What they say of sessions.
+        findings: Where to note what does not hold.
+        unchecked: Where to say what could not be checked.
+        threads: How many signatures to check at once.
+    """
     _check_signatures(evidence, records, facts, findings, unchecked, threads)
     _check_forks(facts, findings)
     for record in records:
@@ -61,6 +70,11 @@ def last_seen(record: LogRecord, records: Sequence[LogRecord], facts: Facts) -> 
     """Return up to which line others have seen this log.
 
     A head in another's log counts, and one of its own that the coordinator countersigned.
+
+    Args:
+        record: The log.
+        records: All logs.
+        facts: What they say of sessions.
     """
     query = (
         "SELECT max(seq) FROM head WHERE party = ? AND of_log = ? AND valid = 1 AND hash IS NOT NULL"

@@ -144,7 +144,11 @@ def model(
 
 
 def read_settings(folder: "PartyFolder") -> "ClientSettings":
-    """Return what the institution's ``client.yaml`` says."""
+    """Return what the institution's ``client.yaml`` says.
+
+    Raises:
+        InvalidInput: If there are none, or they cannot be used.
+    """
     from fedapt_client.__main__ import SETTINGS_FILE  # noqa: PLC0415
     from fedapt_client.settings import ClientSettings  # noqa: PLC0415
     from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415

@@ -229,7 +229,11 @@ def history(folder: Path, *, as_json: bool) -> None:
 
 
 def export(folder: Path, out: Path | None) -> None:
-    """Write everything on record as JSON: facts, no ε, and nothing that follows from images."""
+    """Write everything on record as JSON: facts, no ε, and nothing that follows from images.
+
+    Raises:
+        InvalidInput: If the file cannot be written.
+    """
     opened = open_ledger(folder)
     fields = {
         "format": FORMAT,

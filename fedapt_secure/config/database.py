@@ -41,7 +41,11 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own, so that any thread may ask."""
+        """A connection of its own, so that any thread may ask.
+
+        Raises:
+            InvalidInput: If the file cannot be read.
+        """
         try:
             with closing(
                 sqlite3.connect(self._path, isolation_level=None, timeout=LOCK_TIMEOUT_S)

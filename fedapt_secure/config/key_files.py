@@ -73,7 +73,11 @@ class KeyFile:
             raise InvalidInput(f"{where}{error}") from None
 
     def password(self) -> bytes | None:
-        """Return the password under which OpenSSL can read a TLS key's file, if it is protected."""
+        """Return the password under which OpenSSL can read a TLS key's file, if it is protected.
+
+        Raises:
+            InvalidInput: If it is protected and no passphrase was given, or by another program.
+        """
         data = read_private(self.path)
         if not protected_keys.is_protected(data):
             return None

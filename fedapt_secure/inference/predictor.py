@@ -114,7 +114,11 @@ class Model:
         return list(self.stream(images, top))
 
     def stream(self, images: Iterable[ImageInput] | ImageInput, top: int = TOP) -> Iterator[Prediction]:
-        """Yield what `predict` returns, batch by batch: any number of images in bounded memory."""
+        """Yield what `predict` returns, batch by batch: any number of images in bounded memory.
+
+        Raises:
+            InvalidInput: If ``top`` is below 1.
+        """
         if top < 1:
             raise InvalidInput(f"top is at least 1, not {top}")
         for batch in self.answers(_several(images)):

@@ -36,6 +36,9 @@ class SummedGradient:
         device: Where to compute.
         chunk_bytes: Bound on the memory of per-record gradients; by default what suits the device.
         max_rows: Most records at once, where something else needs memory too.
+
+    Raises:
+        InvalidInput: If the divisor is not positive.
     """
 
     def __init__(
@@ -126,7 +129,13 @@ class SummedGradient:
 
 
 class TextFeatureHeads(nn.Module):
-    """Linear layers on an image feature, without bias: class logits, and domain logits where K > 0."""
+    """Linear layers on an image feature, without bias: class logits, and domain logits where K > 0.
+
+    Args:
+        classes: M.
+        domains: K; 0 for none.
+        feature_size: D.
+    """
 
     def __init__(self, classes: int, domains: int, feature_size: int) -> None:
         super().__init__()

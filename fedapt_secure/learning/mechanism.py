@@ -124,7 +124,11 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
         self._units = UnitSums(sizes)
 
     def clip_and_accumulate(self) -> None:
-        """Clip the gradient of each unit that is complete and add them to ``summed_grad`` (float64)."""
+        """Clip the gradient of each unit that is complete and add them to ``summed_grad`` (float64).
+
+        Raises:
+            InvalidInput: If chunk or batch is larger than the error bound allows.
+        """
         gradients: Sequence[Tensor] = [one.flatten(1).double() for one in self.grad_samples]  # (B, d) each
         count = len(gradients[0])
         self._records += count

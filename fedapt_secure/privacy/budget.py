@@ -36,7 +36,13 @@ def default_delta(declared: int) -> float:
 
 
 def delta_warning(delta: float, declared: int, unit: PrivacyUnit = IMAGE) -> str | None:
-    """Return what to tell the user where δ is large for this many records or persons, else ``None``."""
+    """Return what to tell the user where δ is large for this many records or persons, else ``None``.
+
+    Args:
+        delta: δ.
+        declared: How many records or persons are declared.
+        unit: Which of the two.
+    """
     if delta <= 1.0 / (MAX_SAFE_DELTA_FACTOR * declared):
         return None
     return (

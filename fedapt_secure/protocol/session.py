@@ -334,5 +334,10 @@ def next_model_id(model_id: bytes, round_number: int, sum_payload: bytes) -> byt
 
     Both sides can compute it, from the initial model and the signed sums: who starts from the same one and
     opens the same sums has the same model.
+
+    Args:
+        model_id: What stood for the model before.
+        round_number: The round's number.
+        sum_payload: Its sum as it was sent.
     """
     return digest("blind model", model_id, round_number, sum_payload)

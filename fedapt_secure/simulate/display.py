@@ -111,7 +111,13 @@ class ProgressDisplay:
 
 
 def print_result(console: Console, federation: Federation, summary: Summary) -> None:
-    """Print the result tables and what to do next."""
+    """Print the result tables and what to do next.
+
+    Args:
+        console: Where to.
+        federation: The run.
+        summary: What came out.
+    """
     console.print(_accuracy_table(summary))
     if summary["unseen"] is not None:
         console.print(unseen_table(summary["unseen"], method_facts(summary["method"]).title))

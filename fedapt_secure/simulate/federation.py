@@ -106,7 +106,11 @@ def parse_failures(settings: SimulateSettings, names: tuple[str, ...]) -> dict[s
 
 
 def institution_names(settings: SimulateSettings, clients: int) -> tuple[str, ...]:
-    """Return ``clinic-1`` to ``clinic-N``, checked against what the scheme can do."""
+    """Return ``clinic-1`` to ``clinic-N``, checked against what the scheme can do.
+
+    Raises:
+        InvalidInput: If these are too few or too many for it.
+    """
     least = registry.MIN_INSTITUTIONS[settings.secure_aggregation]
     most = registry.MAX_INSTITUTIONS[settings.secure_aggregation]
     if not least <= clients <= most:

@@ -23,6 +23,11 @@ def fitting_policy(
     """Return a policy under which this run is allowed, and over a lasting ledger no more than asked for.
 
     δ grows with ``max_epsilon``: as many runs like this one as ε allows.
+
+    Args:
+        settings: What the run was asked for.
+        institution: Whose policy.
+        dataset: Who holds which images.
     """
     epsilon, federated = settings.epsilon, method_facts(settings.method).federated
     fields: dict[str, object] = {}

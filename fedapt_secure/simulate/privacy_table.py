@@ -29,6 +29,11 @@ def print_privacy(console: Console, federation: Federation, summary: Summary) ->
     """Print what each institution spent, or where there are many what the most did in each domain.
 
     ε, δ and steps of a domain are the largest, σ is the smallest, the declared number is the median.
+
+    Args:
+        console: Where to.
+        federation: The run.
+        summary: What came out.
     """
     spent: Mapping[str, Mapping[str, Any]] = summary["privacy"]
     table = Table(title=_title(summary))

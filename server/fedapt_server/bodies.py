@@ -80,7 +80,13 @@ def session_resumed(configuration: SessionConfiguration, progress: Progress) -> 
 def without_sum(
     configuration: SessionConfiguration, progress: Progress, detail: str
 ) -> tuple[dict[str, Any], Progress]:
-    """Return how the newest attempt ended where nobody can have contributed, as `after_round`."""
+    """Return how the newest attempt ended where nobody can have contributed, as `after_round`.
+
+    Args:
+        configuration: The session.
+        progress: How far it has come.
+        detail: Why the attempt ended, for the log.
+    """
     context = configuration.round_context(progress.number, progress.attempt, progress.model_id)
     record = RoundRecord(
         round=progress.number,
@@ -110,7 +116,13 @@ def without_sum(
 def after_round(
     progress: Progress, round_: CoordinatorRound, outcome: Outcome
 ) -> tuple[dict[str, Any], Progress]:
-    """Return how a round ended, for the log, and how far the session has come with it."""
+    """Return how a round ended, for the log, and how far the session has come with it.
+
+    Args:
+        progress: How far the session had come before.
+        round_: The round.
+        outcome: How it ended.
+    """
     model, model_id, sealed_sums = progress.model, progress.model_id, progress.sealed_sums
     if outcome.aggregate is not None:
         model = apply_mean(model, outcome.aggregate)
@@ -173,7 +185,14 @@ def session_end(
 def sealed_key(
     configuration: SessionConfiguration, identity: Identity, key_seeds: tuple[bytes, ...], name: str
 ) -> m.SealedKey:
-    """Return the seed of an institution's domain key, sealed to it and signed."""
+    """Return the seed of an institution's domain key, sealed to it and signed.
+
+    Args:
+        configuration: The session.
+        identity: The coordinator's signing key.
+        key_seeds: One seed a domain key.
+        name: To whom it is sealed.
+    """
     member = configuration.roster.member(name)
     session, index = configuration.session, configuration.key_index(name)
     sealed = domain_keys.seal_seed(key_seeds[index], member.sealing_key, session, index, name)

@@ -99,7 +99,13 @@ class Lobby(Generic[Guest]):
     _ready: OrderedDict[Guest, None] = field(default_factory=OrderedDict)
 
     def enter(self, guest: Guest, address: str, now: float) -> list[Guest]:
-        """Let a new connection wait; return those that made room for it, which are to be closed."""
+        """Let a new connection wait; return those that made room for it, which are to be closed.
+
+        Args:
+            guest: The connection.
+            address: Where it comes from.
+            now: Monotonic time in seconds.
+        """
         gone = []
         if self._waiting.here(address) >= self.waiting_per_address:
             gone.append(self._waiting.oldest(address))

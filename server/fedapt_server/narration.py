@@ -34,7 +34,13 @@ _FIELDS: Final = (
 
 
 def narrate(logger: Logger, type: str, body: Mapping[str, Any]) -> None:
-    """Log what a line of the signed log says; only fields that an operator needs."""
+    """Log what a line of the signed log says; only fields that an operator needs.
+
+    Args:
+        logger: Where to.
+        type: The line's type.
+        body: Its body.
+    """
     level, sentence = _SENTENCES.get(type, (DEBUG, type.replace("_", " ")))
     fields = {key: body[key] for key in _FIELDS if body.get(key) not in (None, "", [])}
     # A log record has a name already, which is the logger's.

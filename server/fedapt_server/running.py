@@ -52,6 +52,11 @@ class Options:
 def run(folder: PartyFolder, settings: ServerSettings, options: Options) -> None:
     """Serve until stopped, or with ``once`` until the session has ended.
 
+    Args:
+        folder: The coordinator's folder.
+        settings: Its settings.
+        options: What the command line asks for.
+
     Raises:
         InvalidInput: If a file or a port cannot be used.
         RunFailed: If with ``once`` no round was completed, or if the service cannot go on.

@@ -134,7 +134,11 @@ class SessionStore:
         return StoredSession(configuration, key_seeds, progress, created)
 
     def keep(self, session: bytes, progress: Progress) -> None:
-        """Make a session's progress durable; returns when it is."""
+        """Make a session's progress durable; returns when it is.
+
+        Raises:
+            InvalidInput: If the store does not know the session any more.
+        """
         with self._database.reading() as database:
             before = database.execute(
                 "SELECT model_file, model_id FROM sessions WHERE session = ?", (session,)

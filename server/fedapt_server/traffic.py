@@ -80,7 +80,13 @@ class Traffic:
         self._bytes += size
 
     def frame(self, now: float, *, data: bool, final: bool) -> bool:
-        """A whole frame has come; return False where these are too many."""
+        """A whole frame has come; return False where these are too many.
+
+        Args:
+            now: Monotonic time in seconds.
+            data: Whether it carries data, and is no control frame.
+            final: Whether a message ends with it.
+        """
         if data:
             self._fragments = not final
         if not self._fragments:

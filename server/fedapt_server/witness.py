@@ -100,7 +100,14 @@ class Witness:
     def round_end(
         self, context: RoundContext, outcome: Outcome, heads: Sequence[SignedHead], head: LogHead
     ) -> m.RoundEnd:
-        """Return how a round ended and where all logs stood, ours after it, countersigned."""
+        """Return how a round ended and where all logs stood, ours after it, countersigned.
+
+        Args:
+            context: The round.
+            outcome: How it ended.
+            heads: What institutions signed of their logs.
+            head: The head of our own log after the round.
+        """
         number = context.round
         heads = (*heads, self.own(number, head))
         return m.RoundEnd(

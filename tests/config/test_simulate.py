@@ -24,6 +24,12 @@ NOT_THE_DEFAULT = {
     "insecure_deterministic_noise": True,
     "clients": 7,
     "institutions_per_domain": 3,
+    "unsupervised": True,
+    "pseudo_label_confidence": 0.5,
+    "consistency_rounds": 3,
+    "augmentations": ("flip", "blur"),
+    "augmented_views": 2,
+    "initial_context": "an image of a",
     "method": "fedprox",
     "rounds": 3,
     "local_steps": 9,
@@ -81,6 +87,10 @@ class TestRoundTrip:
             "dataset": {"data_root": "x"},
             "max_epsilon": {"ledger": "ledgers"},
             "few_shot": {"no_dp": True},
+            "pseudo_label_confidence": {"unsupervised": True},
+            "consistency_rounds": {"unsupervised": True, "no_dp": True},
+            "augmentations": {"unsupervised": True},
+            "augmented_views": {"unsupervised": True},
         }.get(field, {})
         given_settings = make(**{field: value}, **needs)
         assert getattr(given_settings, field) == value

@@ -42,7 +42,14 @@ class OpenedSecrets:
 
 
 class Dealer:
-    """An institution's two secrets of a round and how they are dealt; single use."""
+    """An institution's two secrets of a round and how they are dealt; single use.
+
+    Args:
+        name: The dealer's name on the roster.
+        context: Hash of the round's context, 32 bytes.
+        self_mask: b, seed of its own mask, 32 bytes; secret.
+        root: r, from which its mask key and pair seeds follow, 32 bytes; secret.
+    """
 
     def __init__(self, name: str, context: bytes, self_mask: bytes, root: bytes) -> None:
         self.name = name

@@ -59,6 +59,11 @@ def disconnection_bound(institutions: int, honest_survivors: int, neighbours: in
     """Return a bound on log2 P[the honest survivors fall apart], by a union over all two-part splits.
 
     In a split of s and m - s nobody may have drawn anybody of the other part.
+
+    Args:
+        institutions: n, of a round.
+        honest_survivors: m of them, who finish it and do not collude.
+        neighbours: How many neighbours each draws.
     """
     others, m, k = institutions - 1, honest_survivors, neighbours
     worst = -inf

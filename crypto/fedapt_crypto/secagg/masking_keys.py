@@ -23,12 +23,27 @@ def pair_seed(root: bytes, execution: bytes, dealer: str, receiver: str) -> byte
 
 
 def pair_mask_key(seed: bytes, execution: bytes, transcript: bytes, dealer: str, receiver: str) -> bytes:
-    """Return the keystream key of a pair's mask; single use, bound to who completed phase 1."""
+    """Return the keystream key of a pair's mask; single use, bound to who completed phase 1.
+
+    Args:
+        seed: The pair's seed, 32 bytes; secret.
+        execution: Identifier of the execution, 32 bytes.
+        transcript: Of phase 1, see `transcript_id`.
+        dealer: Who dealt the seed.
+        receiver: To whom.
+    """
     return derive(seed, "secagg pair mask", execution, transcript, dealer, receiver)
 
 
 def self_mask_key(seed: bytes, execution: bytes, transcript: bytes, owner: str) -> bytes:
-    """Return the keystream key of an institution's own mask; single use."""
+    """Return the keystream key of an institution's own mask; single use.
+
+    Args:
+        seed: b, 32 bytes; secret.
+        execution: Identifier of the execution, 32 bytes.
+        transcript: Of phase 1, see `transcript_id`.
+        owner: Whose mask.
+    """
     return derive(seed, "secagg self mask", execution, transcript, owner)
 
 
@@ -38,12 +53,24 @@ def execution_id(context: bytes, participants: bytes, digests: bytes) -> bytes:
 
 
 def transcript_id(execution: bytes, dealers: bytes, digests: bytes) -> bytes:
-    """Return the phase 1 transcript: every signed share header, in roster order."""
+    """Return the phase 1 transcript: every signed share header, in roster order.
+
+    Args:
+        execution: Identifier of the execution, 32 bytes.
+        dealers: Packed indices of who completed phase 1.
+        digests: Hashes of their share headers, one after the other.
+    """
     return digest("secagg transcript", execution, dealers, digests)
 
 
 def survivors_id(execution: bytes, transcript: bytes, survivors: bytes) -> bytes:
-    """Return what stands for a survivor set in a consistency signature."""
+    """Return what stands for a survivor set in a consistency signature.
+
+    Args:
+        execution: Identifier of the execution, 32 bytes.
+        transcript: Of phase 1, see `transcript_id`.
+        survivors: Packed indices of the survivors.
+    """
     return digest("secagg survivors", execution, transcript, survivors)
 
 

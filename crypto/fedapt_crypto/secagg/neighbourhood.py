@@ -87,6 +87,12 @@ def split_digests(digests: bytes, indices: tuple[int, ...]) -> dict[int, bytes]:
 def check_members(indices: tuple[int, ...], own: int, needed: int, what: str) -> None:
     """Check that we are in a party list and that it is long enough.
 
+    Args:
+        indices: The parties, as places on the roster.
+        own: Our place.
+        needed: How many there must be.
+        what: What the list is called in errors.
+
     Raises:
         ContextMismatch: If it leaves us out.
         TooFewParticipants: If it is too short.
@@ -99,6 +105,12 @@ def check_members(indices: tuple[int, ...], own: int, needed: int, what: str) ->
 
 def settle(message: AdvertiseList, own: Advertise, context: RoundContext, roster: Roster) -> Neighbourhood:
     """Check an advertise list and return what follows from it.
+
+    Args:
+        message: What the coordinator sent.
+        own: What we advertised.
+        context: The round.
+        roster: Its roster.
 
     Raises:
         PeerError: If anything in it does not hold.

@@ -75,7 +75,11 @@ class PlainInstitution:
         return Outgoing(Phase.UPDATE, unsigned.signed_by(self._identity).to_bytes(), releases=True)
 
     def receive(self, payload: bytes) -> Outgoing:
-        """Refuse: the coordinator has nothing to say in this scheme."""
+        """Refuse: the coordinator has nothing to say in this scheme.
+
+        Raises:
+            UnexpectedMessage: Always.
+        """
         raise UnexpectedMessage(f"a payload of {len(payload)} bytes came where none was due")
 
     def abort_payload(self) -> bytes | None:

@@ -122,13 +122,27 @@ def pair_seed_plaintext(execution: bytes, dealer: int, receiver: int, seed: byte
 
 
 def read_shares(plaintext: bytes, execution: bytes, dealer: int, receiver: int) -> tuple[bytes, bytes]:
-    """Return self-mask share and root share; see `_content` for what is raised."""
+    """Return self-mask share and root share; see `_content` for what is raised.
+
+    Args:
+        plaintext: What a record held, opened.
+        execution: Identifier of the execution, 32 bytes.
+        dealer: Place of who dealt on the roster.
+        receiver: Our place.
+    """
     content = _content(plaintext, _SHARES, execution, dealer, receiver, 2 * SHARE_BYTES)
     return content[:SHARE_BYTES], content[SHARE_BYTES:]
 
 
 def read_pair_seed(plaintext: bytes, execution: bytes, dealer: int, receiver: int) -> bytes:
-    """Return the seed; see `_content` for what is raised."""
+    """Return the seed; see `_content` for what is raised.
+
+    Args:
+        plaintext: What a record held, opened.
+        execution: Identifier of the execution, 32 bytes.
+        dealer: Place of who dealt on the roster.
+        receiver: Our place.
+    """
     return _content(plaintext, _PAIR_SEED, execution, dealer, receiver, SECRET_BYTES)
 
 
@@ -163,7 +177,13 @@ class Parcel:
 
 
 def parcel_pieces(position: int, proof: bytes, record: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return what makes up an encoded parcel."""
+    """Return what makes up an encoded parcel.
+
+    Args:
+        position: Of the record in the dealer's tree.
+        proof: Its Merkle proof.
+        record: The record itself.
+    """
     return _POSITION.pack(position), proof, record
 
 

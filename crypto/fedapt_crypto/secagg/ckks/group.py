@@ -33,7 +33,13 @@ def sum_hash(execution: bytes, pieces: Sequence[bytes]) -> bytes:
 
 
 def transcript_id(execution: bytes, contributors: Sequence[str], sum_digest: bytes) -> bytes:
-    """Return what stands for a round in its parties' logs: who contributed, and the sum they signed."""
+    """Return what stands for a round in its parties' logs: who contributed, and the sum they signed.
+
+    Args:
+        execution: Identifier of the execution, 32 bytes.
+        contributors: Their names, in roster order.
+        sum_digest: Hash of the sum's ciphertexts, 32 bytes.
+    """
     return digest("ckks transcript", execution, tuple(contributors), sum_digest)
 
 

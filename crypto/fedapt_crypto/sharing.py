@@ -20,6 +20,8 @@ from typing import Final, TypeVar, cast
 
 MAX_RESULTS: Final = 32
 """Those of the last few messages; each may take megabytes."""
+MAX_SMALL: Final = 1 << 14
+"""Something of every institution in a round; each takes kilobytes."""
 MAX_SIGNATURES: Final = 1 << 17
 """Several rounds of thousands of institutions; each takes about 400 bytes."""
 
@@ -50,6 +52,7 @@ class _Kept:
 @dataclass
 class _Shelf:
     results: _Kept = field(default_factory=lambda: _Kept(MAX_RESULTS))
+    small: _Kept = field(default_factory=lambda: _Kept(MAX_SMALL))
     signatures: _Kept = field(default_factory=lambda: _Kept(MAX_SIGNATURES))
 
 
@@ -73,17 +76,19 @@ def sharing() -> Iterator[None]:
         _shelf = None
 
 
-def shared(kind: Hashable, data: bytes, work: Callable[[], Result]) -> Result:
+def shared(kind: Hashable, data: bytes, work: Callable[[], Result], *, small: bool = False) -> Result:
     """Return what ``work`` returns, or what it returned to another party for the same bytes.
 
     Args:
         kind: Which function; must hold everything on which the result depends besides ``data``.
         data: Its input.
         work: Calls it. The result must be immutable and public; an error is passed on and not kept.
+        small: Whether there are thousands of such results at a time, as small as one institution's keys.
     """
     if _shelf is None:
         return work()
-    return cast("Result", _shelf.results.of((kind, hashlib.sha256(data).digest()), work))
+    kept = _shelf.small if small else _shelf.results
+    return cast("Result", kept.of((kind, hashlib.sha256(data).digest()), work))
 
 
 def checked(public_key: bytes, signature: bytes, message: bytes, check: Callable[[], None]) -> None:

@@ -125,3 +125,10 @@ def test_a_size_limit_and_strictness_hold_for_what_somebody_else_has_parsed() ->
         for _ in range(2):
             with pytest.raises(MalformedMessage):
                 News.from_bytes(data + b"\0")
+
+
+def test_what_is_small_is_kept_for_thousands() -> None:
+    with sharing():
+        for number in range(MAX_RESULTS + 1000):
+            shared("small", number.to_bytes(4), lambda: "first", small=True)
+        assert shared("small", bytes(4), lambda: "anew", small=True) == "first"

@@ -7,6 +7,7 @@ roster indices here.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, TooFewParticipants, VerificationFailed
 from fedapt_crypto.roster import Roster
@@ -14,6 +15,7 @@ from fedapt_crypto.secagg import graph, parties
 from fedapt_crypto.secagg import masking_keys as keys
 from fedapt_crypto.secagg.messages import Advertise, AdvertiseList, check_signatures
 from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_crypto.sharing import shared
 
 DIGEST_BYTES = 32
 
@@ -103,6 +105,29 @@ def check_members(indices: tuple[int, ...], own: int, needed: int, what: str) ->
         raise TooFewParticipants(f"the {what} has {len(indices)} parties where at least {needed} must be")
 
 
+def _kept(advertise: Advertise) -> Advertise:
+    """Return an advertisement to keep: in a simulation everybody around its sender keeps the same object."""
+    return shared("advertisement", advertise.to_bytes(), lambda: advertise, small=True)
+
+
+def _draws_among(
+    advertise: Advertise, context: RoundContext, index: int, participants: bytes, taking_part: frozenset[int]
+) -> frozenset[int]:
+    """Return the neighbours in an advertisement that take part; raises as `draws_of` does.
+
+    ``taking_part`` is what ``participants`` says, for whoever has to work it out.
+    """
+    kind = ("draws", context.hash, index, participants)
+    work = partial(_draws_in, advertise, context, index, taking_part)
+    return shared(kind, advertise.to_bytes(), work, small=True)
+
+
+def _draws_in(
+    advertise: Advertise, context: RoundContext, index: int, taking_part: frozenset[int]
+) -> frozenset[int]:
+    return draws_of(advertise, context, index) & taking_part
+
+
 def settle(message: AdvertiseList, own: Advertise, context: RoundContext, roster: Roster) -> Neighbourhood:
     """Check an advertise list and return what follows from it.
 
@@ -136,7 +161,8 @@ def settle(message: AdvertiseList, own: Advertise, context: RoundContext, roster
         check_context(advertise, context)
         if hashlib.sha256(advertise.to_bytes()).digest() != digests[index]:
             raise VerificationFailed("advertised other keys than the list says", peer=advertise.sender)
-        drawn[index] = draws_of(advertise, context, index) & taking_part
+        advertises[index] = _kept(advertise)
+        drawn[index] = _draws_among(advertise, context, index, message.participants, taking_part)
         if index not in drawn[own_index] and own_index not in drawn[index]:
             raise MalformedMessage("the advertise list holds one who is no neighbour of ours")
     if not drawn[own_index] <= advertises.keys():

@@ -152,7 +152,10 @@ class InstitutionRunner:
     def _connect(self) -> connect:
         # Made anew each time: the certificate may have been renewed meanwhile.
         tls = client_context(self._folder)
-        options = WEBSOCKET_OPTIONS | {"max_size": self._books.policy.max_message_bytes}
+        options = WEBSOCKET_OPTIONS | {
+            "max_size": self._books.policy.max_message_bytes,
+            "ping_timeout": self._settings.answer_within_s,
+        }
         return connect(self._place.url, ssl=tls, proxy=self._settings.proxy, **options)
 
     async def _talk(self, connection: ClientConnection) -> None:

@@ -10,6 +10,7 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import Settings
+from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -21,6 +22,8 @@ class ClientSettings(Settings):
         name: This institution's name on the roster.
         host, port: Where the coordinator listens.
         enrolment_port: Its port for renewal and roster.
+        answer_within_s: How long the coordinator may take to answer a ping before the connection counts as
+            broken.
         proxy: Outbound HTTP proxy that connects us, ``http://[user:password@]host:port``; none by default.
         data: Folder ``class/image`` or CSV manifest ``path,label``.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -46,6 +49,7 @@ class ClientSettings(Settings):
     host: str = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)]
     enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
+    answer_within_s: PositiveFloat = PING_TIMEOUT_S
     proxy: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(default=None, repr=False)
     data: Path
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$")] = "auto"

@@ -18,6 +18,9 @@ enrolment_port: {enrolment_port}
 # it end to end: a proxy that opens TLS is refused.
 proxy: {proxy}
 
+# How long the coordinator may take to answer a ping before the connection counts as broken, in seconds.
+# answer_within_s: 60.0
+
 # The labelled images: a folder CLASS/IMAGE, or a CSV file with the header path,label. Relative to the folder
 # in which the command is run, so better absolute. They never leave this machine.
 data: {data}

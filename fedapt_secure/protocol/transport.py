@@ -12,12 +12,14 @@ from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.revocation import Revocations
 from fedapt_secure.protocol.tls_advice import refused_client
 
+PING_TIMEOUT_S = 60.0
+"""By default: a connection whose other end does not answer a ping for so long is broken."""
 WEBSOCKET_OPTIONS: dict[str, Any] = {
     "max_size": MAX_FRAME_BYTES,
     "compression": None,  # masked vectors and ciphertexts do not compress
     "open_timeout": 10,
     "ping_interval": 20,
-    "ping_timeout": 60,
+    "ping_timeout": PING_TIMEOUT_S,
     "close_timeout": 2,
 }
 

@@ -20,7 +20,7 @@ from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import Federation, connect_institutions
 from fedapt_secure.simulate.follow import LONG, LogFollower
-from fedapt_secure.simulate.patience import allow_file_handles
+from fedapt_secure.simulate.patience import allow_file_handles, close_retry_s, retry_for_s
 from fedapt_secure.simulate.turnstile import Turnstile
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.service import CoordinatorService
@@ -52,11 +52,11 @@ async def run(federation: Federation, watch: Watch, encoding: EncodingProgress |
         InvalidInput: If a party refuses its settings, data or the session.
     """
     start_coordinator = _coordinator_process if federation.settings.processes else _coordinator_task
-    start_institution = (
-        _institution_process if federation.settings.processes else partial(_institution_task, encoding)
-    )
+    count = len(federation.institutions)
+    in_process = partial(_institution_task, retry_for_s(count), close_retry_s(count), encoding)
+    start_institution = _institution_process if federation.settings.processes else in_process
     if not federation.settings.processes:
-        allow_file_handles(len(federation.institutions))
+        allow_file_handles(count)
     turnstile = Turnstile()
 
     async def started(name: str) -> None:
@@ -136,11 +136,15 @@ async def _coordinator_task(folder: Path) -> None:
     await CoordinatorService(PartyFolder(folder), settings, plan).run()
 
 
-async def _institution_task(encoding: EncodingProgress | None, folder: Path) -> None:
+async def _institution_task(
+    retry_s: float, close_s: float, encoding: EncodingProgress | None, folder: Path
+) -> None:
     settings = build(ClientSettings, read_yaml(folder / CLIENT_FILE), source=CLIENT_FILE)
     progress = None if encoding is None else partial(encoding, folder.name)
     try:
-        await InstitutionRunner(folder, settings, progress=progress).run()
+        await InstitutionRunner(
+            folder, settings, retry_for_s=retry_s, close_retry_s=close_s, progress=progress
+        ).run()
     except PolicyRefused as error:
         raise InvalidInput(f"{folder.name} refuses: {error}") from None
 

@@ -37,6 +37,7 @@ from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.simulate.enrolling import HOST, enrol_all
 from fedapt_secure.simulate.patience import (
     allow_file_handles,
+    answer_within_s,
     gather_timeout_s,
     max_connections,
     phase_timeout_s,
@@ -210,6 +211,7 @@ def _fill(
         log=Path("../../logs") / f"{COORDINATOR}.jsonl",
         experiment_seed=settings.seed,
         max_connections=max_connections(len(names)),
+        answer_within_s=answer_within_s(len(names)),
     )
     write_yaml(coordinator / SERVER_FILE, server, comment="The coordinator's settings.")
     for institution in dataset.institutions:
@@ -265,6 +267,7 @@ def client_settings(
         name=institution.name,
         host=HOST,
         port=port,
+        answer_within_s=answer_within_s(len(federation.institutions)),
         data=institution.data.resolve(),
         device=settings.device,
         precision=settings.precision,

@@ -3,15 +3,18 @@
 import resource
 from typing import Final
 
+from fedapt_client.runner import CLOSE_RETRY_S
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
 ROUND_TIMEOUT_S: Final = 600.0
 PHASE_TIMEOUT_S: Final = 60.0
 GATHER_TIMEOUT_S: Final = 30.0
-ROUND_S_EACH, PHASE_S_EACH, GATHER_S_EACH = 10.0, 5.0, 1.0
+ROUND_S_EACH, PHASE_S_EACH, GATHER_S_EACH = 3.0, 3.0, 1.0
 """So long one institution may keep this machine, all others waiting: ten times what it takes on a quiet one.
 
-Who vanishes is noticed at once, so patience costs nothing."""
+Who vanishes in a round is noticed at once, so patience costs nothing there."""
+ANSWER_S_EACH, RETRY_S, RETRY_S_EACH = 1.0, 60.0, 1.0
 MAX_CONNECTIONS: Final = 1024
 HANDLES: Final = 256
 HANDLES_EACH: Final = 8
@@ -31,6 +34,21 @@ def phase_timeout_s(institutions: int) -> float:
 def gather_timeout_s(institutions: int) -> float:
     """Return how long it waits for missing institutions before a round."""
     return max(GATHER_TIMEOUT_S, GATHER_S_EACH * institutions)
+
+
+def answer_within_s(institutions: int) -> float:
+    """Return how long one end of a connection may take to answer a ping of the other."""
+    return max(PING_TIMEOUT_S, ANSWER_S_EACH * institutions)
+
+
+def retry_for_s(institutions: int) -> float:
+    """Return how long an institution tries to reach the coordinator again."""
+    return max(RETRY_S, RETRY_S_EACH * institutions)
+
+
+def close_retry_s(institutions: int) -> float:
+    """Return how long it tries when only the record with all signatures is missing."""
+    return max(CLOSE_RETRY_S, RETRY_S_EACH * institutions)
 
 
 def max_connections(institutions: int) -> int:

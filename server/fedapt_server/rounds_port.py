@@ -149,7 +149,11 @@ class RoundsPort:
             port = self
 
         # One message in hand, two waiting: what a connection may hold of its peer's in memory.
-        options = WEBSOCKET_OPTIONS | {"max_size": settings.max_message_bytes, "max_queue": (2, 1)}
+        options = WEBSOCKET_OPTIONS | {
+            "max_size": settings.max_message_bytes,
+            "max_queue": (2, 1),
+            "ping_timeout": settings.answer_within_s,
+        }
         self._server = await serve(
             self._handle,
             sock=self._door.handover,

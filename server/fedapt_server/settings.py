@@ -10,6 +10,7 @@ from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.protocol.join_string import Address
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
+from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
 
 class ServerSettings(Settings):
@@ -25,6 +26,8 @@ class ServerSettings(Settings):
         enrolment_port: Port of enrolment, renewal and roster.
         health_port: Port of health and metrics on the loopback interface; 0 for none.
         max_connections: How many connections with a good certificate the rounds port holds at once.
+        answer_within_s: How long an institution may take to answer a ping before its connection counts as
+            broken.
         max_message_bytes: The largest message that is taken from an institution.
         certificate_days: How long certificates are valid.
         session: File with the session plan, relative to the coordinator's folder.
@@ -42,6 +45,7 @@ class ServerSettings(Settings):
     enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
     health_port: Annotated[int, Field(ge=0, le=65535)] = 9090
     max_connections: Annotated[int, Field(ge=1, le=20_000)] = 1024
+    answer_within_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = PING_TIMEOUT_S
     max_message_bytes: Annotated[int, Field(ge=1 << 20, le=MAX_FRAME_BYTES)] = MAX_FRAME_BYTES
     certificate_days: Annotated[int, Field(ge=1, le=397)] = 90
     session: Path = Path("session.yaml")

@@ -32,6 +32,9 @@ enrolment_port: {enrolment_port}
 # Each takes about half a megabyte of memory, and a message that is under way comes on top.
 # max_connections: 1024
 
+# How long an institution may take to answer a ping before its connection counts as broken, in seconds.
+# answer_within_s: 60.0
+
 # The largest message that is taken from an institution, in bytes (1 MiB to 64 MiB).
 # max_message_bytes: 67108864
 

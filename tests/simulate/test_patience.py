@@ -50,7 +50,14 @@ def test_no_limit_is_enough(limits: dict[str, tuple[int, int]]) -> None:
 
 
 def test_patience_grows_with_the_institutions_and_never_falls_below_that_for_a_few() -> None:
-    for timeout in (patience.round_timeout_s, patience.phase_timeout_s, patience.gather_timeout_s):
+    for timeout in (
+        patience.round_timeout_s,
+        patience.phase_timeout_s,
+        patience.gather_timeout_s,
+        patience.answer_within_s,
+        patience.retry_for_s,
+        patience.close_retry_s,
+    ):
         assert timeout(5) == timeout(10) > 0
         assert timeout(2000) == pytest.approx(2 * timeout(1000))
         assert timeout(1000) > timeout(10)

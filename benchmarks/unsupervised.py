@@ -121,7 +121,8 @@ def measure(options: argparse.Namespace) -> None:
     gains = [tuned - zero_shot for zero_shot, tuned in found]
     columns = [[one[0] for one in found], [one[1] for one in found], gains]
     spread = [f"{mean(one):.1f} ± {stdev(one) if len(one) > 1 else 0:.1f}" for one in columns]
-    print(f"{options.label:<44} {spread[0]:>12} {spread[1]:>12} {spread[2]:>12}", flush=True)
+    each = " ".join(f"{one:+.1f}" for one in gains)
+    print(f"{options.label:<44} {spread[0]:>12} {spread[1]:>12} {spread[2]:>12}   ({each})", flush=True)
 
 
 def main() -> None:

@@ -53,6 +53,7 @@ def options_of(words: list[str]) -> set[str] | None:
         "docs/gpu.md",
         "docs/institution.md",
         "docs/offline.md",
+        "docs/unsupervised.md",
     ],
 )
 def test_shown_commands_exist(document: str) -> None:

@@ -8,6 +8,7 @@ import yaml
 
 from fedapt_secure.cli.options import print_json
 from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.context_words import initial_context
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,16 @@ class _Facts:
     others: dict[str, Any]
 
 
-def print_model(model: str, pretrained: str | None, *, as_json: bool) -> None:
-    """Load a CLIP and print its facts; raises `InvalidInput` where it cannot be loaded."""
-    facts = _facts(load_backbone(model, pretrained))
+def print_model(model: str, pretrained: str | None, words: str | None, *, as_json: bool) -> None:
+    """Load a CLIP and print its facts, with the embeddings of words that contexts are to start from.
+
+    Raises:
+        InvalidInput: If it cannot be loaded, or the words cannot start a context.
+    """
+    backbone = load_backbone(model, pretrained)
+    facts = _facts(backbone)
+    if words is not None:
+        facts.session["initial_context"] = initial_context(backbone, words).model_dump()
     if as_json:
         print_json(facts.session | facts.others)
         return

@@ -79,9 +79,12 @@ def evaluate(
 def model_info(
     model: Annotated[str, typer.Option(help="open_clip model, or tiny.")] = "tiny",
     pretrained: Annotated[str | None, typer.Option(help="open_clip tag, checkpoint file, or random.")] = None,
+    words: Annotated[
+        str | None, typer.Option(help="Words that contexts are to start from, such as 'a photo of a'.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what session.yaml has to say of a CLIP: hash of its weights, and sizes."""
     with Console(stderr=True).status("loading the model"):
         from fedapt_secure.cli.model_report import print_model  # noqa: PLC0415 - torch, seconds
-    print_model(model, pretrained, as_json=as_json)
+    print_model(model, pretrained, words, as_json=as_json)

@@ -14,6 +14,7 @@ from fedapt_secure.inference import pictures
 from fedapt_secure.learning.backbone import load_backbone
 from fedapt_secure.learning.bundle import write_bundle
 from fedapt_secure.learning.data.dealing import deal_dataset
+from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_server.templates import TINY_WEIGHTS
 from tests.inference.conftest import make_bundle
@@ -133,6 +134,9 @@ def test_model_info_is_what_a_session_wants(capsys) -> None:
     said = yaml.safe_load(capsys.readouterr().out)
     assert said == {"model": "tiny", "pretrained": None} | TINY_WEIGHTS
     assert set(said) <= set(SessionPlan.model_fields)
+    assert run(["model-info", "--words", "a photo of a"]) == DONE
+    start = yaml.safe_load(capsys.readouterr().out)["initial_context"]
+    assert len(InitialContext.model_validate(start).embeddings(64)) == 4
     assert run(["model-info", "--json"]) == DONE
     facts = json.loads(capsys.readouterr().out)
     assert facts["tower_values"] == load_backbone().image_tower_values

@@ -5,6 +5,7 @@ the class name. Sequences end at the longest end-of-text token: nothing after it
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -147,6 +148,12 @@ def zero_shot_text(backbone: Backbone, class_names: Sequence[str], template: str
     sentences = [sentence for one in given for sentence in zero_shot_templates(one)]
     if not sentences:
         raise InvalidInput("at least one prompt template is needed")
+    return _averaged(backbone, tuple(class_names), tuple(sentences)).clone()
+
+
+@lru_cache(maxsize=16)
+def _averaged(backbone: Backbone, class_names: tuple[str, ...], sentences: tuple[str, ...]) -> Tensor:
+    """Return the features; kept, for they are asked for again in every round and every evaluation."""
     names, total = spoken_names(class_names), torch.zeros(())
     for sentence in sentences:
         tokens = backbone.tokenize([sentence.replace(PLACE, name) for name in names])

@@ -46,6 +46,7 @@ def options_of(words: list[str]) -> set[str] | None:
         "docs/tuning.md",
         "docs/ledger.md",
         "docs/cache.md",
+        "docs/compare.md",
         "docs/audit.md",
         "docs/enrolment.md",
         "docs/service.md",
@@ -59,7 +60,7 @@ def options_of(words: list[str]) -> set[str] | None:
 def test_shown_commands_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     found = re.findall(
-        r"fedapt-secure ((?:simulate|plan|audit|client|server|cache|predict|evaluate|model-info)"
+        r"fedapt-secure ((?:simulate|compare|plan|audit|client|server|cache|predict|evaluate|model-info)"
         r"[^\n`#|<;'…]*)",
         text,
     )

@@ -41,7 +41,7 @@ from fedapt_secure.protocol.methods import FEDPROX, METHODS, ZERO_SHOT, method_f
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters, unflatten
 from fedapt_secure.simulate.federation import DEFAULT_PROXIMAL_WEIGHT
 
-GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SEEDS = (10, 11, 12)
 ROUNDS, LOCAL_STEPS = 15, 4
 TRAINABLE = tuple(name for name in METHODS if name != ZERO_SHOT)

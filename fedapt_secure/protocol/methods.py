@@ -95,6 +95,7 @@ class MethodFacts:
         never_unsupervised: Why it cannot be trained without labels; ``None`` where it can.
         class_specific: What it needs, where it has no choice between contexts a class and a shared one.
         learning_rate: Step size where none is chosen; found on the shipped digits, see docs/tuning.md.
+        private_learning_rate: The same under DP, where the noise asks for another; ``None`` where not.
     """
 
     name: str
@@ -106,6 +107,12 @@ class MethodFacts:
     never_unsupervised: str | None = None
     class_specific: bool | None = None
     learning_rate: float = 0.5
+    private_learning_rate: float | None = None
+
+    def default_rate(self, *, private: bool) -> float:
+        """Return the step size where none is chosen."""
+        rate = self.private_learning_rate if private else None
+        return self.learning_rate if rate is None else rate
 
     @property
     def learns_context(self) -> bool:
@@ -173,8 +180,8 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
             MethodFacts(FEDAPT, "FedAPT", _fedapt, uses_keys=True),
             MethodFacts(PROMPTFL, "PromptFL", _promptfl),
             MethodFacts(COCOOP, "CoCoOp", _cocoop, class_specific=False),
-            MethodFacts(FEDCLIP, "FedCLIP", _fedclip),
-            MethodFacts(LINEAR_PROBE, "linear probe", _linear_probe),
+            MethodFacts(FEDCLIP, "FedCLIP", _fedclip, learning_rate=1.0, private_learning_rate=3.0),
+            MethodFacts(LINEAR_PROBE, "linear probe", _linear_probe, learning_rate=0.3),
             MethodFacts(
                 FEDAVG,
                 "FedAvg",

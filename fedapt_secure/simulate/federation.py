@@ -302,7 +302,7 @@ def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone)
         rounds=rounds,
         local_steps=settings.rounds * settings.local_steps // rounds,
         sample_rate=settings.sample_rate,
-        learning_rate=settings.learning_rate or facts.learning_rate,
+        learning_rate=_learning_rate(settings),
         gradient_units=settings.gradient_units,
         momentum=settings.momentum,
         max_grad_norm=settings.max_grad_norm,
@@ -332,6 +332,11 @@ def _key_count(settings: SimulateSettings, dataset: DealtDataset) -> int | None:
     return count
 
 
+def _learning_rate(settings: SimulateSettings) -> float:
+    own = method_facts(settings.method).default_rate(private=not settings.no_dp)
+    return settings.learning_rate or own
+
+
 def _proximal_weight(settings: SimulateSettings) -> float:
     given = settings.proximal_weight  # 0 is a choice of its own
     return DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0) if given is None else given
@@ -341,7 +346,7 @@ def method_choices(settings: SimulateSettings) -> dict[str, float | None]:
     """Return the options that follow from method and privacy where they are left open."""
     return {
         "dp_epsilon": settings.epsilon,
-        "learning_rate": settings.learning_rate or method_facts(settings.method).learning_rate,
+        "learning_rate": _learning_rate(settings),
         "proximal_weight": _proximal_weight(settings),
     }
 

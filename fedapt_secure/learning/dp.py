@@ -20,6 +20,7 @@ from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.device import CPU, FULL, gradient_bytes, in_precision
 from fedapt_secure.learning.examples import Examples
 from fedapt_secure.learning.mechanism import MAX_CHUNK_RECORDS, KeystreamDPOptimizer, Mechanism
+from fedapt_secure.learning.record_gradients import FactoredLinear, factored_parameters, values_a_record
 from fedapt_secure.learning.units import Batch
 
 _BYTES_PER_GRADIENT_VALUE: Final = 4 + 8 + 8  # float32 as computed, float64, and summed by unit
@@ -56,9 +57,8 @@ class SummedGradient:
             raise InvalidInput("the sum of gradients needs a positive divisor")
         self._device = device or CPU
         self._plain = module.to(self._device)
-        values = sum(parameter.numel() for parameter in module.parameters())
-        fitting = (chunk_bytes or gradient_bytes(self._device)) // (_BYTES_PER_GRADIENT_VALUE * values)
-        self._chunk = min(max(1, fitting), max_rows, MAX_CHUNK_RECORDS)
+        self._chunk_bytes = chunk_bytes or gradient_bytes(self._device)
+        self._max_rows = max_rows
         self._divisor = divisor
         self._module: Any = module
         self._optimizer: KeystreamDPOptimizer | None = None
@@ -69,6 +69,7 @@ class SummedGradient:
                 mechanism=mechanism,
                 divisor=divisor,
                 keystream=keystream or Keystream.from_operating_system(),
+                factored=factored_parameters(module),
             )
 
     def __call__(
@@ -89,7 +90,7 @@ class SummedGradient:
         with torch.no_grad():
             for name, parameter in self._plain.named_parameters():
                 parameter.copy_(parameters[name])
-        chunks = torch.split(torch.arange(rows, device=self._device), self._chunk)
+        chunks = torch.split(torch.arange(rows, device=self._device), self._rows_at_once(batch))
         # Whatever precision the towers have, and whatever context we are called in: a record's gradient and
         # all that the mechanism does with it is float32 at least.
         with in_precision(FULL, self._device):
@@ -101,6 +102,13 @@ class SummedGradient:
             self._private_sum(self._optimizer, loss, chunks)
             return self._taken(1.0)
 
+    def _rows_at_once(self, batch: Batch) -> int:
+        # Follows from the sizes of units, which neighbouring data sets share, and never from values.
+        summed = self._optimizer is not None and len(batch.sizes) != len(batch)
+        values = values_a_record(self._plain, whole=summed)
+        fitting = self._chunk_bytes // (_BYTES_PER_GRADIENT_VALUE * values)
+        return min(max(1, fitting), self._max_rows, MAX_CHUNK_RECORDS)
+
     def _private_sum(
         self,
         optimizer: KeystreamDPOptimizer,
@@ -111,8 +119,7 @@ class SummedGradient:
             if len(chunk):
                 torch.autograd.backward(loss(self._module, chunk))
             else:  # an empty Poisson sample is a step like any other: no gradient, full noise
-                for parameter in optimizer.params:
-                    parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
+                optimizer.no_records()
             is_last = number == len(chunks) - 1
             optimizer.signal_skip_step(not is_last)
             optimizer.pre_step()
@@ -141,8 +148,8 @@ class TextFeatureHeads(nn.Module):
         super().__init__()
         # Made without values: every step copies V and Q in, and drawing some would move torch's generator.
         with torch.device("meta"):
-            self.classes = nn.Linear(feature_size, classes, bias=False)  # weight V, (M, D)
-            self.domains = nn.Linear(feature_size, domains, bias=False) if domains else None  # Q, (K, D)
+            self.classes = FactoredLinear(feature_size, classes)  # weight V, (M, D)
+            self.domains = FactoredLinear(feature_size, domains) if domains else None  # Q, (K, D)
         self.to_empty(device="cpu")
 
     def forward(self, class_features: Tensor, domain_features: Tensor) -> tuple[Tensor, Tensor | None]:

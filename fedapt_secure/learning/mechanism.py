@@ -25,7 +25,7 @@ What the float sampler of Z adds to (ε, δ) is bounded in docs/decisions/0004-n
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +37,12 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.device import sent
 from fedapt_secure.learning.noise import gaussian
+from fedapt_secure.learning.record_gradients import (
+    RecordGradients,
+    WholeGradients,
+    joint_norms,
+    record_gradients,
+)
 from fedapt_secure.learning.unit_sums import UnitSums
 
 MECHANISM_NAME: Final = "gaussian-grid"
@@ -97,13 +103,26 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
     record would show, by turning the sum into NaN. `step` is never used, the caller takes the gradients
     after `pre_step`.
 
+    Args:
+        optimizer: Of the parameters.
+        mechanism: Clipping and noise.
+        divisor: What the noisy sum is divided by, public.
+        keystream: Source of the noise.
+        factored: Those of the parameters whose ``grad_sample`` holds factors; see `record_gradients`.
+
     Raises:
         InvalidInput: From `pre_step`, if chunk or batch is larger than the error bound allows. Callers
             check the number of records beforehand, so that no batch size decides whether a run fails.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, *, mechanism: Mechanism, divisor: float, keystream: Keystream
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        mechanism: Mechanism,
+        divisor: float,
+        keystream: Keystream,
+        factored: Iterable[Tensor] = (),
     ) -> None:
         super().__init__(
             optimizer,
@@ -115,6 +134,7 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
         self._mechanism = mechanism
         self._divisor = divisor
         self._keystream = keystream
+        self._factored = {id(parameter) for parameter in factored}
         self._values = sum(parameter.numel() for parameter in self.params)
         self._records = 0
         self._units: UnitSums | None = None
@@ -123,32 +143,42 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
         """Say how many of the next step's records each unit has, (U,), in the order in which they come."""
         self._units = UnitSums(sizes)
 
+    def no_records(self) -> None:
+        """Stand in for the backward pass of an empty batch."""
+        for one in self.params:
+            shape = (sum(one.shape),) if id(one) in self._factored else one.shape
+            one.grad_sample = one.new_zeros(0, *shape)
+
     def clip_and_accumulate(self) -> None:
         """Clip the gradient of each unit that is complete and add them to ``summed_grad`` (float64).
 
         Raises:
             InvalidInput: If chunk or batch is larger than the error bound allows.
         """
-        gradients: Sequence[Tensor] = [one.flatten(1).double() for one in self.grad_samples]  # (B, d) each
-        count = len(gradients[0])
-        self._records += count
-        if count > MAX_CHUNK_RECORDS or self._records > MAX_BATCH_RECORDS:
+        gradients: Sequence[RecordGradients] = [
+            record_gradients(rows, parameter, factored=id(parameter) in self._factored)
+            for rows, parameter in zip(self.grad_samples, self.params, strict=True)
+        ]
+        norms = joint_norms(gradients)
+        self._records += len(norms)
+        if len(norms) > MAX_CHUNK_RECORDS or self._records > MAX_BATCH_RECORDS:
             raise InvalidInput(
                 f"a batch holds at most {MAX_BATCH_RECORDS} records, {MAX_CHUNK_RECORDS} at once"
             )
-        norms = _norms(gradients)
         broken = ~norms.isfinite()
-        for gradient in gradients:
-            gradient.masked_fill_(broken[:, None], 0.0)
-        if self._units is not None:
-            gradients = self._units.add(gradients)
-            norms = _norms(gradients)
-        else:
+        gradients = [gradient.without(broken) for gradient in gradients]
+        if self._units is None or self._units.single:
             norms = norms.masked_fill(broken, 0.0)
+        if self._units is not None and self._units.single:
+            self._units.take(len(norms))
+        elif self._units is not None:
+            sums = self._units.add([gradient.whole() for gradient in gradients])
+            gradients = [WholeGradients(one) for one in sums]
+            norms = joint_norms(gradients)
         limit = self._mechanism.clipping_norm
         factors = limit / norms.clamp(min=limit)
         for parameter, gradient in zip(self.params, gradients, strict=True):
-            total = (factors @ gradient).view_as(parameter)
+            total = gradient.weighted_sum(factors).view_as(parameter)
             earlier = parameter.summed_grad
             parameter.summed_grad = total if earlier is None else earlier + total
 
@@ -168,12 +198,6 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no 
         """Write the noisy sum over the divisor, a public number, into ``grad``."""
         for parameter in self.params:
             parameter.grad = (parameter.summed_grad / self._divisor).to(parameter.dtype)
-
-
-def _norms(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the norm (B,) over all parameters together of gradients (B, d)."""
-    norms: Tensor = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
-    return norms
 
 
 def _on_grid(values: Tensor, grid: float) -> Tensor:

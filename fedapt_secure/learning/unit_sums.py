@@ -22,7 +22,8 @@ class UnitSums:
     def __init__(self, sizes: Tensor) -> None:
         self._ends = sizes.cpu().cumsum(0)  # (U,)
         self._total = int(sizes.sum())
-        self._single = len(sizes) == self._total
+        self.single = len(sizes) == self._total
+        """Whether each unit is one record, so that there is nothing to add up."""
         self._taken = 0
         self._open: list[Tensor] = []
         """Sums so far of the unit that the last chunk broke off in, one for each parameter."""
@@ -39,11 +40,8 @@ class UnitSums:
         Raises:
             ValueError: If there are more records than the units have.
         """
-        start, stop = self._taken, self._taken + len(gradients[0])
-        if stop > self._total:
-            raise ValueError("a step has more records than its units")
-        self._taken = stop
-        if self._single or start == stop:
+        start, stop = self.take(len(gradients[0]))
+        if self.single or start == stop:
             return gradients
         parts, complete = self._parts(start, stop)
         sums = [_sums(gradient, parts) for gradient in gradients]
@@ -51,6 +49,21 @@ class UnitSums:
             total[0] += begun
         self._open = [] if complete else [total[-1].clone() for total in sums]
         return sums if complete else [total[:-1] for total in sums]
+
+    def take(self, count: int) -> tuple[int, int]:
+        """Count the next records and return the first's number and the one after the last's.
+
+        Args:
+            count: How many come.
+
+        Raises:
+            ValueError: If there are more records than the units have.
+        """
+        start, stop = self._taken, self._taken + count
+        if stop > self._total:
+            raise ValueError("a step has more records than its units")
+        self._taken = stop
+        return start, stop
 
     def finish(self) -> None:
         """Check that every unit was complete.

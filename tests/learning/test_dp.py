@@ -74,7 +74,7 @@ def test_the_clipped_sum_is_that_of_a_loop_over_samples(problem):
         feature_size=size,
         divisor=2.5,
         mechanism=Mechanism(noise_multiplier=0.0, max_grad_norm=problem["norm_bound"]),
-        chunk_bytes=problem["chunk"] * 20 * (classes + domains) * size,
+        chunk_bytes=problem["chunk"] * 20 * (classes + domains + 2 * size),
     )
     arguments = (problem["features"], problem["labels"], problem["domain"])
     expected = clipped_sum_by_loop(problem["weights"], problem["network"], *arguments, problem["norm_bound"])
@@ -121,7 +121,7 @@ def noisy(count: int, keystream=None, sigma: float = 3.0):
         divisor=20.0,
         mechanism=Mechanism(sigma, 0.5),
         keystream=keystream,
-        chunk_bytes=20 * 50 * 64 * 2,
+        chunk_bytes=20 * (50 + 2 * 64) * 2,
     )
     features = F.normalize(torch.randn(count, 64, generator=generator), dim=-1)
     labels = torch.randint(40, (count,), generator=generator)
@@ -166,7 +166,7 @@ def test_without_a_mechanism_it_is_the_plain_gradient():
     labels = torch.randint(3, (7,), generator=generator)
     weights, network = torch.randn(3, 6, generator=generator), torch.randn(2, 6, generator=generator)
     gradient = TextFeatureGradient(
-        classes=3, domains=2, feature_size=6, divisor=4.0, mechanism=None, chunk_bytes=20 * 5 * 6 * 3
+        classes=3, domains=2, feature_size=6, divisor=4.0, mechanism=None, chunk_bytes=20 * (5 + 2 * 6) * 3
     )
     expected = [torch.zeros(3, 6), torch.zeros(2, 6)]
     for sample in zip(class_features, domain_features, labels, strict=True):

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fedapt_secure.learning.data.images import open_rgb
+from fedapt_secure.learning.data.layouts.office_caltech10 import OFFICE_CALTECH10
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
@@ -58,6 +61,16 @@ def test_evaluate_own_data(run, tmp_path: Path) -> None:
     assert "images: top-1 " in done.stdout
     assert [line.split(":")[0].strip() for line in done.stdout.splitlines()[1:4]] == ["ink", "chalk", "print"]
     assert " taken for " in done.stdout
+
+
+def test_make_office_caltech10(tmp_path: Path) -> None:
+    done = example("make_office_caltech10.py", tmp_path, 0.01)
+    assert done.returncode == 0, done.stderr
+    found = OFFICE_CALTECH10.read(tmp_path, ())
+    assert [len(records) for records in found.by_domain.values()] == [20, 20, 20, 20]
+    assert found.class_names == OFFICE_CALTECH10.class_names
+    for records in found.by_domain.values():
+        open_rgb(records[0].path.read_bytes())
 
 
 def test_every_example_is_tested() -> None:

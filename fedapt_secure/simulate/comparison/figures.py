@@ -94,7 +94,13 @@ class Comparison:
 
 
 def gather(title: str, outcomes: Iterable[Outcome], not_run: Sequence[NotRun] = ()) -> Comparison:
-    """Return the table of a comparison's runs."""
+    """Return the table of a comparison's runs.
+
+    Args:
+        title: What was compared on what.
+        outcomes: How each run ended.
+        not_run: What was refused.
+    """
     by_label: dict[Label, list[Outcome]] = {}
     for outcome in outcomes:
         by_label.setdefault(outcome.case.label, []).append(outcome)

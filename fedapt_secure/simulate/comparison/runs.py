@@ -53,7 +53,7 @@ class Listener(Protocol):
         """A party of the run has logged something."""
 
     def encoding(self, institution: str, done: int, total: int) -> None:
-        """Images are encoded; called from threads."""
+        """Images are encoded, ``done`` of ``total`` at an institution; called from threads."""
 
     def ended(self, outcome: Outcome) -> None:
         """A run is over, or was taken over."""

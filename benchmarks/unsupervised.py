@@ -34,6 +34,7 @@ from fedapt_secure.learning.unlabelled import PseudoLabelled, pseudo_labels
 from fedapt_secure.privacy.budget import declared_records, default_delta
 from fedapt_secure.protocol.initial_context import PAPER_WORDS
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
+from fedapt_secure.simulate.unsupervised import CONTEXT_LEARNING_RATE
 
 LOCAL_STEPS, SAMPLE_RATE, CONTEXT_TOKENS, TEMPERATURE = 4, 0.5, 8, 0.01
 
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--consistency", type=int, default=4)
     parser.add_argument("--epsilon", type=float)
     parser.add_argument("--confidence", type=float, default=0.75)
-    parser.add_argument("--learning-rate", type=float, default=0.5)
+    parser.add_argument("--learning-rate", type=float, default=CONTEXT_LEARNING_RATE)
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--augmentations", default="jitter,greyscale,blur")
     parser.add_argument("--template")

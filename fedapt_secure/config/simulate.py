@@ -64,7 +64,8 @@ class SimulateSettings(Settings):
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
         rounds, local_steps, sample_rate, momentum, max_grad_norm: Training plan.
         gradient_units: ``text-features``, or ``loss`` for learning rates as papers state them.
-        learning_rate: Step size; ``None`` means the method's own, see `MethodFacts.learning_rate`.
+        learning_rate: Step size; ``None`` means the method's own, see `MethodFacts.learning_rate`, and
+            0.1 for contexts that are learned without labels.
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
         secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
             ``none`` for comparisons.

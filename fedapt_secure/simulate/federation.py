@@ -46,7 +46,11 @@ from fedapt_secure.simulate.patience import (
 from fedapt_secure.simulate.policies import cache_path, exchange_of, fitting_policy, ledger_path
 from fedapt_secure.simulate.run_folder import RunFolder, new_run_folder, run_path
 from fedapt_secure.simulate.unsupervised import resolved as resolved_unsupervised
-from fedapt_secure.simulate.unsupervised import start_of_contexts, unsupervised_plan
+from fedapt_secure.simulate.unsupervised import (
+    start_of_contexts,
+    unsupervised_learning_rate,
+    unsupervised_plan,
+)
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 
@@ -334,7 +338,7 @@ def _key_count(settings: SimulateSettings, dataset: DealtDataset) -> int | None:
 
 def _learning_rate(settings: SimulateSettings) -> float:
     own = method_facts(settings.method).default_rate(private=not settings.no_dp)
-    return settings.learning_rate or own
+    return settings.learning_rate or unsupervised_learning_rate(settings) or own
 
 
 def _proximal_weight(settings: SimulateSettings) -> float:

@@ -23,6 +23,17 @@ DIGIT_AUGMENTATIONS: Final[tuple[Augmentation, ...]] = tuple(one for one in AUGM
 """A mirrored 2 is none, and a mirrored 5 looks like a 2."""
 
 
+CONTEXT_LEARNING_RATE: Final = 0.1
+"""For learned contexts: pseudo-labels are often wrong, and larger steps learn their mistakes."""
+
+
+def unsupervised_learning_rate(settings: SimulateSettings) -> float | None:
+    """Return the learning rate without labels where none is chosen; ``None`` for the method's own."""
+    if settings.unsupervised and method_facts(settings.method).learns_context:
+        return CONTEXT_LEARNING_RATE
+    return None
+
+
 def unsupervised_plan(settings: SimulateSettings) -> UnsupervisedPlan | None:
     """Return how to train without labels, every value resolved; ``None`` with labels."""
     if not settings.unsupervised:

@@ -129,7 +129,7 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     A copy from ordinary memory makes the CPU wait until the GPU has done everything before it; one from
     pinned memory is queued like any other work.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or values.device.type == "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
 

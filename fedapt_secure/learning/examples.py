@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedapt_secure.learning.device import sent
+
 NO_LABEL: Final = -100
 """In place of a class index where a row says nothing about its class; what `F.cross_entropy` passes over."""
 
@@ -67,4 +69,5 @@ class Examples:
 
     @staticmethod
     def _placed(values: Tensor, beside: Tensor, rows: Tensor) -> Tensor:
-        return values[rows.to(values.device)].to(beside.device)
+        # Whole batches go to the GPU and no numbers come back from it, for which the CPU would have to wait.
+        return sent(values, beside.device)[rows]

@@ -64,6 +64,19 @@ class PromptedText:
             embedded = backbone.text_tower.embed_tokens(named[:, : length - context_tokens])
         self._start, self._name = embedded[:, :1], embedded[:, 1:]  # (M, 1, W), (M, length - 1 - n_ctx, W)
 
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What `encode` computes follows from: equal where two compute the same in the same way."""
+        length = self._name.shape[1]
+        return (
+            self.backbone,
+            self.class_names,
+            self.context_tokens,
+            self.class_specific,
+            self._share,
+            length,
+        )
+
     def _check_lengths(self) -> None:
         limit = self.backbone.context_length
         longest = int(self._end_of_text.argmax())

@@ -16,6 +16,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.config.gradient_units import LOSS
 from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.device import sent
 from fedapt_secure.learning.examples import Examples, Model
 from fedapt_secure.learning.training_settings import TrainingSettings
 from fedapt_secure.learning.units import Batch, Units
@@ -64,7 +65,7 @@ class TrainingData:
         """
         del model
         return Examples(
-            self.features[batch.to(self.features.device)], self.labels[batch.to(self.labels.device)]
+            self.features[sent(batch, self.features.device)], self.labels[sent(batch, self.labels.device)]
         )
 
     def images(self, method: str) -> Pixels:

@@ -6,9 +6,11 @@ The gradient goes through the class weights V = logit_scale · T(P), see `fedapt
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from fedapt_secure.learning.dp import TextFeatureGradient
 from fedapt_secure.learning.fedapt import FedAptModel, modulate
+from fedapt_secure.learning.graphs import replayed
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
@@ -81,19 +83,35 @@ class _PromptObjective(Objective):
         )
 
     def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
-        task, context = self._task, parameters[self._prompt]
+        context = parameters[self._prompt]
         with torch.enable_grad():
-            modulated = modulate(context, task.key) if self._network is not None else context
-            text_features = self._text.encode(modulated.unsqueeze(0))[0]  # (M, D)
-        class_weights = (task.backbone.logit_scale * text_features).detach()
+            modulated = modulate(context, self._task.key) if self._network is not None else context
+            prompts = modulated.unsqueeze(0)
+        with replayed(self._text, prompts) as encode:
+            with torch.enable_grad():
+                text_features = encode(prompts)[0]  # (M, D)
+            class_gradient, domain_gradient = self._towards(text_features.detach(), parameters, batch)
+            # The gradient of V serves as that of T = V / logit_scale, so one learning rate fits every model;
+            # the loss's own is logit_scale times that.
+            (prompt_gradient,) = torch.autograd.grad(text_features, context, self._task.unit * class_gradient)
+        found = {self._prompt: prompt_gradient}
+        if self._network is not None and domain_gradient is not None:
+            found[self._network] = domain_gradient
+        return found
+
+    def _towards(
+        self, text_features: Tensor, parameters: Tensors, batch: Batch
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients for V, (M, D), and for Q, (K, D)."""
+        task = self._task
         examples = self._data.examples(
-            batch.records, lambda seen: cosine_logits(task.backbone, seen, text_features.detach())
+            batch.records, lambda seen: cosine_logits(task.backbone, seen, text_features)
         )
         features = examples.features.to(task.backbone.device, torch.float32)
         unit = F.normalize(features, dim=-1)
         network = None if self._network is None else parameters[self._network].detach()
-        class_gradient, domain_gradient = self._gradient(
-            class_weights,
+        return self._gradient(
+            task.backbone.logit_scale * text_features,
             network,
             unit,
             # Without privacy Q reads the feature as it is, as in the paper. With it, both heads read
@@ -103,10 +121,3 @@ class _PromptObjective(Objective):
             task.domain_index,
             batch,
         )
-        # The gradient of V serves as that of T = V / logit_scale, so one learning rate fits every model; the
-        # loss's own is logit_scale times that.
-        (prompt_gradient,) = torch.autograd.grad(text_features, context, task.unit * class_gradient)
-        found = {self._prompt: prompt_gradient}
-        if self._network is not None and domain_gradient is not None:
-            found[self._network] = domain_gradient
-        return found

@@ -72,6 +72,9 @@ def compare(
     domains: Annotated[
         str | None, _option("Which of its domains, separated by commas (default all).", _DATA)
     ] = None,
+    unseen_domain: Annotated[
+        str | None, _option("Leave this domain out and measure on it; or all: each in turn.", _DATA)
+    ] = None,
     dirichlet: Annotated[
         float | None, _option("α: skew the classes among the institutions of a domain.", _DATA)
     ] = None,

@@ -1,8 +1,6 @@
 """Every domain left out in turn: one run for each, and a table of how models do on what they never saw."""
 
 import json
-import re
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,12 +10,10 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.learning.data.dealing import DIGITS, digit_domains
-from fedapt_secure.learning.data.layouts.registry import read_domains
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.command import simulate
-from fedapt_secure.simulate.federation import deal_options
 from fedapt_secure.simulate.run_folder import run_path
+from fedapt_secure.simulate.unseen import as_file_name, domain_names
 from fedapt_secure.simulate.unseen_table import mean_of, unseen_by_method
 
 SUMMARY = "summary.json"
@@ -44,7 +40,7 @@ def leave_one_out(settings: SimulateSettings, console: Console) -> dict[str, Any
     found: dict[str, dict[str, Any]] = {}
     for number, domain in enumerate(domains, 1):
         console.rule(f"without {escape(domain)}, {number} of {len(domains)}")
-        out = folder / f"{number}-{_as_file_name(domain)}"
+        out = folder / f"{number}-{as_file_name(domain)}"
         _, summary = simulate(settings.model_copy(update={"unseen_domain": domain, "out": out}), console)
         found[domain] = summary["unseen"]
     method = settings.method
@@ -61,16 +57,3 @@ def leave_one_out(settings: SimulateSettings, console: Console) -> dict[str, Any
     console.print(unseen_by_method(accuracies))
     console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
     return fields
-
-
-def domain_names(settings: SimulateSettings) -> tuple[str, ...]:
-    """Return the domains that a run of these settings has; raises `InvalidInput` if there are none."""
-    if settings.dataset in DIGITS:
-        return digit_domains(settings.clients, deal_options(settings))
-    root = settings.data_root or Path()  # the settings insist on one
-    found = tuple(read_domains(settings.dataset, root, settings.domains).by_domain)
-    return found[: settings.clients]
-
-
-def _as_file_name(domain: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", domain).strip(".-") or "domain"

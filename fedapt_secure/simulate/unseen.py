@@ -5,6 +5,7 @@ was trained on (the protocol of DomainBed, Gulrajani and Lopez-Paz 2021); those 
 had the domain taken part are counted beside it, to be compared with a run in which it did.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 import torch
 
 from fedapt_client.learner import MODEL_FILE
+from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, load_backbone
 from fedapt_secure.learning.bundle import Bundle, read_bundle
-from fedapt_secure.learning.data.dealing import DealtInstitution
+from fedapt_secure.learning.data.dealing import DIGITS, DealtInstitution, digit_domains
 from fedapt_secure.learning.data.features import FeatureSet, load_features
+from fedapt_secure.learning.data.layouts.registry import read_domains
 from fedapt_secure.learning.data.pixels import test_images, training_images
 from fedapt_secure.learning.data.records import Record, read_records
 from fedapt_secure.learning.device import resolve_device, resolve_precision
@@ -24,7 +27,7 @@ from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels
 from fedapt_secure.learning.tally import per_class
 from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.simulate.federation import Federation
+from fedapt_secure.simulate.federation import Federation, deal_options
 from fedapt_secure.simulate.policies import cache_path
 
 NOBODY = Scores(0, 0, 0, 0)
@@ -86,6 +89,31 @@ def score_unseen(federation: Federation) -> UnseenScores | None:
             held_out += tested
             all_images += tested + images.score(bundle, backbone, for_tests=False)
     return UnseenScores(dataset.unseen_domain, all_images, held_out)
+
+
+def domain_names(settings: SimulateSettings) -> tuple[str, ...]:
+    """Return the domains that a run of these settings has; raises `InvalidInput` if there are none."""
+    if settings.dataset in DIGITS:
+        return digit_domains(settings.clients, deal_options(settings))
+    root = settings.data_root or Path()  # the settings insist on one
+    found = tuple(read_domains(settings.dataset, root, settings.domains).by_domain)
+    return found[: settings.clients]
+
+
+def turns(settings: SimulateSettings) -> tuple[str | None, ...]:
+    """Return what each run of a row leaves out: every domain in turn, one domain, or ``None`` for nothing.
+
+    Raises:
+        InvalidInput: If there are no domains.
+    """
+    if settings.unseen_domain == ALL_DOMAINS:
+        return domain_names(settings)
+    return (settings.unseen_domain,)
+
+
+def as_file_name(domain: str) -> str:
+    """Return a domain's name as part of a file's."""
+    return re.sub(r"[^\w.-]+", "-", domain).strip(".-") or "domain"
 
 
 def _models(federation: Federation) -> list[Path]:

@@ -1,11 +1,13 @@
 """`simulate --unseen-domain`: a domain that takes no part, and on which the finished model is evaluated."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from fedapt_secure.cli.app import run as run_command
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.data.records import read_records
@@ -75,3 +77,25 @@ def test_every_domain_in_turn(simulate, tmp_path: Path, capsys: pytest.CaptureFi
     shares = [one["all"]["top_1"] for one in summary["unseen"].values()]
     assert summary["mean"]["FedAPT"] == pytest.approx(np.mean(shares))
     assert "unseen domain" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_methods_side_by_side_on_every_domain_in_turn(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    methods = ("--methods", "local,fedapt", "--epsilons", "none", "--unseen-domain", "all")
+    assert run_command(["compare", "--out", "c", "--clients", "4", "--rounds", "1", *methods]) == 0
+    fields = json.loads(Path("c/comparison.json").read_text())
+    rows = {row["row"]: row for row in fields["rows"]}
+    assert list(rows) == ["local-eps-none", "fedapt-eps-none"]
+    domains = ["ink", "chalk", "print", "pencil"]
+    for row, name in (("fedapt-eps-none", "fedapt"), ("local-eps-none", "local")):
+        by_domain = rows[row]["accuracy"]["per_domain"]
+        assert list(by_domain) == domains
+        for domain in domains:
+            summary = json.loads(Path(f"c/runs/{row}-without-{domain}-seed0/summary.json").read_text())
+            assert domain not in summary["accuracy"][name]["per_domain"]
+            assert by_domain[domain]["mean"] == pytest.approx(summary["unseen"]["all"]["top_1"])
+        assert rows[row]["accuracy"]["mean"]["mean"] == pytest.approx(
+            np.mean([one["mean"] for one in by_domain.values()])
+        )
+    assert "all images of a domain that took no part" in " ".join(capsys.readouterr().out.split())

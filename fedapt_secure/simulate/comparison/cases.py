@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Final
 
 from fedapt_crypto.errors import InvalidInput
@@ -12,6 +13,7 @@ from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.methods import FEDAPT, ZERO_SHOT, method_facts
 from fedapt_secure.simulate.comparison.wanted import CompareSettings
 from fedapt_secure.simulate.federation import check_method, deal_options
+from fedapt_secure.simulate.unseen import as_file_name, turns
 
 DECIDED_HERE: Final = ("method", "seed", "dp_epsilon", "no_dp", "out")
 """Options of `simulate` that a comparison gives each run itself."""
@@ -66,10 +68,13 @@ class Case:
     @property
     def name(self) -> str:
         """Its folder's name, different for every case."""
-        return f"{self.label.name}-seed{self.settings.seed}"
+        unseen = self.settings.unseen_domain
+        without = "" if unseen is None else f"-without-{as_file_name(unseen)}"
+        return f"{self.label.name}{without}-seed{self.settings.seed}"
 
     def __str__(self) -> str:
-        return f"{self.label}, seed {self.settings.seed}"
+        unseen = self.settings.unseen_domain
+        return f"{self.label}, " + (f"without {unseen}, " if unseen else "") + f"seed {self.settings.seed}"
 
 
 @dataclass(frozen=True)
@@ -125,11 +130,13 @@ def cases_of(wanted: CompareSettings, common: Mapping[str, Any]) -> Cases:
     own_rate = shared.pop("learning_rate", None)
     if own_rate is not None:
         rates.setdefault(str(common.get("method", FEDAPT)), own_rate)
-    _check_data(build(SimulateSettings, shared | {"no_dp": True}, source="compare", as_options=True))
+    plain = build(SimulateSettings, shared | {"no_dp": True}, source="compare", as_options=True)
+    _check_data(plain)
+    left_out = turns(plain)
     found = _Collected()
-    for seed in wanted.seeds:
+    for seed, unseen in product(wanted.seeds, left_out):
         for label, fields in _labels(wanted):
-            given = shared | fields | {"seed": seed}
+            given = shared | fields | {"seed": seed, "unseen_domain": unseen}
             if label.method in rates:
                 given["learning_rate"] = rates[label.method]
             _take(found, label, given)

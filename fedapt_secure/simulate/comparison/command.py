@@ -59,6 +59,8 @@ def _title(cases: Cases) -> str:
     settings = cases.runs[0].settings
     model = settings.model if settings.pretrained is None else f"{settings.model} ({settings.pretrained})"
     few = "" if settings.few_shot is None else f", {settings.few_shot} images a class"
+    unseen = "" if settings.unseen_domain is None else ", on domains left out"
     return (
-        f"{settings.dataset} on {model}, {settings.rounds} rounds of {settings.local_steps} local steps{few}"
+        f"{settings.dataset} on {model}{unseen}, {settings.rounds} rounds of {settings.local_steps} local"
+        f" steps{few}"
     )

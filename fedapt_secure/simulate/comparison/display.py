@@ -91,7 +91,10 @@ class CompareDisplay:
             said = f"run {number} of {self._count} FAILED: {outcome.case}: {outcome.failure}"
             self._console.print(f"[red]{escape(said)}[/]", highlight=False, soft_wrap=True)
         elif not self._console.is_terminal:
+            unseen = outcome.summary["unseen"]
             accuracy = outcome.summary["accuracy"][outcome.summary["method"]]["mean"]
+            if unseen is not None:
+                accuracy = unseen["all"]["top_1"]
             said = f"run {number} of {self._count}: {outcome.case}: {accuracy:.1%}{self._time_left(', ')}"
             self._console.print(escape(said), highlight=False, soft_wrap=True)
 

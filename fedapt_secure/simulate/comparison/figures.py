@@ -7,6 +7,7 @@ from typing import Any
 
 from fedapt_secure.simulate.comparison.cases import Label, NotRun
 from fedapt_secure.simulate.comparison.runs import Outcome
+from fedapt_secure.simulate.comparison.unseen import joined
 from fedapt_secure.simulate.summary import Summary
 
 
@@ -75,12 +76,14 @@ class Comparison:
         rows: Rows with at least one finished run, in the order asked for.
         failed: Failed runs, by row; also those of rows in which nothing was finished.
         not_run: What was refused, with the reason.
+        unseen: Whether domains are those that took no part in the run that the figure is from.
     """
 
     title: str
     rows: tuple[Row, ...]
     failed: tuple[tuple[Label, int, str], ...]
     not_run: tuple[NotRun, ...]
+    unseen: bool = False
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -102,18 +105,26 @@ def gather(title: str, outcomes: Iterable[Outcome], not_run: Sequence[NotRun] = 
         not_run: What was refused.
     """
     by_label: dict[Label, list[Outcome]] = {}
+    outcomes = list(outcomes)
+    left_out = dict.fromkeys(one.case.settings.unseen_domain for one in outcomes)
+    unseen = tuple(one for one in left_out if one is not None)
     for outcome in outcomes:
         by_label.setdefault(outcome.case.label, []).append(outcome)
     rows, failed = [], []
     for label, some in by_label.items():
         failures = tuple((one.case.settings.seed, one.failure) for one in some if one.failure is not None)
         failed += [(label, *one) for one in failures]
-        done = [(one.case.settings.seed, one.summary) for one in some if one.summary is not None]
+        finished = [(one.case, one.summary) for one in some if one.summary is not None]
+        done = (
+            joined(finished, unseen)
+            if unseen
+            else [(one.settings.seed, summary) for one, summary in finished]
+        )
         if done:
             rows.append(
                 _row(label, tuple(seed for seed, _ in done), [summary for _, summary in done], failures)
             )
-    return Comparison(title, tuple(rows), tuple(failed), tuple(not_run))
+    return Comparison(title, tuple(rows), tuple(failed), tuple(not_run), bool(unseen))
 
 
 def _row(

@@ -137,7 +137,8 @@ def remarks(comparison: Comparison) -> list[str]:
     if seeds:
         most = max(len(one) for one in seeds)
         over = f"mean ± standard deviation over {most} seeds" if most > 1 else "one seed"
-        said.append(f"Accuracy in per cent on held-out images, {over}; up and down: an institution a round.")
+        where = "all images of a domain that took no part" if comparison.unseen else "held-out images"
+        said.append(f"Accuracy in per cent on {where}, {over}; up and down: an institution a round.")
     if any(row.own_domain is not None for row in rows):
         said.append(
             "local: average over the institutions' models; own domain: each model on its own institution's"

@@ -104,15 +104,15 @@ class _Splits:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._present: tuple[int, DealtDataset] | None = None
+        self._present: tuple[tuple[int, str | None], DealtDataset] | None = None
 
     def of(self, case: Case) -> DealtDataset:
-        seed = case.settings.seed
-        if self._present is None or self._present[0] != seed:
+        split = case.settings.seed, case.settings.unseen_domain
+        if self._present is None or self._present[0] != split:
             self._present = None  # what it says is gone from here on
             folder = self._store.new_split()
             plain = case.settings.model_copy(update={"template": None})  # each run has its own prompt
-            self._present = seed, deal(plain, lambda name: folder / name)
+            self._present = split, deal(plain, lambda name: folder / name)
         return self._present[1]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_secure.cli.app import run
-from fedapt_secure.simulate.comparison import runs
+from fedapt_secure.simulate.comparison import command, runs
 
 pytestmark = pytest.mark.integration
 FAST = ("--rounds", "1", "--local-steps", "1", "--clients", "3")
@@ -76,9 +76,12 @@ def test_one_that_fails_is_named_and_tried_again(compare, monkeypatch, capsys) -
         original(federation, *rest)
 
     monkeypatch.setattr(runs, "carry_out", broken)
+    monkeypatch.setattr(command, "can_draw", lambda: False)
     arguments = ("--methods", "promptfl,linear-probe", "--epsilons", "none")
     assert compare(*arguments) == 1
     printed = capsys.readouterr()
+    assert "pip install 'fedapt-secure[plots]'" in " ".join(printed.out.split())
+    assert not Path("c/comparison.png").exists()
     assert "FAILED: PromptFL, no privacy, seed 0: clinic-2 ended" in " ".join(printed.out.split())
     assert "1 of 2 runs failed" in printed.err
     assert list(table()) == ["linear-probe-eps-none"]

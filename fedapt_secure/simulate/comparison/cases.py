@@ -179,6 +179,6 @@ def _take(found: _Collected, label: Label, fields: dict[str, Any]) -> None:
         settings = build(SimulateSettings, fields, source="compare", as_options=True)
         check_method(settings)
     except InvalidInput as error:
-        found.not_run.setdefault(label, str(error))
+        found.not_run.setdefault(label, str(error).removeprefix("compare: "))
         return
     found.runs.append(Case(label, settings))

@@ -39,6 +39,13 @@ def test_what_cannot_be_private_is_named_with_its_reason() -> None:
         cases(methods="fedprox", epsilons="8")
 
 
+def test_options_that_rule_each_other_out_under_privacy_are_named() -> None:
+    found = cases({"few_shot": 4}, methods="fedapt", epsilons="none,8")
+    assert [str(case.label) for case in found.runs] == ["FedAPT, no privacy"]
+    assert [str(one.label) for one in found.not_run] == ["FedAPT, ε = 8"]
+    assert found.not_run[0].reason.startswith("few_shot compares images with each other")
+
+
 def test_options_of_simulate_reach_every_run() -> None:
     common = {"rounds": 3, "dataset": "digits-flipped", "seed": 9, "method": "cocoop", "learning_rate": 2.0}
     found = cases(common, methods="cocoop,fedapt", epsilons="4", learning_rates={"fedapt": 0.1})

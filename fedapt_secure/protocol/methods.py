@@ -179,7 +179,7 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
         for facts in (
             MethodFacts(FEDAPT, "FedAPT", _fedapt, uses_keys=True),
             MethodFacts(PROMPTFL, "PromptFL", _promptfl),
-            MethodFacts(COCOOP, "CoCoOp", _cocoop, class_specific=False),
+            MethodFacts(COCOOP, "CoCoOp", _cocoop, class_specific=False, learning_rate=0.3),
             MethodFacts(FEDCLIP, "FedCLIP", _fedclip, learning_rate=1.0, private_learning_rate=3.0),
             MethodFacts(LINEAR_PROBE, "linear probe", _linear_probe, learning_rate=0.3),
             MethodFacts(
@@ -188,6 +188,7 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
                 _image_tower,
                 never_private=_WHOLE_TOWER,
                 never_unsupervised=_NEEDS_PIXELS,
+                learning_rate=0.01,
             ),
             MethodFacts(
                 FEDPROX,
@@ -195,6 +196,7 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
                 _image_tower,
                 never_private=_WHOLE_TOWER,
                 never_unsupervised=_NEEDS_PIXELS,
+                learning_rate=0.01,
             ),
             MethodFacts(
                 LOCAL,

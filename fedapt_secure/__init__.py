@@ -26,7 +26,7 @@ def load(
         pretrained: The CLIP's weights, where they lie elsewhere here than where the model was tuned.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: What the CLIP computes in: ``"float32"``, ``"bfloat16"``, or ``"auto"``, which is
-            bfloat16 on a GPU that has it.
+            bfloat16 on a GPU that has it, but for the tiny model.
         batch_size: Images that go through the image tower at once; bounds the memory.
 
     Returns:

@@ -124,30 +124,50 @@ def _feed(bench: Bench, model: str) -> None:
 
 
 def _files(bench: Bench, folder: Path) -> None:
+    """Decoding alone, beside one torch thread and beside as many as there are; then the whole way."""
     records = _make_files(bench, folder)
-    for model in bench.size.models:
-        backbone = bench.backbone(model, "bfloat16")
-        decoder = Decoder(backbone)
-        for threads in sorted({1, 4, 8, thread_count(bench.device), os.cpu_count() or 1}):
-            some = records[: max(8, len(records) * min(threads, 8) // 16)]
-            paths = [record.path for record in some]
+    at_most, before = thread_count(bench.device), torch.get_num_threads()
+    _decode(bench, records, at_most, before)
+    torch.set_num_threads(1)  # as `simulate` does: decoding threads would keep each other off the cores
+    try:
+        for threads in sorted({1, 4, at_most}):
+            _decode(bench, records, threads, 1)
+        for model in bench.size.models:
+            backbone = bench.backbone(model, "bfloat16")
+            seconds = bench.seconds_of_once(
+                lambda one=backbone: load_features(records, one, folder / one.name)
+            )
+            bench.add(
+                "files",
+                what="files to cached features",
+                model=model,
+                precision="bfloat16",
+                threads=at_most,
+                torch_threads=1,
+                images=len(records),
+                images_s=len(records) / seconds,
+            )
+    finally:
+        torch.set_num_threads(before)
 
-            def decode(paths: list[Path] = paths, threads: int = threads, decoder: Decoder = decoder) -> None:
-                for _ in in_order(decoder.decode, paths, threads=threads):
-                    pass
 
-            seconds = bench.seconds_of_once(decode)
-            bench.add("files", what="decoding alone", threads=threads, images_s=len(paths) / seconds)
-        seconds = bench.seconds_of_once(lambda one=backbone: load_features(records, one, folder / one.name))
-        bench.add(
-            "files",
-            what="files to cached features",
-            model=model,
-            precision="bfloat16",
-            threads=thread_count(bench.device),
-            images=len(records),
-            images_s=len(records) / seconds,
-        )
+def _decode(bench: Bench, records: list[Record], threads: int, torch_threads: int) -> None:
+    decoder = Decoder(bench.backbone(next(iter(bench.size.models)), "bfloat16"))
+    paths = [record.path for record in records[: max(8, len(records) * min(threads, 8) // 16)]]
+
+    def decode() -> None:
+        for _ in in_order(decoder.decode, paths, threads=threads):
+            pass
+
+    seconds = bench.seconds_of_once(decode)
+    bench.add(
+        "files",
+        what="decoding alone",
+        threads=threads,
+        torch_threads=torch_threads,
+        images=len(paths),
+        images_s=len(paths) / seconds,
+    )
 
 
 def _make_files(bench: Bench, folder: Path) -> list[Record]:
@@ -158,7 +178,8 @@ def _make_files(bench: Bench, folder: Path) -> list[Record]:
     def write(number: int) -> Record:
         coarse = Image.fromarray(pictures[number % len(pictures)]).resize(size, Image.Resampling.BICUBIC)
         path = folder / f"{number}.jpg"
-        coarse.point(lambda value: (value + number) % 256).save(path, quality=90)  # no two files alike
+        # No two files alike: features are kept by content.
+        coarse.point(lambda value: (value + number) % 256).save(path, quality=90, comment=str(number))
         return Record(path, number % 2, path.name)
 
     pictures = rng.integers(0, 255, (64, size[1] // 6, size[0] // 6, 3), np.uint8)

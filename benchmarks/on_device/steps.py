@@ -10,6 +10,7 @@ from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.device import Precision, resident
 from fedapt_secure.learning.dp import TextFeatureGradient
 from fedapt_secure.learning.examples import Examples
+from fedapt_secure.learning.graphs import forget, kept_bytes, replayed
 from fedapt_secure.learning.mechanism import Mechanism
 from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
@@ -22,6 +23,7 @@ from on_device.bench import Bench
 from on_device.work import prompt_length, text_step_flop
 
 DOMAINS = 6
+STEPS_IN_A_ROW = 8
 
 
 def measure(bench: Bench, peaks: dict[str, float]) -> None:
@@ -66,12 +68,16 @@ def _steps(
         domains=DOMAINS,
         class_specific=class_specific,
     )
-    there_and_back = _text_work(bench, text, shape)
-    text_s = bench.seconds_of(there_and_back).median
+    plain, replay = _text_work(bench, text, shape)
+    plain_s = bench.seconds_of(plain).median
+    forget()
+    first_s = bench.seconds_of_once(replay)
+    text_s = bench.seconds_of(replay).median
+    kept = kept_bytes() if bench.device.type == "cuda" else 0
     noise_s = _noise_s(bench, shape)
     flop = text_step_flop(text, prompt_length(text)) if class_specific else None
     for batch in bench.size.batches:
-        step = bench.seconds_of(_step(bench, text, shape, batch))
+        step = bench.seconds_of(_step(bench, text, shape, batch), in_a_row=STEPS_IN_A_ROW)
         heads = bench.seconds_of(_heads(bench, shape, batch))
         row: dict[str, object] = {
             "model": model,
@@ -82,6 +88,10 @@ def _steps(
             "steps_s": 1 / step.median,
             **step.to_fields(),
             "text_tower_ms": 1e3 * text_s,
+            "text_plain_ms": 1e3 * plain_s,
+            "replay_times_faster": plain_s / text_s,
+            "recording_s": first_s,
+            "recording_mib": kept / 2**20,
             "heads_clip_noise_ms": 1e3 * heads.median,
             "noise_cpu_ms": 1e3 * noise_s,
             "text_share": text_s / step.median,
@@ -132,11 +142,19 @@ def _step(bench: Bench, text: PromptedText, shape: ParameterShape, batch: int) -
     return step
 
 
-def _text_work(bench: Bench, text: PromptedText, shape: ParameterShape) -> Callable[[], object]:
+def _text_work(
+    bench: Bench, text: PromptedText, shape: ParameterShape
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return the text tower there and back: the plain way, and as training does it."""
     contexts = 0.02 * torch.randn(1, *next(part.shape for part in shape.parts if part.name == "meta_prompt"))
     contexts = contexts.to(bench.device).requires_grad_()
     weights = torch.randn(1, shape.classes, shape.feature_size, device=bench.device)
-    return lambda: torch.autograd.grad(text.encode(contexts), contexts, weights)
+
+    def replay() -> object:
+        with replayed(text, contexts) as encode:
+            return torch.autograd.grad(encode(contexts), contexts, weights)
+
+    return lambda: torch.autograd.grad(text.encode(contexts), contexts, weights), replay
 
 
 def _heads(bench: Bench, shape: ParameterShape, batch: int) -> Callable[[], object]:

@@ -269,18 +269,14 @@ async def _reach(place: Place, folder: PartyFolder) -> None:
 
 def _model(model: str, pretrained: str | None, device: str, precision: str) -> Iterator[Finding]:
     try:
-        from fedapt_secure.learning.backbone import load_backbone  # noqa: PLC0415 - seconds
-        from fedapt_secure.learning.device import (  # noqa: PLC0415
-            describe,
-            resolve_device,
-            resolve_precision,
-        )
+        from fedapt_secure.learning.backbone import choose_precision, load_backbone  # noqa: PLC0415 - seconds
+        from fedapt_secure.learning.device import describe, resolve_device  # noqa: PLC0415
     except ImportError as error:
         advice = "install fedapt-secure with all its dependencies"
         yield Finding("model", "wrong", f"cannot import {error.name}", advice)
         return
     chosen = resolve_device(device)
-    computing_in = resolve_precision(precision, chosen)
+    computing_in = choose_precision(precision, chosen, model)
     if chosen.type == "cuda":
         yield Finding("device", "ok", f"{describe(chosen)}, the frozen model in {computing_in}")
     elif device == "cpu":

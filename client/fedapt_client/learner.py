@@ -19,13 +19,13 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.accounting import epsilon_of, plan_session
-from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.context_words import check_initial_context
 from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.pixels import test_images, training_images
 from fedapt_secure.learning.data.records import UNLABELLED, read_records, read_unlabelled
-from fedapt_secure.learning.device import resident, resolve_device, resolve_precision
+from fedapt_secure.learning.device import resident, resolve_device
 from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
 from fedapt_secure.learning.text import zero_shot_text
@@ -258,7 +258,9 @@ def session_backbone(configuration: SessionConfiguration, device: str, precision
     """
     plan = configuration.plan
     place = resolve_device(device)
-    backbone = load_backbone(plan.model, plan.pretrained, place, resolve_precision(precision, place))
+    backbone = load_backbone(
+        plan.model, plan.pretrained, place, choose_precision(precision, place, plan.model)
+    )
     if backbone.weight_hash != plan.weight_hash:
         raise InvalidInput(
             f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"

@@ -84,7 +84,7 @@ class SimulateSettings(Settings):
             ``None`` means the data set's own.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: What the frozen towers compute in: ``float32``, ``bfloat16``, or ``auto``, which is
-            bfloat16 on a GPU that has it.
+            bfloat16 on a GPU that has it, but for the tiny model.
         seed: Which images go where, and the initialisation. Never the privacy noise, unless
             ``insecure_deterministic_noise`` asks for just that.
         out: The run folder; ``None`` means ``runs/<UTC time>-seed<seed>``.

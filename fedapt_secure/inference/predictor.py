@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.inference.decoding import ImageInput, decoded_batches
-from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.bundle import Bundle, read_bundle
-from fedapt_secure.learning.device import images_at_once, resolve_device, resolve_precision
+from fedapt_secure.learning.device import images_at_once, resolve_device
 from fedapt_secure.learning.feeding import Feed
 
 MAX_BATCH_SIZE: Final = 4096
@@ -209,7 +209,7 @@ def load_model(
         pretrained: The CLIP's weights, where they lie elsewhere here than where the model was tuned.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: What the CLIP computes in: ``"float32"``, ``"bfloat16"``, or ``"auto"``, which is
-            bfloat16 on a GPU that has it.
+            bfloat16 on a GPU that has it, but for the tiny model.
         batch_size: Images that go through the image tower at once; bounds the memory.
 
     Raises:
@@ -219,7 +219,7 @@ def load_model(
     read = read_bundle(Path(bundle))
     place = resolve_device(device)
     backbone = load_backbone(
-        read.model, pretrained or read.pretrained, place, resolve_precision(precision, place)
+        read.model, pretrained or read.pretrained, place, choose_precision(precision, place, read.model)
     )
     return Model(read, backbone, batch_size)
 

@@ -17,7 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.device import CPU, FULL, Precision, in_precision, without_tf32
+from fedapt_secure.learning.device import (
+    CPU,
+    FULL,
+    Precision,
+    in_precision,
+    resolve_precision,
+    without_tf32,
+)
 from fedapt_secure.learning.hub import offline_if_unreachable, quiet_loading
 from fedapt_secure.learning.text_tower import TextTower, text_tower_of
 
@@ -195,6 +202,22 @@ def _load(model: str, pretrained: str | None, device: torch.device, precision: P
             # open_clip, the hub client and torch.load fail in many ways; the user needs one line about it.
             raise InvalidInput(_cannot_load(model, pretrained, error)) from error
     return Backbone(model, pretrained, clip, transform, tokenizer, device, precision)
+
+
+def choose_precision(wish: str, device: torch.device, model: str) -> Precision:
+    """Return the precision for a model: as `resolve_precision`, but ``auto`` leaves the tiny one in float32.
+
+    It is too small to gain anything (docs/gpu.md).
+
+    Args:
+        wish: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
+        device: Where it computes.
+        model: Its name.
+
+    Raises:
+        InvalidInput: If ``wish`` is none of them, or the GPU has no bfloat16.
+    """
+    return FULL if wish == "auto" and model == TINY else resolve_precision(wish, device)
 
 
 def _check_name(model: str, pretrained: str | None) -> None:

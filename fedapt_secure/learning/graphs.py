@@ -61,6 +61,12 @@ def forget() -> None:
         _kept.clear()
 
 
+def kept_bytes() -> int:
+    """Return how much memory the recordings that are there keep."""
+    with _choosing:
+        return sum(shared.nbytes for shared in _kept.values())
+
+
 class Recording:
     """One text tower there and back, on one shape.
 
@@ -160,6 +166,10 @@ class _Shared:
         self._text = text
         self._recording: Recording | None = None
         self._tried = False
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self._recording is None else self._recording.nbytes
 
     def encode(self, contexts: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and contexts.requires_grad):

@@ -20,7 +20,7 @@ from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, KEY_EACH, SimulateSettings
-from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.data.dealing import (
     DIGITS,
     DealOptions,
@@ -29,7 +29,7 @@ from fedapt_secure.learning.data.dealing import (
     deal_dataset,
     digit_clients,
 )
-from fedapt_secure.learning.device import resolve_device, resolve_precision
+from fedapt_secure.learning.device import resolve_device
 from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
@@ -147,7 +147,7 @@ def prepare(settings: SimulateSettings, dealt: DealtDataset | None = None) -> Fe
         if not settings.processes:
             allow_file_handles(clients)
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, settings.model)
     backbone = load_backbone(settings.model, settings.pretrained, device, precision)
     wanted = run_path(settings)
     made = next((path for path in reversed((wanted, *wanted.parents)) if not path.exists()), None)

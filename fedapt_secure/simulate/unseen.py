@@ -15,14 +15,14 @@ import torch
 
 from fedapt_client.learner import MODEL_FILE
 from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings
-from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.bundle import Bundle, read_bundle
 from fedapt_secure.learning.data.dealing import DIGITS, DealtInstitution, digit_domains
 from fedapt_secure.learning.data.features import FeatureSet, load_features
 from fedapt_secure.learning.data.layouts.registry import read_domains
 from fedapt_secure.learning.data.pixels import test_images, training_images
 from fedapt_secure.learning.data.records import Record, read_records
-from fedapt_secure.learning.device import resolve_device, resolve_precision
+from fedapt_secure.learning.device import resolve_device
 from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels
 from fedapt_secure.learning.tally import per_class
@@ -78,7 +78,7 @@ def score_unseen(federation: Federation) -> UnseenScores | None:
         return None
     settings = federation.settings
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, settings.model)
     backbone = load_backbone(settings.model, settings.pretrained, device, precision)
     bundles = [read_bundle(path) for path in _models(federation)]
     all_images, held_out = NOBODY, NOBODY

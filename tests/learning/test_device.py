@@ -5,6 +5,7 @@ import torch
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning import device as module
+from fedapt_secure.learning.backbone import TINY, choose_precision
 from fedapt_secure.learning.device import (
     CPU,
     gradient_bytes,
@@ -55,6 +56,16 @@ def test_a_gpu_computes_in_bfloat16_where_it_has_it(card):
     assert resolve_precision("auto", CUDA) == "float32"
     with pytest.raises(InvalidInput, match="this GPU has no bfloat16"):
         resolve_precision("bfloat16", CUDA)
+
+
+def test_auto_leaves_the_tiny_model_in_float32(card):
+    card(capability=(9, 0))
+    assert choose_precision("auto", CUDA, TINY) == "float32"
+    assert choose_precision("bfloat16", CUDA, TINY) == "bfloat16"
+    assert choose_precision("auto", CUDA, "ViT-B-32") == "bfloat16"
+    assert choose_precision("auto", CPU, "ViT-B-32") == "float32"
+    with pytest.raises(InvalidInput, match="the precision is auto"):
+        choose_precision("half", CUDA, TINY)
 
 
 @pytest.mark.parametrize(

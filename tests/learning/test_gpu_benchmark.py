@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +27,48 @@ def rehearse(tmp_path, monkeypatch, capsys):
     return run
 
 
+def test_the_page_is_renewed_between_its_marks(rehearse, tmp_path):
+    found, _ = rehearse("exactness", "steps")
+    from on_device import page  # noqa: PLC0415 - on the path since it was rehearsed
+
+    place = tmp_path / "page.md"
+    place.write_text(f"# Title\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    page.renew(found, place)
+    text = place.read_text()
+    assert text.startswith("# Title\n")
+    assert text.endswith(f"{page.END}\nafter\n")
+    assert "old" not in text
+    assert f"{found['found']['steps'][0]['steps_s']:.1f}" in text
+    page.renew(found, place)
+    assert place.read_text() == text
+
+
+def test_a_time_limit_leaves_what_was_found(tmp_path):
+    found = tmp_path / "gpu.json"
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--device",
+        "cpu",
+        "--tiny",
+        "--json",
+        found,
+        "--parts",
+        "steps",
+        "task",
+    ]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("[steps]"):
+                process.terminate()
+                break
+        process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    written = json.loads(found.read_text())
+    assert written["cut"]
+    assert written["found"]["steps"]
+
+
 def test_features_steps_and_images(rehearse):
     found, tables = rehearse("exactness", "steps", "images")
     assert found["faults"] == found["broken_bounds"] == []
@@ -34,6 +78,7 @@ def test_features_steps_and_images(rehearse):
     assert all(0 < row["error"] < row["bound"] for row in checked)
     for part in ("ceilings", "exactness", "steps", "images", "files", "predicting"):
         assert f"## {part}\n" in tables
+    assert all(row["replay_times_faster"] > 0 for row in found["found"]["steps"])
     rates = [row["steps_s"] for row in found["found"]["steps"]]
     rates += [row["images_s"] for part in ("images", "files") for row in found["found"][part][1:]]
     assert all(rate > 0 for rate in rates)

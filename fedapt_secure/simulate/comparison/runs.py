@@ -15,9 +15,9 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.sharing import sharing
 from fedapt_secure.audit.line import LogEntry
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.learning.backbone import load_backbone
+from fedapt_secure.learning.backbone import choose_precision, load_backbone
 from fedapt_secure.learning.data.dealing import DealtDataset
-from fedapt_secure.learning.device import resolve_device, resolve_precision
+from fedapt_secure.learning.device import resolve_device
 from fedapt_secure.simulate.comparison.cases import Case, Cases
 from fedapt_secure.simulate.comparison.store import Store
 from fedapt_secure.simulate.engine import EncodingProgress
@@ -96,7 +96,12 @@ def carry_out_all(cases: Cases, store: Store, listener: Listener, cache: Path | 
 def _check_model(settings: SimulateSettings) -> None:
     """Load the model, which stays loaded: a mistake here is no single run's."""
     device = resolve_device(settings.device)
-    load_backbone(settings.model, settings.pretrained, device, resolve_precision(settings.precision, device))
+    load_backbone(
+        settings.model,
+        settings.pretrained,
+        device,
+        choose_precision(settings.precision, device, settings.model),
+    )
 
 
 class _Splits:

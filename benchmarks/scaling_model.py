@@ -3,7 +3,7 @@
 n institutions, each sharing masks with m others (n - 1, or about 2k of those k it draws), d values:
 
 * processor seconds of all parties in a round:  n (a + b m) + c n²
-* bytes a round of one institution:             4 d + e + f m up;   4 d + e' + f' m + g' n down
+* bytes a round of one institution:             4 d + e + f m + g k up, the same and h n down
 * peak memory of the process:                   M + n (u + v m) + w n²
 
 Coefficients are not negative and minimise relative errors (Lawson and Hanson's NNLS).
@@ -23,41 +23,45 @@ RUN_COLUMNS = (
     "n", "k", "s a round", "processor s a round", "MiB up", "MiB down", "s before", "peak MiB", "disk MiB",
 )  # fmt: skip
 PREDICTION_COLUMNS = (
-    "n", "d", "k", "processor s a round", "of one institution, ms", "MiB up each", "MiB down each",
+    "n", "d", "k", "processor s a round", "of one institution alone, ms", "MiB up each", "MiB down each",
     "GiB in one process",
 )  # fmt: skip
 PHASES = ("train", "share", "masked_input", "consistency", "unmask")
 """What the coordinator waits for: the first is training and the advertisements of fresh keys."""
 MIB, KIB = 1 << 20, 1 << 10
-FEATURES: dict[str, tuple[str, Callable[[float, float], float]]] = {
-    "1": ("", lambda n, m: 1.0),
-    "n": ("n", lambda n, m: n),
-    "m": ("m", lambda n, m: m),
-    "nm": ("n m", lambda n, m: n * m),
-    "nn": ("n²", lambda n, m: n * n),
+FEATURES: dict[str, tuple[str, Callable[[float, float, float], float]]] = {
+    "1": ("", lambda n, m, k: 1.0),
+    "n": ("n", lambda n, m, k: n),
+    "m": ("m", lambda n, m, k: m),
+    "k": ("k", lambda n, m, k: k),
+    "nm": ("n m", lambda n, m, k: n * m),
+    "nn": ("n²", lambda n, m, k: n * n),
 }
+SIGNATURE_S = 1e-4
 Runs = Sequence[dict[str, Any]]
 
 
 def fitted(runs: Runs, measured: Callable[[dict[str, Any]], float], terms: Sequence[str]) -> dict[str, float]:
     """Return one coefficient a term."""
     target = np.array([measured(run) for run in runs])
-    design = np.array(
-        [[FEATURES[term][1](run["institutions"], run["around"]) for term in terms] for run in runs]
-    )
+    design = np.array([[FEATURES[term][1](*_size(run)) for term in terms] for run in runs])
     weighted = design / target[:, None]
     scale = np.abs(weighted).max(axis=0)
     solution, _ = nnls(weighted / scale, np.ones(len(runs)))
     return dict(zip(terms, solution / scale, strict=True))
 
 
-def value_of(model: dict[str, float], n: float, m: float) -> float:
-    return sum(coefficient * FEATURES[term][1](n, m) for term, coefficient in model.items())
+def _size(run: dict[str, Any]) -> tuple[float, float, float]:
+    return run["institutions"], run["around"], run["drawn"]
+
+
+def value_of(model: dict[str, float], n: float, m: float, k: float) -> float:
+    return sum(coefficient * FEATURES[term][1](n, m, k) for term, coefficient in model.items())
 
 
 def worst(runs: Runs, measured: Callable[[dict[str, Any]], float], model: dict[str, float]) -> float:
     """Return the largest relative error."""
-    return max(abs(value_of(model, r["institutions"], r["around"]) / measured(r) - 1) for r in runs)
+    return max(abs(value_of(model, *_size(r)) / measured(r) - 1) for r in runs)
 
 
 def exponent(runs: Runs, measured: Callable[[dict[str, Any]], float]) -> float:
@@ -84,14 +88,14 @@ MODELS: dict[str, tuple[str, Callable[[dict[str, Any]], float], tuple[str, ...],
     "up": (
         "bytes up of an institution, less 4 d",
         lambda r: r["bytes_up"] / r["institutions"] - 4 * r["values"],
-        ("1", "m"),
+        ("1", "m", "k"),
         1,
         "B",
     ),
     "down": (
         "bytes down to an institution, less 4 d",
         lambda r: r["bytes_down"] / r["institutions"] - 4 * r["values"],
-        ("1", "m", "n"),
+        ("1", "m", "k", "n"),
         1,
         "B",
     ),
@@ -192,31 +196,35 @@ def _fit(runs: Runs) -> list[str]:
 
 
 def _predictions(runs: Runs) -> list[str]:
-    found, values = models(runs), runs[0]["values"]
-    rows = []
-    for n, d in (
-        (1_000, values),
-        (1_000, 10_000_000),
-        (4_096, values),
-        (10_000, values),
-        (10_000, 10_000_000),
-    ):
-        k = topology(n).neighbours
-        m = (n - 1) * (1 - (1 - k / (n - 1)) ** 2)
-        extra = n * seconds_of_values(m, d - values)
-        rows.append(
-            (
-                f"{n:,}",
-                f"{d:,}",
-                f"{k}",
-                f"{value_of(found['processor'], n, m) + extra:,.0f}",
-                f"{1000 * value_of({**found['processor'], 'nn': 0.0}, n, m) / n + 1000 * extra / n:,.0f}",
-                f"{(value_of(found['up'], n, m) + 4 * d) / MIB:,.2f}",
-                f"{(value_of(found['down'], n, m) + 4 * d) / MIB:,.2f}",
-                f"{(value_of(found['memory'], n, m) + 12 * n * (d - values)) / (1 << 30):,.1f}",
-            )
-        )
-    return _table(PREDICTION_COLUMNS, rows)
+    values, many = runs[0]["values"], 10_000_000
+    sizes = ((1_000, values), (1_000, many), (4_096, values), (10_000, values), (10_000, many))
+    return _table(PREDICTION_COLUMNS, [_predicted(models(runs), values, n, d) for n, d in sizes])
+
+
+def _predicted(found: dict[str, dict[str, float]], measured: int, n: int, d: int) -> tuple[str, ...]:
+    k = topology(n).neighbours
+    m = (n - 1) * (1 - (1 - k / (n - 1)) ** 2)
+    more = d - measured
+    value = {name: value_of(model, n, m, k) for name, model in found.items()}
+    processor = value["processor"] + n * seconds_of_values(m, more)
+    return (
+        f"{n:,}",
+        f"{d:,}",
+        f"{k}",
+        f"{processor:,.0f}",
+        f"{1000 * alone(processor, n, m, k):,.0f}",
+        f"{(value['up'] + 4 * d) / MIB:,.2f}",
+        f"{(value['down'] + 4 * d) / MIB:,.2f}",
+        f"{(value['memory'] + 12 * n * more) / (1 << 30):,.1f}",
+    )
+
+
+def alone(processor: float, n: float, m: float, k: float) -> float:
+    """Return the processor seconds of one institution that shares no results with others.
+
+    Its part of the whole, and every signature: advertisements, headers, survivors and heads of all logs.
+    """
+    return processor / n + SIGNATURE_S * (2 * m + k + 1 + n)
 
 
 def seconds_of_values(m: float, d: float) -> float:

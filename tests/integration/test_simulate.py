@@ -77,7 +77,7 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     assert set(summary) == {
         "accuracy", "top_5", "per_class", "confusion", "method", "keys", "routing", "routing_counts",
         "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device", "precision",
-        "seconds_total", "synthetic", "own_domain", "parameters", "unseen",
+        "seconds_total", "synthetic", "own_domain", "parameters", "unseen", "supervision",
     }  # fmt: skip
     assert summary["synthetic"] is False
     domains = {"ink", "chalk", "print", "pencil", "scan"}

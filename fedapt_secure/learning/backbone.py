@@ -1,5 +1,6 @@
 """The frozen CLIP: one loading path for the shipped tiny model and for every other open_clip model."""
 
+import copy
 import difflib
 import hashlib
 import json
@@ -121,7 +122,9 @@ class Backbone:
             change: What is added to the tower's weights, flat, in the order of its parameters.
             pixels: Preprocessed images, (B, 3, H, W).
         """
-        tower, start, changed = self._model.visual, 0, {}
+        # functional_call puts the weights into the module it is given while it runs, and institutions that
+        # train in threads of one process share this backbone: each call has a module of its own.
+        tower, start, changed = _with_the_same_weights(self._model.visual), 0, {}
         for name, parameter in tower.named_parameters():
             part = change[start : start + parameter.numel()].view_as(parameter)
             changed[name], start = parameter + part.to(parameter), start + parameter.numel()
@@ -152,6 +155,12 @@ class Backbone:
         with in_precision(self.precision, self.device):
             features: Tensor = self._model.encode_text(tokens)
         return features.float()
+
+
+def _with_the_same_weights(module: Any) -> Any:
+    """Return a copy of a module that holds the very same tensors."""
+    tensors = (*module.parameters(), *module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 def load_backbone(

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -177,3 +178,16 @@ def test_secure_sums_resolve_the_small_changes_of_a_tower(small, institutions):
     words, clipped = encoding.encode(update)
     assert clipped == 0
     assert 0 < np.linalg.norm(encoding.decode(words) - update) < 1e-2 * np.linalg.norm(update)
+
+
+def test_threads_that_share_a_backbone_do_not_see_each_others_weights(backbone):
+    before = backbone.encode_images(pixels := torch.rand(2, 3, image_size(backbone), image_size(backbone)))
+    rng = np.random.default_rng(5)
+    sizes = [(backbone.image_tower_values,)] * 4
+    changes = [torch.from_numpy(rng.normal(0, 0.05, size).astype(np.float32)) for size in sizes]
+    alone = [backbone.encode_images_changed(change, pixels) for change in changes]
+    with ThreadPoolExecutor(len(changes)) as pool:
+        for _ in range(25):
+            together = list(pool.map(lambda change: backbone.encode_images_changed(change, pixels), changes))
+            assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert torch.equal(backbone.encode_images(pixels), before)

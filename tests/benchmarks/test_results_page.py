@@ -1,0 +1,46 @@
+"""The results page is what comparisons wrote, and nothing typed by hand."""
+
+import json
+
+import pytest
+import results_page
+
+SPREAD = {"mean": 0.5, "deviation": 0.01}
+
+
+def row(title: str, epsilon: float | None, trained: int = 10) -> dict:
+    return {
+        "title": title,
+        "epsilon": epsilon,
+        "seeds": [0, 1],
+        "accuracy": {"mean": SPREAD, "per_domain": {"ink": SPREAD}, "own_domain": None},
+        "trained_parameters": trained,
+        "share_of_model": 0.5,
+        "bytes_up": 2048,
+        "bytes_down": 0,
+        "epsilon_spent": epsilon,
+    }
+
+
+def test_the_page_shows_the_figures_that_are_kept() -> None:
+    text = results_page.PAGE.read_text(encoding="utf-8")
+    assert results_page.renewed(text) == text, "run python benchmarks/results_page.py"
+
+
+def test_every_method_and_budget_has_its_cell(tmp_path) -> None:
+    rows = [row("zero-shot", None, trained=0), row("FedAPT", None), row("FedAPT", 8.0), row("CoCoOp", 8.0)]
+    comparison = tmp_path / "comparison"
+    comparison.mkdir()
+    fields = {"title": "digits", "domains": ["ink"], "rows": rows}
+    (comparison / "comparison.json").write_text(json.dumps(fields))
+    found = results_page.rendered(comparison).splitlines()
+    assert "| method | no privacy | ε = 8 |" in found
+    assert "| FedAPT | 50.0 ± 1.0 | 50.0 ± 1.0 |" in found
+    assert "| CoCoOp |  | 50.0 ± 1.0 |" in found
+    assert "| zero-shot | - | 50.0 ± 1.0 |  | 0 | 2.0 | - | 0 |" in found
+    assert "| FedAPT | 8 | 50.0 ± 1.0 |  | 10 (50.00%) | 2.0 | - | 8.00 |" in found
+
+
+def test_a_page_without_a_place_for_tables_is_refused() -> None:
+    with pytest.raises(SystemExit, match="no place"):
+        results_page.renewed("nothing here")

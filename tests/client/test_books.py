@@ -67,6 +67,7 @@ class TestAccept:
             "roster": BASE.roster.hash.hex(),
             "participation": "all",
             "secure_aggregation": "masking",
+            "supervision": "labels",
             "privacy": {
                 "dataset": dataset,
                 "overlaps": [],

@@ -106,6 +106,7 @@ class TestClientSettings:
         fields = LEAST | {
             "host": "coordinator.example",
             "enrolment_port": 9444,
+            "answer_within_s": 45.0,
             "proxy": "http://proxy.example:3128",
             "device": "cpu",
             "precision": "float32",

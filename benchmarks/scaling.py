@@ -169,7 +169,7 @@ class Machine:
         return cls(
             datetime.now(UTC).date().isoformat(),
             CORES,
-            platform.platform(terse=True),
+            f"{platform.system()} {platform.machine()}",
             platform.python_version(),
             round(os.getloadavg()[0], 1),
         )

@@ -21,7 +21,7 @@ def facts(bench: Bench) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
     }
     if bench.device.type == "cuda":
         properties = torch.cuda.get_device_properties(bench.device)

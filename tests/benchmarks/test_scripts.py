@@ -17,7 +17,12 @@ def _same_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+SLOW = {"inference", "simulate_time"}  # a second ViT-B/32, and processes of their own
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in BENCHMARKS]
+)
 def test_a_benchmark_runs_through(name: str, tmp_path: Path, capsys) -> None:
     script = importlib.import_module(name)
     run(script.measure, ["--quick", "--json", str(tmp_path / "found.json")])

@@ -22,7 +22,7 @@ def link_to(world: ChaosWorld, port: int, **faults: float) -> FaultyLink:
     return FaultyLink(port, world.office.settings.port, **faults)
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=FULL)])
+@pytest.mark.parametrize("rounds", [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=FULL)])
 def test_delay_and_loss(tmp_path: Path, rounds: int) -> None:
     port = free_port()
     world = ChaosWorld.make(tmp_path, port=port, rounds=rounds, gather_timeout_s=10.0, phase_timeout_s=10.0)

@@ -67,6 +67,7 @@ def test_one_command_one_table_and_a_second_one_goes_on(compare, monkeypatch, ca
     assert "0.125 is asked for now: choose another --out" in error
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_named_and_tried_again(compare, monkeypatch, capsys) -> None:
     original = runs.carry_out
 

@@ -97,6 +97,7 @@ def test_without_a_connection(people: Desk) -> None:
     )
 
 
+@pytest.mark.slow
 def test_under_a_passphrase(people: Desk) -> None:
     secret, other = people.path / "passphrase", people.path / "other"
     secret.write_text(PASSPHRASE + "\n")

@@ -64,6 +64,7 @@ def test_a_second_run_over_the_policy_is_refused_by_name_and_costs_nothing(
     assert simulate(*QUICK, out="without").status == 0, "a ledger inside the run folder counts one run"
 
 
+@pytest.mark.slow
 def test_one_who_refuses_costs_the_others_nothing(simulate, tmp_path: Path, capsys) -> None:
     ledgers = tmp_path / "ledgers"
     assert simulate(*QUICK, "--ledger", str(ledgers), out="first").status == 0

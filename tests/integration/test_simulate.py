@@ -219,7 +219,14 @@ def test_without_protection_the_same_tap_finds_the_update(simulate, tap: Tap) ->
     assert tap.updates["clinic-1"][0].tobytes() in b"".join(tap.received)
 
 
-@pytest.mark.parametrize("phase", registry.PHASES[registry.MASKING])
+# These two put masks together again and open secrets; the other phases are among the long tests.
+@pytest.mark.parametrize(
+    "phase",
+    [
+        phase if phase in {"masked_input", "unmask"} else pytest.param(phase, marks=pytest.mark.slow)
+        for phase in registry.PHASES[registry.MASKING]
+    ],
+)
 def test_one_of_five_vanishes(simulate, tap: Tap, phase: str) -> None:
     run = simulate("--rounds", "3", "--no-dp", "--fail", f"clinic-3@2:{phase}")
     assert run.status == 0

@@ -43,6 +43,7 @@ def test_the_page_is_renewed_between_its_marks(rehearse, tmp_path):
     assert place.read_text() == text
 
 
+@pytest.mark.slow
 def test_a_time_limit_leaves_what_was_found(tmp_path):
     found = tmp_path / "gpu.json"
     command = [

@@ -75,6 +75,19 @@ def timed(work: Callable[[], object]) -> float:
         gc.enable()
 
 
+def with_section(text: str, begin: str, end: str, content: str) -> str:
+    """Return a page with what stands between two markers replaced.
+
+    Raises:
+        SystemExit: If the page has no such place.
+    """
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise SystemExit(f"the page has no place for what was measured: {begin} ... {end}")
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
+
+
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     """Return how many times longer the slow one takes, turn by turn."""
     return Spread.of([a / b for a, b in zip(slow, fast, strict=True)])

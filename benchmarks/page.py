@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from harness import RESULTS, section
+from harness import RESULTS, section, with_section
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN = "<!-- results: renewed by `python benchmarks/page.py`, do not edit -->"
@@ -44,11 +44,7 @@ def renewed(text: str, results: Path = RESULTS) -> str:
     Raises:
         SystemExit: If the page has no place for them.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{PAGE} has no place for results: {BEGIN} ... {END}")
-    return f"{before}{BEGIN}\n\n{rendered(results)}\n{END}{after}"
+    return with_section(text, BEGIN, END, rendered(results))
 
 
 def renew() -> None:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness import with_section
+
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "results.md"
 FIGURES = DOCS / "results"
@@ -119,11 +121,7 @@ def renewed(text: str, figures: Path = FIGURES) -> str:
     Raises:
         SystemExit: If the page has no place for them.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{PAGE} has no place for tables: {BEGIN} ... {END}")
-    return f"{before}{BEGIN}\n\n{rendered(figures)}\n{END}{after}"
+    return with_section(text, BEGIN, END, rendered(figures))
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """`make bench`: every benchmark in turn, each in a process of its own, and the page that shows them.
 
 python benchmarks/suite.py                      # all; results into benchmarks/results, page renewed
-python benchmarks/suite.py --only inference wire --out /tmp/results
+python benchmarks/suite.py --only inference wire --out results
 """
 
 import argparse

@@ -148,7 +148,11 @@ def test_one_that_comes_back_unnoticed_hears_the_offer_first() -> None:
     federation = Federation(5)
     last = federation.parties["clinic-3"]
     last.vanish_at, last.restarts = {(3, Phase.UNMASK)}, True
-    federation.disconnect = lambda name: setattr(federation.parties[name], "connected", False)  # type: ignore
+
+    def unnoticed(name: str) -> None:
+        federation.parties[name].connected = False
+
+    vars(federation)["disconnect"] = unnoticed  # the coordinator is not told
     federation.run()
     assert_sound(federation)
     assert last.concluded is not None

@@ -54,6 +54,7 @@ def options_of(words: list[str]) -> set[str] | None:
         "docs/gpu.md",
         "docs/institution.md",
         "docs/offline.md",
+        "docs/ray.md",
         "docs/unsupervised.md",
     ],
 )

@@ -98,6 +98,8 @@ def test_libraries_stay_in_their_rooms(name: str) -> None:
         assert within(name, "fedapt_crypto.secagg.ckks")
     if used & {"opacus", "open_clip", "sklearn"}:
         assert within(name, "fedapt_secure.learning")
+    if "ray" in used:
+        assert name == "fedapt_secure.simulate.engines.ray_actors"
     assert "pickle" not in used
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -10,8 +10,7 @@ from rich.console import Console
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.cli import cache as cache_commands
-from fedapt_secure.cli import client, compare, server, use
-from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.cli import client, compare, server, simulate, use
 from fedapt_secure.privacy.unit import unit_of
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
@@ -44,225 +43,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-_PRIVACY, _TRAINING, _DATA, _RUN = "Privacy and protection", "Training", "Model and data", "Run"
-
-
-def _option(help_text: str, panel: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
-
-
-@app.command()
-def simulate(
-    dp_epsilon: Annotated[
-        float | None, _option("ε of each institution over the whole run (default 8).", _PRIVACY)
-    ] = None,
-    dp_delta: Annotated[float | None, _option("δ (default 1/(2 x declared records)).", _PRIVACY)] = None,
-    ledger: Annotated[
-        Path | None,
-        _option(
-            "Folder of lasting ledgers: what earlier runs spent on the same images counts, and a run over"
-            " the policy is refused (default: ledgers inside the run folder, each run counts alone).",
-            _PRIVACY,
-        ),
-    ] = None,
-    max_epsilon: Annotated[
-        float | None,
-        _option(
-            "With --ledger: ε allowed for each institution's images over all runs, δ in proportion"
-            " (default: this run's ε, so a second run on the same images is refused).",
-            _PRIVACY,
-        ),
-    ] = None,
-    no_dp: Annotated[
-        bool | None, _option("Train without privacy: for experiments only.", _PRIVACY, "--no-dp")
-    ] = None,
-    insecure_deterministic_noise: Annotated[
-        bool | None,
-        _option(
-            "Let --seed decide the privacy noise, to repeat a run: NOT private, and marked so.",
-            _PRIVACY,
-            "--insecure-deterministic-noise",
-        ),
-    ] = None,
-    secure_aggregation: Annotated[
-        str | None, _option("masking, ckks or none (default masking).", _PRIVACY)
-    ] = None,
-    clients: Annotated[
-        int | None,
-        _option(
-            "Number of institutions (default one a domain; 5 for digits; of these above 20 synthetic).",
-            _TRAINING,
-        ),
-    ] = None,
-    institutions_per_domain: Annotated[
-        int | None, _option("Institutions of each domain, in place of --clients.", _TRAINING)
-    ] = None,
-    method: Annotated[
-        str | None,
-        _option(
-            "fedapt, promptfl, cocoop, fedclip, linear-probe, local, zero-shot; without privacy also fedavg,"
-            " fedprox (default fedapt).",
-            _TRAINING,
-        ),
-    ] = None,
-    unsupervised: Annotated[
-        bool | None,
-        _option("Train without labels: they serve tests alone.", _TRAINING, "--unsupervised"),
-    ] = None,
-    pseudo_label_confidence: Annotated[
-        float | None,
-        _option("With --unsupervised: from when on the untuned model counts (default 0.75).", _TRAINING),
-    ] = None,
-    consistency_rounds: Annotated[
-        int | None,
-        _option(
-            "With --unsupervised: how many of the last rounds look at neighbours (default 4; none under"
-            " differential privacy).",
-            _TRAINING,
-        ),
-    ] = None,
-    augmentations: Annotated[
-        str | None,
-        _option(
-            "With --unsupervised: of flip,jitter,greyscale,blur (default all; digits: no flip).", _TRAINING
-        ),
-    ] = None,
-    augmented_views: Annotated[
-        int | None, _option("With --unsupervised: augmented views of each image (default 4).", _TRAINING)
-    ] = None,
-    initial_context: Annotated[
-        str | None,
-        _option(
-            "Words that contexts start from, or random (default random; 'a photo of a' with --unsupervised).",
-            _TRAINING,
-        ),
-    ] = None,
-    rounds: Annotated[int | None, _option("Rounds (default 15).", _TRAINING)] = None,
-    local_steps: Annotated[
-        int | None, _option("Steps of each institution a round (default 4).", _TRAINING)
-    ] = None,
-    sample_rate: Annotated[
-        float | None, _option("Share of records drawn for a step, q (default 0.5).", _TRAINING)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, _option("Learning rate (default: the method's, 0.5 for fedapt).", _TRAINING)
-    ] = None,
-    gradient_units: Annotated[
-        str | None,
-        _option(
-            "text-features: one learning rate fits every model; loss: learning rates as papers state them"
-            " (default text-features).",
-            _TRAINING,
-        ),
-    ] = None,
-    momentum: Annotated[float | None, _option("Momentum within a round (default 0.9).", _TRAINING)] = None,
-    max_grad_norm: Annotated[float | None, _option("Clipping norm C (default 1).", _TRAINING)] = None,
-    weight_decay: Annotated[float | None, _option("L2 penalty (default 0).", _TRAINING)] = None,
-    proximal_weight: Annotated[
-        float | None, _option("FedProx' μ (default 0.01 for fedprox, else 0).", _TRAINING)
-    ] = None,
-    temperature: Annotated[
-        float | None, _option("Temperature that routes images to domains (default 0.01).", _TRAINING)
-    ] = None,
-    keys: Annotated[
-        str | None,
-        _option("Number of domain keys, or per-institution (default one a domain).", _TRAINING),
-    ] = None,
-    context_tokens: Annotated[
-        int | None, _option("Learned tokens of a prompt (default 8).", _TRAINING)
-    ] = None,
-    shared_context: Annotated[
-        bool | None, _option("One context for all classes.", _TRAINING, "--shared-context")
-    ] = None,
-    participation: Annotated[
-        str | None,
-        _option(
-            "Who takes part in a round: all, or one-per-domain, one of each domain (default all).",
-            _TRAINING,
-        ),
-    ] = None,
-    update_clip: Annotated[
-        float | None, _option("Largest parameter change that is sent (default 4).", _TRAINING)
-    ] = None,
-    model: Annotated[str | None, _option("open_clip model, or tiny (default tiny).", _DATA)] = None,
-    pretrained: Annotated[str | None, _option("open_clip tag, checkpoint file, or random.", _DATA)] = None,
-    dataset: Annotated[
-        str | None,
-        _option(
-            "digits, digits-flipped, folder, domainnet, office-caltech10, pacs, officehome or office31"
-            " (default digits).",
-            _DATA,
-        ),
-    ] = None,
-    data_root: Annotated[
-        Path | None, _option("The data set: DATA_ROOT/domain/class/image, or a CSV manifest.", _DATA)
-    ] = None,
-    domains: Annotated[
-        str | None, _option("Which of its domains, separated by commas (default all).", _DATA)
-    ] = None,
-    unseen_domain: Annotated[
-        str | None,
-        _option("Leave this domain out and evaluate on it; or all: each in turn, a run each.", _DATA),
-    ] = None,
-    dirichlet: Annotated[
-        float | None,
-        _option("α: skew the classes among the institutions of a domain (default: even shares).", _DATA),
-    ] = None,
-    few_shot: Annotated[
-        int | None, _option("Training images a class at each institution; with --no-dp.", _DATA)
-    ] = None,
-    template: Annotated[
-        str | None,
-        _option("Prompt of zero-shot CLIP with {} for the class, or imagenet or imagenet-7.", _DATA),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        _option(
-            "Folder of lasting features, so that later runs on the same images need not encode them again;"
-            " as sensitive as the images (default: inside the run folder).",
-            _DATA,
-        ),
-    ] = None,
-    device: Annotated[str | None, _option("auto, cpu or cuda (default auto).", _RUN)] = None,
-    precision: Annotated[
-        str | None,
-        _option("Of the frozen CLIP: float32, bfloat16, or auto, bfloat16 on GPUs (default auto).", _RUN),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        _option("Who gets which images, and the initialisation; never the noise (default 0).", _RUN),
-    ] = None,
-    config: Annotated[Path | None, _option("YAML file with any of these options.", _RUN)] = None,
-    out: Annotated[Path | None, _option("Run folder (default runs/<time>-seed<N>).", _RUN)] = None,
-    processes: Annotated[
-        bool | None, _option("One process a party, as in a real deployment.", _RUN, "--processes")
-    ] = None,
-    fail: Annotated[
-        list[str] | None, _option("NAME@ROUND:PHASE: let an institution vanish there; repeatable.", _RUN)
-    ] = None,
-) -> None:
-    """Run a whole federation on this machine: real server, clients, sockets, TLS and cryptography."""
-    given = {key: value for key, value in locals().items() if key != "config" and value not in (None, [])}
-    from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings  # noqa: PLC0415
-
-    from_file = read_yaml(config) if config is not None else {}
-    if config is not None:
-        build(SimulateSettings, from_file, source=str(config))  # blame the file for its own mistakes
-    if given.get("no_dp") and not {"dp_epsilon", "dp_delta"} & given.keys():
-        from_file = {k: v for k, v in from_file.items() if k not in ("dp_epsilon", "dp_delta")}
-    if {"dp_epsilon", "dp_delta"} & given.keys() and "no_dp" not in given:
-        from_file = {k: v for k, v in from_file.items() if k != "no_dp"}
-    settings = build(SimulateSettings, from_file | given, source="simulate", as_options=True)
-    console = Console()
-    with console.status("starting"):
-        from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
-        from fedapt_secure.simulate.leave_one_out import leave_one_out  # noqa: PLC0415
-    if settings.unseen_domain == ALL_DOMAINS:
-        leave_one_out(settings, console)
-    else:
-        run_simulation(settings, console)
 
 
 @app.command()
@@ -327,6 +107,7 @@ def audit(
         raise typer.Exit(FAILED)
 
 
+app.command()(simulate.simulate)
 app.command()(compare.compare)
 app.command()(use.predict)
 app.command()(use.evaluate)

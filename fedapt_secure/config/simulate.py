@@ -25,6 +25,8 @@ DEFAULT_EPSILON = 8.0
 ALL_DOMAINS: Final = "all"
 """As ``unseen_domain``: each domain in turn."""
 KEY_EACH: Final = "per-institution"
+LOCAL: Final = "local"
+RAY: Final = "ray"
 MIN_DIRICHLET, MAX_DIRICHLET = 1e-6, 1e6
 MAX_STEPS = 100_000
 """Beyond it the exact accounting of the steps takes more memory than a desktop machine has."""
@@ -88,7 +90,11 @@ class SimulateSettings(Settings):
         seed: Which images go where, and the initialisation. Never the privacy noise, unless
             ``insecure_deterministic_noise`` asks for just that.
         out: The run folder; ``None`` means ``runs/<UTC time>-seed<seed>``.
-        processes: One operating-system process a party.
+        engine: ``local``, on this machine; or ``ray``, each institution as an actor (docs/ray.md).
+        processes: One operating-system process a party; with the engine ``local``.
+        ray_address: An existing Ray cluster, ``HOST:PORT`` or ``auto``; ``None`` starts one on this machine.
+        client_cpus: Processors that Ray keeps for each institution; ``None`` means an equal share, at most 1.
+        client_gpus: GPUs of each, or a share of one; without, institutions compute on processors.
         fail: ``NAME@ROUND:PHASE`` entries: that institution vanishes on entering the phase.
     """
 
@@ -146,7 +152,11 @@ class SimulateSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     out: Path | None = None
+    engine: Literal["local", "ray"] = LOCAL
     processes: bool = False
+    ray_address: Annotated[str, Field(pattern=r"^(auto|[^\s/]+:\d{1,5})$")] | None = None
+    client_cpus: Annotated[float, Field(gt=0, le=4096)] | None = None
+    client_gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
     fail: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -173,7 +183,19 @@ class SimulateSettings(Settings):
             raise ValueError(f"rounds x local_steps must not exceed {MAX_STEPS}")
         self._check_data()
         self._check_unsupervised()
+        self._check_engine()
         return self
+
+    def _check_engine(self) -> None:
+        if self.engine == RAY and self.processes:
+            raise ValueError("with the engine ray each institution has a process anyway: leave out processes")
+        if self.engine == RAY and self.device == "cuda" and not self.client_gpus:
+            raise ValueError("device cuda with the engine ray needs client_gpus: how much of a GPU each gets")
+        if self.engine == RAY:
+            return
+        for name in ("ray_address", "client_cpus", "client_gpus"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is for Ray: give engine ray as well")
 
     def _check_unsupervised(self) -> None:
         alone = ("pseudo_label_confidence", "consistency_rounds", "augmentations", "augmented_views")
@@ -237,6 +259,11 @@ class SimulateSettings(Settings):
                 "the noise follows from the seed (insecure_deterministic_noise): who knows it can remove it"
             )
         return None
+
+    @property
+    def institution_device(self) -> str:
+        """Where institutions compute: with Ray and without a GPU of their own, on processors."""
+        return "cpu" if self.engine == RAY and not self.client_gpus else self.device
 
     @property
     def epsilon(self) -> float | None:

@@ -33,8 +33,8 @@ from fedapt_secure.learning.mechanism import MECHANISM_NAME
 from fedapt_secure.learning.methods.base import Classifier
 from fedapt_secure.protocol.methods import ZERO_SHOT
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan, model_hash
-from fedapt_secure.simulate.engine import EncodingProgress, Watch
 from fedapt_secure.simulate.federation import Federation, client_settings
+from fedapt_secure.simulate.session_run import EncodingProgress, Watch
 
 _NO_PORT: Final = 1  # settings name one, and nothing is connected to
 _ROUND: Final = 1

@@ -1,17 +1,21 @@
 """The work of ``fedapt-secure simulate``: prepare, run, summarise, show."""
 
 import time
+from functools import partial
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.sharing import sharing
-from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.config.simulate import LOCAL, RAY, SimulateSettings
 from fedapt_secure.learning.data.dealing import MAX_DIGIT_CLIENTS
 from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
 from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
+from fedapt_secure.simulate.engines.choosing import open_engine
+from fedapt_secure.simulate.engines.engine import Engine
 from fedapt_secure.simulate.federation import Federation, prepare
 from fedapt_secure.simulate.running import carry_out
 from fedapt_secure.simulate.summary import Summary, summarise, write_pictures
@@ -27,13 +31,19 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     started = time.monotonic()
     # Institutions train in parallel threads; one torch thread each keeps them off each other's cores.
     torch.set_num_threads(1)
-    with sharing():
-        return _simulate(settings, console, started)
+    with sharing(), open_engine(settings, partial(_tell, console)) as engine:
+        return _simulate(settings, console, started, engine)
 
 
-def _simulate(settings: SimulateSettings, console: Console, started: float) -> tuple[Federation, Summary]:
+def _tell(console: Console, sentence: str) -> None:
+    console.print(f"[yellow]{escape(sentence)}[/]", highlight=False)
+
+
+def _simulate(
+    settings: SimulateSettings, console: Console, started: float, engine: Engine
+) -> tuple[Federation, Summary]:
     with console.status("loading the model and dealing the images"):
-        federation = prepare(settings)
+        federation = prepare(settings, engine=engine)
     print_balance(console, federation.dataset)
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
     if federation.dataset.synthetic:
@@ -57,6 +67,7 @@ _PROTECTION = {
     "ckks": "CKKS-encrypted updates",
     "none": "updates in the clear",
 }
+_PLACES = {LOCAL: "on loopback", RAY: "between Ray actors"}
 INSECURE_NOISE_STATEMENT = (
     "NOT PRIVATE: --insecure-deterministic-noise lets the seed decide the noise, and who knows the seed can"
     " remove it. No ε below protects anybody."
@@ -87,5 +98,5 @@ def _headline(settings: SimulateSettings, institutions: int) -> str:
     protection = _PROTECTION[settings.secure_aggregation]
     return (
         f"{institutions} institutions tune {model} on {settings.dataset}, {privacy}, {protection},"
-        " mutual TLS 1.3 on loopback"
+        f" mutual TLS 1.3 {_PLACES[settings.engine]}"
     )

@@ -12,23 +12,27 @@ from fedapt_server.founding import found
 from fedapt_server.registrar import Registrar
 from fedapt_server.settings import ServerSettings
 
-HOST: Final = "127.0.0.1"
 INVITED_FOR: Final = timedelta(hours=1)
 
 
-def enrol_all(folder: RunFolder, dataset: DealtDataset) -> Roster:
+def enrol_all(folder: RunFolder, dataset: DealtDataset, host: str) -> Roster:
     """Found the federation, enrol everybody and let each approve the roster, as separate parties do.
 
     The steps are those of the real commands; only the connection between them is missing.
+
+    Args:
+        folder: Where they keep what.
+        dataset: Who has which images.
+        host: The coordinator's address.
     """
     coordinator = PartyFolder(folder.party(COORDINATOR))
-    addresses = ("localhost", HOST)
+    addresses = ("localhost", host)
     founding = ServerSettings(federation="simulation", name=COORDINATOR, addresses=addresses, port=0)
     registrar = found(coordinator, founding)
     for domain in dataset.domains:
         registrar.membership.add_domain(domain)
     with registrar.many():
-        parties = [_enrol(folder, dataset, registrar, one) for one in dataset.institutions]
+        parties = [_enrol(folder, dataset, registrar, one, host) for one in dataset.institutions]
     roster_file = registrar.roster_file()
     assert roster_file is not None  # there are institutions
     for party in parties:
@@ -37,7 +41,7 @@ def enrol_all(folder: RunFolder, dataset: DealtDataset) -> Roster:
 
 
 def _enrol(
-    folder: RunFolder, dataset: DealtDataset, registrar: Registrar, institution: DealtInstitution
+    folder: RunFolder, dataset: DealtDataset, registrar: Registrar, institution: DealtInstitution, host: str
 ) -> PartyFolder:
     party = PartyFolder(folder.party(institution.name))
     domain = dataset.domains[institution.domain_index]
@@ -45,5 +49,5 @@ def _enrol(
     request = enrolment.begin(party, join)
     assert request is not None  # the folder is new
     answer = registrar.enrol(*registrar.admit(join.token, request.to_bytes()))
-    enrolment.finish(party, join, request, answer, enrolment.Options(host=HOST, data=institution.data))
+    enrolment.finish(party, join, request, answer, enrolment.Options(host=host, data=institution.data))
     return party

@@ -19,7 +19,7 @@ from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
-from fedapt_secure.config.simulate import DEFAULT_EPSILON, KEY_EACH, SimulateSettings
+from fedapt_secure.config.simulate import DEFAULT_EPSILON, RAY, SimulateSettings
 from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.data.dealing import (
     DIGITS,
@@ -31,31 +31,21 @@ from fedapt_secure.learning.data.dealing import (
 )
 from fedapt_secure.learning.device import resolve_device
 from fedapt_secure.learning.templates import zero_shot_templates
-from fedapt_secure.protocol.key_assignment import assign_keys
-from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
+from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-from fedapt_secure.simulate.enrolling import HOST, enrol_all
+from fedapt_secure.simulate.engines.choosing import local_engine
+from fedapt_secure.simulate.engines.engine import Engine
+from fedapt_secure.simulate.enrolling import enrol_all
 from fedapt_secure.simulate.patience import (
-    allow_file_handles,
     answer_within_s,
-    gather_timeout_s,
     max_connections,
-    phase_timeout_s,
-    round_timeout_s,
 )
-from fedapt_secure.simulate.policies import cache_path, exchange_of, fitting_policy, ledger_path
+from fedapt_secure.simulate.planning import method_choices, session_plan
+from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
 from fedapt_secure.simulate.run_folder import RunFolder, new_run_folder, run_path
 from fedapt_secure.simulate.unsupervised import resolved as resolved_unsupervised
-from fedapt_secure.simulate.unsupervised import (
-    start_of_contexts,
-    unsupervised_learning_rate,
-    unsupervised_plan,
-)
 from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
-
-DEFAULT_PROXIMAL_WEIGHT = {FEDPROX: 0.01}
-"""μ of the middle of what Li et al. 2020 tried; 0 would be FedAvg."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class Federation:
 
     Attributes:
         folder: Where it keeps what. settings: What was asked for. dataset: Who holds which images.
-        roster: Who takes part. device: ``cpu`` or ``cuda``.
+        roster: Who takes part. device: ``cpu`` or ``cuda``. engine: Runs the parties.
         plan: What is trained, and how; where it is `local`, what each institution does by itself.
         model_values: Number of values of the whole CLIP.
     """
@@ -77,6 +67,7 @@ class Federation:
     precision: str
     plan: SessionPlan
     model_values: int
+    engine: Engine
 
     @property
     def institutions(self) -> tuple[str, ...]:
@@ -127,33 +118,36 @@ def institution_names(settings: SimulateSettings, clients: int) -> tuple[str, ..
     return tuple(f"clinic-{number}" for number in range(1, clients + 1))
 
 
-def prepare(settings: SimulateSettings, dealt: DealtDataset | None = None) -> Federation:
+def prepare(
+    settings: SimulateSettings, dealt: DealtDataset | None = None, engine: Engine | None = None
+) -> Federation:
     """Make the run folder with everything in it that parties need before they meet.
 
     Args:
         settings: What was asked for.
         dealt: What `deal` gave for the same data and seed, to spare dealing again; by default the images are
             dealt into the run folder.
+        engine: What runs the parties; by default what the settings ask for on this machine.
 
     Raises:
         InvalidInput: If model, data, device or run folder cannot be used; no folder is left behind then.
     """
     check_method(settings)
+    engine = engine or local_engine(settings)
     if settings.template is not None:  # cheap checks first: a typing mistake costs no model loading
         zero_shot_templates(settings.template)
     if settings.dataset in DIGITS:
         clients = digit_clients(settings.clients, deal_options(settings))
         parse_failures(settings, institution_names(settings, clients))
-        if not settings.processes:
-            allow_file_handles(clients)
-    device = resolve_device(settings.device)
+        engine.make_room(clients)
+    device = resolve_device(settings.institution_device)
     precision = choose_precision(settings.precision, device, settings.model)
     backbone = load_backbone(settings.model, settings.pretrained, device, precision)
     wanted = run_path(settings)
     made = next((path for path in reversed((wanted, *wanted.parents)) if not path.exists()), None)
     folder = new_run_folder(wanted)
     try:
-        return _fill(folder, settings, backbone, dealt)
+        return _fill(folder, settings, backbone, dealt, engine)
     except FedaptError:
         # Leave things as they were: what we made goes, an empty folder of the user's stays.
         for path in [made] if made is not None else list(wanted.iterdir()):
@@ -186,7 +180,11 @@ def deal(settings: SimulateSettings, destination: Callable[[str], Path]) -> Deal
 
 
 def _fill(
-    folder: RunFolder, settings: SimulateSettings, backbone: Backbone, dealt: DealtDataset | None
+    folder: RunFolder,
+    settings: SimulateSettings,
+    backbone: Backbone,
+    dealt: DealtDataset | None,
+    engine: Engine,
 ) -> Federation:
     dataset = dealt or deal(settings, lambda name: make_private_folder(folder.party(name)) / "data")
     if settings.template is not None:  # what was dealt before may have had another; nothing else differs
@@ -196,8 +194,9 @@ def _fill(
     institution_names(settings, len(dataset.institutions))
     names = tuple(one.name for one in dataset.institutions)
     parse_failures(settings, names)
-    plan = _plan(settings, dataset, backbone)
-    roster = enrol_all(folder, dataset)
+    engine.make_room(len(names))
+    plan = session_plan(settings, dataset, backbone)
+    roster = enrol_all(folder, dataset, engine.host)
     if method_facts(plan.method).federated:
         unsigned = SessionConfiguration(
             session=bytes(SESSION_BYTES),
@@ -210,7 +209,7 @@ def _fill(
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")
     server = ServerSettings(
-        host=HOST,
+        host=engine.host,
         port=0,
         log=Path("../../logs") / f"{COORDINATOR}.jsonl",
         experiment_seed=settings.seed,
@@ -233,6 +232,7 @@ def _fill(
         precision=backbone.precision,
         plan=plan,
         model_values=backbone.parameter_count,
+        engine=engine,
     )
 
 
@@ -244,8 +244,8 @@ def check_method(settings: SimulateSettings) -> None:
             f"the method {settings.method} cannot be trained under differential privacy:"
             f" {facts.never_private}; give --no-dp"
         )
-    if not facts.federated and (settings.fail or settings.processes):
-        wanted = "--fail" if settings.fail else "--processes"
+    if not facts.federated and (settings.fail or settings.processes or settings.engine == RAY):
+        wanted = "--fail" if settings.fail else "--processes" if settings.processes else "--engine ray"
         raise InvalidInput(f"the method {settings.method} has no parties that talk: leave out {wanted}")
     if facts.never_unsupervised is not None and settings.unsupervised:
         raise InvalidInput(
@@ -269,11 +269,11 @@ def client_settings(
     settings = federation.settings
     return ClientSettings(
         name=institution.name,
-        host=HOST,
+        host=federation.engine.host,
         port=port,
         answer_within_s=answer_within_s(len(federation.institutions)),
         data=institution.data.resolve(),
-        device=settings.device,
+        device=settings.institution_device,
         precision=settings.precision,
         dp_epsilon=settings.epsilon or DEFAULT_EPSILON,
         dp_delta=settings.dp_delta,
@@ -284,75 +284,6 @@ def client_settings(
         insecure_deterministic_noise=settings.insecure_deterministic_noise,
         vanish_at=vanish_at,
     )
-
-
-def _plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone) -> SessionPlan:
-    facts, institutions = method_facts(settings.method), len(dataset.institutions)
-    # By themselves institutions have nobody to exchange rounds with: all steps follow each other.
-    rounds = settings.rounds if facts.federated else 1
-    return SessionPlan(
-        class_names=dataset.class_names,
-        domains=dataset.domains,
-        zero_shot_template=dataset.zero_shot_template,
-        model=settings.model,
-        pretrained=settings.pretrained,
-        weight_hash=backbone.weight_hash,
-        text_width=backbone.text_width,
-        feature_size=backbone.feature_size,
-        context_tokens=settings.context_tokens,
-        class_specific=not settings.shared_context and facts.class_specific is not False,
-        method=settings.method,
-        tower_values=backbone.image_tower_values if facts.never_private else 0,
-        rounds=rounds,
-        local_steps=settings.rounds * settings.local_steps // rounds,
-        sample_rate=settings.sample_rate,
-        learning_rate=_learning_rate(settings),
-        gradient_units=settings.gradient_units,
-        momentum=settings.momentum,
-        max_grad_norm=settings.max_grad_norm,
-        weight_decay=settings.weight_decay,
-        proximal_weight=_proximal_weight(settings),
-        differential_privacy=not settings.no_dp and settings.method != ZERO_SHOT,
-        secure_aggregation=exchange_of(settings),
-        participation=settings.participation if facts.federated else "all",
-        clip=settings.update_clip,
-        temperature=settings.temperature,
-        keys=_key_count(settings, dataset) if facts.uses_keys else None,
-        initial_seed=settings.seed,
-        initial_context=start_of_contexts(settings, backbone),
-        unsupervised=unsupervised_plan(settings) if settings.method != ZERO_SHOT else None,
-        round_timeout_s=round_timeout_s(institutions),
-        phase_timeout_s=phase_timeout_s(institutions),
-        gather_timeout_s=gather_timeout_s(institutions),
-    )
-
-
-def _key_count(settings: SimulateSettings, dataset: DealtDataset) -> int | None:
-    held = [one.domain_index for one in dataset.institutions]
-    if settings.keys is None or not method_facts(settings.method).federated:
-        return None
-    count = len(held) if settings.keys == KEY_EACH else settings.keys
-    assign_keys(held, len(dataset.domains), count)  # says in one line where that cannot be
-    return count
-
-
-def _learning_rate(settings: SimulateSettings) -> float:
-    own = method_facts(settings.method).default_rate(private=not settings.no_dp)
-    return settings.learning_rate or unsupervised_learning_rate(settings) or own
-
-
-def _proximal_weight(settings: SimulateSettings) -> float:
-    given = settings.proximal_weight  # 0 is a choice of its own
-    return DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0) if given is None else given
-
-
-def method_choices(settings: SimulateSettings) -> dict[str, float | None]:
-    """Return the options that follow from method and privacy where they are left open."""
-    return {
-        "dp_epsilon": settings.epsilon,
-        "learning_rate": _learning_rate(settings),
-        "proximal_weight": _proximal_weight(settings),
-    }
 
 
 def _write_config(

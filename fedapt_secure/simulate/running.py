@@ -3,12 +3,12 @@
 import asyncio
 
 from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.simulate import alone, engine
+from fedapt_secure.simulate import alone, session_run
 from fedapt_secure.simulate.federation import Federation
 
 
 def carry_out(
-    federation: Federation, watch: engine.Watch, encoding: engine.EncodingProgress | None = None
+    federation: Federation, watch: session_run.Watch, encoding: session_run.EncodingProgress | None = None
 ) -> None:
     """Run a federation to its end, or let its institutions work by themselves.
 
@@ -21,6 +21,6 @@ def carry_out(
         InvalidInput, RunFailed: If it cannot be carried out; names the party.
     """
     if method_facts(federation.settings.method).federated:
-        asyncio.run(engine.run(federation, watch, encoding))
+        asyncio.run(session_run.run(federation, watch, encoding))
     else:
         alone.run(federation, watch, encoding)

@@ -2,9 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,16 +32,17 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
     Accuracies are fractions of the held-out images; a domain's figure pools its institutions, the mean
     is over domains. Where each institution has a model of its own (`local`), they are averages over these
     models, and ``own_domain`` says what each model does on its own institution's images. One operator owns
-    every party of a simulation and may see them.
+    every party of a simulation and may see them. Institutions that the engine lost for good are ``away``, and
+    counted nowhere.
 
     Raises:
         RunFailed: If an institution did not conclude, or two of them hold different bundles.
     """
-    folder, names = federation.folder, federation.institutions
-    scores = {name: _evaluation(folder.party(name) / "evaluation.json", name) for name in names}
+    folder, scores = federation.folder, _evaluations(federation)
+    away = [name for name in federation.institutions if name not in scores]
     method, facts = federation.settings.method, method_facts(federation.settings.method)
     if method != LOCAL:  # there each institution has its own
-        _publish_bundle(federation)
+        _publish_bundle(federation, scores)
     routes = facts.uses_keys
     keys = read_bundle(folder.model).key_names if routes else ()
     tallies = _tallies(federation, scores)
@@ -55,7 +55,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "own_domain": _by_domain(federation, scores, "own_correct", "own_records")
         if method == LOCAL
         else None,
-        "top_5": _mean_over({name: tally.top_5_accuracy for name, tally in tallies.items()}),
+        "top_5": _mean_over({name: tally.top_5_accuracy for name, tally in tallies.items() if tally.images}),
         "per_class": [asdict(one) for one in per_class(total, federation.dataset.class_names)],
         "confusion": total.confusion(len(federation.dataset.class_names)).tolist(),
         "method": method,
@@ -65,6 +65,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "keys": list(keys) if routes else None,
         "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,
         "synthetic": federation.dataset.synthetic,
+        "away": away,
         "unseen": _unseen(federation, keys),
         "private": federation.settings.not_private is None,
         "not_private_because": federation.settings.not_private,
@@ -107,25 +108,33 @@ def write_pictures(federation: Federation, summary: Summary) -> None:
         draw_routing(folder, np.array(routed), domains, summary["keys"])
 
 
-def _publish_bundle(federation: Federation) -> None:
+def _publish_bundle(federation: Federation, names: Iterable[str]) -> None:
     folder = federation.folder
-    bundles = {(folder.party(name) / MODEL_FILE).read_bytes() for name in federation.institutions}
+    bundles = {(folder.party(name) / MODEL_FILE).read_bytes() for name in names}
     if len(bundles) != 1:
         raise RunFailed("the institutions hold different bundles; this must not happen, please report it")
     write_atomically(folder.model, bundles.pop(), mode=PUBLIC_FILE_MODE)
 
 
-def _evaluation(path: Path, name: str) -> Mapping[str, Any]:
-    if not path.exists():
-        raise RunFailed(f"{name} did not finish its evaluation; its log says why")
-    fields: Mapping[str, Any] = json.loads(path.read_text())
-    return fields
+def _evaluations(federation: Federation) -> dict[str, Mapping[str, Any]]:
+    """Return what each institution counted; without those that were lost."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in federation.institutions:
+        path = federation.folder.party(name) / "evaluation.json"
+        if path.exists():
+            found[name] = json.loads(path.read_text())
+        elif name not in federation.engine.lost:
+            raise RunFailed(f"{name} did not finish its evaluation; its log says why")
+    if not found:
+        raise RunFailed("every institution was lost before its evaluation")
+    return found
 
 
 def _tallies(federation: Federation, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
     tallies = {domain: Tally() for domain in federation.dataset.domains}
     for member in federation.roster.members:
-        tallies[federation.dataset.domains[member.domain_index]] += Tally.from_fields(scores[member.name])
+        if member.name in scores:
+            tallies[federation.dataset.domains[member.domain_index]] += Tally.from_fields(scores[member.name])
     return tallies
 
 
@@ -138,6 +147,8 @@ def _by_domain(
     right: dict[int, int] = defaultdict(int)
     total: dict[int, int] = defaultdict(int)
     for member in federation.roster.members:
+        if member.name not in scores:
+            continue
         right[member.domain_index] += scores[member.name][correct]
         total[member.domain_index] += scores[member.name][records]
     domains = federation.dataset.domains

@@ -61,7 +61,11 @@ NOT_THE_DEFAULT = {
     "precision": "bfloat16",
     "seed": 2**63 - 1,
     "out": Path("~"),
+    "engine": "ray",
     "processes": True,
+    "ray_address": "192.0.2.7:6379",
+    "client_cpus": 0.5,
+    "client_gpus": 0.25,
     "fail": ("clinic-1@1:share", "clinic-2@2:unmask"),
 }
 
@@ -91,6 +95,9 @@ class TestRoundTrip:
             "consistency_rounds": {"unsupervised": True, "no_dp": True},
             "augmentations": {"unsupervised": True},
             "augmented_views": {"unsupervised": True},
+            "ray_address": {"engine": "ray"},
+            "client_cpus": {"engine": "ray"},
+            "client_gpus": {"engine": "ray"},
         }.get(field, {})
         given_settings = make(**{field: value}, **needs)
         assert getattr(given_settings, field) == value
@@ -203,6 +210,25 @@ class TestRules:
     @pytest.mark.parametrize("alpha", [0, -1, 1e-7, 1e7, math.nan])
     def test_alpha_has_bounds(self, alpha: float) -> None:
         refuse("^here: dirichlet", dirichlet=alpha)
+
+    @pytest.mark.parametrize(
+        ("match", "values"),
+        [
+            ("leave out processes", {"engine": "ray", "processes": True}),
+            ("needs client_gpus", {"engine": "ray", "device": "cuda"}),
+            ("ray_address is for Ray", {"ray_address": "auto"}),
+            ("client_cpus is for Ray", {"client_cpus": 1}),
+            ("client_gpus is for Ray", {"client_gpus": 1}),
+            ("ray_address", {"engine": "ray", "ray_address": "ray://192.0.2.7:10001"}),
+        ],
+    )
+    def test_what_goes_with_ray(self, match: str, values: dict[str, object]) -> None:
+        refuse(match, **values)
+
+    def test_without_a_gpu_of_their_own_institutions_on_ray_compute_on_processors(self) -> None:
+        assert make(engine="ray").institution_device == "cpu"
+        assert make(engine="ray", client_gpus=0.5).institution_device == "auto"
+        assert make(device="cuda").institution_device == "cuda"
 
     def test_epsilon(self) -> None:
         assert make().epsilon == DEFAULT_EPSILON == 8.0

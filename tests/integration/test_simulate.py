@@ -77,7 +77,7 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     assert set(summary) == {
         "accuracy", "top_5", "per_class", "confusion", "method", "keys", "routing", "routing_counts",
         "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device", "precision",
-        "seconds_total", "synthetic", "own_domain", "parameters", "unseen", "supervision",
+        "seconds_total", "synthetic", "away", "own_domain", "parameters", "unseen", "supervision",
     }  # fmt: skip
     assert summary["synthetic"] is False
     domains = {"ink", "chalk", "print", "pencil", "scan"}
@@ -378,12 +378,6 @@ def test_a_party_that_fails_ends_the_run_with_its_reason(simulate, monkeypatch, 
     run = simulate("--rounds", "1")
     assert run.status == 2
     assert capsys.readouterr().err.strip() == "error: the scanner is broken"
-
-
-def test_one_process_a_party(simulate) -> None:
-    run = simulate("--rounds", "1", "--no-dp", "--clients", "3", "--processes")
-    assert run.status == 0
-    assert len(run.summary["rounds"][0]["contributors"]) == 3
 
 
 @pytest.mark.slow

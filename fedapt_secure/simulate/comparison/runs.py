@@ -20,9 +20,10 @@ from fedapt_secure.learning.data.dealing import DealtDataset
 from fedapt_secure.learning.device import resolve_device
 from fedapt_secure.simulate.comparison.cases import Case, Cases
 from fedapt_secure.simulate.comparison.store import Store
-from fedapt_secure.simulate.engine import EncodingProgress
+from fedapt_secure.simulate.engines.choosing import open_engine
 from fedapt_secure.simulate.federation import deal, prepare
 from fedapt_secure.simulate.running import carry_out
+from fedapt_secure.simulate.session_run import EncodingProgress
 from fedapt_secure.simulate.summary import Summary, summarise
 
 
@@ -138,7 +139,7 @@ def _run(case: Case, out: Path, dealt: DealtDataset, listener: Listener, cache: 
     started = time.monotonic()
     settings = case.settings.model_copy(update={"out": out, "cache": cache})
     encoding: EncodingProgress = listener.encoding
-    with sharing():
-        federation = prepare(settings, dealt)
+    with sharing(), open_engine(settings) as engine:
+        federation = prepare(settings, dealt, engine)
         carry_out(federation, listener.watch, encoding)
     return summarise(federation, time.monotonic() - started)

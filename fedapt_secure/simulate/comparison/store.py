@@ -18,7 +18,7 @@ from fedapt_secure.config.locking import locked
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate.comparison.cases import Case
-from fedapt_secure.simulate.federation import method_choices
+from fedapt_secure.simulate.planning import method_choices
 from fedapt_secure.simulate.run_folder import RunFolder
 from fedapt_secure.simulate.summary import Summary
 

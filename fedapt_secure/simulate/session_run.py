@@ -1,30 +1,17 @@
-"""Run all parties of a federation on this machine: as tasks of one process, or one process each."""
+"""Run a federation's session: the coordinator first, then everybody else, all logs followed."""
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
-from fedapt_client.runner import InstitutionRunner
-from fedapt_client.settings import ClientSettings
-from fedapt_crypto.errors import InvalidInput, PolicyRefused, RunFailed
+from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.audit.line import LogEntry
-from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import Federation, connect_institutions
 from fedapt_secure.simulate.follow import LONG, LogFollower
-from fedapt_secure.simulate.patience import allow_file_handles, close_retry_s, retry_for_s
 from fedapt_secure.simulate.turnstile import Turnstile
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
-from fedapt_server.service import CoordinatorService
-from fedapt_server.settings import ServerSettings
 
 Watch = Callable[[str, LogEntry], None]
 """(party, log entry), for every line that any party logs, while it runs."""
@@ -34,9 +21,6 @@ EncodingProgress = Callable[[str, int, int], None]
 POLL_S = 0.1
 START_TIMEOUT_S = 60.0
 LAST_WORDS_S = 20.0
-REFUSED = 2
-"""Exit status of a party that was given something unusable, or whose policy forbids the session."""
-Party = Coroutine[Any, Any, None]
 
 
 async def run(federation: Federation, watch: Watch, encoding: EncodingProgress | None = None) -> None:
@@ -45,31 +29,28 @@ async def run(federation: Federation, watch: Watch, encoding: EncodingProgress |
     Args:
         federation: The run.
         watch: Told of every log line.
-        encoding: Told while institutions encode images, from their threads; not with a process a party.
+        encoding: Told while institutions encode images, from their threads; where the engine can.
 
     Raises:
         RunFailed: If a party fails; names it.
         InvalidInput: If a party refuses its settings, data or the session.
     """
-    start_coordinator = _coordinator_process if federation.settings.processes else _coordinator_task
-    count = len(federation.institutions)
-    in_process = partial(_institution_task, retry_for_s(count), close_retry_s(count), encoding)
-    start_institution = _institution_process if federation.settings.processes else in_process
-    if not federation.settings.processes:
-        allow_file_handles(count)
+    engine, count = federation.engine, len(federation.institutions)
     turnstile = Turnstile()
 
     async def started(name: str) -> None:
         async with turnstile.starting(name):
-            await start_institution(federation.folder.party(name))
+            progress = None if encoding is None else partial(encoding, name)
+            await engine.run_institution(federation.folder.party(name), count, progress)
 
     def look(party: str, entry: LogEntry) -> None:
         if party == COORDINATOR and entry.type == "connected":
             turnstile.arrived(entry.body["name"])
         watch(party, entry)
 
+    await engine.place([federation.folder.party(name) for name in federation.institutions])
     async with _watching(federation, look) as port:
-        coordinator = asyncio.create_task(start_coordinator(federation.folder.party(COORDINATOR)))
+        coordinator = asyncio.create_task(engine.run_coordinator(federation.folder.party(COORDINATOR)))
         tasks = [coordinator]
         try:
             await _first_of(coordinator, port)
@@ -128,50 +109,3 @@ async def _watching(federation: Federation, watch: Watch) -> AsyncIterator["asyn
         poller.cancel()
         await asyncio.gather(poller, return_exceptions=True)
         look()
-
-
-async def _coordinator_task(folder: Path) -> None:
-    settings = build(ServerSettings, read_yaml(folder / SERVER_FILE), source=SERVER_FILE)
-    plan = build(SessionPlan, read_yaml(folder / settings.session), source=str(settings.session))
-    await CoordinatorService(PartyFolder(folder), settings, plan).run()
-
-
-async def _institution_task(
-    retry_s: float, close_s: float, encoding: EncodingProgress | None, folder: Path
-) -> None:
-    settings = build(ClientSettings, read_yaml(folder / CLIENT_FILE), source=CLIENT_FILE)
-    progress = None if encoding is None else partial(encoding, folder.name)
-    try:
-        await InstitutionRunner(
-            folder, settings, retry_for_s=retry_s, close_retry_s=close_s, progress=progress
-        ).run()
-    except PolicyRefused as error:
-        raise InvalidInput(f"{folder.name} refuses: {error}") from None
-
-
-async def _coordinator_process(folder: Path) -> None:
-    await _process("fedapt_server", folder)
-
-
-async def _institution_process(folder: Path) -> None:
-    await _process("fedapt_client", folder)
-
-
-async def _process(module: str, folder: Path) -> None:
-    """Run ``python -m module --dir folder`` and wait for it; killed when we are cancelled."""
-    # Many processes on one machine: one thread each, or they spend their time waiting for each other.
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, "--dir", str(folder), stderr=asyncio.subprocess.PIPE, env=environment
-    )
-    try:
-        _, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
-    if process.returncode != 0:
-        lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
-        if process.returncode == REFUSED:
-            raise InvalidInput(f"{folder.name} refuses: {lines[-1]}")
-        raise RunFailed(f"{folder.name} ended with status {process.returncode}: {lines[-1]}")

@@ -22,10 +22,10 @@ from timeline import WAITING
 SCRIPT = Path(__file__).with_name("simulated_run.py")
 PICTURE = RESULTS / "simulate_time.svg"
 REPEATS = 3
-CLIENTS = (5, 10, 20, 50, 100)
-CONTEXT_TOKENS = (2, 6, 12, 24)  # the tiny CLIP takes 32 tokens in all
-ROUNDS = (5, 15, 45)
-GROWTH_ROUNDS = 3
+CLIENTS = (5, 20, 50, 100)
+CONTEXT_TOKENS = (2, 8, 24)  # the tiny CLIP takes 32 tokens in all
+ROUNDS = (5, 15, 30)
+GROWTH_ROUNDS = 2
 ROUND_SHARE, START_UP_S, PEAK_MIB = 0.15, 12.0, 2560.0
 SHADES = [
     "#9aa5b1",

@@ -5,6 +5,7 @@ Gopi, Lee and Wutschitz, "Numerical Composition of Differential Privacy", NeurIP
 
 import functools
 import math
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,10 @@ def _rdp_epsilon(history: Sequence[tuple[float, float, int]], delta: float) -> f
     return float(accountant.get_epsilon(delta, alphas=list(_ORDERS)))
 
 
-@functools.lru_cache(maxsize=4096)
+_computing = threading.Lock()
+"""Institutions in threads of one process ask for the same figure at the same time: one works it out."""
+
+
 def epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
     """Return an upper bound on ε after some DP-SGD steps.
 
@@ -70,6 +74,12 @@ def epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: f
     _check_setting(sample_rate, steps, delta)
     if not noise_multiplier > 0:
         raise InvalidInput("the noise multiplier must be a positive number")
+    with _computing:
+        return _epsilon_of(noise_multiplier, sample_rate, steps, delta)
+
+
+@functools.lru_cache(maxsize=4096)
+def _epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
     if steps == 0:
         return 0.0
     accountant = _PRVAccountant()

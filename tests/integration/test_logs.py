@@ -70,7 +70,7 @@ class World:
         def institution(name: str) -> InstitutionRunner:
             party = folder.party(name)
             settings = build(ClientSettings, read_yaml(party / CLIENT_FILE), source="x")
-            return InstitutionRunner(party, change_client(settings), retry_for_s=2.0)
+            return InstitutionRunner(party, change_client(settings), retry_for_s=5.0)
 
         service = CoordinatorService(PartyFolder(home), server, plan, again=True)
         serving = asyncio.create_task(play(COORDINATOR, service.run))
@@ -104,7 +104,7 @@ def world(tmp_path: Path) -> World:
     settings = SimulateSettings(rounds=1, clients=3, no_dp=True, local_steps=1, out=tmp_path / "run")
     world = World(prepare(settings))
     plan = world.federation.folder.party(COORDINATOR) / "session.yaml"
-    plan.write_text(plan.read_text().replace("gather_timeout_s: 30.0", "gather_timeout_s: 1.0"))
+    plan.write_text(plan.read_text().replace("gather_timeout_s: 30.0", "gather_timeout_s: 3.0"))
     return world
 
 

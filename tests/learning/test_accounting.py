@@ -1,4 +1,6 @@
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning import accounting
 from fedapt_secure.learning.accounting import epsilon_of, plan_noise, plan_session
 from fedapt_secure.privacy.budget import PrivacyBudget
 
@@ -95,3 +98,18 @@ def test_a_session_plan_depends_on_the_declared_count_alone():
     for _ in range(15):
         budget.reserve(4)
     assert budget.epsilon_after(0) <= 8.0
+
+
+def test_institutions_in_threads_share_the_work_of_one_figure(monkeypatch):
+    worked = []
+    real = accounting._PRVAccountant.get_epsilon
+
+    def counted(accountant, *arguments, **options):
+        worked.append(accountant.history)
+        time.sleep(0.05)
+        return real(accountant, *arguments, **options)
+
+    monkeypatch.setattr(accounting._PRVAccountant, "get_epsilon", counted)
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: epsilon_of(3.21, 0.43, 21, 1e-3), range(4)))
+    assert len(found) == len(worked) == 1

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
-from fedapt_secure.learning.data.digits import CLASS_NAMES, scan_count, write_digits
+from fedapt_secure.learning.data.digits import CLASS_NAMES, _scans, scan_count, write_digits
 from fedapt_secure.learning.data.styles import STYLES
 
 
@@ -33,3 +34,10 @@ def test_upside_down_is_the_same_page_turned(tmp_path):
 def test_there_are_1797_scans_of_ten_digits():
     assert scan_count() == 1797
     assert len(set(CLASS_NAMES)) == 10
+
+
+def test_the_shipped_scans_are_those_of_scikit_learn():
+    theirs = load_digits()
+    scans, labels = _scans()
+    np.testing.assert_array_equal(scans, theirs.images)
+    np.testing.assert_array_equal(labels, theirs.target)

@@ -21,6 +21,11 @@ DEFAULT_PROXIMAL_WEIGHT = {FEDPROX: 0.01}
 def session_plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone) -> SessionPlan:
     """Return the session of a run: what is trained, and how.
 
+    Args:
+        settings: What was asked for.
+        dataset: Who holds which images.
+        backbone: The frozen CLIP.
+
     Raises:
         InvalidInput: If there cannot be as many domain keys as asked for.
     """

@@ -100,6 +100,7 @@ def when_round(folder: Path, number: int, act) -> threading.Thread:
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_lost_actor_is_a_dropout_and_comes_back(simulate, tmp_path: Path, capsys) -> None:
     killed = []
 
@@ -132,7 +133,6 @@ def test_a_lost_actor_is_a_dropout_and_comes_back(simulate, tmp_path: Path, caps
     ("options", "says"),
     [
         (["--client-cpus", "900"], "do not fit on the Ray cluster"),
-        (["--client-gpus", "64"], "do not fit on the Ray cluster"),
         (["--method", "local"], "leave out --engine ray"),
     ],
 )

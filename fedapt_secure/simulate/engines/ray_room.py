@@ -58,6 +58,11 @@ def places(node: Node, cpus: float, gpus: float) -> float:
     """Return how many institutions fit on a machine beside each other; infinite if they ask for nothing.
 
     Ray gives a share of a GPU from one GPU, and whole ones from as many.
+
+    Args:
+        node: The machine.
+        cpus: Processors of each, at least 0.
+        gpus: GPUs of each, at least 0.
     """
     by_cpus = _times(node.cpus, cpus)
     if gpus == 0:

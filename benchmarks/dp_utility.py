@@ -28,7 +28,7 @@ from fedapt_secure.learning.methods.base import Objective, Task, Tensors, Traini
 from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.learning.units import Batch
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2, 3)
 TUNING_SEEDS = (100, 101)
 GRID = {"text features": (0.2, 0.5, 1.0), "parameters": (0.05, 0.15, 0.5)}
 LEARNING_RATE = {"text features": 0.5, "parameters": 0.15}
@@ -140,7 +140,8 @@ def measure(quick: bool) -> Result:
     """Measure the accuracy of private training with both ways of clipping."""
     difference = check_same_gradient()
     seeds = SEEDS[:1] if quick else SEEDS
-    runs = [Run(name, trial(name, seed, quick)) for seed in seeds for name in LEARNING_RATE]
+    # The slow ones first: so neither process is left alone with one at the end.
+    runs = [Run(name, trial(name, seed, quick)) for name in reversed(LEARNING_RATE) for seed in seeds]
     if quick:
         accuracies = [one.accuracy() for one in runs]
     else:

@@ -217,7 +217,7 @@ def test_splits_and_subjects_reach_the_institutions(tmp_path, domains_folder):
         assert (institution.data.stat().st_mode & 0o077) == 0
 
 
-@pytest.mark.parametrize("dataset", ["digits", "folder"])
+@pytest.mark.parametrize("dataset", [pytest.param("digits", marks=pytest.mark.slow), "folder"])
 def test_few_shot_keeps_tests_and_some_of_each_class(tmp_path, domains_folder, dataset):
     root = domains_folder if dataset == "folder" else None
     whole = hand_out(tmp_path / "whole", dataset, None, 0, root)

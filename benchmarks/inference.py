@@ -3,7 +3,7 @@
     python benchmarks/inference.py --json results.json
     python benchmarks/inference.py --bundle RUN/model.safetensors --images RUN/parties
 
-ViT-B-32 with random weights, batches of 64, contenders in turns. ``--bundle`` instead counts how many images
+ViT-B-32 with random weights, batches of 32, contenders in turns. ``--bundle`` instead counts how many images
 of a real model need a prompt of their own.
 """
 
@@ -45,7 +45,7 @@ class Case:
     aim: float | None = None
 
 
-CASES = (Case(10, 64, 5, 2, 10.0), Case(345, 64, 5, 1, 300.0))
+CASES = (Case(10, 32, 5, 2, 10.0), Case(345, 32, 5, 1, 300.0))
 QUICK = (Case(3, 4, 1, 2),)
 
 
@@ -91,7 +91,7 @@ def measure(quick: bool) -> Result:
         "inference",
         "Inference",
         f"{'Tiny CLIP' if quick else 'ViT-B/32'} with random weights, all cores, {KEYS} keys,"
-        f" {CONTEXT_TOKENS} context tokens, batches of 64 images. The reference's way encodes every class"
+        f" {CONTEXT_TOKENS} context tokens, batches of 32 images. The reference's way encodes every class"
         " anew for every image, 77 tokens a prompt. Logits of both were compared first. Milliseconds an"
         " image: median (least to most).",
     )

@@ -4,12 +4,14 @@ What is encoded is kept shard by shard. So work that is stopped, at whatever poi
 ended, and a data set with a thousand new images costs a thousand encodings.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Final
 
 import numpy as np
@@ -36,6 +38,9 @@ Progress = Callable[[int, int], None]
 SHARD_IMAGES: Final = 256
 """What a kill costs at most: a minute or two of the largest model on a processor."""
 _NOT_FINITE: Final = "its features are not finite"
+_at_work = BoundedSemaphore(os.cpu_count() or 1)
+"""So many of one process encode at a time: more would only pass the interpreter's lock around."""
+_LOOK_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -108,15 +113,25 @@ class Encoding:
         """
         self._progress = progress
         if self._store is None:
-            self._encode()
+            with self._turn():
+                self._encode()
             return
         self._fill_from(self._store)
         if self._missing:
-            with self._store.encoding(self._tell):
+            with self._turn(), self._store.encoding(self._tell):
                 self._fill_from(self._store)  # what another process has added while we waited
                 self._encode()
         else:
             self._tell()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        while not _at_work.acquire(timeout=_LOOK_S):
+            self._tell()  # may raise to give up
+        try:
+            yield
+        finally:
+            _at_work.release()
 
     def _tell(self) -> None:
         if self._progress is not None:

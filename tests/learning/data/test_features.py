@@ -1,5 +1,8 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from PIL import Image
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.data import encoding
 from fedapt_secure.learning.data.features import load_features
 from fedapt_secure.learning.data.records import Record, is_test, read_records
 
@@ -245,3 +249,33 @@ def test_without_a_readable_image_it_says_so(tmp_path, tiny):
     records = [Record(tmp_path / "gone.png", 0, "gone.png")]
     with pytest.raises(InvalidInput, match="none of the 1 images can be read"):
         load_features(records, tiny, tmp_path / "cache")
+
+
+def test_no_more_encode_at_a_time_than_there_are_places(folder, tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(encoding, "_at_work", BoundedSemaphore(1))
+    records, at_work, most = read_records(folder).records, [], []
+    encode = type(tiny).encode_images
+
+    def slow(self, pixels):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.05)
+        at_work.pop()
+        return encode(self, pixels)
+
+    monkeypatch.setattr(type(tiny), "encode_images", slow)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda n: load_features(records, tiny, tmp_path / f"{n}"), range(3)))
+    assert max(most) == 1
+    assert all(torch.equal(one.features, found[0].features) for one in found)
+
+
+def test_who_waits_for_a_place_can_give_up(folder, tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(encoding, "_at_work", BoundedSemaphore(1))
+    monkeypatch.setattr(encoding, "_LOOK_S", 0.01)
+
+    def stop(done, total):
+        raise InterruptedError
+
+    with encoding._at_work, pytest.raises(InterruptedError):
+        load_features(read_records(folder).records, tiny, tmp_path / "cache", progress=stop)

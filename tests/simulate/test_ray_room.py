@@ -4,7 +4,7 @@ from math import floor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
@@ -47,6 +47,7 @@ def test_a_small_cluster_is_refused_in_one_line(cpus: float | None, gpus: float)
 )
 def test_an_equal_share_fits_and_a_larger_one_does_not(cpus: list[int], institutions: int) -> None:
     nodes = [node(one) for one in cpus]
+    assume(institutions <= 100 * sum(cpus))  # a share is a hundredth at least
     share = share_of(nodes, institutions, None, 0)
     assert 0 < share <= 1
     assert sum(floor(one / share + 1e-9) for one in cpus) >= institutions

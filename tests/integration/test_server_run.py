@@ -76,7 +76,8 @@ def test_from_an_unfinished_session_to_a_finished_model(tmp_path: Path) -> None:
         run(story())
         world.process.send_signal(signal.SIGTERM)
         assert world.process.wait(20) == 0
-    assert events(world)[-2:] == ["stopping", "stopped"]
+    # Whoever was still connected may be seen off between the two.
+    assert [one for one in events(world) if one != "disconnected"][-2:] == ["stopping", "stopped"]
     assert status(world.home)["completed"] == 1
     done = fedapt("server", "run", "--once", "--no-enrolment", "--dir", str(world.home.path))
     assert done.returncode == 2

@@ -32,7 +32,7 @@ def names(folder: Path) -> dict[str, str]:
         "/usr/local/share/doc/fedapt-secure": str(ROOT),
         "/opt/fedapt-secure/bin/": f"{folder}/.bin/",
         "/var/lib/": f"{folder}/lib/",
-        "/root/": f"{folder}/root/",
+        "~/": f"{folder}/root/",
         "/etc/": f"{folder}/etc/",
         "/srv/images": f"{folder}/images",
     }

@@ -70,9 +70,10 @@ class Institution:
         return 0, ""
 
 
-def _look(landmark: str) -> Seen:
+def _look(landmark: str) -> tuple[str, str]:
+    """Return the fields of `Seen`: plain strings, so that no type of ours is pickled."""
     path = Path(landmark)
-    return Seen(__version__, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
+    return __version__, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 class RayEngine:
@@ -125,7 +126,7 @@ class RayEngine:
 
     async def _check_machines(self, folder: Path) -> None:
         landmark = folder / _LANDMARK
-        expected = _look(str(landmark))
+        expected = Seen(*_look(str(landmark)))
         usable = [node for node in nodes_of(ray.nodes()) if places(node, self._cpus, self._gpus) > 0]
         answers = await asyncio.gather(
             *(_looking(node).remote(str(landmark)) for node in usable), return_exceptions=True
@@ -136,7 +137,7 @@ class RayEngine:
                     f"the Ray machine {node.address} cannot run fedapt-secure: {_last_line(answer)}; install"
                     f" fedapt-secure {__version__} there"
                 )
-            check_machine(node.address, answer, expected, folder)
+            check_machine(node.address, Seen(*answer), expected, folder)
 
     async def run_coordinator(self, folder: Path) -> None:
         """See `Engine.run_coordinator`; in this process."""

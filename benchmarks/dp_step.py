@@ -133,7 +133,7 @@ def measure(quick: bool) -> Result:
                 VMAP: (
                     "vmap encodes the text once and maps only the backward pass over the samples. Ours is one"
                     " pass there and one back; both run at the processor's rate for matrix products, and"
-                    " counting passes and tokens the ratio is about 42"
+                    " counting operations the ratio is 48"
                 ),
             }
             for name in (OPACUS, VMAP):

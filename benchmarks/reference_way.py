@@ -20,6 +20,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fedapt_secure.learning.backbone import Backbone
 
 
+@torch.no_grad()
+def reference_images(backbone: Backbone, pixels: Tensor) -> Tensor:
+    """Return image features (B, D) by open_clip's image tower, every layer at every position."""
+    features: Tensor = backbone.text_tower.module.encode_image(pixels)
+    return features
+
+
 class ReferenceText:
     """Prompts through open_clip's text tower, with nothing left out.
 

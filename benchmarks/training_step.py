@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from harness import Result, Spread, Table, Target, in_turns, ratios, run
 from problems import DOMAIN, Problem, backbone_for, check_equal, image_pixels, problem
-from reference_way import ReferenceText, both_losses
+from reference_way import ReferenceText, both_losses, reference_images
 from torch import Tensor
 
 from fedapt_secure.learning.backbone import Backbone
@@ -81,7 +81,7 @@ def reference_step(made: Problem, pixels: Tensor) -> Callable[[], Gradients]:
 
     def step() -> Gradients:
         optimizer.zero_grad()
-        features = backbone.encode_images(pixels)  # frozen: no reference keeps a graph of it either
+        features = reference_images(backbone, pixels)  # frozen: no reference keeps a graph of it
         each = (context * (1 + made.key)).expand(len(made.class_names), *context.shape[-2:])
         logits = backbone.logit_scale * F.normalize(features, dim=-1) @ text(each).T
         loss = both_losses(logits, features @ network.T, made.labels, DOMAIN, backbone.logit_scale) / count

@@ -7,12 +7,16 @@ from fedapt_secure.learning.text import PromptedText
 
 
 def layers_flop(width: int, mlp: int, layers: int, length: int) -> float:
-    """Return the FLOP of a transformer on one sequence.
+    """Return the FLOP of a transformer on one sequence whose answer is read at one position.
 
     A layer multiplies each of L tokens by 4W² (queries, keys, values, output) and 2·W·W_mlp weights, and
-    forms L² scores and L² weighted sums of width W: 2·L·(4W² + 2·W·W_mlp) + 4·L²·W.
+    forms L² scores and L² weighted sums of width W: 2·L·(4W² + 2·W·W_mlp) + 4·L²·W. The last one has keys
+    and values of all tokens, and the rest for one.
     """
-    return layers * (2.0 * length * (4 * width * width + 2 * width * mlp) + 4.0 * length * length * width)
+    per_token, asking = 4 * width * width + 2 * width * mlp, 2 * width * width + 2 * width * mlp
+    whole = 2.0 * length * per_token + 4.0 * length * length * width
+    last = 2.0 * (length * (per_token - asking) + asking) + 4.0 * length * width
+    return (layers - 1) * whole + last
 
 
 def image_flop(backbone: Backbone) -> float | None:
@@ -36,7 +40,7 @@ def text_step_flop(text: PromptedText, length: int) -> float:
     classes = len(text.class_names)
     there = _transformer(tower.transformer, length)
     width, layers = tower.transformer.width, tower.transformer.layers
-    back = there + layers * 4.0 * length * length * width
+    back = there + 4.0 * ((layers - 1) * length * length + length) * width
     return classes * (there + back)
 
 

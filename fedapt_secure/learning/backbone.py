@@ -1,6 +1,5 @@
 """The frozen CLIP: one loading path for the shipped tiny model and for every other open_clip model."""
 
-import copy
 import difflib
 import hashlib
 import json
@@ -27,6 +26,7 @@ from fedapt_secure.learning.device import (
     without_tf32,
 )
 from fedapt_secure.learning.hub import offline_if_unreachable, quiet_loading
+from fedapt_secure.learning.image_tower import image_tower_of, with_the_same_weights
 from fedapt_secure.learning.text_tower import TextTower, text_tower_of
 
 TINY: Final = "tiny"
@@ -75,6 +75,7 @@ class Backbone:
         self._transform = transform
         self._tokenizer = tokenizer
         self.text_tower: TextTower = text_tower_of(self._model, name)
+        self._image_tower = image_tower_of(self._model)
         self.feature_size = int(self.encode_text(self.tokenize(["a"])).shape[1])
 
     @property
@@ -124,7 +125,7 @@ class Backbone:
         """
         # functional_call puts the weights into the module it is given while it runs, and institutions that
         # train in threads of one process share this backbone: each call has a module of its own.
-        tower, start, changed = _with_the_same_weights(self._model.visual), 0, {}
+        tower, start, changed = with_the_same_weights(self._image_tower), 0, {}
         for name, parameter in tower.named_parameters():
             part = change[start : start + parameter.numel()].view_as(parameter)
             changed[name], start = parameter + part.to(parameter), start + parameter.numel()
@@ -141,7 +142,7 @@ class Backbone:
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return the image features (B, D), float32 and not normalised, of pixels (B, 3, H, W)."""
         with in_precision(self.precision, self.device):
-            features: Tensor = self._model.encode_image(pixels.to(self.device, non_blocking=True))
+            features: Tensor = self._image_tower(pixels.to(self.device, non_blocking=True))
         return features.float()
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -155,12 +156,6 @@ class Backbone:
         with in_precision(self.precision, self.device):
             features: Tensor = self._model.encode_text(tokens)
         return features.float()
-
-
-def _with_the_same_weights(module: Any) -> Any:
-    """Return a copy of a module that holds the very same tensors."""
-    tensors = (*module.parameters(), *module.buffers())
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 def load_backbone(

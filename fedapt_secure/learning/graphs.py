@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fedapt_secure.learning.shared_context import can_share
 from fedapt_secure.learning.text import PromptedText
 
 MOST_RECORDINGS: Final = 3
@@ -198,7 +197,7 @@ def _shared(text: PromptedText, contexts: Tensor) -> _Shared:
 def _record(text: PromptedText, contexts: Tensor) -> Recording | None:
     """Return a recording, or log why there is none and prompts are encoded the plain way."""
     name = text.backbone.name
-    if not can_share(text.backbone.text_tower):  # who knows what another's layers decide by values
+    if not text.backbone.text_tower.has_known_layers:  # who knows what another's layers decide by values
         _log.warning("the text tower of %s is not recorded as a CUDA graph: its layers are not known", name)
         return None
     try:

@@ -15,7 +15,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.backbone import Backbone
 from fedapt_secure.learning.class_names import spoken_names
 from fedapt_secure.learning.device import in_precision
-from fedapt_secure.learning.shared_context import can_share, encode_names
+from fedapt_secure.learning.shared_context import encode_names
 from fedapt_secure.learning.templates import PLACE, zero_shot_templates
 
 
@@ -53,7 +53,10 @@ class PromptedText:
         self.class_specific = class_specific
         # One class alone would gain nothing.
         self._share = (
-            share_context and not class_specific and len(class_names) > 1 and can_share(backbone.text_tower)
+            share_context
+            and not class_specific
+            and len(class_names) > 1
+            and backbone.text_tower.has_known_layers
         )
         named = backbone.tokenize([f"{name}." for name in self._spoken])  # (M, context_length)
         self._end_of_text = named.argmax(dim=1) + context_tokens  # (M,); the end token has the highest number

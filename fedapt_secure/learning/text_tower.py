@@ -5,6 +5,7 @@ the sequence may end there. Both properties are checked once, here.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import open_clip
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.layers import are_known, at_positions, rows_at
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class TextTower:
     text_width: int
     context_length: int
 
+    @cached_property
+    def has_known_layers(self) -> bool:
+        """Whether its layers can be worked out by hand, see `layers`."""
+        return are_known(self.module.transformer)
+
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Return the embeddings (..., W) of token numbers (...), without positions."""
         embeddings: Tensor = self.module.token_embedding(tokens)
@@ -43,14 +50,18 @@ class TextTower:
         Returns:
             Text features, (B, D), not normalised.
         """
-        length = embeddings.shape[1]
+        length, mask = embeddings.shape[1], self.module.attn_mask
         hidden = embeddings + self.module.positional_embedding[:length]
-        hidden = self.module.transformer(hidden, attn_mask=self.module.attn_mask[:length, :length])
-        return self.answer(hidden, end_of_text)
+        if not self.has_known_layers:
+            hidden = self.module.transformer(hidden, attn_mask=mask[:length, :length])
+            return self.answer(rows_at(hidden, end_of_text).squeeze(1))
+        *layers, last = self.module.transformer.resblocks
+        for layer in layers:
+            hidden = layer(hidden, attn_mask=mask[:length, :length])
+        return self.answer(at_positions(last, hidden, end_of_text).squeeze(1))
 
-    def answer(self, hidden: Tensor, end_of_text: Tensor) -> Tensor:
-        """Return text features (B, D) from last hidden states (B, L, W), read at positions (B,)."""
-        at_end = hidden[torch.arange(len(hidden), device=hidden.device), end_of_text]  # (B, W)
+    def answer(self, at_end: Tensor) -> Tensor:
+        """Return text features (B, D) from the last layer's output at the end-of-text tokens, (B, W)."""
         # The last norm treats each position by itself, so the others need none.
         normed: Tensor = self.module.ln_final(at_end)
         projection = self.module.text_projection

@@ -3,7 +3,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedapt_secure.learning import shared_context
 from fedapt_secure.learning.backbone import RANDOM, load_backbone
 from fedapt_secure.learning.text import PromptedText
 
@@ -70,19 +69,6 @@ def test_contexts_of_their_own_and_a_single_class_share_nothing(small):
 
 def test_layers_of_another_kind_are_left_to_open_clip(small_model_folder):
     other = load_backbone(small_model_folder("other-block", custom_text=False, qk_norm=True), RANDOM)
-    assert not shared_context.can_share(other.text_tower)
+    assert not other.text_tower.has_known_layers
     text = PromptedText(other, NAMES, 4, False)
     assert text.encode(torch.zeros(1, 4, other.text_width)).shape == (1, 5, other.feature_size)
-
-
-def test_a_layer_that_is_not_the_known_one_is_noticed(small):
-    known = small.text_tower.module.transformer.resblocks[0]
-
-    class Changed(type(known)):
-        """Could do anything in its forward."""
-
-    assert shared_context._is_plain(known)
-    assert not shared_context._is_plain(Changed(16, 2))
-    known_with_dropout = type(known)(16, 2)
-    known_with_dropout.attn.dropout = 0.1
-    assert not shared_context._is_plain(known_with_dropout)

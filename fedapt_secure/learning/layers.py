@@ -49,7 +49,16 @@ def at_first(block: ResidualAttentionBlock, hidden: Tensor) -> Tensor:
 
 
 def at_positions(block: ResidualAttentionBlock, hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return a causal layer's output (B, 1, W) at one position (B,) of each of the inputs (B, L, W)."""
+    """Return a causal layer's output at one position of each sequence.
+
+    Args:
+        block: A layer that `is_known`.
+        hidden: Its inputs, (B, L, W).
+        positions: Where each sequence is read, (B,), each in [0, L).
+
+    Returns:
+        (B, 1, W).
+    """
     asking = rows_at(hidden, positions)
     seen = ~later_than(positions, hidden.shape[1])
     attended = F.scaled_dot_product_attention(query(block, asking), *sources(block, hidden), attn_mask=seen)
@@ -84,7 +93,16 @@ def heads(block: ResidualAttentionBlock, hidden: Tensor) -> tuple[Tensor, Tensor
 
 
 def finish(block: ResidualAttentionBlock, hidden: Tensor, attended: Tensor) -> Tensor:
-    """Return a layer's output (B, L, W) from its input and what its heads attended to, (B, H, L, W/H)."""
+    """Return a layer's output from its input and what its heads attended to.
+
+    Args:
+        block: A layer that `is_known`.
+        hidden: Its input, (B, L, W).
+        attended: (B, H, L, W/H).
+
+    Returns:
+        (B, L, W).
+    """
     hidden = hidden + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
     done: Tensor = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
     return done

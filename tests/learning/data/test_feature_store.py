@@ -253,11 +253,14 @@ def images(tmp_path):
 
 ENCODE = """
 import hashlib
+import signal
 import sys
 from pathlib import Path
 from fedapt_secure.learning.backbone import load_backbone
 from fedapt_secure.learning.data.features import load_features
 from fedapt_secure.learning.data.records import read_records
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 
 def tell(done, total):
     print(done, flush=True)

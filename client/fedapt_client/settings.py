@@ -50,10 +50,16 @@ class ClientSettings(Settings):
     port: Annotated[int, Field(ge=1, le=65535)]
     enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
     answer_within_s: PositiveFloat = PING_TIMEOUT_S
-    proxy: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(default=None, repr=False)
+    proxy: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
+        default=None, repr=False, description="http://HOST:PORT or https://HOST:PORT"
+    )
     data: Path
-    device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$")] = "auto"
-    precision: Annotated[str, Field(pattern="^(auto|float32|bfloat16)$")] = "auto"
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$")] = Field(
+        default="auto", description="auto, cpu or cuda"
+    )
+    precision: Annotated[str, Field(pattern="^(auto|float32|bfloat16)$")] = Field(
+        default="auto", description="auto, float32 or bfloat16"
+    )
     dp_epsilon: PositiveFloat = 8.0
     dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     policy: Path = Path(POLICY_FILE)

@@ -84,9 +84,12 @@ def build(
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        field = model.model_fields.get(where)
+        if first["type"] == "string_pattern_mismatch" and field is not None and field.description:
+            message = f"give {field.description}"  # a person reads no regular expressions
         if as_options and where:
             where = "--" + where.replace("_", "-")
-        message = first["msg"].removeprefix("Value error, ")
         raise InvalidInput(f"{source}: {where}: {message}" if where else f"{source}: {message}") from None
 
 

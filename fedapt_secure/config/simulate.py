@@ -154,7 +154,9 @@ class SimulateSettings(Settings):
     out: Path | None = None
     engine: Literal["local", "ray"] = LOCAL
     processes: bool = False
-    ray_address: Annotated[str, Field(pattern=r"^(auto|[^\s/]+:\d{1,5})$")] | None = None
+    ray_address: Annotated[str, Field(pattern=r"^(auto|[^\s/]+:\d{1,5})$")] | None = Field(
+        default=None, description="auto or HOST:PORT of a running cluster, or leave it out to start Ray here"
+    )
     client_cpus: Annotated[float, Field(gt=0, le=4096)] | None = None
     client_gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
     fail: tuple[str, ...] = ()

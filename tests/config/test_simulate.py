@@ -219,7 +219,11 @@ class TestRules:
             ("ray_address is for Ray", {"ray_address": "auto"}),
             ("client_cpus is for Ray", {"client_cpus": 1}),
             ("client_gpus is for Ray", {"client_gpus": 1}),
-            ("ray_address", {"engine": "ray", "ray_address": "ray://192.0.2.7:10001"}),
+            (
+                "ray_address: give auto or HOST:PORT of a running cluster",
+                {"engine": "ray", "ray_address": "ray://192.0.2.7:10001"},
+            ),
+            ("ray_address: give auto or HOST:PORT", {"engine": "ray", "ray_address": "local"}),
         ],
     )
     def test_what_goes_with_ray(self, match: str, values: dict[str, object]) -> None:

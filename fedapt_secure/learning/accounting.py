@@ -6,13 +6,14 @@ Gopi, Lee and Wutschitz, "Numerical Composition of Differential Privacy", NeurIP
 import functools
 import math
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opacus.accountants import PRVAccountant, RDPAccountant
+import numpy as np
+from opacus.accountants import PRVAccountant
 from opacus.accountants.analysis.prv import Domain
+from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.privacy.budget import PrivacyPlan, declared_records, default_delta
@@ -50,9 +51,17 @@ class _PRVAccountant(PRVAccountant):  # type: ignore[misc]  # Opacus has no type
 
 
 def _rdp_epsilon(history: Sequence[tuple[float, float, int]], delta: float) -> float:
-    accountant = RDPAccountant()
-    accountant.history = list(history)
-    return float(accountant.get_epsilon(delta, alphas=list(_ORDERS)))
+    """Return the best of the bounds at each order, for some (σ, q, steps)."""
+    rdp = sum(
+        np.asarray(compute_rdp(q=rate, noise_multiplier=sigma, steps=steps, orders=list(_ORDERS)))
+        for sigma, rate, steps in history
+    )
+    # Opacus warns where the first or the last order is the best, and skips what is not a number. A filter of
+    # warnings for one call would be seen, and undone too early, by other threads that plan at the same time.
+    epsilon, _ = get_privacy_spent(
+        orders=[math.nan, *_ORDERS, math.nan], rdp=np.pad(rdp, 1, constant_values=math.nan), delta=delta
+    )
+    return float(epsilon)
 
 
 _computing = threading.Lock()
@@ -85,14 +94,20 @@ def _epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: 
     accountant = _PRVAccountant()
     accountant.history = [(noise_multiplier, sample_rate, steps)]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the range of orders; the bound holds for any range
-            return float(accountant.get_epsilon(delta, eps_error=_EPSILON_ERROR))
+        with np.errstate(all="ignore"):  # far out in the tails it overflows, to a bound that is infinite
+            epsilon = float(accountant.get_epsilon(delta, eps_error=_EPSILON_ERROR))
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise InvalidInput(
-            f"no privacy bound can be computed for sigma {noise_multiplier:g}, sample rate {sample_rate:g},"
-            f" {steps} steps and delta {delta:.2g}: choose a larger epsilon or delta, or fewer steps"
-        ) from error
+        raise _no_bound(noise_multiplier, sample_rate, steps, delta) from error
+    if math.isnan(epsilon):  # compares as within every budget, and as over every one
+        raise _no_bound(noise_multiplier, sample_rate, steps, delta)
+    return max(epsilon, 0.0)  # below zero where δ alone is more than the steps give away
+
+
+def _no_bound(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> InvalidInput:
+    return InvalidInput(
+        f"no privacy bound can be computed for sigma {noise_multiplier:g}, sample rate {sample_rate:g},"
+        f" {steps} steps and delta {delta:.2g}: choose a larger epsilon or delta, or fewer steps"
+    )
 
 
 def _check_setting(sample_rate: float, steps: int, delta: float) -> None:
@@ -123,7 +138,8 @@ def plan_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> 
         raise InvalidInput(f"epsilon {epsilon:g} is too small to plan for: the accountant is exact to 0.01")
 
     def excess(log_sigma: float) -> float:
-        return math.log(epsilon_of(math.exp(log_sigma), sample_rate, steps, delta) / epsilon)
+        spent = epsilon_of(math.exp(log_sigma), sample_rate, steps, delta)
+        return math.log(max(spent, _EPSILON_ERROR) / epsilon)  # a budget is at least twice that error
 
     low, high = _bracket(excess, _renyi_log_sigma(epsilon, delta, sample_rate, steps))
     # ε is nearly a power of σ, so the secant in log-log space is there in two or three steps.
@@ -173,19 +189,17 @@ def _bracket(excess: Callable[[float], float], start: float) -> tuple[_Point, _P
 def _renyi_log_sigma(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
     """Return log σ, to 1 %, that meets the budget by Rényi accounting: looser, and quick."""
     low, high = math.log(_SMALLEST_SIGMA), math.log(_LARGEST_SIGMA)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if _rdp_epsilon([(_LARGEST_SIGMA, sample_rate, steps)], delta) > epsilon:
-            raise InvalidInput(
-                f"epsilon {epsilon:g} at delta {delta:.2g} cannot be met in {steps} steps: allow a larger"
-                " epsilon, or plan fewer steps"
-            )
-        while high - low > 0.01:
-            middle = (low + high) / 2
-            if _rdp_epsilon([(math.exp(middle), sample_rate, steps)], delta) > epsilon:
-                low = middle
-            else:
-                high = middle
+    if _rdp_epsilon([(_LARGEST_SIGMA, sample_rate, steps)], delta) > epsilon:
+        raise InvalidInput(
+            f"epsilon {epsilon:g} at delta {delta:.2g} cannot be met in {steps} steps: allow a larger"
+            " epsilon, or plan fewer steps"
+        )
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        if _rdp_epsilon([(math.exp(middle), sample_rate, steps)], delta) > epsilon:
+            low = middle
+        else:
+            high = middle
     return high
 
 

@@ -1,9 +1,11 @@
+import subprocess
+import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
@@ -32,6 +34,7 @@ def test_the_cheaper_domain_gives_opacus_own_figure(sigma, sample_rate, steps, d
 
 
 @settings(deadline=None, max_examples=15)
+@example(epsilon=1.0, delta=0.3, sample_rate=0.5, steps=1)  # the least noise that is planned costs no epsilon
 @given(
     epsilon=st.floats(0.3, 15),
     delta=st.floats(1e-6, 1e-3),
@@ -51,6 +54,30 @@ def test_the_prv_plan_needs_less_noise_than_the_renyi_one():
     accountant = RDPAccountant()
     accountant.history = [(sigma, 0.5, 60)]
     assert accountant.get_epsilon(1e-3) > 8.0
+
+
+def test_a_delta_beyond_what_the_steps_give_away_leaves_epsilon_zero():
+    assert epsilon_of(100.0, 0.02, 1, 0.3) == 0.0
+
+
+def test_an_accountant_that_overflows_is_no_bound(monkeypatch):
+    monkeypatch.setattr(accounting._PRVAccountant, "get_epsilon", lambda *_, **__: float("nan"))
+    with pytest.raises(InvalidInput, match="no privacy bound"):
+        epsilon_of(1.234567, 0.5, 10, 1e-4)
+
+
+def test_institutions_that_plan_at_once_print_nothing():
+    # A process of its own: pytest keeps warnings for itself.
+    program = """
+import sys, threading
+from fedapt_secure.learning.accounting import plan_noise
+sys.setswitchinterval(1e-6)
+plans = [threading.Thread(target=plan_noise, args=(8.0, 0.001 + i / 10_000, 0.5, 1)) for i in range(24)]
+for plan in plans: plan.start()
+for plan in plans: plan.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_epsilon_grows_with_steps_and_falls_with_noise():

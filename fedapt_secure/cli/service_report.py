@@ -64,7 +64,7 @@ def print_status(out: Console, fields: dict[str, Any]) -> None:
     if not fields["running"]:
         out.print("the service does not run (or its health port is off); this is what its folder holds")
     elif not fields["ok"]:
-        out.print("the service runs and reports a failure: look at its log")
+        out.print("the service runs and is not ready: it begins just now, or has failed; look at its log")
     else:
         out.print("the service runs")
     if fields["session"] is not None:

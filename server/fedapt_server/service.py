@@ -146,6 +146,7 @@ class CoordinatorService:
             self._note("certificate", self._folder.certificate_fields())
             self._note("listening", {"host": self._settings.host, "port": port})
             await self._begin()
+            self.status.serving = True
             completed = await self._until(stop or asyncio.Event())
             await self._flush()
         finally:

@@ -15,7 +15,7 @@ class Snapshot:
     """Where the service stands at one moment.
 
     Attributes:
-        ok: Whether the service listens and nothing has failed.
+        ok: Whether the service listens, the session that it has is open, and nothing has failed.
         session: The session that is open, or was last; hexadecimal.
         state: ``waiting`` (no session was begun), ``gathering``, ``round``, ``closing`` or ``ended``.
         reason: Why no session is open, where the service knows.
@@ -47,11 +47,16 @@ class Snapshot:
 
 @dataclass
 class Status:
-    """Follows the service; `note` takes what it logs."""
+    """Follows the service; `note` takes what it logs.
 
+    Attributes:
+        serving: Whether it listens and has taken up its session; set by the service.
+        failed: Whether something went wrong that is not a party's doing; likewise.
+        reason: Why no session is open; likewise.
+    """
+
+    serving: bool = False
     failed: bool = False
-
-    ok: bool = False
     reason: str | None = None
     session: str | None = None
     state: str = "waiting"
@@ -72,8 +77,6 @@ class Status:
 
     def _note(self, type: str, body: Mapping[str, Any]) -> None:
         match type:
-            case "listening":
-                self.ok = True
             case "session_started" | "session_resumed":
                 self.session, self.state, self.reason = body["session"], "gathering", None
                 self.rounds = body.get("rounds", self.rounds)
@@ -117,7 +120,7 @@ class Status:
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
-            ok=self.ok and not self.failed,
+            ok=self.serving and not self.failed,
             session=self.session,
             state=self.state,
             reason=self.reason,

@@ -165,8 +165,8 @@ class TestHealthPort:
             metrics.note("refused", {}, 13.0)
             metrics.refused(Refusal.TOO_SLOW)
             metrics.connected(3)
-            assert self.get(port.port, "/healthz")[0] == 503, "it does not listen yet"
-            status.note("listening", {})
+            assert self.get(port.port, "/healthz")[0] == 503, "it has not begun to serve"
+            status.serving = True
             assert self.get(port.port, "/healthz")[0] == 200
             status.failed = True
             assert self.get(port.port, "/healthz")[0] == 503

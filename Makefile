@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # More than four beside each other gain little: many tests are federations of several processes already.
-PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+# The workers share the cores; threads of torch on top would only wait for each other.
+TESTS := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help simulate test test-all bench lint types check venv clean
@@ -27,10 +28,10 @@ simulate: $(STAMP) ## five institutions tune a prompt together under epsilon = 8
 	$(BIN)/fedapt-secure simulate --dp-epsilon 8
 
 test: $(STAMP) ## the tests
-	$(BIN)/python -m pytest -m "not slow and not chaos" $(PARALLEL)
+	$(TESTS) -m "not slow and not chaos"
 
 test-all: $(STAMP) ## the tests and the long ones: whole simulations, chaos
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(TESTS)
 
 bench: $(STAMP) ## the benchmarks (25 min, a quiet machine); renews docs/benchmarks.md
 	$(BIN)/python benchmarks/suite.py

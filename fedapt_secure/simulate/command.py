@@ -16,7 +16,7 @@ from fedapt_secure.simulate.balance_table import print_balance
 from fedapt_secure.simulate.display import ProgressDisplay, print_result
 from fedapt_secure.simulate.engines.choosing import open_engine
 from fedapt_secure.simulate.engines.engine import Engine
-from fedapt_secure.simulate.federation import Federation, prepare
+from fedapt_secure.simulate.federation import Federation, check, prepare
 from fedapt_secure.simulate.running import carry_out
 from fedapt_secure.simulate.summary import Summary, summarise, write_pictures
 
@@ -31,6 +31,7 @@ def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, 
     started = time.monotonic()
     # Institutions train in parallel threads; one torch thread each keeps them off each other's cores.
     torch.set_num_threads(1)
+    check(settings)
     with sharing(), open_engine(settings, partial(_tell, console)) as engine:
         return _simulate(settings, console, started, engine)
 

@@ -132,13 +132,9 @@ def prepare(
     Raises:
         InvalidInput: If model, data, device or run folder cannot be used; no folder is left behind then.
     """
-    check_method(settings)
+    clients = check(settings)
     engine = engine or local_engine(settings)
-    if settings.template is not None:  # cheap checks first: a typing mistake costs no model loading
-        zero_shot_templates(settings.template)
-    if settings.dataset in DIGITS:
-        clients = digit_clients(settings.clients, deal_options(settings))
-        parse_failures(settings, institution_names(settings, clients))
+    if clients is not None:
         engine.make_room(clients)
     device = resolve_device(settings.institution_device)
     precision = choose_precision(settings.precision, device, settings.model)
@@ -153,6 +149,25 @@ def prepare(
         for path in [made] if made is not None else list(wanted.iterdir()):
             shutil.rmtree(path)
         raise
+
+
+def check(settings: SimulateSettings) -> int | None:
+    """Check what costs next to nothing, so that a typing mistake costs no model loading and no Ray.
+
+    Returns:
+        How many institutions there will be, where that is known without the data.
+
+    Raises:
+        InvalidInput: With the reason.
+    """
+    check_method(settings)
+    if settings.template is not None:
+        zero_shot_templates(settings.template)
+    if settings.dataset not in DIGITS:
+        return None
+    clients = digit_clients(settings.clients, deal_options(settings))
+    parse_failures(settings, institution_names(settings, clients))
+    return clients
 
 
 def deal_options(settings: SimulateSettings) -> DealOptions:

@@ -15,6 +15,7 @@ from fedapt_secure.audit.reader import read_log
 from fedapt_secure.cli.app import run as command
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.protocol.parameters import flatten
+from tests.integration.conftest import Run
 
 pytestmark = pytest.mark.integration
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="the extra [ray] is not installed")
@@ -30,6 +31,13 @@ def cluster() -> Iterator[str]:
     made.add_node(num_cpus=2)
     yield made.address
     made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run on this machine alone, that every other is held against."""
+    folder = tmp_path_factory.mktemp("engines") / "here"
+    return Run(command(["simulate", "--out", str(folder), *RUN]), folder)
 
 
 def parameters(folder: Path) -> np.ndarray:
@@ -53,8 +61,7 @@ def without_times(summary: dict) -> dict:
         pytest.param("cluster", marks=[needs_ray, pytest.mark.slow]),
     ],
 )
-def test_the_same_seed_gives_the_same_model_without_dp(simulate, engine: str, request) -> None:
-    here = simulate(*RUN, out="here")
+def test_the_same_seed_gives_the_same_model_without_dp(simulate, here: Run, engine: str, request) -> None:
     options = {"processes": ["--processes"], "ray": ["--engine", "ray"]}.get(engine)
     if options is None:
         options = ["--engine", "ray", "--ray-address", request.getfixturevalue("cluster")]
@@ -134,6 +141,7 @@ def test_a_lost_actor_is_a_dropout_and_comes_back(simulate, tmp_path: Path, caps
     [
         (["--client-cpus", "900"], "do not fit on the Ray cluster"),
         (["--method", "local"], "leave out --engine ray"),
+        (["--fail", "clinic-9@1:share"], "clinic-9"),
     ],
 )
 def test_what_cannot_be_is_one_line(simulate, capsys, options: list[str], says: str) -> None:

@@ -18,7 +18,7 @@ install() {
 COORDINATOR = """
 fedapt-secure server init --dir coordinator --address localhost --port 8443 --enrolment-port 8444
 for n in 1 2; do
-    fedapt-secure server invite clinic-$n --domain scanner-a --dir coordinator > home/clinic-$n.join
+    fedapt-secure server invite clinic-$n --domain scanner-a --dir coordinator > operator/clinic-$n.join
 done
 mkdir -p images/a images/b; for n in 1 2 3; do echo $n > images/a/$n.png; echo $n > images/b/$n.png; done
 fedapt-secure server enroll --dir coordinator 2> enrolment.log &
@@ -32,7 +32,7 @@ def names(folder: Path) -> dict[str, str]:
         "/usr/local/share/doc/fedapt-secure": str(ROOT),
         "/opt/fedapt-secure/bin/": f"{folder}/.bin/",
         "/var/lib/": f"{folder}/lib/",
-        "~/": f"{folder}/home/",
+        "~/": f"{folder}/operator/",
         "/etc/": f"{folder}/etc/",
         "/srv/images": f"{folder}/images",
     }
@@ -42,7 +42,7 @@ def names(folder: Path) -> dict[str, str]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("room", "before"), [("server", ""), ("client", COORDINATOR)])
 def test_a_runbook_works(room: str, before: str, tmp_path: Path) -> None:
-    for name in ("lib", "home", "etc/systemd/system"):
+    for name in ("lib", "operator", "etc/systemd/system"):
         (tmp_path / name).mkdir(parents=True)
     done = follow(ROOT / room / "RUNBOOK.md", tmp_path, names(tmp_path), LEFT_OUT + before)
     assert len(done) > 15

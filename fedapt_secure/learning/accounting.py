@@ -139,7 +139,7 @@ def plan_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> 
 
     def excess(log_sigma: float) -> float:
         spent = epsilon_of(math.exp(log_sigma), sample_rate, steps, delta)
-        return math.log(max(spent, _EPSILON_ERROR) / epsilon)  # a budget is at least twice that error
+        return math.log(max(spent, _EPSILON_ERROR) / epsilon)  # may be 0; a budget is over twice the error
 
     low, high = _bracket(excess, _renyi_log_sigma(epsilon, delta, sample_rate, steps))
     # ε is nearly a power of σ, so the secant in log-log space is there in two or three steps.

@@ -140,8 +140,9 @@ def test_a_lost_actor_is_a_dropout_and_comes_back(simulate, tmp_path: Path, caps
     ("options", "says"),
     [
         (["--client-cpus", "900"], "do not fit on the Ray cluster"),
-        (["--method", "local"], "leave out --engine ray"),
-        (["--fail", "clinic-9@1:share"], "clinic-9"),
+        # What needs no Ray comes first: there is none at that address.
+        (["--ray-address", "127.0.0.1:1", "--method", "local"], "leave out --engine ray"),
+        (["--ray-address", "127.0.0.1:1", "--fail", "clinic-9@1:share"], "clinic-9"),
     ],
 )
 def test_what_cannot_be_is_one_line(simulate, capsys, options: list[str], says: str) -> None:

@@ -8,6 +8,8 @@ This is for operators; the signed log is another matter, and the place of what m
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -37,6 +39,23 @@ def configure(json: bool, level: str = "info") -> None:
         logger.handlers = [handler]
         logger.setLevel(LEVELS[level])
         logger.propagate = False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep our loggers to themselves, where something else on the screen says what goes on.
+
+    A root handler would print their warnings, and Opacus installs one when it is imported.
+    """
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
+    try:
+        yield
+    finally:
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from fedapt_secure.config.structured_log import quiet
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate import alone, session_run
 from fedapt_secure.simulate.federation import Federation
@@ -20,7 +21,8 @@ def carry_out(
     Raises:
         InvalidInput, RunFailed: If it cannot be carried out; names the party.
     """
-    if method_facts(federation.settings.method).federated:
-        asyncio.run(session_run.run(federation, watch, encoding))
-    else:
-        alone.run(federation, watch, encoding)
+    with quiet():
+        if method_facts(federation.settings.method).federated:
+            asyncio.run(session_run.run(federation, watch, encoding))
+        else:
+            alone.run(federation, watch, encoding)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fedapt_client.ledger import Ledger
 from fedapt_secure.audit.log import read_log
+from fedapt_secure.config.structured_log import LOGGERS
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +25,7 @@ def steps(ledgers: Path) -> dict[str, list[int]]:
 
 
 def test_a_second_run_over_the_policy_is_refused_by_name_and_costs_nothing(
-    simulate, tmp_path: Path, capsys
+    simulate, tmp_path: Path, capsys, caplog
 ) -> None:
     ledgers = tmp_path / "ledgers"
     assert simulate(*QUICK, "--ledger", str(ledgers), out="first").status == 0
@@ -36,6 +37,7 @@ def test_a_second_run_over_the_policy_is_refused_by_name_and_costs_nothing(
         assert err.startswith("error: clinic-")
         assert "refuses: policy rule max_epsilon: 1 session on these images spent epsilon 7.9" in err
         assert err.count("\n") == 1
+        assert not {record.name for record in caplog.records} & {*LOGGERS}, "the one line is all"
         assert "refused" not in out
         assert not (run.folder / "summary.json").exists()
         refused = [

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_server.lobby import HEADER_BYTES, MAX_HELLO_BYTES, Hello, Lobby, first_record
-from fedapt_server.traffic import Refusal
+from fedapt_server.refusal import Refusal
 
 BACKLOG: Final = 1024
 ACCEPTS_AT_ONCE: Final = 64

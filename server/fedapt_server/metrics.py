@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fedapt_server.traffic import Refusal
+from fedapt_server.refusal import Refusal
 
 ROUND_SECONDS: Final = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 3600)
 

@@ -5,8 +5,9 @@ from typing import Final
 
 from websockets.exceptions import ConnectionClosed
 
+from fedapt_server.refusal import Refusal
 from fedapt_server.rounds_port import GuardedConnection
-from fedapt_server.traffic import Refusal, UnsentBytes, send_timeout_s
+from fedapt_server.traffic import UnsentBytes, send_timeout_s
 
 MESSAGES_OF_FULL_SIZE: Final = 4
 """A round's start, its sums, its end and the session's, to one who is slow."""

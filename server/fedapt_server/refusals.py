@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fedapt_server.metrics import Metrics
-from fedapt_server.traffic import Refusal, TokenBucket
+from fedapt_server.refusal import Refusal
+from fedapt_server.traffic import TokenBucket
 
 LINES_PER_S, LINES_AT_ONCE = 1.0, 100
 REPORTS_PER_S, REPORTS_AT_ONCE = 1.0, 20

@@ -26,8 +26,9 @@ from fedapt_server.admission_limits import Arrivals
 from fedapt_server.front_door import FrontDoor, Guest, guest_key
 from fedapt_server.library_log import library_logger
 from fedapt_server.lobby import Lobby
+from fedapt_server.refusal import Refusal
 from fedapt_server.settings import ServerSettings
-from fedapt_server.traffic import Refusal, Traffic
+from fedapt_server.traffic import Traffic
 
 CONNECTIONS_PER_CERTIFICATE: Final = 2
 """One that is broken and not noticed yet, and the one that takes its place."""

@@ -33,6 +33,7 @@ from fedapt_server.metrics import Metrics
 from fedapt_server.narration import narrate
 from fedapt_server.outbox import Outbox
 from fedapt_server.own_log import has_begun, last_round_end
+from fedapt_server.refusal import Refusal
 from fedapt_server.refusals import Refusals
 from fedapt_server.rounds_port import GuardedConnection, RoundsPort
 from fedapt_server.session import CoordinatorSession
@@ -40,7 +41,7 @@ from fedapt_server.settings import ServerSettings
 from fedapt_server.starting import new_configuration, reason_to_wait
 from fedapt_server.status import Status
 from fedapt_server.store import SessionStore, StoredSession
-from fedapt_server.traffic import Refusal, send_timeout_s
+from fedapt_server.traffic import send_timeout_s
 
 HELLO_TIMEOUT_S: Final = 10
 FLUSH_TIMEOUT_S: Final = 5

@@ -1,7 +1,6 @@
 """What one connection may do to us, counted: without I/O, the caller says what time it is."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 MAX_FRAMES_PER_S: Final = 20.0
@@ -14,25 +13,6 @@ PATIENCE_S: Final = 10.0
 MIN_BYTES_PER_S: Final = 4096
 """What a message must come in with once `PATIENCE_S` is over: 32 kbit/s."""
 MAX_MESSAGE_S: Final = 900.0
-
-
-class Refusal(StrEnum):
-    """Why a connection was turned away or cut; the label of a metric, so there are these and no others."""
-
-    NOT_TLS = "not_tls"
-    NO_HELLO = "no_hello"
-    CROWDED = "crowded"
-    HANDSHAKE = "handshake"
-    REVOKED = "revoked"
-    TOO_OFTEN = "too_often"
-    TOO_MANY = "too_many"
-    GREETING = "greeting"
-    REPLACED = "replaced"
-    TOO_FAST = "too_fast"
-    TOO_SLOW = "too_slow"
-    TOO_LARGE = "too_large"
-    UNREAD = "unread"
-    MISBEHAVED = "misbehaved"
 
 
 @dataclass

@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.protocol.transport import client_context
 from fedapt_server.outbox import MESSAGES_OF_FULL_SIZE, Outbox
+from fedapt_server.refusal import Refusal
 from fedapt_server.rounds_port import ARRIVALS_PER_MINUTE, GuardedConnection, RoundsPort
-from fedapt_server.traffic import Refusal
 from tests.attacks import GONE, is_cut
 from tests.offices import HOST, Office, run
 

@@ -15,10 +15,10 @@ from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_server import finished
 from fedapt_server.health_port import LOOPBACK, HealthPort
 from fedapt_server.metrics import Metrics
+from fedapt_server.refusal import Refusal
 from fedapt_server.starting import new_configuration, reason_to_wait
 from fedapt_server.status import Status
 from fedapt_server.store import SessionStore
-from fedapt_server.traffic import Refusal
 from tests.offices import Office
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

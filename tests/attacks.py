@@ -18,8 +18,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
+from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml, write_yaml
@@ -27,8 +27,8 @@ from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.transport import client_context
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.registrar import Registrar
+from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 from tests.offices import HOST, free_port
 

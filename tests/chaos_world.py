@@ -18,8 +18,8 @@ import safetensors.numpy
 import yaml
 
 from fedapt_client import rosters
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.learner import MODEL_FILE
+from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.cli.app import run as fedapt_secure
 from fedapt_secure.config.party_folder import PartyFolder
@@ -27,7 +27,7 @@ from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionPlan, model_hash
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from tests.chaos_party import HELD, HOLD, STDERR, TRAINED, take_part, update_of
 from tests.offices import Office
 from tests.people import COMMAND

@@ -4,11 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from fedapt_client.settings import ClientSettings
+from fedapt_client.settings import SETTINGS_FILE, ClientSettings
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure.config.settings import build, read_yaml
-
-SETTINGS_FILE = "client.yaml"
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from fedapt_client.__main__ import SETTINGS_FILE
+from fedapt_client.settings import SETTINGS_FILE
 from fedapt_client.templates import CLIENT
 from fedapt_crypto.certificates import facts, request_key, to_der, to_pem
 from fedapt_crypto.encoding import PartyName

@@ -1,7 +1,7 @@
 """An institution's own settings; the coordinator cannot change any of them."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,9 @@ from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
+
+SETTINGS_FILE: Final = "client.yaml"
+"""Its name in the institution's folder."""
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

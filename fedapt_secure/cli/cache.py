@@ -106,7 +106,7 @@ def find_caches(directory: Path) -> list[_Cache]:
     Raises:
         InvalidInput: If it is neither an institution's folder, nor a run folder, nor a folder of features.
     """
-    from fedapt_client.__main__ import SETTINGS_FILE  # noqa: PLC0415
+    from fedapt_client.settings import SETTINGS_FILE  # noqa: PLC0415
     from fedapt_secure.learning.data.feature_store import holds_stores  # noqa: PLC0415
 
     if (directory / SETTINGS_FILE).is_file():
@@ -131,8 +131,7 @@ def find_caches(directory: Path) -> list[_Cache]:
 
 
 def _of_institution(folder: Path) -> _Cache:
-    from fedapt_client.__main__ import SETTINGS_FILE  # noqa: PLC0415
-    from fedapt_client.settings import ClientSettings  # noqa: PLC0415
+    from fedapt_client.settings import SETTINGS_FILE, ClientSettings  # noqa: PLC0415
     from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
 
     path = folder / SETTINGS_FILE

@@ -149,8 +149,7 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
     Raises:
         InvalidInput: If there are none, or they cannot be used.
     """
-    from fedapt_client.__main__ import SETTINGS_FILE  # noqa: PLC0415
-    from fedapt_client.settings import ClientSettings  # noqa: PLC0415
+    from fedapt_client.settings import SETTINGS_FILE, ClientSettings  # noqa: PLC0415
     from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
 
     path = folder.path / SETTINGS_FILE

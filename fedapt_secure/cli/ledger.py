@@ -11,10 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedapt_client.__main__ import SETTINGS_FILE
 from fedapt_client.ledger import Ledger
 from fedapt_client.ledger_events import PlannedSession, Terms
-from fedapt_client.settings import ClientSettings
+from fedapt_client.settings import SETTINGS_FILE, ClientSettings
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.policy import POLICY_FILE, Policy, read_policy

@@ -267,8 +267,7 @@ def _registrar(directory: Path, passphrase_file: Path | None) -> "Registrar":
 
 def _settings(directory: Path, config: Path | None) -> "ServerSettings":
     from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
-    from fedapt_server.__main__ import SETTINGS_FILE  # noqa: PLC0415
-    from fedapt_server.settings import ServerSettings  # noqa: PLC0415
+    from fedapt_server.settings import SETTINGS_FILE, ServerSettings  # noqa: PLC0415
 
     path = config or directory / SETTINGS_FILE
     if config is None and not path.exists():

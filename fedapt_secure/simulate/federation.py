@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
+from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_crypto.private_files import make_private_folder, write_atomically
@@ -44,7 +44,7 @@ from fedapt_secure.simulate.planning import method_choices, session_plan
 from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
 from fedapt_secure.simulate.run_folder import RunFolder, new_run_folder, run_path
 from fedapt_secure.simulate.unsupervised import resolved as resolved_unsupervised
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 
 

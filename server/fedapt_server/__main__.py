@@ -7,9 +7,7 @@ from pathlib import Path
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
-from fedapt_server.settings import ServerSettings
-
-SETTINGS_FILE = "server.yaml"
+from fedapt_server.settings import SETTINGS_FILE, ServerSettings
 
 
 def main() -> int:

@@ -13,9 +13,8 @@ from fedapt_crypto.private_files import remove_leftovers, write_atomically
 from fedapt_secure.config.annotated import write_annotated
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_server import templates
-from fedapt_server.__main__ import SETTINGS_FILE
 from fedapt_server.registrar import MEMBERSHIP_FILE, Registrar
-from fedapt_server.settings import ServerSettings
+from fedapt_server.settings import SETTINGS_FILE, ServerSettings
 
 
 def found(

@@ -1,7 +1,7 @@
 """The coordinator's own settings."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from fedapt_secure.config.settings import Settings
 from fedapt_secure.protocol.join_string import Address
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
+
+SETTINGS_FILE: Final = "server.yaml"
+"""Its name in the coordinator's folder."""
 
 
 class ServerSettings(Settings):

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
+from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
+from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

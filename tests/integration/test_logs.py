@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fedapt_client import runner
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
+from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import FedaptError, InvalidInput, RollbackDetected, RunFailed
 from fedapt_secure.audit.reader import LogReader, segments
@@ -21,9 +21,9 @@ from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.closing import Closing
 from fedapt_server.service import CoordinatorService
+from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 
 pytestmark = pytest.mark.integration

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedapt_client.__main__ import SETTINGS_FILE
+from fedapt_client.settings import SETTINGS_FILE
 from tests.attacks import World
 from tests.client.test_doctor import proxy
 from tests.offices import HOST, free_port

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from fedapt_client import enrolment, rosters
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
+from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.private_files import make_private_folder
 from fedapt_crypto.roster import COORDINATOR, Roster
@@ -13,8 +13,8 @@ from fedapt_secure.config.party_folder import PartyFolder, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE, Policy
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.protocol.session import SessionPlan
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.founding import found
+from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 from tests.offices import HOST, free_port
 

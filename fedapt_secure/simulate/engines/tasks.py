@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedapt_client.__main__ import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.runner import InstitutionRunner
+from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, PolicyRefused
 from fedapt_secure.config.party_folder import PartyFolder
@@ -12,8 +12,8 @@ from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.engines.engine import LOOPBACK, Progress
 from fedapt_secure.simulate.patience import allow_file_handles, close_retry_s, retry_for_s
-from fedapt_server.__main__ import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.service import CoordinatorService
+from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 
 

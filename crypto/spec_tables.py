@@ -16,7 +16,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from fedapt_crypto.encoding import Message
-from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, scheme
+from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, scheme, signed
 from fedapt_crypto.secagg.ckks import institution as ckks_institution
 from fedapt_crypto.secagg.ckks import messages as ckks_messages
 from fedapt_secure.audit import heads
@@ -102,7 +102,7 @@ def coordinator_diagram() -> str:
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "context": lambda: message_tables([scheme.RoundContext]),
-    "masking messages": lambda: message_tables(defined_in(messages)),
+    "masking messages": lambda: message_tables([*defined_in(messages), *defined_in(signed)]),
     "masking institution": lambda: institution_diagram(masking_institution._TRANSITIONS, "advertise"),
     "masking coordinator": coordinator_diagram,
     "ckks messages": lambda: message_tables(defined_in(ckks_messages)),

@@ -22,7 +22,7 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.seal import SealingKey, seal
 from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg import parties
+from fedapt_crypto.secagg import parties, signed
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution, State
 from fedapt_crypto.secagg.records import HOLDER, PAIR, Parcel, Record, shares_plaintext
 from fedapt_crypto.secagg.scheme import Phase
@@ -103,7 +103,7 @@ class TestAdvertise:
             with pytest.raises(ContextMismatch, match="another round, model"):
                 machine.receive(forged)
             assert machine.finished
-            assert m.Abort.from_bytes(machine.abort_payload()).reason == "ContextMismatch"
+            assert signed.Abort.from_bytes(machine.abort_payload()).reason == "ContextMismatch"
 
     def test_invented_institution(self) -> None:
         def forge(world: World, message: m.AdvertiseList) -> m.AdvertiseList:
@@ -473,7 +473,7 @@ class TestUnmask:
             other = [
                 m.ConsistencySignature(
                     sender=name,
-                    signature=m.UNSIGNED,
+                    signature=signed.UNSIGNED,
                     execution=message.execution,
                     transcript=world.coordinator._transcript,
                     survivors_hash=digest("another set"),

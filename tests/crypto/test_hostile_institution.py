@@ -18,7 +18,7 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.seal import SealingKey, seal
-from fedapt_crypto.secagg import dealing, masking_coordinator
+from fedapt_crypto.secagg import dealing, masking_coordinator, signed
 from fedapt_crypto.secagg import messages as m
 from fedapt_crypto.secagg.records import HOLDER, OWN, PAIR, Record, split_records
 from fedapt_crypto.secagg.scheme import Phase
@@ -48,7 +48,7 @@ def reordered(records: bytes, order: list[int]) -> bytes:
     return b"".join(table[position] for position in order)
 
 
-def resigned(world: World, message: m.SignedMessage, **fields: object) -> m.SignedMessage:
+def resigned(world: World, message: signed.SignedMessage, **fields: object) -> signed.SignedMessage:
     return change(message, **fields).signed_by(world.identities[message.sender])
 
 
@@ -311,7 +311,7 @@ class TestMaskedInput:
 
 def test_a_false_abort_needs_the_institutions_signature() -> None:
     world = World(3)
-    abort = m.Abort(
+    abort = signed.Abort(
         sender="clinic-1",
         signature=bytes(64),
         context=world.context.hash,

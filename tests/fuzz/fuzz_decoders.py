@@ -25,7 +25,8 @@ from fedapt_crypto.errors import FedaptError, MalformedMessage
 from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.masking_coordinator import _KINDS as TO_COORDINATOR
 from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.messages import ShareMessage, SignedMessage
+from fedapt_crypto.secagg.messages import ShareMessage
+from fedapt_crypto.secagg.signed import SignedMessage
 from tests.crypto.frames import join_masked, masked
 from tests.fuzz.decoders import DECODERS, MASKED_VALUES
 from tests.fuzz.live import Stage, play

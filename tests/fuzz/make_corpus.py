@@ -15,12 +15,7 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.secagg import parties
 from fedapt_crypto.secagg.masked_input import MaskedPayload
-from fedapt_crypto.secagg.messages import (
-    UNSIGNED,
-    Abort,
-    ShareDelivery,
-    ShareMessage,
-)
+from fedapt_crypto.secagg.messages import ShareDelivery, ShareMessage
 from fedapt_crypto.secagg.plain import PlainUpdate
 from fedapt_crypto.secagg.records import (
     pair_seed_plaintext,
@@ -28,6 +23,7 @@ from fedapt_crypto.secagg.records import (
     split_parcels,
     split_records,
 )
+from fedapt_crypto.secagg.signed import UNSIGNED, Abort
 from fedapt_secure.audit import heads
 from fedapt_secure.audit.heads import RoundRecord, pack_rounds
 from fedapt_secure.protocol.messages import (

@@ -17,7 +17,7 @@ from fedapt_crypto.merkle import MerkleTree, check_proof
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey, seal
 from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.messages import UNSIGNED, Advertise, ShareHeader, ShareMessage
+from fedapt_crypto.secagg.messages import Advertise, ShareHeader, ShareMessage
 from fedapt_crypto.secagg.records import (
     ABSENT,
     HOLDER,
@@ -30,6 +30,7 @@ from fedapt_crypto.secagg.records import (
     read_shares,
     shares_plaintext,
 )
+from fedapt_crypto.secagg.signed import UNSIGNED
 
 
 @dataclass(frozen=True, repr=False)

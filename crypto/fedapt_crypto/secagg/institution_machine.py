@@ -16,8 +16,8 @@ from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
 from fedapt_crypto.errors import FedaptError, PeerError, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.messages import UNSIGNED, Abort
 from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, RoundContext
+from fedapt_crypto.secagg.signed import UNSIGNED, Abort
 
 Transitions = Mapping[Any, tuple[type[TaggedMessage], Callable[..., Outgoing | None]]]
 """State to the one kind of message that is due in it, and the method that answers it."""

@@ -28,12 +28,10 @@ from fedapt_crypto.secagg import parties
 from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
-    Abort,
     Advertise,
     AdvertiseList,
     ConsistencySignature,
     ShareMessage,
-    SignedMessage,
     SurvivorAnnouncement,
     UnmaskRequest,
     UnmaskShares,
@@ -41,6 +39,7 @@ from fedapt_crypto.secagg.messages import (
 from fedapt_crypto.secagg.neighbourhood import check_context, draws_of
 from fedapt_crypto.secagg.routing import Dealt, check_dealt, deliveries, enough_signatures
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
+from fedapt_crypto.secagg.signed import Abort, SignedMessage
 from fedapt_crypto.secagg.unmasking import Unmasking
 
 

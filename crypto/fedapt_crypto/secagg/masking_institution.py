@@ -45,7 +45,6 @@ from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transit
 from fedapt_crypto.secagg.masked_input import assemble
 from fedapt_crypto.secagg.messages import (
     MAX_SHARE_MESSAGE_BYTES,
-    UNSIGNED,
     Advertise,
     AdvertiseList,
     ConsistencySignature,
@@ -54,11 +53,11 @@ from fedapt_crypto.secagg.messages import (
     SurvivorAnnouncement,
     UnmaskRequest,
     UnmaskShares,
-    check_signatures,
 )
 from fedapt_crypto.secagg.neighbourhood import Neighbourhood, check_members, settle, split_digests
 from fedapt_crypto.secagg.records import split_parcels
 from fedapt_crypto.secagg.scheme import Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.signed import UNSIGNED, check_signatures
 
 
 class State(Enum):

@@ -1,20 +1,13 @@
-"""Messages of the masking protocol, one frozen type each.
+"""Messages of the masking protocol, one frozen type each; how they are signed: `signed`."""
 
-What a signature covers is the message without its ``signature`` field, under the label that `signed`
-gives it.
-"""
-
-import hashlib
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedapt_crypto.encoding import Hash, PartyName, Signature, TaggedMessage
-from fedapt_crypto.identity import Identity, verify
-from fedapt_crypto.parallel import over_ranges
-from fedapt_crypto.roster import Roster, SealingPublicKey
+from fedapt_crypto.encoding import Hash, TaggedMessage
+from fedapt_crypto.roster import SealingPublicKey
 from fedapt_crypto.secagg.parties import INDEX_BYTES, MAX_PARTIES
+from fedapt_crypto.secagg.signed import SignedMessage
 
 Indices = Annotated[bytes, Field(max_length=INDEX_BYTES * MAX_PARTIES)]
 """Ascending roster indices, see `parties`."""
@@ -23,54 +16,6 @@ Digests = Annotated[bytes, Field(max_length=32 * MAX_PARTIES)]
 
 MAX_SHARE_MESSAGE_BYTES = 16 << 20
 """Enough for full graphs of 1,000 institutions and for neighbour graphs of 10,000."""
-SIGNATURES_AT_ONCE = 8
-"""Few enough to share them out evenly, enough to make a thread's start worth its while."""
-MESSAGE_OVERHEAD_BYTES = 4096
-"""Room for everything but the vector in a message with a vector."""
-
-
-class SignedMessage(TaggedMessage):
-    """A message with a sender and the sender's signature over everything else in it."""
-
-    sender: PartyName
-    signature: Signature
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the message with its signature."""
-        return hashlib.sha256(self.to_bytes()).digest()
-
-    def _signed_bytes(self) -> bytes:
-        return self.encode_fields(self.__dict__, without="signature")
-
-    def check_signature(self, roster: Roster) -> None:
-        """Verify against the identity that our own roster gives the sender.
-
-        Raises:
-            VerificationFailed: If it does not verify.
-            InvalidInput: If the sender is not on the roster.
-        """
-        key = roster.member(self.sender).identity_key
-        verify(key, self.signature, f"secagg {self.kind}", self._signed_bytes(), signer=self.sender)
-
-    def signed_by(self, identity: Identity) -> Self:
-        """Return a copy that carries ``identity``'s signature."""
-        signature = identity.sign(f"secagg {self.kind}", self._signed_bytes())
-        return self.model_copy(update={"signature": signature})
-
-
-def check_signatures(messages: Sequence[SignedMessage], roster: Roster) -> None:
-    """Check the signatures of all messages, in several threads; raises what `check_signature` raises."""
-
-    def check(start: int, stop: int) -> None:
-        for message in messages[start:stop]:
-            message.check_signature(roster)
-
-    over_ranges(len(messages), SIGNATURES_AT_ONCE, check)
-
-
-UNSIGNED = bytes(64)
-"""Stands in the signature field until `SignedMessage.signed_by`."""
 
 
 class Advertise(SignedMessage):
@@ -188,13 +133,3 @@ class UnmaskShares(SignedMessage):
     self_mask_shares: bytes
     dropped: Indices
     root_shares: bytes
-
-
-class Abort(SignedMessage):
-    """Any phase, institution: will not go on, and why."""
-
-    kind: Literal["abort"] = "abort"
-    context: Hash
-    reason: Annotated[str, Field(max_length=64)]
-    accused: PartyName | None
-    detail: Annotated[str, Field(max_length=400)]

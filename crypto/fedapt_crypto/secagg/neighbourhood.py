@@ -13,8 +13,9 @@ from fedapt_crypto.errors import ContextMismatch, MalformedMessage, TooFewPartic
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import graph, parties
 from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.messages import Advertise, AdvertiseList, check_signatures
+from fedapt_crypto.secagg.messages import Advertise, AdvertiseList
 from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_crypto.secagg.signed import check_signatures
 from fedapt_crypto.sharing import shared
 
 DIGEST_BYTES = 32

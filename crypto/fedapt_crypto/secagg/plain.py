@@ -18,8 +18,8 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.messages import MESSAGE_OVERHEAD_BYTES, UNSIGNED, SignedMessage
 from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, UNSIGNED, SignedMessage
 
 
 class PlainUpdate(SignedMessage):

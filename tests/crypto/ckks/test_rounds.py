@@ -27,8 +27,8 @@ from fedapt_crypto.secagg.ckks import messages as m
 from fedapt_crypto.secagg.ckks.group import PublicGroup, execution_id
 from fedapt_crypto.secagg.ckks.parameters import VALUES_PER_PIECE
 from fedapt_crypto.secagg.ckks.process import Worker
-from fedapt_crypto.secagg.messages import MESSAGE_OVERHEAD_BYTES, Abort
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, Abort
 from tests.crypto.ckks.groups import contexts, make_groups
 from tests.crypto.ckks.test_structure import CRASHES_THE_ADDER
 from tests.crypto.harness import World, make_context

@@ -11,7 +11,7 @@ from fedapt_crypto.encoding import Message, TaggedMessage, encode
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg import parties
+from fedapt_crypto.secagg import parties, signed
 from fedapt_crypto.secagg.dealing import share_commitment
 from fedapt_crypto.secagg.records import Parcel, Record, shares_plaintext, split_records
 from tests.crypto.frames import (
@@ -138,7 +138,7 @@ class Forger:
         place = {"coordinator": "coordinator", "phase": phase, "sender": sender, "on": on}
         self.cases.append({"name": name, **place, **shortest(payload, genuine), "error": error})
 
-    def signed(self, message: m.SignedMessage, **fields: object) -> Any:
+    def signed(self, message: signed.SignedMessage, **fields: object) -> Any:
         return change(message, **fields).signed_by(self.identities[message.sender])
 
     def delivered(self, kind: type[Any], phase: str) -> Any:

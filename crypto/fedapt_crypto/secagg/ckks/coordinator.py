@@ -26,8 +26,8 @@ from fedapt_crypto.secagg.ckks.messages import (
     max_update_bytes,
 )
 from fedapt_crypto.secagg.ckks.parameters import check_round, pieces_of
-from fedapt_crypto.secagg.messages import Abort
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
+from fedapt_crypto.secagg.signed import Abort
 
 
 class CkksCoordinator:

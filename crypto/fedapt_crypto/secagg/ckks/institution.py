@@ -36,8 +36,8 @@ from fedapt_crypto.secagg.ckks.messages import (
     max_delivery_bytes,
 )
 from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
-from fedapt_crypto.secagg.messages import UNSIGNED
 from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.signed import UNSIGNED
 
 
 class State(Enum):

@@ -9,8 +9,8 @@ from fedapt_crypto.encoding import Hash, Message, PartyName, TaggedMessage
 from fedapt_crypto.secagg.ckks.flooding import MAX_DECRYPTIONS
 from fedapt_crypto.secagg.ckks.parameters import MAX_INSTITUTIONS, MAX_PIECES, pieces_of
 from fedapt_crypto.secagg.ckks.structure import MAX_PIECE_BYTES, MIN_PIECE_BYTES
-from fedapt_crypto.secagg.messages import MESSAGE_OVERHEAD_BYTES, SignedMessage
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
+from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, SignedMessage
 
 MAX_PUBLIC_CONTEXT_BYTES: Final = 256
 """Parameters take 86 bytes; a public or evaluation key of any kind would not fit."""

@@ -35,7 +35,7 @@ from fedapt_crypto.secagg.ckks.messages import (
 )
 from fedapt_crypto.secagg.ckks.parameters import MAX_INSTITUTIONS, MIN_INSTITUTIONS, require_tenseal
 from fedapt_crypto.secagg.ckks.process import Worker
-from fedapt_crypto.secagg.messages import UNSIGNED
+from fedapt_crypto.secagg.signed import UNSIGNED
 
 _PRIVATE: Final = b"\x01"
 _PUBLIC: Final = b"\x00"

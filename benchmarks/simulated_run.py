@@ -21,11 +21,11 @@ from typing import Any
 from rich.console import Console
 from timeline import IDLE, Timeline
 
-from fedapt_client import learner
-from fedapt_client.books import Books
-from fedapt_client.ledger import Ledger
+from fedapt_client.books.books import Books
+from fedapt_client.books.ledger import Ledger
 from fedapt_client.runner import InstitutionRunner
-from fedapt_client.session import InstitutionSession
+from fedapt_client.session.machine import InstitutionSession
+from fedapt_client.training import learner
 from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.settings import build

@@ -20,10 +20,10 @@ import safetensors.numpy
 from websockets.asyncio.client import ClientConnection
 
 from fedapt_client import conduct
-from fedapt_client.actions import Send
-from fedapt_client.learner import MODEL_FILE, Concluded
 from fedapt_client.runner import InstitutionRunner, run_until_stopped
+from fedapt_client.session.actions import Send
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
+from fedapt_client.training.learner import MODEL_FILE, Concluded
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml

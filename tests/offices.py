@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fedapt_client import desk, enrolment
-from fedapt_client.desk import Place
+from fedapt_client.membership import desk, enrolment
+from fedapt_client.membership.desk import Place
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString

@@ -12,7 +12,12 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
-from fedapt_client.actions import (
+from fedapt_client.books.approval import Approvals, NotApproved
+from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, round_fields
+from fedapt_client.books.books import Books
+from fedapt_client.books.group_journal import GroupJournal
+from fedapt_client.narration import narrate, said_of_rounds, tell
+from fedapt_client.session.actions import (
     Action,
     Approve,
     CheckLog,
@@ -33,15 +38,10 @@ from fedapt_client.actions import (
     Train,
     Waiting,
 )
-from fedapt_client.approval import Approvals, NotApproved
-from fedapt_client.bodies import Fields, ended_fields, refused_fields, round_fields
-from fedapt_client.books import Books
-from fedapt_client.encoding_watch import EncodingWatch
-from fedapt_client.group_journal import GroupJournal
-from fedapt_client.learner import Learner, scores_to_fields
-from fedapt_client.narration import narrate, said_of_rounds, tell
-from fedapt_client.session import InstitutionSession
+from fedapt_client.session.machine import InstitutionSession
 from fedapt_client.settings import ClientSettings, parse_vanish
+from fedapt_client.training.encoding_watch import EncodingWatch
+from fedapt_client.training.learner import Learner, scores_to_fields
 from fedapt_crypto.errors import (
     BudgetExhausted,
     FedaptError,

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from fedapt_client.desk import Place, Unreachable, connected, greet
-from fedapt_client.enrolment import load_federation
+from fedapt_client.membership.desk import Place, Unreachable, connected, greet
+from fedapt_client.membership.enrolment import load_federation
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
 from fedapt_crypto.certificates import check_issued, facts
 from fedapt_crypto.errors import FedaptError, PeerError

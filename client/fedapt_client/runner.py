@@ -10,16 +10,16 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from fedapt_client.approval import Approvals, NotApproved
-from fedapt_client.books import Books
+from fedapt_client.books.approval import Approvals, NotApproved
+from fedapt_client.books.books import Books
 from fedapt_client.conduct import Conduct, Institution, Outcome, Replaced, Vanished
-from fedapt_client.desk import CONNECTION_ERRORS, Place, why
-from fedapt_client.encoding_watch import EncodingWatch, Progress
+from fedapt_client.membership.desk import CONNECTION_ERRORS, Place, why
+from fedapt_client.membership.renewal import Renewal
 from fedapt_client.narration import tell
-from fedapt_client.renewal import Renewal
-from fedapt_client.session import InstitutionSession
+from fedapt_client.session.machine import InstitutionSession
+from fedapt_client.session.states import State
 from fedapt_client.settings import ClientSettings
-from fedapt_client.states import State
+from fedapt_client.training.encoding_watch import EncodingWatch, Progress
 from fedapt_crypto.errors import InvalidInput, PeerError, PolicyRefused, RunFailed
 from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.audit.line import LogHead

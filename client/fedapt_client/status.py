@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from fedapt_client.enrolment import load_federation
-from fedapt_client.ledger import Ledger
-from fedapt_client.own_log import Past, read_own_log
+from fedapt_client.books.ledger import Ledger
+from fedapt_client.books.own_log import Past, read_own_log
+from fedapt_client.membership.enrolment import load_federation
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import fingerprint

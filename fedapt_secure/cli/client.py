@@ -21,7 +21,7 @@ from fedapt_secure.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fedapt_client.desk import Place
+    from fedapt_client.membership.desk import Place
     from fedapt_secure.config.party_folder import PartyFolder
     from fedapt_secure.protocol.enrolment import RosterFile
     from fedapt_secure.protocol.join_string import JoinString
@@ -60,7 +60,7 @@ def enroll(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Make this institution's keys, here, and get them certified; interrupted, run it again."""
-    from fedapt_client import desk, enrolment  # noqa: PLC0415
+    from fedapt_client.membership import desk, enrolment  # noqa: PLC0415
     from fedapt_secure.config.locking import locked  # noqa: PLC0415
 
     read = _join_string(join)
@@ -88,7 +88,7 @@ def csr(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write a request file for 'server sign', where no connection to the coordinator is possible."""
-    from fedapt_client import enrolment  # noqa: PLC0415
+    from fedapt_client.membership import enrolment  # noqa: PLC0415
     from fedapt_secure.protocol.enrolment import Renewal, Request, to_file  # noqa: PLC0415
 
     asked: Request | Renewal | None
@@ -124,7 +124,7 @@ def install_cert(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Install the answer to a request file, after checking that it is the right one."""
-    from fedapt_client import enrolment  # noqa: PLC0415
+    from fedapt_client.membership import enrolment  # noqa: PLC0415
     from fedapt_secure.protocol.enrolment import Certified, from_file  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
@@ -147,7 +147,7 @@ def renew(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Renew this institution's TLS certificate, with the current one."""
-    from fedapt_client import desk, enrolment  # noqa: PLC0415
+    from fedapt_client.membership import desk, enrolment  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     federation = enrolment.load_federation(folder)
@@ -166,7 +166,7 @@ def show(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show the coordinator's current roster, and what changed against the approved one."""
-    from fedapt_client import rosters  # noqa: PLC0415
+    from fedapt_client.membership import rosters  # noqa: PLC0415
     from fedapt_secure.cli.roster_report import print_roster, roster_fields  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
@@ -190,7 +190,7 @@ def approve(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Approve the current roster: from now on everything is verified against it."""
-    from fedapt_client import rosters  # noqa: PLC0415
+    from fedapt_client.membership import rosters  # noqa: PLC0415
     from fedapt_secure.cli.roster_report import print_roster, roster_fields  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
@@ -257,7 +257,7 @@ def _join_string(text: str) -> "JoinString":
 
 
 def _place(folder: "PartyFolder") -> "Place":
-    from fedapt_client.desk import Place  # noqa: PLC0415
+    from fedapt_client.membership.desk import Place  # noqa: PLC0415
 
     settings = client_run.read_settings(folder)
     return Place(settings.host, settings.enrolment_port, settings.proxy)
@@ -273,15 +273,15 @@ def _check_options(name: str, proxy: str | None, device: str) -> None:
 
 
 def _offered(folder: "PartyFolder", file: Path | None) -> "RosterFile":
-    from fedapt_client import desk, rosters  # noqa: PLC0415
-    from fedapt_client.enrolment import load_federation  # noqa: PLC0415
+    from fedapt_client.membership import desk, rosters  # noqa: PLC0415
+    from fedapt_client.membership.enrolment import load_federation  # noqa: PLC0415
 
     load_federation(folder)
     return _run(desk.fetch_roster(folder, _place(folder))) if file is None else rosters.read_roster_file(file)
 
 
 def _report_enrolled(folder: "PartyFolder") -> None:
-    from fedapt_client.enrolment import load_federation  # noqa: PLC0415
+    from fedapt_client.membership.enrolment import load_federation  # noqa: PLC0415
     from fedapt_crypto.identity import fingerprint  # noqa: PLC0415
 
     federation = load_federation(folder)

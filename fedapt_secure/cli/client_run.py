@@ -52,7 +52,7 @@ def run(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Take part in the coordinator's session; run it again after any interruption, it goes on."""
-    from fedapt_client.approval import Approvals  # noqa: PLC0415
+    from fedapt_client.books.approval import Approvals  # noqa: PLC0415
     from fedapt_secure.cli.encoding_bar import EncodingBar  # noqa: PLC0415
     from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
 
@@ -128,7 +128,7 @@ def model(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Describe the finished model in the folder, or fetch it from the coordinator where it is not there."""
-    from fedapt_client.bundles import obtain  # noqa: PLC0415 - torch, seconds
+    from fedapt_client.training.bundles import obtain  # noqa: PLC0415 - torch, seconds
 
     folder = open_folder(directory, passphrase_file)
     fields = obtain(folder, read_settings(folder), session, out)

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedapt_client.ledger import Ledger
-from fedapt_client.ledger_events import PlannedSession, Terms
+from fedapt_client.books.ledger import Ledger
+from fedapt_client.books.ledger_events import PlannedSession, Terms
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.private_files import write_atomically

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fedapt_client import rosters
+from fedapt_client.membership import rosters
 from fedapt_crypto.identity import fingerprint
 from fedapt_secure.cli.options import console
 from fedapt_secure.config.party_folder import PartyFolder

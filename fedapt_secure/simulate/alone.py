@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from fedapt_client.books import Books
+from fedapt_client.books.books import Books
 from fedapt_client.conduct import EVALUATION_FILE
-from fedapt_client.encoding_watch import EncodingWatch
-from fedapt_client.learner import MODEL_FILE, Learner, scores_to_fields, session_backbone
+from fedapt_client.training.encoding_watch import EncodingWatch
+from fedapt_client.training.learner import MODEL_FILE, Learner, scores_to_fields, session_backbone
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.scheme import SESSION_BYTES

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from fedapt_client import enrolment, rosters
+from fedapt_client.membership import enrolment, rosters
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from fedapt_client import doctor, rosters
+from fedapt_client import doctor
 from fedapt_client.doctor import Finding, examine
+from fedapt_client.membership import rosters
 from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.data.listing import Listed

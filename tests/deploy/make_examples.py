@@ -6,7 +6,7 @@
 import tempfile
 from pathlib import Path
 
-from fedapt_client.templates import CLIENT
+from fedapt_client.membership.templates import CLIENT
 from fedapt_secure.config.annotated import fill
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_server.founding import write_settings

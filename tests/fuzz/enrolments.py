@@ -4,7 +4,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from fedapt_client import enrolment
+from fedapt_client.membership import enrolment
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e

@@ -13,8 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from fedapt_client import desk, enrolment
-from fedapt_client.desk import NotAccepted, Place, Unreachable
+from fedapt_client.membership import desk, enrolment
+from fedapt_client.membership.desk import NotAccepted, Place, Unreachable
 from fedapt_crypto.certificates import facts, to_der
 from fedapt_crypto.errors import InvalidInput, PeerError
 from fedapt_crypto.identity import fingerprint_bytes

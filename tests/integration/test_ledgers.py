@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedapt_client.ledger import Ledger
+from fedapt_client.books.ledger import Ledger
 from fedapt_secure.audit.log import read_log
 from fedapt_secure.config.structured_log import LOGGERS
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedapt_client.ledger import Ledger
+from fedapt_client.books.ledger import Ledger
 from fedapt_secure.audit.reader import read_log
 from fedapt_secure.learning.bundle import read_bundle
 from tests.integration.log_schema import check_line

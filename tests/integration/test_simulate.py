@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from fedapt_client.learner import Learner
+from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.secagg import registry
@@ -374,7 +374,7 @@ def test_a_party_that_fails_ends_the_run_with_its_reason(simulate, monkeypatch, 
     def refuse(*_: object) -> None:
         raise InvalidInput("the scanner is broken")
 
-    monkeypatch.setattr("fedapt_client.learner.read_records", refuse)
+    monkeypatch.setattr("fedapt_client.training.learner.read_records", refuse)
     run = simulate("--rounds", "1")
     assert run.status == 2
     assert capsys.readouterr().err.strip() == "error: the scanner is broken"

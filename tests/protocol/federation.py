@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedapt_client import actions
-from fedapt_client import session as client
-from fedapt_client.bodies import ended_fields
-from fedapt_client.requirements import Requirements
-from fedapt_client.states import State as ClientState
+from fedapt_client.books.bodies import ended_fields
+from fedapt_client.session import actions
+from fedapt_client.session import machine as client
+from fedapt_client.session.requirements import Requirements
+from fedapt_client.session.states import State as ClientState
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR, Member, Roster

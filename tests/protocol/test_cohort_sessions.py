@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fedapt_client.requirements import Requirements
+from fedapt_client.session.requirements import Requirements
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import InvalidInput, PolicyRefused, UnexpectedMessage
 from fedapt_crypto.secagg import registry

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_client.requirements import Requirements
-from fedapt_client.states import State as ClientState
+from fedapt_client.session.requirements import Requirements
+from fedapt_client.session.states import State as ClientState
 from fedapt_crypto.errors import ContextMismatch, RollbackDetected, VerificationFailed
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry

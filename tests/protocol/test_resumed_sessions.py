@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_client.closing import in_order
+from fedapt_client.session.closing import in_order
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry

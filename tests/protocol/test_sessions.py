@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_client.closing import in_order
-from fedapt_client.requirements import Requirements
+from fedapt_client.session.closing import in_order
+from fedapt_client.session.requirements import Requirements
 from fedapt_crypto.errors import (
     ContextMismatch,
     InvalidInput,

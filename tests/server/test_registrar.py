@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_client import enrolment
+from fedapt_client.membership import enrolment
 from fedapt_crypto.certificates import check_issued, facts, read_revocation_list
 from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.identity import Identity

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from fedapt_client import enrolment, rosters
+from fedapt_client.membership import enrolment, rosters
 from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.private_files import make_private_folder

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from fedapt_client import conduct
-from fedapt_client.learner import MODEL_FILE, Concluded
-from fedapt_client.own_log import read_own_log
+from fedapt_client.books.own_log import read_own_log
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
+from fedapt_client.training.learner import MODEL_FILE, Concluded
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml

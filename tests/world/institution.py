@@ -10,8 +10,8 @@ import numpy as np
 from websockets.exceptions import ConnectionClosedError
 
 from fedapt_client.runner import InstitutionRunner
-from fedapt_client.session import InstitutionSession
-from fedapt_client.states import State as SessionState
+from fedapt_client.session.machine import InstitutionSession
+from fedapt_client.session.states import State as SessionState
 from fedapt_crypto.errors import FedaptError
 from tests.world.clock import Clock, Timer
 from tests.world.consortium import client_settings

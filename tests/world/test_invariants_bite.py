@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedapt_client.actions import RecordRelease
-from fedapt_client.ledger import Ledger
-from fedapt_client.round_part import RoundPart
+from fedapt_client.books.ledger import Ledger
+from fedapt_client.session.actions import RecordRelease
+from fedapt_client.session.round_part import RoundPart
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import masking_coordinator, masking_institution, parties

@@ -11,8 +11,9 @@ from unittest import mock
 
 import numpy as np
 
-from fedapt_client import books, conduct, runner
-from fedapt_client.ledger import Ledger
+from fedapt_client import conduct, runner
+from fedapt_client.books import books
+from fedapt_client.books.ledger import Ledger
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.scheme import RoundContext
 from fedapt_secure.audit.log import LogWriter

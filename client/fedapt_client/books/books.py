@@ -1,0 +1,230 @@
+"""An institution's policy and ledger together: what is admitted, what is reserved, what the log is told."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedapt_client.books.ledger import Ledger
+from fedapt_client.books.ledger_events import (
+    INSECURE_NOISE,
+    KEYSTREAM_NOISE,
+    NO_MECHANISM,
+    NO_NOISE,
+    PlannedSession,
+    Terms,
+    plan_body,
+)
+from fedapt_client.books.own_log import check_ledger, read_own_log
+from fedapt_client.session.requirements import Requirements
+from fedapt_client.settings import ClientSettings
+from fedapt_crypto.errors import PolicyRefused
+from fedapt_secure.config.policy import read_policy
+from fedapt_secure.privacy.budget import EpsilonOf, PrivacyBudget, PrivacyPlan
+from fedapt_secure.privacy.composition import check_allowance, sum_of_plans
+from fedapt_secure.privacy.unit import IMAGE, PERSON, said
+from fedapt_secure.protocol.session import SessionConfiguration
+
+
+class Books:
+    """Opens policy and ledger, and checks them against the institution's own log.
+
+    Args:
+        folder: The party's folder, to which paths in its settings are relative.
+        settings: Its settings.
+        epsilon_of: The accountant for a session's ε.
+        mechanism: Name of the noise mechanism in use.
+
+    Raises:
+        InvalidInput: If policy or ledger cannot be used, or the ledger lacks what the log shows.
+    """
+
+    def __init__(self, folder: Path, settings: ClientSettings, epsilon_of: EpsilonOf, mechanism: str) -> None:
+        self._settings = settings
+        self._epsilon_of = epsilon_of
+        self._mechanism = mechanism
+        self._policy_file = folder / settings.policy
+        self.policy, self._from_file = read_policy(self._policy_file)
+        self.ledger = Ledger(folder / settings.ledger, self._admit)
+        own = read_own_log(folder / settings.log)
+        check_ledger(own, self.ledger, folder / settings.ledger)
+        self._logged_policy = own.policy_hash
+        self._checked_under = self.policy.hash
+        self.own = own
+
+    @property
+    def requirements(self) -> Requirements:
+        """What the session machine insists on."""
+        return Requirements(
+            differential_privacy=self.policy.require_differential_privacy,
+            aggregation=self.policy.aggregation,
+            minimum_participants=self.policy.minimum_participants,
+            coordinators=self.policy.coordinators,
+            max_message_bytes=self.policy.max_message_bytes,
+        )
+
+    def policy_body(self) -> dict[str, Any] | None:
+        """Return the policy for the log, or ``None`` where it is the last one logged."""
+        if self.policy.hash == self._logged_policy:
+            return None
+        self._logged_policy = self.policy.hash
+        source = self._settings.policy.name if self._from_file else "defaults: there is no policy file"
+        return {"hash": self.policy.hash, "source": source, **self.policy.to_body()}
+
+    def read_policy_again(self) -> None:
+        """Let the policy file as it stands now hold from here on.
+
+        Raises:
+            InvalidInput: If it is there and cannot be used; what held before is not fallen back on.
+        """
+        self.policy, self._from_file = read_policy(self._policy_file)
+
+    def check_again(self, session: bytes) -> None:
+        """Hold a session on record against a policy that has changed since it was accepted.
+
+        Raises:
+            PolicyRefused: If the policy does not allow it any more, naming the rule.
+        """
+        if self.policy.hash == self._checked_under:
+            return
+        planned = self.ledger.plan(session)
+        self._check_noise(private=planned.terms.noise_multiplier is not None)
+        self._admit(self.ledger.counted(planned), planned.terms, begun=True)
+        self._checked_under = self.policy.hash
+
+    def accept(
+        self,
+        configuration: SessionConfiguration,
+        plan: PrivacyPlan | None,
+        declared_records: int,
+        image_digests: Collection[bytes],
+        subjects: Collection[str] | None,
+    ) -> dict[str, Any]:
+        """Put a session's plan on record and return the log's line about it.
+
+        Args:
+            configuration: The session.
+            plan: The privacy plan; ``None`` without differential privacy.
+            declared_records: N̂, a count of the plan's units.
+            image_digests: SHA-256 of each training image's file.
+            subjects: Whose images they are, where the data says so.
+
+        Raises:
+            PolicyRefused: If the policy does not allow it, naming the rule.
+            InvalidInput: If another plan is on record for this session, or the ledger cannot be written.
+        """
+        self._check_noise(private=plan is not None)
+        terms = self._terms(configuration, plan, declared_records)
+        planned = self.ledger.record_plan(terms, image_digests, subjects or ())
+        self._checked_under = self.policy.hash
+        return {
+            "session": configuration.session.hex(),
+            "configuration": configuration.hash.hex(),
+            "roster": configuration.roster.hash.hex(),
+            "secure_aggregation": configuration.plan.secure_aggregation,
+            "participation": configuration.plan.participation,
+            "supervision": configuration.plan.supervision,
+            "privacy": None if plan is None else self._plan_body(planned, plan),
+        }
+
+    def reserve(self, session: bytes, round_number: int, steps: int) -> int:
+        """Reserve a round's steps and return how many that added: none for a repeated round.
+
+        Raises:
+            BudgetExhausted: If the session's plan does not cover them.
+            PolicyRefused: If it is the first step and others have used up the allowance meanwhile.
+        """
+        if self.ledger.is_reserved(session, round_number):
+            return 0
+        self.ledger.reserve(session, round_number, steps)
+        return steps
+
+    def spend_body(
+        self, session: bytes, round_number: int, steps: int, budget: PrivacyBudget
+    ) -> dict[str, Any]:
+        """Return the log's line about a round's spend, written before the first of its steps."""
+        plan = budget.plan
+        return {
+            "session": session.hex(),
+            "round": round_number,
+            "dataset": self.ledger.plan(session).dataset.hex(),
+            "steps": steps,
+            "total_steps": budget.steps_spent,
+            "noise_multiplier": plan.noise_multiplier,
+            "sample_rate": plan.sample_rate,
+            "delta": plan.delta,
+            "epsilon": budget.epsilon_after(0),
+        }
+
+    def _terms(
+        self, configuration: SessionConfiguration, plan: PrivacyPlan | None, declared_records: int
+    ) -> Terms:
+        training, rule = configuration.plan, self.policy.composition
+        insecure = self._settings.insecure_deterministic_noise
+        return Terms(
+            session=configuration.session,
+            configuration=configuration.hash,
+            mechanism=NO_MECHANISM if plan is None else self._mechanism,
+            noise=NO_NOISE if plan is None else INSECURE_NOISE if insecure else KEYSTREAM_NOISE,
+            unit=IMAGE if plan is None else plan.unit,
+            noise_multiplier=None if plan is None else plan.noise_multiplier,
+            sample_rate=training.sample_rate,
+            max_steps=configuration.planned_steps(self._settings.name),
+            delta=None if plan is None else plan.delta,
+            epsilon_budget=None if plan is None else plan.epsilon_budget,
+            declared_records=declared_records,
+            composition=rule,
+            rdp_order=self.policy.allowance.order if rule == "rdp-filter" else None,
+        )
+
+    def _plan_body(self, planned: PlannedSession, plan: PrivacyPlan) -> dict[str, Any]:
+        epsilon = self._epsilon_of(plan.noise_multiplier, plan.sample_rate, plan.max_steps, plan.delta)
+        before = sum_of_plans([one.terms.cost for one in self.ledger.counted(planned)], self._epsilon_of)
+        return plan_body(planned, epsilon, before)
+
+    def _check_noise(self, *, private: bool) -> None:
+        insecure = self._settings.insecure_deterministic_noise
+        if insecure and private and self.policy.require_differential_privacy:
+            raise PolicyRefused(
+                "noise that follows from a seed protects nobody (insecure_deterministic_noise)",
+                rule="require_differential_privacy",
+            )
+
+    def _admit(self, earlier: Sequence[PlannedSession], terms: Terms, *, begun: bool = False) -> None:
+        """Judge a session by the policy, next to the sessions that count.
+
+        One that has ``begun`` is held to the rule of composition itself: it is on record with one.
+        """
+        if not terms.private:
+            return  # only a policy without require_differential_privacy lets one come this far
+        self._check_unit(earlier, terms)
+        allowance = self.policy.allowance
+        order = allowance.order if allowance.composition == "rdp-filter" else None
+        for one in (*(planned.terms for planned in earlier), *([terms] if begun else [])):
+            if one.private and (one.composition, one.rdp_order) != (allowance.composition, order):
+                named = f" of order {one.rdp_order:.6g}" if one.rdp_order is not None else ""
+                raise PolicyRefused(
+                    f"the rule for these images was fixed with their first session: {one.composition}"
+                    f"{named}; put it back",
+                    rule="composition",
+                )
+        check_allowance(allowance, [one.terms.cost for one in earlier], terms.cost, self._epsilon_of)
+
+    def _check_unit(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
+        """Hold a session's unit of privacy against the policy's, and that of the sessions that count.
+
+        ε for persons and ε for images do not add up, in either direction (`fedapt_secure.privacy.unit`).
+        """
+        if self.policy.privacy_unit == PERSON != terms.unit:
+            raise PolicyRefused(
+                "the images have no subjects, so privacy would be per image, not per person: give a manifest"
+                " with the column subject",
+                rule="privacy_unit",
+            )
+        for one in (planned.terms for planned in earlier):
+            if one.private and one.unit != terms.unit:
+                back = "put the column subject back" if one.unit == PERSON else "leave the column subject out"
+                raise PolicyRefused(
+                    f"what privacy counts was fixed with the first session on these images: {said(one.unit)};"
+                    f" this one would be {said(terms.unit)}, and the two do not add up: {back}",
+                    rule="privacy_unit",
+                )

@@ -1,0 +1,239 @@
+"""The institution's I/O shell for the coordinator's enrolment port: enrol, renew, fetch the roster.
+
+Who enrols has nothing to trust yet but a hash in the join string. So it connects twice. The first
+connection trusts nobody, sends nothing, and asks for the authority's certificate; if that has the hash, the
+second one trusts exactly that authority, as TLS does it, and only there the token is sent.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ssl import SSLContext
+from typing import Any, Final, TypeVar
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+    WebSocketException,
+)
+
+from fedapt_client.membership.enrolment import Federation, begin_renewal, finish_renewal
+from fedapt_client.membership.rosters import store_revocations
+from fedapt_crypto.encoding import TaggedMessage, decode_one_of
+from fedapt_crypto.errors import InvalidInput, RunFailed, UnexpectedMessage
+from fedapt_secure.config.locking import locked
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.join_string import JoinString
+from fedapt_secure.protocol.tls_advice import explain
+from fedapt_secure.protocol.transport import binary, client_context, joining_context, looking_context
+
+TIMEOUT_S: Final = 20.0
+CONNECTION_ERRORS: Final = (ConnectionClosed, OSError, TimeoutError, EOFError, WebSocketException)
+"""What a connection may end with when the other side is not there, or is not whom we expect."""
+Expected = TypeVar("Expected", bound=TaggedMessage)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a coordinator is reached, and through which proxy if any."""
+
+    host: str
+    port: int
+    proxy: str | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The address as websockets take it."""
+        return f"wss://[{self.host}]:{self.port}" if ":" in self.host else f"wss://{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"  # never the proxy: there may be a password in it
+
+
+class Unreachable(RunFailed):
+    """No connection, or none that is to be trusted; the message says why and what to do."""
+
+
+class NotAccepted(RunFailed):
+    """The coordinator refuses what was asked."""
+
+
+async def enrol(
+    folder: PartyFolder, join: JoinString, request: e.Request, proxy: str | None
+) -> tuple[e.Certified, str]:
+    """Send a request with its token, at the first address that is the coordinator's.
+
+    Returns:
+        The coordinator's answer, to be checked by `enrolment.finish`, and the host that gave it.
+
+    Raises:
+        Unreachable: If no address leads to the authority in the join string; the token was not sent.
+        NotAccepted: If the coordinator does not accept it.
+        PeerError: If it breaks the protocol.
+    """
+    failures: list[str] = []
+    for host in join.addresses:
+        place = Place(host, join.port, proxy)
+        try:
+            authority = await _pinned_authority(place, join.authority_fingerprint)
+            async with _conversation(place, joining_context(authority)) as (connection, _):
+                return await _enrol(connection, folder, join, request), host
+        except Unreachable as error:
+            failures.append(str(error))
+    raise Unreachable("; ".join(failures))
+
+
+async def fetch_roster(folder: PartyFolder, place: Place) -> e.RosterFile:
+    """Fetch the current roster, and keep the newest list of revoked certificates.
+
+    Raises:
+        Unreachable: If there is no connection to the coordinator.
+        NotAccepted: If it does not give it to us.
+        PeerError: If it breaks the protocol.
+    """
+    async with _conversation(place, _member_context(folder)) as (connection, _):
+        await connection.send(e.RosterWanted().to_bytes())
+        sent = await _receive(connection, e.RosterSent)
+    store_revocations(folder, sent.revocation_list)
+    return e.RosterFile.from_bytes(sent.roster)
+
+
+async def renew(folder: PartyFolder, federation: Federation, place: Place) -> datetime:
+    """Get the next TLS certificate with the current one; return until when it is valid.
+
+    Interrupted anywhere, the old pair of key and certificate stays in use, or the new one is: never a mix.
+
+    Args:
+        folder: The party's folder.
+        federation: What it knows of the federation.
+        place: Where to connect.
+
+    Raises:
+        Unreachable: If there is no connection to the coordinator.
+        NotAccepted: If it does not renew.
+        PeerError: If it breaks the protocol.
+    """
+    async with _conversation(place, _member_context(folder)) as (connection, welcome):
+        with locked(
+            folder.path / ".lock", wait=False
+        ):  # a person and a running client may renew at the same time
+            renewal = begin_renewal(folder, federation, welcome.nonce)
+            await connection.send(e.Renew(renewal=renewal.to_bytes()).to_bytes())
+            answer = await _receive(connection, e.Certified)
+            return finish_renewal(folder, federation, renewal, answer)
+
+
+async def greet(place: Place, context: SSLContext) -> e.Welcome:
+    """Return the coordinator's first message; raises `Unreachable` where there is none."""
+    async with _conversation(place, context) as (_, welcome):
+        return welcome
+
+
+def _member_context(folder: PartyFolder) -> SSLContext:
+    about = folder.certificate()
+    if about.expired(datetime.now(UTC)):
+        raise InvalidInput(
+            f"this institution's certificate expired on {about.not_after:%Y-%m-%d}:"
+            " run 'fedapt-secure client csr' and send the file to the coordinator's operator"
+        )
+    return client_context(folder)
+
+
+async def _pinned_authority(place: Place, fingerprint: bytes) -> bytes:
+    """Return the authority's certificate (DER) that the coordinator names, if it has the pinned hash."""
+    seen: list[bytes] = []
+    async with _conversation(place, looking_context(seen)) as (_, welcome):
+        authority = welcome.authority
+    if hashlib.sha256(authority).digest() != fingerprint:
+        raise Unreachable(
+            f"{place}: this is not the coordinator that the join string names (another authority); the token"
+            " was not sent: check the address with the coordinator's operator"
+        )
+    return authority
+
+
+async def _enrol(
+    connection: ClientConnection, folder: PartyFolder, join: JoinString, request: e.Request
+) -> e.Certified:
+    await connection.send(e.Enrol(token=join.token, request=request.to_bytes()).to_bytes())
+    challenge = await _receive(connection, e.Challenge)
+    info = e.challenge_info(e.request_hash(request))
+    opened = folder.sealing_key().open(challenge.sealed, *info)
+    await connection.send(e.Proof(opened=opened).to_bytes())
+    return await _receive(connection, e.Certified)
+
+
+@asynccontextmanager
+async def _conversation(
+    place: Place, context: SSLContext
+) -> AsyncIterator[tuple[ClientConnection, e.Welcome]]:
+    """Connect and take the welcome."""
+    async with connected(place, context) as connection:
+        yield connection, await _receive(connection, e.Welcome)
+
+
+@asynccontextmanager
+async def connected(place: Place, context: SSLContext) -> AsyncIterator[ClientConnection]:
+    """Connect; whatever goes wrong on the way, or in the block, becomes one line.
+
+    Raises:
+        Unreachable: With that line.
+    """
+    options: dict[str, Any] = {
+        "ssl": context,
+        "proxy": place.proxy,
+        "open_timeout": TIMEOUT_S,
+        "max_size": e.MAX_ANSWER_FRAME_BYTES,
+        "compression": None,
+        "ping_interval": None,
+        "close_timeout": 2,
+        "user_agent_header": None,
+    }
+    try:
+        async with asyncio.timeout(2 * TIMEOUT_S), connect(place.url, **options) as connection:
+            yield connection
+    except CONNECTION_ERRORS as error:
+        raise Unreachable(why(error, place)) from error
+
+
+def why(error: Exception, place: Place) -> str:
+    """Return one line about one of `CONNECTION_ERRORS`. Never the proxy's URL: a password may be in it."""
+    match error:
+        case InvalidProxy() | ProxyError():
+            return f"{place}: {_proxy_trouble(error)}"
+        case InvalidStatus():
+            body = (error.response.body or b"").decode(errors="replace").strip()[:200]
+            said = f"HTTP {error.response.status_code} {body}".strip()
+            return f"{place}: no coordinator answers there ({said})"
+        case InvalidHandshake():
+            return f"{place}: something other than a coordinator answers there"
+    return explain(error, str(place))
+
+
+def _proxy_trouble(error: InvalidProxy | ProxyError) -> str:
+    """Say what is wrong with the proxy; never its URL, there may be a password in it."""
+    if isinstance(error, InvalidProxy):
+        return "the proxy in client.yaml is not a valid address"
+    response = getattr(error, "response", None)
+    if response is not None and response.status_code == 407:
+        return "the proxy wants a name and password: proxy: http://NAME:PASSWORD@HOST:PORT in client.yaml"
+    status = f" (HTTP {response.status_code})" if response is not None else ""
+    return f"the proxy does not connect{status}: ask whoever runs it to allow CONNECT to this host and port"
+
+
+async def _receive(connection: ClientConnection, expected: type[Expected]) -> Expected:
+    data = binary(await connection.recv())
+    message = decode_one_of(data, e.FROM_COORDINATOR, max_bytes=e.MAX_ANSWER_FRAME_BYTES)
+    if isinstance(message, e.NotAccepted):
+        raise NotAccepted(message.reason)
+    if not isinstance(message, expected):
+        raise UnexpectedMessage(f"the coordinator sent {message.kind!r} instead of {expected.tag()!r}")
+    return message

@@ -1,0 +1,392 @@
+"""An institution in one session, without I/O: messages in, actions out.
+
+The shell (`runner`) carries the actions out in order and reports back. Order matters: what is durable
+(`Join`, `RecordRelease`) comes before what is sent, so a crash never un-does what others have seen.
+Everything is verified against the institution's own roster and settings before any image is touched.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+
+from fedapt_client.session.actions import (
+    Action,
+    Approve,
+    CheckPolicy,
+    Conclude,
+    Join,
+    MakeGroup,
+    OpenGroup,
+    Prepare,
+    Quit,
+    Refused,
+    RoundOver,
+    Send,
+    Superseded,
+    TakeHead,
+    Train,
+    Waiting,
+)
+from fedapt_client.session.closing import Closing
+from fedapt_client.session.kept_model import KeptModel
+from fedapt_client.session.opening import check_session_end, expand_keys, open_own_key
+from fedapt_client.session.requirements import Requirements
+from fedapt_client.session.round_part import RoundPart
+from fedapt_client.session.states import State
+from fedapt_client.session.witness import Witness
+from fedapt_crypto import domain_keys
+from fedapt_crypto.encoding import decode_one_of
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    FedaptError,
+    InvalidInput,
+    PeerError,
+    RolledBackLog,
+    UnexpectedMessage,
+)
+from fedapt_crypto.identity import Identity, verify
+from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
+from fedapt_crypto.secagg.ckks.group import GroupKey
+from fedapt_crypto.secagg.ckks.setup import is_part_of
+from fedapt_secure.audit.heads import RoundRecord, WitnessedHead
+from fedapt_secure.audit.line import LogHead
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import Vector, check_vector
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+
+
+class InstitutionSession:
+    """The institution's side of the session protocol.
+
+    Args:
+        name: Its name on the roster.
+        identity: Its signing key.
+        sealing_key: Its key for sealed messages.
+        roster: Its approved roster.
+        requirements: What it insists on.
+        witnessed: The highest heads of others' logs that its own log holds.
+        ended: How it saw attempts at rounds end before it was started again, by session.
+        over: Sessions that are not entered any more, whoever offers them again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        identity: Identity,
+        sealing_key: SealingKey,
+        roster: Roster,
+        requirements: Requirements,
+        witnessed: Iterable[WitnessedHead] = (),
+        ended: Callable[[bytes], Iterable[RoundRecord]] = lambda session: (),
+        over: Collection[bytes] = (),
+    ) -> None:
+        self._name = name
+        self._identity = identity
+        self._sealing_key = sealing_key
+        self._roster = roster
+        roster.member(name)  # refuses a stranger
+        self.requirements = requirements
+        """What it insists on from now on; the shell changes them when the policy changes."""
+        self._ended = ended
+        self._over = over
+        self._state = State.DISCONNECTED
+        self._configuration: SessionConfiguration | None = None
+        self._prepared = False
+        self._seed: bytes | None = None
+        self._group: GroupKey | None = None
+        self._group_offer: m.GroupOffer | None = None
+        self._kept: KeptModel | None = None
+        self._part: RoundPart | None = None
+        self._offered: bytes | None = None
+        self._witness = Witness(name, identity, roster, witnessed)
+        self._closing = Closing()
+
+    @property
+    def state(self) -> State:
+        """Where the institution stands."""
+        return self._state
+
+    @property
+    def configuration(self) -> SessionConfiguration:
+        """The session's configuration; raises `UnexpectedMessage` before there is one."""
+        if self._configuration is None:
+            raise UnexpectedMessage("the coordinator has not offered a session yet")
+        return self._configuration
+
+    @property
+    def session_id(self) -> bytes | None:
+        """The session that was offered last under the coordinator's signature, accepted or not."""
+        return self._offered
+
+    @property
+    def joined(self) -> bytes | None:
+        """The session in which we take part, once that is settled."""
+        return self._configuration.session if self._prepared and self._configuration is not None else None
+
+    @property
+    def concluded_all(self) -> bool:
+        """Whether only the closed record is still to come."""
+        return self._closing.bundle_hash is not None
+
+    def connected(self) -> list[Action]:
+        """Start on a fresh connection. A round that was under way is lost, with all its secrets."""
+        self.wait_for_offer()
+        return [Send(m.Hello(name=self._name))]
+
+    def wait_for_offer(self) -> None:
+        """Start on a connection on which we have said hello already.
+
+        Raises:
+            UnexpectedMessage: If the session is over.
+        """
+        if self._state is State.ENDED:
+            raise UnexpectedMessage("the session is over")
+        self._part = None
+        self._state = State.WAITING_FOR_OFFER
+
+    def receive(self, data: bytes) -> list[Action]:
+        """Take one message of the coordinator.
+
+        Raises:
+            PeerError: If it does not decode or is not due; nothing has changed.
+            InvalidInput, VerificationFailed: If the offered session is not one to take part in.
+        """
+        message = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=self.requirements.max_message_bytes)
+        match message:
+            case m.SessionOffer() | m.Standby() if self._state is State.WAITING_FOR_OFFER:
+                return (
+                    self._offer(message) if message.kind == "session offer" else [Waiting(message.finished)]
+                )
+            case m.SealedKey() if self._state in (State.READY, State.JOINING):
+                self._seed = open_own_key(
+                    message, self.configuration, self._roster, self._name, self._sealing_key
+                )
+                return []
+            case m.GroupPart() if self._state is State.JOINING:
+                return self._take_part(message)
+            case m.MissedSum() if self._kept is not None and self._state is State.READY:
+                return self._catch_up(message)
+            case m.RoundStart() if self._state is State.READY:
+                return self._start_round(message)
+            case m.Aggregation():
+                return self._aggregate(message)
+            case m.RoundEnd():
+                return self._end_round(message)
+            case m.SessionEnd() if self._state is State.READY:
+                return self._end_session(message)
+            case m.SessionClosed() if self._state in (State.READY, State.JOINING, State.CLOSING):
+                return self._close(message)
+            # It may come before our offer does: who brought it was there first.
+            case m.HeldHead() if self._state not in (State.DISCONNECTED, State.ENDED):
+                return self._witness.check_held(message.held)
+            case _:
+                raise UnexpectedMessage(f"the coordinator sent {message.kind!r} out of turn")
+
+    def prepared(self, refusal: str | None = None) -> list[Action]:
+        """Report that `Prepare` is done, or why this institution cannot take part."""
+        if refusal is not None:
+            self._end()
+            return [Send(m.SessionRefuse(reason=refusal[:400]))]
+        self._prepared = True
+        configuration = self.configuration
+        if not configuration.blind:
+            self._state = State.READY
+            return [TakeHead(lambda head: [Send(self._witness.accept(configuration, 0, head))])]
+        self._state = State.JOINING
+        self._kept = self._kept or KeptModel.initial(configuration)
+        applied = self._kept.applied_round
+        accept = TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])
+        if self._group is None and self._roster.index(self._name) == 0:
+            return [accept, MakeGroup(configuration)]
+        # Offered again: the connection or the coordinator may have died with it. A second one is ignored.
+        return [accept, *([Send(self._group_offer)] if self._group_offer is not None else [])]
+
+    def _take_part(self, part: m.GroupPart) -> list[Action]:
+        if self._group is not None and is_part_of(part.payload, self._group):
+            return self.group_opened(self._group)
+        return [OpenGroup(self.configuration, part.payload)]
+
+    def group_made(self, group: GroupKey, offer: bytes) -> list[Action]:
+        """Report the group key that this institution has made, and offer it to the others."""
+        self._group, self._group_offer = group, m.GroupOffer(payload=offer)
+        return [Send(self._group_offer)]
+
+    def group_opened(self, group: GroupKey) -> list[Action]:
+        """Report that this institution holds the group key."""
+        if self._group is not None and self._group is not group:
+            self._group.close()
+        self._group = group
+        self._state = State.READY
+        return [Send(m.GroupReady())]
+
+    def leave(self) -> None:
+        """The session is over for us, without the record that closes it."""
+        self._end()
+
+    def trained(self, update: Vector) -> list[Action]:
+        """Report a round's update and enter secure aggregation with it.
+
+        Raises:
+            UnexpectedMessage: If no round is under way.
+        """
+        if self._state is not State.TRAINING or self._part is None:
+            raise UnexpectedMessage("no round is under way")
+        machine = registry.institution_round(
+            self.configuration.plan.secure_aggregation,
+            self._part.context,
+            self.configuration.round_roster(self._part.context.round),
+            self._name,
+            self._identity,
+            update,
+            minimum_participants=self.requirements.minimum_participants,
+            group=self._group,
+        )
+        self._state = State.AGGREGATING
+        return self._part.enter(machine)
+
+    def declined(self, reason: str, *, final: bool) -> list[Action]:
+        """Report that this institution sits the round out, for good if ``final``.
+
+        Raises:
+            UnexpectedMessage: If no round is under way.
+        """
+        if self._part is None:
+            raise UnexpectedMessage("no round is under way")
+        context, self._part = self._part.context, None
+        self._state = State.READY
+        decline = m.RoundDecline(
+            round=context.round, attempt=context.attempt, final=final, reason=reason[:400]
+        )
+        return [Send(decline)]
+
+    def concluded(self, bundle_hash: bytes) -> list[Action]:
+        """Report that the finished bundle is stored; what is left is to sign the session's record."""
+        self._closing.bundle_hash = bundle_hash
+        self._state = State.CLOSING
+        return [TakeHead(lambda head: [self._done(head, bundle_hash)])]
+
+    def _done(self, head: LogHead, bundle_hash: bytes) -> Send:
+        signed = self._witness.own(self.configuration.session, self._closing.last_round + 1, head)
+        signature = self._closing.sign(self._identity)
+        return Send(m.Done(bundle_hash=bundle_hash, head=signed, signature=signature))
+
+    def _offer(self, offer: m.SessionOffer) -> list[Action]:
+        configuration = SessionConfiguration.from_bytes(offer.configuration)
+        parts = (offer.signature, "session offer", configuration.hash)
+        verify(self._roster.coordinator_key, *parts, signer=COORDINATOR)
+        if self._configuration is not None and configuration.session != self._configuration.session:
+            return [Superseded(configuration.session)]
+        self._offered = configuration.session
+        if configuration.session in self._over:
+            return [Waiting(configuration.session)]
+        if self._configuration is not None:
+            if configuration != self._configuration:
+                raise ContextMismatch("the coordinator changed the session's configuration")
+        else:
+            self.requirements.check(configuration, self._roster)
+            self._closing.rounds = {(r.round, r.attempt): r for r in self._ended(configuration.session)}
+        try:
+            logs = self._witness.check_offer(configuration.session, offer)
+        except RolledBackLog as error:
+            return [Refused(error, 0), *self._quit(error, self._witness.of_coordinator)]
+        self._configuration = configuration
+        if self._prepared:
+            return [*logs, *self.prepared()]
+        self._state = State.PREPARING
+        return [*logs, Approve(configuration), Prepare(configuration)]
+
+    def _start_round(self, start: m.RoundStart) -> list[Action]:
+        configuration = self.configuration
+        if self._seed is None:
+            raise UnexpectedMessage("a round started before the domain key arrived")
+        if start.round > configuration.plan.rounds:
+            raise UnexpectedMessage(f"the session has no round {start.round}", peer=COORDINATOR)
+        if self._name not in configuration.round_roster(start.round).names:
+            raise UnexpectedMessage(
+                f"round {start.round} is not ours by the session's rule", peer=COORDINATOR
+            )
+        if self._kept is not None:
+            parameters, model_id = self._kept.model, self._kept.model_id
+        else:
+            parameters = m.model_from_bytes(start.model, configuration.plan.shape)
+            model_id = model_hash(start.model)
+        context = configuration.round_context(start.round, start.attempt, model_id)
+        self._part = RoundPart(configuration, context, self._witness)
+        try:
+            check_vector(configuration.plan.shape, parameters)
+        except InvalidInput as error:
+            return [Refused(error, start.round), *self.declined(str(error), final=False)]
+        self._state = State.TRAINING
+        key = self._expand(self._seed)
+        return [CheckPolicy(context), Join(context), Train(start.round, parameters, key)]
+
+    def _aggregate(self, message: m.Aggregation) -> list[Action]:
+        if self._part is None or self._state is not State.AGGREGATING:
+            raise UnexpectedMessage("a secure-aggregation message came outside a round")
+        actions = self._part.receive(message)
+        match actions:
+            case [Refused(error=error), *_] if self._group is not None and self._group.discarded:
+                return [*actions, *self._quit(error)]
+            case [] if self._kept is not None and self._part.aggregate is not None:
+                self._kept = self._kept.after(message.round, message.payload, self._part.aggregate)
+        return actions
+
+    def _catch_up(self, missed: m.MissedSum) -> list[Action]:
+        """Open the sum of a round that was completed without us, so that our model is the others' again."""
+        if self._kept is None or self._group is None or missed.round <= self._kept.applied_round:
+            return []
+        configuration = self.configuration
+        context = configuration.round_context(missed.round, missed.attempt, self._kept.model_id)
+        try:
+            aggregate = open_missed_sum(context, self._roster, self._group, missed.payload)
+        except PeerError as error:
+            return [Refused(error, missed.round), *self._quit(error)]
+        self._kept = self._kept.after(missed.round, missed.payload, aggregate)
+        return []
+
+    def _end(self) -> None:
+        self._state = State.ENDED
+        if self._group is not None:
+            self._group.close()
+
+    def _quit(self, error: FedaptError, witnessed: tuple[WitnessedHead, ...] = ()) -> list[Action]:
+        self._end()
+        return [Send(m.SessionRefuse(reason=str(error)[:400], witnessed=witnessed)), Quit(error)]
+
+    def _end_round(self, message: m.RoundEnd) -> list[Action]:
+        seen = self._witness.take(self.configuration.session, message)
+        part = self._part
+        if part is None or (message.round, message.attempt) != (part.context.round, part.context.attempt):
+            return seen  # an attempt that this institution was not part of
+        record = self._closing.note(part.context, message.status, part.transcript)
+        self._part = None
+        self._state = State.READY
+        return [RoundOver(message, record), *seen]
+
+    def _end_session(self, end: m.SessionEnd) -> list[Action]:
+        configuration = self.configuration
+        shape = configuration.plan.shape
+        model_id = model_hash(end.model) if self._kept is None else self._kept.model_id
+        rounds = check_session_end(end, configuration, self._roster, model_id)
+        model = m.model_from_bytes(end.model, shape) if self._kept is None else self._kept.model
+        check_vector(shape, model)
+        try:
+            self._closing.agree(configuration, model_id, rounds)
+        except ContextMismatch as error:
+            return [Refused(error, len(rounds)), *self._quit(error)]
+        if self._closing.bundle_hash is not None:  # we had come this far before the connection broke
+            return self.concluded(self._closing.bundle_hash)
+        self._state = State.CONCLUDING
+        return [Conclude(model, model_id, expand_keys(configuration, end.key_seeds))]
+
+    def _close(self, closed: m.SessionClosed) -> list[Action]:
+        line = self._closing.check(self.configuration, self._roster, closed)
+        seen = self._witness.take(self.configuration.session, closed)
+        self._end()
+        return [*seen, line]
+
+    def _expand(self, seed: bytes) -> Vector:
+        configuration = self.configuration
+        index = configuration.key_index(self._name)
+        return domain_keys.expand(seed, index, configuration.plan.shape.key)

@@ -1,0 +1,106 @@
+"""Fetches the model of a finished session from the coordinator, and checks all that it claims to be."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from websockets.asyncio.client import connect
+
+from fedapt_client.membership.desk import CONNECTION_ERRORS, NotAccepted, Place, Unreachable, why
+from fedapt_client.session.opening import Finished, check_finished
+from fedapt_client.settings import ClientSettings
+from fedapt_client.training.learner import make_bundle, session_backbone
+from fedapt_crypto.encoding import decode_one_of
+from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed, UnexpectedMessage
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES, read_policy
+from fedapt_secure.learning.bundle import Bundle, encode_bundle
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import check_vector
+from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
+
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model that came from the coordinator.
+
+    Attributes:
+        session: Whose, 16 bytes. bundle: The model. data: It as a file.
+    """
+
+    session: bytes
+    bundle: Bundle
+    data: bytes
+
+    @property
+    def bundle_hash(self) -> bytes:
+        """What all who hold this model compare."""
+        return hashlib.sha256(self.data).digest()
+
+
+def fetch_model(folder: PartyFolder, settings: ClientSettings, session: bytes | None) -> Fetched:
+    """Fetch a finished session's model: under the signature of the approved roster's coordinator.
+
+    Args:
+        folder: The party's folder.
+        settings: Its settings.
+        session: Which; ``None`` for the one that finished last.
+
+    Raises:
+        Unreachable: If there is no connection to the coordinator.
+        NotAccepted: If it has no such model.
+        RunFailed: If what it sends does not hold.
+        InvalidInput: If this institution cannot use it.
+    """
+    policy, _ = read_policy(folder.path / settings.policy)
+    # A finished model comes with its configuration in one message. Who did not limit messages takes both.
+    limited = policy.max_message_bytes < LARGEST_MESSAGE_BYTES
+    most = policy.max_message_bytes if limited else m.FinishedModel.max_bytes
+    try:
+        sent = asyncio.run(_ask(folder, settings, session, most))
+        finished = check_finished(sent, folder.roster(), session)
+    except PeerError as error:
+        raise RunFailed(f"the model that the coordinator sent is not used: {error}") from None
+    return _bundled(finished, settings)
+
+
+def _bundled(finished: Finished, settings: ClientSettings) -> Fetched:
+    configuration = finished.configuration
+    check_vector(configuration.plan.shape, finished.model)
+    backbone = session_backbone(configuration, settings.device, settings.precision)
+    bundle = make_bundle(configuration, backbone, finished.model, finished.domain_keys)
+    return Fetched(configuration.session, bundle, encode_bundle(bundle))
+
+
+async def _ask(
+    folder: PartyFolder, settings: ClientSettings, session: bytes | None, max_bytes: int
+) -> m.FinishedModel:
+    place = Place(settings.host, settings.port, settings.proxy)
+    request = m.ModelRequest(name=settings.name, session=session)
+    options = WEBSOCKET_OPTIONS | {"ssl": client_context(folder), "proxy": place.proxy, "max_size": max_bytes}
+    try:
+        async with asyncio.timeout(TIMEOUT_S), connect(place.url, **options) as connection:
+            await connection.send(request.to_bytes())
+            data = binary(await connection.recv())
+    except CONNECTION_ERRORS as error:
+        raise Unreachable(why(error, place)) from error
+    answer = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=max_bytes)
+    match answer:
+        case m.FinishedModel():
+            return answer
+        case m.NoModel():
+            raise NotAccepted(f"the coordinator has no such model: {answer.reason}")
+    raise UnexpectedMessage(f"the coordinator sent {answer.kind!r} where a model was asked for")
+
+
+def session_from_hex(text: str) -> bytes:
+    """Read a session's identifier; raises `InvalidInput` where it is none."""
+    try:
+        session = bytes.fromhex(text)
+    except ValueError:
+        session = b""
+    if len(session) != 16:
+        raise InvalidInput(f"{text!r} is not a session: 32 hexadecimal digits, see 'client status'")
+    return session

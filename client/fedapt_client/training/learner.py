@@ -1,0 +1,272 @@
+"""What an institution does with its own images: features, training under its budget, evaluation.
+
+With `fetch` and `bundles` all of the client that touches torch, imported when it is needed.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from fedapt_client.settings import ClientSettings
+from fedapt_client.training.encoding_watch import Progress
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.kdf import digest
+from fedapt_crypto.keystream import Keystream
+from fedapt_crypto.private_files import write_atomically
+from fedapt_secure.learning.accounting import epsilon_of, plan_session
+from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
+from fedapt_secure.learning.bundle import Bundle, encode_bundle
+from fedapt_secure.learning.context_words import check_initial_context
+from fedapt_secure.learning.data.features import FeatureSet, load_features
+from fedapt_secure.learning.data.pixels import test_images, training_images
+from fedapt_secure.learning.data.records import UNLABELLED, read_records, read_unlabelled
+from fedapt_secure.learning.device import resident, resolve_device
+from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
+from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
+from fedapt_secure.learning.text import zero_shot_text
+from fedapt_secure.learning.training import LocalTrainer
+from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.unlabelled_records import UnlabelledRecords
+from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
+from fedapt_secure.protocol.methods import method_facts
+from fedapt_secure.protocol.parameters import Vector, unflatten
+from fedapt_secure.protocol.session import SessionConfiguration
+
+MODEL_FILE: Final = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """The finished bundle's hash and what the model scored at home, on test images that have a label."""
+
+    bundle_hash: bytes
+    path: Path
+    scores: Scores
+    unlabelled: int = 0
+
+
+class Learner:
+    """One institution's data and training for one session.
+
+    Args:
+        settings: The institution's settings.
+        folder: Its folder.
+        configuration: The session.
+        max_delta: The policy's limit on δ; the default 1 / (2 x declared records) stays below it.
+        progress: Told while images are encoded.
+
+    Raises:
+        InvalidInput: If model, images or budget do not fit the session.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        folder: Path,
+        configuration: SessionConfiguration,
+        max_delta: float,
+        progress: Progress | None = None,
+    ) -> None:
+        plan = configuration.plan
+        self._settings = settings
+        self._folder = folder
+        self._configuration = configuration
+        self._key_index = configuration.key_index(settings.name)
+        self._backbone = session_backbone(configuration, settings.device, settings.precision)
+        if plan.initial_context is not None:
+            check_initial_context(self._backbone, plan.initial_context)
+        data = settings.data if settings.data.is_absolute() else folder / settings.data
+        read = read_records if plan.unsupervised is None else read_unlabelled
+        records = read(data, plan.class_names)
+        self._records = records.records
+        self._features: FeatureSet = load_features(
+            records.records, self._backbone, folder / settings.cache, progress
+        )
+        self._unlabelled: UnlabelledRecords | None = None
+        if plan.unsupervised is not None:
+            self._unlabelled = UnlabelledRecords(
+                plan,
+                plan.unsupervised,
+                self._backbone,
+                records.records,
+                self._features,
+                folder / settings.cache,
+                progress,
+            )
+        units = self._training_data(1).units(private=plan.differential_privacy)
+        self.declared_records = declared_records(len(units))
+        self.privacy_plan: PrivacyPlan | None = None
+        if plan.differential_privacy:
+            self.privacy_plan = plan_session(
+                settings.dp_epsilon,
+                settings.dp_delta or min(default_delta(self.declared_records), max_delta),
+                len(units),
+                plan.sample_rate,
+                configuration.planned_steps(settings.name),
+                units.kind,
+            )
+
+    @property
+    def image_digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each training image's file, for the ledger alone."""
+        return self._features.train_digests
+
+    @property
+    def subjects(self) -> tuple[str, ...] | None:
+        """Whose image each training record is, where the data says so; for the ledger alone."""
+        return self._features.train_subjects
+
+    @property
+    def skipped_images(self) -> int:
+        """How many images could not be read."""
+        return len(self._features.skipped)
+
+    def _training_data(self, round_number: int) -> TrainingData:
+        if self._unlabelled is not None:
+            return self._unlabelled.data(round_number)
+        return self._labelled
+
+    @cached_property
+    def _labelled(self) -> TrainingData:
+        features, labels = self._features.train
+        # Onto the GPU once, where there is room: otherwise each step would send its records again.
+        placed = resident(features, self._backbone.device)
+        return TrainingData(placed, labels.to(placed.device), self._training_images, self.subjects)
+
+    @cached_property
+    def _training_images(self) -> Pixels | None:
+        """The training images; ``None`` where their features are all that the method needs."""
+        if self._configuration.plan.tower_values == 0:
+            return None
+        return training_images(self._records, self._features, self._backbone)
+
+    def _test_images(self) -> Pixels:
+        return test_images(self._records, self._features, self._backbone)
+
+    def budget(self, steps_spent: int) -> PrivacyBudget | None:
+        """Return the session's budget with what the ledger says is spent; ``None`` without DP."""
+        if self.privacy_plan is None:
+            return None
+        return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)
+
+    def train(self, parameters: Vector, domain_key: Vector, round_number: int) -> Vector:
+        """Return this institution's update, local minus round-start parameters, noised under DP."""
+        plan = self._configuration.plan
+        private = self.privacy_plan is not None
+        settings = TrainingSettings(
+            declared_records=self.declared_records,
+            private=private,
+            noise_multiplier=self.privacy_plan.noise_multiplier if self.privacy_plan else None,
+            local_steps=plan.local_steps,
+            sample_rate=plan.sample_rate,
+            learning_rate=plan.learning_rate,
+            gradient_units=plan.gradient_units,
+            momentum=plan.momentum,
+            max_grad_norm=plan.max_grad_norm,
+            weight_decay=plan.weight_decay,
+            proximal_weight=plan.proximal_weight,
+        )
+        task = Task(
+            backbone=self._backbone,
+            class_names=plan.class_names,
+            shape=plan.shape,
+            template=plan.zero_shot_template,
+            key=torch.from_numpy(domain_key.copy()).to(self._backbone.device),
+            domain_index=self._key_index,
+            settings=settings,
+            keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
+        )
+        return LocalTrainer(task, self._training_data(round_number)).train(parameters)
+
+    def _repeatable(self, round_number: int) -> Keystream | None:
+        """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
+        settings, private = self._settings, self.privacy_plan is not None
+        if settings.experiment_seed is None or (private and not settings.insecure_deterministic_noise):
+            return None
+        purpose = "insecure deterministic noise" if private else "experiment sampling"
+        return Keystream(digest(purpose, settings.experiment_seed, settings.name, round_number))
+
+    def conclude(self, model: Vector, keys: tuple[Vector, ...]) -> Concluded:
+        """Store the finished bundle in the party's folder and evaluate it on the images held out."""
+        bundle = make_bundle(self._configuration, self._backbone, model, keys)
+        data = encode_bundle(bundle)
+        path = self._folder / MODEL_FILE
+        write_atomically(path, data)
+        scores = self.score(bundle.model_on(self._backbone))
+        unlabelled = int((self._features.test[1] == UNLABELLED).sum())
+        return Concluded(hashlib.sha256(data).digest(), path, scores, unlabelled)
+
+    def score(self, model: Classifier) -> Scores:
+        """Return how a finished model does on the images held out here, as far as they have a label."""
+        plan, (features, labels) = self._configuration.plan, self._features.test
+        if plan.unsupervised is not None:  # otherwise each has one
+            features, labels = features[labels != UNLABELLED], labels[labels != UNLABELLED]
+        return evaluate(
+            model,
+            zero_shot_text(self._backbone, plan.class_names, plan.zero_shot_template),
+            features,
+            labels,
+            self._configuration.own_keys(self._settings.name),
+            own_features(model, self._test_images(), len(labels)) if model.changes_image_tower else None,
+        )
+
+
+def scores_to_fields(scores: Scores) -> dict[str, Any]:
+    """Return scores as plain counts; they stay in the institution's own folder."""
+    return {
+        "test_records": scores.test_records,
+        "zero_shot_correct": scores.zero_shot_correct,
+        "tuned_correct": scores.tuned_correct,
+        "routed_correct": scores.routed_correct,
+        **scores.tally.to_fields(),
+    }
+
+
+def make_bundle(
+    configuration: SessionConfiguration, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]
+) -> Bundle:
+    """Return a session's finished bundle: equal at everyone who holds its model and all domain keys."""
+    plan = configuration.plan
+    return Bundle(
+        shape=plan.shape,
+        parameters=unflatten(plan.shape, model),
+        keys=np.stack(keys) if method_facts(plan.method).uses_keys else None,
+        class_names=plan.class_names,
+        domains=plan.domains,
+        key_domains=configuration.key_domains,
+        zero_shot_template=plan.zero_shot_template,
+        model=plan.model,
+        pretrained=plan.pretrained,
+        weight_hash=plan.weight_hash,
+        logit_scale=backbone.logit_scale,
+        temperature=plan.temperature,
+    )
+
+
+def session_backbone(configuration: SessionConfiguration, device: str, precision: str) -> Backbone:
+    """Load the session's CLIP; raises `InvalidInput` where what is here is not the session's.
+
+    Args:
+        configuration: The session.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+    """
+    plan = configuration.plan
+    place = resolve_device(device)
+    backbone = load_backbone(
+        plan.model, plan.pretrained, place, choose_precision(precision, place, plan.model)
+    )
+    if backbone.weight_hash != plan.weight_hash:
+        raise InvalidInput(
+            f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"
+            " coordinator's operator"
+        )
+    sizes = (backbone.feature_size, backbone.text_width)
+    if sizes != (plan.feature_size, plan.text_width):
+        raise InvalidInput(f"{plan.model} here has other sizes than the session says")
+    return backbone

@@ -1,0 +1,124 @@
+"""A finished model that is fetched: over real TLS, and believed only where every signature holds."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from fedapt_client.membership import rosters
+from fedapt_client.membership.desk import NotAccepted, Unreachable
+from fedapt_client.session.opening import check_finished
+from fedapt_client.settings import ClientSettings
+from fedapt_client.training.fetch import _ask, session_from_hex
+from fedapt_crypto import domain_keys
+from fedapt_crypto.encoding import TaggedMessage
+from fedapt_crypto.errors import ContextMismatch, InvalidInput, PeerError, UnexpectedMessage
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.secagg import registry
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import initial_parameters
+from fedapt_secure.protocol.session import model_hash
+from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, server_context
+from fedapt_server import bodies
+from tests.offices import HOST, Office, free_port
+from tests.protocol.federation import Federation
+
+
+def finished(federation: Federation, identity: Identity | None = None, **end: object) -> m.FinishedModel:
+    signer = identity or federation.coordinator_identity
+    configuration = federation.configuration
+    vector = initial_parameters(configuration.plan.shape, 1)
+    model = m.model_to_bytes(vector)
+    sent = bodies.session_end(configuration, signer, model, model_hash(model), federation.seeds, ())
+    return m.FinishedModel(
+        configuration=configuration.to_bytes(),
+        signature=signer.sign("session offer", configuration.hash),
+        end=sent.model_copy(update=end).to_bytes(),
+    )
+
+
+def test_what_holds_is_taken_also_under_a_later_roster() -> None:
+    federation = Federation(4)
+    later = federation.roster.model_copy(update={"members": federation.roster.members[:3]})
+    for wanted in (None, federation.configuration.session):
+        found = check_finished(finished(federation), later, wanted)
+        assert found.configuration == federation.configuration
+        assert (found.model == initial_parameters(found.configuration.plan.shape, 1)).all()
+        assert len(found.domain_keys) == len(federation.seeds)
+
+
+def test_what_does_not_hold_is_not() -> None:
+    federation = Federation(3)
+    good, stranger = finished(federation), Identity.generate()
+    other = m.model_to_bytes(initial_parameters(federation.configuration.plan.shape, 2))
+    seeds = tuple(domain_keys.draw_seed() for _ in federation.seeds)
+    bad = [
+        finished(federation, stranger),
+        finished(federation, model=other),
+        finished(federation, key_seeds=seeds),
+        finished(federation, rounds=bytes(74)),
+        finished(federation, signature=bytes(64)),
+        good.model_copy(update={"signature": bytes(64)}),
+        good.model_copy(update={"end": good.end[:-1]}),
+        good.model_copy(update={"configuration": Federation(3).configuration.to_bytes()}),
+    ]
+    for sent in bad:
+        with pytest.raises(PeerError):
+            check_finished(sent, federation.roster, None)
+    with pytest.raises(ContextMismatch, match="another session"):
+        check_finished(good, federation.roster, bytes(16))
+    sealed = Federation(3, secure_aggregation=registry.CKKS)
+    with pytest.raises(ContextMismatch, match="CKKS"):
+        check_finished(finished(sealed), sealed.roster, None)
+
+
+class TestConversation:
+    """A real TLS server of the federation, which answers what it is told to."""
+
+    @pytest.fixture
+    def office(self, tmp_path: Path) -> Office:
+        office = Office(tmp_path)
+        rosters.approve(office.enrol("clinic-1"), office.roster())
+        return office
+
+    def ask(self, office: Office, answer: TaggedMessage, limit: int = m.MAX_FRAME_BYTES) -> TaggedMessage:
+        port, heard = free_port(), []
+        folder = office.institution()
+        settings = ClientSettings(name="clinic-1", host=HOST, port=port, data=Path("x"))
+
+        async def handle(connection: ServerConnection) -> None:
+            heard.append(m.ModelRequest.from_bytes(await connection.recv()))
+            await connection.send(answer.to_bytes())
+
+        async def converse() -> TaggedMessage:
+            tls = server_context(office.folder)
+            async with serve(handle, HOST, port, ssl=tls, **WEBSOCKET_OPTIONS):
+                return await _ask(folder, settings, bytes(16), limit)
+
+        got = asyncio.run(converse())
+        assert heard == [m.ModelRequest(name="clinic-1", session=bytes(16))]
+        return got
+
+    def test_what_the_coordinator_says(self, office: Office) -> None:
+        sent = finished(Federation(3))
+        assert self.ask(office, sent) == sent
+        with pytest.raises(NotAccepted, match="no such model: none has finished"):
+            self.ask(office, m.NoModel(reason="none has finished"))
+        with pytest.raises(UnexpectedMessage, match="where a model was asked for"):
+            self.ask(office, m.Standby())
+
+    def test_a_message_longer_than_the_policy_takes(self, office: Office) -> None:
+        with pytest.raises(Unreachable):
+            self.ask(office, finished(Federation(3)), limit=100)
+
+    def test_nobody_there(self, office: Office) -> None:
+        settings = ClientSettings(name="clinic-1", host=HOST, port=free_port(), data=Path("x"))
+        with pytest.raises(Unreachable, match="nothing listens there"):
+            asyncio.run(_ask(office.institution(), settings, None, 1 << 20))
+
+
+@pytest.mark.parametrize("text", ["", "00", "x" * 32, "00" * 17])
+def test_what_is_no_session(text: str) -> None:
+    with pytest.raises(InvalidInput, match="32 hexadecimal digits"):
+        session_from_hex(text)

@@ -16,7 +16,7 @@ import time
 import warnings
 from dataclasses import asdict, dataclass
 
-from fedapt_secure.audit.recompute import merged, recompute
+from fedapt_secure.audit.checks.recompute import merged, recompute
 from fedapt_secure.learning.accounting import _EPSILON_ERROR, _PRVAccountant
 
 AGREE = 0.01

@@ -24,10 +24,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedapt_crypto.identity import Identity
-from fedapt_secure.audit.heads import countersign, sign_head, witnessed_body
-from fedapt_secure.audit.line import LogHead
-from fedapt_secure.audit.log import LogWriter
-from fedapt_secure.audit.reader import LogReader, segments
+from fedapt_secure.log.heads import countersign, sign_head, witnessed_body
+from fedapt_secure.log.line import LogHead
+from fedapt_secure.log.reader import LogReader, segments
+from fedapt_secure.log.writer import LogWriter
 
 ROUNDS = 15
 OTHERS = ("clinic-2", "clinic-3", "clinic-4", "clinic-5")

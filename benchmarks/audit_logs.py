@@ -20,9 +20,9 @@ from typing import Any
 
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.audit.heads import countersign, sign_head, witnessed_body
 from fedapt_secure.audit.judgement import audit
-from fedapt_secure.audit.line import GENESIS, LogHead, SegmentHeader, line_bytes, opened_body
+from fedapt_secure.log.heads import countersign, sign_head, witnessed_body
+from fedapt_secure.log.line import GENESIS, LogHead, SegmentHeader, line_bytes, opened_body
 
 ROUNDS_A_SESSION = 100
 PARTY = "clinic-1"

@@ -26,14 +26,14 @@ from fedapt_client.books.ledger import Ledger
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.session.machine import InstitutionSession
 from fedapt_client.training import learner
-from fedapt_secure.audit.log import LogWriter
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.settings import build
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.log.reader import read_log
+from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.simulate import command, federation
+from fedapt_server.archive.store import SessionStore
 from fedapt_server.service import CoordinatorService
-from fedapt_server.session import CoordinatorSession
-from fedapt_server.store import SessionStore
+from fedapt_server.session.machine import CoordinatorSession
 
 IMPORT, MODEL, SET_UP, FEATURES = "import", "model and data", "keys and enrolment", "features"
 ACCOUNTING, TRAINING, EVALUATION = "accounting", "training", "evaluation"

@@ -19,7 +19,7 @@ from fedapt_crypto.encoding import Message
 from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, scheme, signed
 from fedapt_crypto.secagg.ckks import institution as ckks_institution
 from fedapt_crypto.secagg.ckks import messages as ckks_messages
-from fedapt_secure.audit import heads
+from fedapt_secure.log import heads
 from fedapt_secure.protocol import messages as session_messages
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 

@@ -14,9 +14,9 @@ from fedapt_client.membership.desk import Place
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString
-from fedapt_server.enrolment_service import EnrolmentService
-from fedapt_server.founding import found, write_settings
-from fedapt_server.registrar import Registrar
+from fedapt_server.membership.enrolment_service import EnrolmentService
+from fedapt_server.membership.founding import found, write_settings
+from fedapt_server.membership.registrar import Registrar
 from fedapt_server.settings import ServerSettings
 
 HOST = "127.0.0.1"

@@ -55,8 +55,8 @@ from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.audit.log import LogWriter
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.log.writer import LogWriter
 
 EVALUATION_FILE = "evaluation.json"
 

@@ -7,9 +7,9 @@ from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.audit.line import HEAD_PATTERN
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import Settings
+from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
 SETTINGS_FILE: Final = "client.yaml"

@@ -9,8 +9,8 @@ from fedapt_client.membership.enrolment import load_federation
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import fingerprint
-from fedapt_secure.audit.logfile import in_use, last_entry
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.log.file import in_use, last_entry
 
 Fields = dict[str, Any]
 

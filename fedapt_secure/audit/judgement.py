@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.identity import fingerprint
-from fedapt_secure.audit.agreement import check_closes, check_rounds
-from fedapt_secure.audit.cohort import check_cohorts
-from fedapt_secure.audit.collect import Collector, LogRecord
-from fedapt_secure.audit.evidence import Evidence, LogFiles, gather
-from fedapt_secure.audit.facts import COMPLETED, Facts
+from fedapt_secure.audit.checks.agreement import check_closes, check_rounds
+from fedapt_secure.audit.checks.cohort import check_cohorts
+from fedapt_secure.audit.checks.spend import DatasetSpend, account
+from fedapt_secure.audit.checks.witnesses import Seen, check_witnesses, last_seen
+from fedapt_secure.audit.evidence.collect import Collector, LogRecord
+from fedapt_secure.audit.evidence.facts import COMPLETED, Facts
+from fedapt_secure.audit.evidence.files import Evidence, LogFiles, gather
+from fedapt_secure.audit.evidence.participation import Participation, participation
 from fedapt_secure.audit.findings import Finding, Findings, Kind, Verdict, worst
-from fedapt_secure.audit.line_hashes import LineHashes
-from fedapt_secure.audit.participation import Participation, participation
-from fedapt_secure.audit.reader import LogReader
-from fedapt_secure.audit.spend import DatasetSpend, account
-from fedapt_secure.audit.witnesses import Seen, check_witnesses, last_seen
+from fedapt_secure.log.line_hashes import LineHashes
+from fedapt_secure.log.reader import LogReader
 
 PARALLEL_FROM_BYTES: Final = 4 << 20
 """Below it threads cost more than they save."""

@@ -96,7 +96,7 @@ def audit(
 ) -> None:
     """Check logs as an outsider: are they whole, and what do they imply? Exit 0 says verified."""
     if explain:
-        from fedapt_secure.audit.wording import explanation  # noqa: PLC0415
+        from fedapt_secure.audit.report.wording import explanation  # noqa: PLC0415
 
         typer.echo(explanation())
         if not paths:

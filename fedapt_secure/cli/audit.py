@@ -10,8 +10,8 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
-from fedapt_secure.audit.report_json import to_json
-from fedapt_secure.audit.report_text import print_report
+from fedapt_secure.audit.report.json_answer import to_json
+from fedapt_secure.audit.report.text import print_report
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 
 
@@ -33,7 +33,7 @@ def run_audit(
     with console.status("reading the logs"):
         judgement = audit(paths, trust)
     if html is not None:
-        from fedapt_secure.audit.report_html import to_html  # noqa: PLC0415 - the template engine
+        from fedapt_secure.audit.report.html import to_html  # noqa: PLC0415 - the template engine
 
         try:
             write_atomically(html, to_html(judgement, paths).encode(), mode=PUBLIC_FILE_MODE)

@@ -8,8 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from fedapt_server.enrolment_service import EnrolmentService
-from fedapt_server.registrar import Registrar
+from fedapt_server.membership.enrolment_service import EnrolmentService
+from fedapt_server.membership.registrar import Registrar
 
 
 def serve_enrolment(registrar: Registrar, *, once: bool, seconds: float | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedapt_crypto.identity import fingerprint, grouped
-from fedapt_server.registrar import Registrar
+from fedapt_server.membership.registrar import Registrar
 
 
 def membership_fields(registrar: Registrar) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Final
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import fingerprint
 from fedapt_secure.protocol.enrolment import Renewal, Request, from_file, to_file
-from fedapt_server.registrar import Registrar
+from fedapt_server.membership.registrar import Registrar
 
 MAX_FILE_BYTES: Final = 48 << 20
 

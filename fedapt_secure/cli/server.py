@@ -19,7 +19,7 @@ from fedapt_secure.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fedapt_server.registrar import Registrar
+    from fedapt_server.membership.registrar import Registrar
     from fedapt_server.settings import ServerSettings
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def init(
     """Found a federation: authority, coordinator identity, certificate, annotated settings."""
     from fedapt_crypto.identity import fingerprint  # noqa: PLC0415
     from fedapt_secure.config.settings import build  # noqa: PLC0415
-    from fedapt_server.founding import check_free, found, write_settings  # noqa: PLC0415
+    from fedapt_server.membership.founding import check_free, found, write_settings  # noqa: PLC0415
     from fedapt_server.settings import ServerSettings  # noqa: PLC0415
 
     fields = {
@@ -259,7 +259,7 @@ def passwd(
 
 
 def _registrar(directory: Path, passphrase_file: Path | None) -> "Registrar":
-    from fedapt_server.registrar import Registrar  # noqa: PLC0415
+    from fedapt_server.membership.registrar import Registrar  # noqa: PLC0415
 
     settings = _settings(directory, None)
     return Registrar(open_folder(directory, passphrase_file), settings)

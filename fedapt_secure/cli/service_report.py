@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.audit.reader import segments
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_server.health_port import LOOPBACK
-from fedapt_server.own_log import last_seen
+from fedapt_secure.log.reader import segments
+from fedapt_server.archive.own_log import last_seen
+from fedapt_server.archive.store import STORE_FILE, SessionStore, StoredSession
+from fedapt_server.ports.health_port import LOOPBACK
 from fedapt_server.settings import ServerSettings
-from fedapt_server.store import STORE_FILE, SessionStore, StoredSession
 
 TIMEOUT_S: Final = 5.0
 MAX_ANSWER_BYTES: Final = 1 << 20

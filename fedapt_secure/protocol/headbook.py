@@ -11,9 +11,9 @@ from pydantic import Field
 
 from fedapt_crypto.errors import RolledBackLog, VerificationFailed
 from fedapt_crypto.roster import Roster
-from fedapt_secure.audit.heads import SignedHead, WitnessedHead
-from fedapt_secure.audit.line import LogHead
-from fedapt_secure.audit.witness import MAX_LOGS
+from fedapt_secure.log.heads import SignedHead, WitnessedHead
+from fedapt_secure.log.line import LogHead
+from fedapt_secure.log.witness import MAX_LOGS
 
 MAX_HELD = 64
 HeldHeads = Annotated[tuple[WitnessedHead, ...], Field(max_length=MAX_HELD)]

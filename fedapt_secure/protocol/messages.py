@@ -19,7 +19,7 @@ from fedapt_crypto.encoding import (
 )
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES, Phase
-from fedapt_secure.audit.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
+from fedapt_secure.log.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
 from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_MODEL_BYTES

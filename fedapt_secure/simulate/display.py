@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.audit.line import LogEntry
+from fedapt_secure.log.line import LogEntry
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.federation import Federation
 from fedapt_secure.simulate.privacy_table import print_privacy

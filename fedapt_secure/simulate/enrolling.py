@@ -8,8 +8,8 @@ from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
 from fedapt_secure.simulate.run_folder import RunFolder
-from fedapt_server.founding import found
-from fedapt_server.registrar import Registrar
+from fedapt_server.membership.founding import found
+from fedapt_server.membership.registrar import Registrar
 from fedapt_server.settings import ServerSettings
 
 INVITED_FOR: Final = timedelta(hours=1)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.audit.line import LOG_ROTATED, SESSION_CLOSED, WITNESSED, LogEntry, glance, parse_line
-from fedapt_secure.audit.reader import segment_path
+from fedapt_secure.log.line import LOG_ROTATED, SESSION_CLOSED, WITNESSED, LogEntry, glance, parse_line
+from fedapt_secure.log.reader import segment_path
 
 LONG: Final = frozenset({WITNESSED, SESSION_CLOSED})
 """Lines with something of every party in them: among a thousand parties, nearly all bytes of all logs."""

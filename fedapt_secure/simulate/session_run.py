@@ -8,7 +8,7 @@ from typing import Any
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.audit.line import LogEntry
+from fedapt_secure.log.line import LogEntry
 from fedapt_secure.simulate.federation import Federation, connect_institutions
 from fedapt_secure.simulate.follow import LONG, LogFollower
 from fedapt_secure.simulate.turnstile import Turnstile

@@ -12,12 +12,12 @@ from fedapt_client.training.learner import MODEL_FILE
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.audit.line import LogEntry
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_routing
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
+from fedapt_secure.log.line import LogEntry
+from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.methods import LOCAL, method_facts
 from fedapt_secure.simulate.federation import Federation
 from fedapt_secure.simulate.follow import LONG, LogFollower

@@ -20,9 +20,9 @@ from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.revocation import Revocations
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.protocol.transport import watch_revocations
-from fedapt_server.enrolment_service import EnrolmentService
-from fedapt_server.health_port import HealthPort
-from fedapt_server.registrar import Registrar
+from fedapt_server.membership.enrolment_service import EnrolmentService
+from fedapt_server.membership.registrar import Registrar
+from fedapt_server.ports.health_port import HealthPort
 from fedapt_server.service import CoordinatorService
 from fedapt_server.settings import ServerSettings
 

@@ -19,29 +19,29 @@ from fedapt_crypto.errors import (
     VerificationFailed,
 )
 from fedapt_crypto.roster import COORDINATOR, Roster
-from fedapt_secure.audit.line import JsonBody, LogHead
-from fedapt_secure.audit.log import LogWriter
-from fedapt_secure.audit.reader import segments
-from fedapt_secure.audit.witness import highest_heads
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.log.line import JsonBody, LogHead
+from fedapt_secure.log.reader import segments
+from fedapt_secure.log.witness import highest_heads
+from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.protocol.transport import binary
-from fedapt_server import finished
-from fedapt_server.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.archive import finished
+from fedapt_server.archive.own_log import has_begun, last_round_end
+from fedapt_server.archive.starting import new_configuration, reason_to_wait
+from fedapt_server.archive.store import SessionStore, StoredSession
 from fedapt_server.metrics import Metrics
 from fedapt_server.narration import narrate
-from fedapt_server.outbox import Outbox
-from fedapt_server.own_log import has_begun, last_round_end
+from fedapt_server.ports.outbox import Outbox
+from fedapt_server.ports.refusals import Refusals
+from fedapt_server.ports.rounds_port import GuardedConnection, RoundsPort
+from fedapt_server.ports.traffic import send_timeout_s
 from fedapt_server.refusal import Refusal
-from fedapt_server.refusals import Refusals
-from fedapt_server.rounds_port import GuardedConnection, RoundsPort
-from fedapt_server.session import CoordinatorSession
+from fedapt_server.session.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.session.machine import CoordinatorSession
 from fedapt_server.settings import ServerSettings
-from fedapt_server.starting import new_configuration, reason_to_wait
 from fedapt_server.status import Status
-from fedapt_server.store import SessionStore, StoredSession
-from fedapt_server.traffic import send_timeout_s
 
 HELLO_TIMEOUT_S: Final = 10
 FLUSH_TIMEOUT_S: Final = 5

@@ -16,7 +16,9 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR, Member, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation, round_roster
-from fedapt_secure.audit.heads import (
+from fedapt_secure.audit.checks.recompute import recompute
+from fedapt_secure.config.party_folder import roster_to_json
+from fedapt_secure.log.heads import (
     CloseSignature,
     CloseStatement,
     RoundRecord,
@@ -27,16 +29,7 @@ from fedapt_secure.audit.heads import (
     transcript_digest,
     witnessed_body,
 )
-from fedapt_secure.audit.line import (
-    GENESIS,
-    LogHead,
-    SegmentHeader,
-    line_bytes,
-    opened_body,
-    parse_line,
-)
-from fedapt_secure.audit.recompute import recompute
-from fedapt_secure.config.party_folder import roster_to_json
+from fedapt_secure.log.line import GENESIS, LogHead, SegmentHeader, line_bytes, opened_body, parse_line
 
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
 Body = dict[str, Any]

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fedapt_crypto.identity import Identity
-from fedapt_secure.audit.line import LogEntry
-from fedapt_secure.audit.log import LogWriter
-from fedapt_secure.audit.reader import LogReader, read_log, segments
+from fedapt_secure.log.line import LogEntry
+from fedapt_secure.log.reader import LogReader, read_log, segments
+from fedapt_secure.log.writer import LogWriter
 
 IDENTITY = Identity.from_private_bytes(bytes(range(32)))
 PARTY = "clinic-1"

@@ -22,10 +22,10 @@ from typing import Any
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity
-from fedapt_secure.audit.evidence import gather
+from fedapt_secure.audit.evidence.files import gather
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import judge
-from fedapt_secure.audit.line import GENESIS, line_bytes, parse_line
+from fedapt_secure.log.line import GENESIS, line_bytes, parse_line
 from tests.audit.harness import Federation, federation
 
 Logs = dict[str, list[bytes]]

@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fedapt_secure.audit import wording
+from fedapt_secure.audit.checks.recompute import merged, recompute
+from fedapt_secure.audit.checks.renyi import rdp_epsilon, renyi_divergence
 from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement, audit
-from fedapt_secure.audit.line import parse_line
-from fedapt_secure.audit.recompute import merged, recompute
-from fedapt_secure.audit.renyi import rdp_epsilon, renyi_divergence
-from fedapt_secure.audit.report_html import to_html
-from fedapt_secure.audit.report_json import to_json
-from fedapt_secure.audit.report_text import print_report
+from fedapt_secure.audit.report import wording
+from fedapt_secure.audit.report.html import to_html
+from fedapt_secure.audit.report.json_answer import to_json
+from fedapt_secure.audit.report.text import print_report
+from fedapt_secure.log.line import parse_line
 from tests.audit.harness import Federation, Terms, federation, forge
 
 ONE_SESSION = recompute({(0.5, 2.2): 12}, 1e-3).epsilon

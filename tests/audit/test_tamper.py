@@ -16,7 +16,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity
 from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, audit
-from fedapt_secure.audit.line import LogHead
+from fedapt_secure.log.line import LogHead
 from tests.audit.harness import Body, Federation, Log, Terms, federation, forge, read_lines, write_lines
 
 VICTIM = "clinic-2"

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedapt_client.membership.templates import CLIENT
 from fedapt_secure.config.annotated import fill
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_server.founding import write_settings
+from fedapt_server.membership.founding import write_settings
 from fedapt_server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from fedapt_crypto.secagg.institution_machine import kinds_due
 from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.neighbourhood import split_digests
 from fedapt_crypto.secagg.records import Record, read_pair_seed, read_shares, split_parcels, split_records
-from fedapt_secure.audit import heads, line
+from fedapt_secure.log import heads, line
 from fedapt_secure.protocol import enrolment
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration

@@ -24,8 +24,8 @@ from fedapt_crypto.secagg.records import (
     split_records,
 )
 from fedapt_crypto.secagg.signed import UNSIGNED, Abort
-from fedapt_secure.audit import heads
-from fedapt_secure.audit.heads import RoundRecord, pack_rounds
+from fedapt_secure.log import heads
+from fedapt_secure.log.heads import RoundRecord, pack_rounds
 from fedapt_secure.protocol.messages import (
     FROM_COORDINATOR,
     FROM_INSTITUTION,

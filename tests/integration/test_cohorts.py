@@ -9,11 +9,11 @@ from PIL import Image
 
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN, round_roster
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.cli.app import BAD_INPUT, DONE, run
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.bundle import read_bundle
+from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
 from tests.integration.log_schema import check_line
 from tests.integration.test_simulate import Tap

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.cli.app import run as command
 from fedapt_secure.learning.bundle import read_bundle
+from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.parameters import flatten
 from tests.integration.conftest import Run
 

@@ -29,9 +29,9 @@ from fedapt_secure.protocol.transport import (
     server_context,
     watch_revocations,
 )
-from fedapt_server import enrolment_service
-from fedapt_server.admission_limits import MAX_OPEN_PER_ADDRESS, MAX_PER_WINDOW
-from fedapt_server.registrar import NOT_ACCEPTED
+from fedapt_server.membership import enrolment_service
+from fedapt_server.membership.registrar import NOT_ACCEPTED
+from fedapt_server.ports.admission_limits import MAX_OPEN_PER_ADDRESS, MAX_PER_WINDOW
 from tests.offices import HOST, Office, enrol_online, run
 
 pytestmark = pytest.mark.integration

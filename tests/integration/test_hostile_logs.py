@@ -9,7 +9,7 @@ from fedapt_crypto.secagg import messages as m
 from fedapt_crypto.secagg import parties
 from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.audit.log import read_log
+from fedapt_secure.log.writer import read_log
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from fedapt_client.books.ledger import Ledger
-from fedapt_secure.audit.log import read_log
 from fedapt_secure.config.structured_log import LOGGERS
+from fedapt_secure.log.writer import read_log
 
 pytestmark = pytest.mark.integration
 

@@ -15,14 +15,14 @@ from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import FedaptError, InvalidInput, RollbackDetected, RunFailed
-from fedapt_secure.audit.reader import LogReader, segments
 from fedapt_secure.config.party_folder import PartyFolder, roster_from_json
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.log.reader import LogReader, segments
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
-from fedapt_server.closing import Closing
 from fedapt_server.service import CoordinatorService
+from fedapt_server.session.closing import Closing
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 

@@ -3,8 +3,8 @@
 import pytest
 
 from fedapt_crypto.secagg.graph import FULL_GRAPH_UP_TO, topology
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.cli.app import run as command_line
+from fedapt_secure.log.reader import read_log
 from tests.integration.test_simulate import Tap, assert_model_is_the_plain_mean, tap  # noqa: F401
 
 pytestmark = pytest.mark.integration

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fedapt_client.books.ledger import Ledger
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.learning.bundle import read_bundle
+from fedapt_secure.log.reader import read_log
 from tests.integration.log_schema import check_line
 
 pytestmark = pytest.mark.integration

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fedapt_secure.audit import wording
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
-from fedapt_secure.audit.log import read_log
-from fedapt_secure.audit.report_html import to_html
-from fedapt_secure.audit.report_json import to_fields
+from fedapt_secure.audit.report import wording
+from fedapt_secure.audit.report.html import to_html
+from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.cli.app import run as run_command
 from fedapt_secure.learning.data.records import is_test
+from fedapt_secure.log.writer import read_log
 
 pytestmark = pytest.mark.integration
 

@@ -15,14 +15,14 @@ from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.secagg import registry
-from fedapt_secure.audit.heads import check_countersigned, read_closed, read_witnessed
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.bundle import read_bundle
+from fedapt_secure.log.heads import check_countersigned, read_closed, read_witnessed
+from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-from fedapt_server.session import CoordinatorSession
+from fedapt_server.session.machine import CoordinatorSession
 from tests.integration.log_schema import check_line
 
 pytestmark = pytest.mark.integration

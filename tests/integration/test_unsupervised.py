@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedapt_secure.audit.reader import read_log
 from fedapt_secure.cli.app import BAD_INPUT, DONE, run
+from fedapt_secure.log.reader import read_log
 
 SHORT = ["--rounds", "2", "--local-steps", "1", "--augmented-views", "1", "--clients", "3"]
 

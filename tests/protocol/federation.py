@@ -25,9 +25,9 @@ from fedapt_crypto.secagg.ckks.journal import MemoryJournal
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-from fedapt_server import actions as server_actions
-from fedapt_server import session as server
-from fedapt_server.progress import Progress
+from fedapt_server.session import actions as server_actions
+from fedapt_server.session import machine as server
+from fedapt_server.session.progress import Progress
 from tests.protocol.memory_log import MemoryLog
 
 DOMAINS = ("ink", "chalk")

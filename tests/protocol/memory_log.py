@@ -8,8 +8,8 @@ from typing import Any
 from fedapt_crypto.errors import RollbackDetected
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.audit.heads import WitnessedHead
-from fedapt_secure.audit.line import (
+from fedapt_secure.log.heads import WitnessedHead
+from fedapt_secure.log.line import (
     GENESIS,
     LogEntry,
     LogHead,
@@ -18,7 +18,7 @@ from fedapt_secure.audit.line import (
     opened_body,
     parse_line,
 )
-from fedapt_secure.audit.witness import highest_heads
+from fedapt_secure.log.witness import highest_heads
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 

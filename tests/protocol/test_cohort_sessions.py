@@ -12,8 +12,8 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
-from fedapt_server.actions import SendTo
-from fedapt_server.states import State
+from fedapt_server.session.actions import SendTo
+from fedapt_server.session.states import State
 from tests.protocol.federation import Federation, make_plan
 from tests.protocol.test_sessions import ALL, assert_sound
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.errors import RolledBackLog, VerificationFailed
 from fedapt_crypto.identity import Identity
-from fedapt_secure.audit.heads import WitnessedHead, sign_head
-from fedapt_secure.audit.line import LogHead
-from fedapt_secure.audit.witness import MAX_LOGS
+from fedapt_secure.log.heads import WitnessedHead, sign_head
+from fedapt_secure.log.line import LogHead
+from fedapt_secure.log.witness import MAX_LOGS
 from fedapt_secure.protocol.headbook import HeadBook
-from tests.audit.test_heads import IDENTITIES, ROSTER, SESSION, head
+from tests.log.test_heads import IDENTITIES, ROSTER, SESSION, head
 
 
 def witnessed(name: str = "clinic-1", *, round_number: int = 2, **fields: int) -> WitnessedHead:

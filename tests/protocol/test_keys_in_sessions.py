@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from fedapt_crypto import domain_keys
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server.starting import new_configuration
+from fedapt_server.archive.starting import new_configuration
 from tests.protocol.federation import Federation, make_plan
 
 

@@ -12,7 +12,7 @@ from fedapt_crypto.errors import ContextMismatch, RollbackDetected, Verification
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.audit.heads import (
+from fedapt_secure.log.heads import (
     RoundRecord,
     WitnessedHead,
     check_countersigned,
@@ -22,7 +22,7 @@ from fedapt_secure.audit.heads import (
     transcript_digest,
     witnessed_body,
 )
-from fedapt_secure.audit.line import LogHead
+from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from tests.protocol.federation import Federation
 from tests.protocol.memory_log import MemoryLog

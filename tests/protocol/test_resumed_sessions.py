@@ -14,11 +14,11 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
-from fedapt_server import actions as server
-from fedapt_server.progress import Progress
-from fedapt_server.session import CoordinatorSession
-from fedapt_server.states import State
-from fedapt_server.store import SessionStore
+from fedapt_server.archive.store import SessionStore
+from fedapt_server.session import actions as server
+from fedapt_server.session.machine import CoordinatorSession
+from fedapt_server.session.progress import Progress
+from fedapt_server.session.states import State
 from tests.protocol.federation import Federation
 from tests.protocol.test_sessions import expected_model
 

@@ -24,8 +24,8 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-from fedapt_server.agenda import MAX_ATTEMPTS
-from fedapt_server.states import State
+from fedapt_server.session.agenda import MAX_ATTEMPTS
+from fedapt_server.session.states import State
 from tests.protocol.federation import Federation
 
 ALL = registry.PHASES[registry.MASKING]

@@ -12,13 +12,13 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-from fedapt_server import finished
-from fedapt_server.health_port import LOOPBACK, HealthPort
+from fedapt_server.archive import finished
+from fedapt_server.archive.starting import new_configuration, reason_to_wait
+from fedapt_server.archive.store import SessionStore
 from fedapt_server.metrics import Metrics
+from fedapt_server.ports.health_port import LOOPBACK, HealthPort
 from fedapt_server.refusal import Refusal
-from fedapt_server.starting import new_configuration, reason_to_wait
 from fedapt_server.status import Status
-from fedapt_server.store import SessionStore
 from tests.offices import Office
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -7,15 +7,15 @@ from pathlib import Path
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.audit.line import parse_line
-from fedapt_secure.audit.reader import segments
-from fedapt_secure.audit.witness import highest_heads
+from fedapt_secure.log.line import parse_line
+from fedapt_secure.log.reader import segments
+from fedapt_secure.log.witness import highest_heads
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
-from fedapt_server.session import CoordinatorSession
-from fedapt_server.states import State
-from fedapt_server.store import SessionStore
+from fedapt_server.archive.store import SessionStore
+from fedapt_server.session.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.session.machine import CoordinatorSession
+from fedapt_server.session.states import State
 from tests.world.clock import Clock, Timer
 from tests.world.invariants import Watch
 from tests.world.network import Connection

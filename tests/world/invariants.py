@@ -15,11 +15,11 @@ from fedapt_crypto.secagg.ckks.messages import CkksUpdate
 from fedapt_crypto.secagg.masked_input import MaskedPayload
 from fedapt_crypto.secagg.messages import MAX_SHARE_MESSAGE_BYTES, UnmaskShares
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.audit.heads import RoundRecord
+from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server.progress import Progress
+from fedapt_server.session.progress import Progress
 
 Attempt = tuple[int, int]
 """Round and attempt."""

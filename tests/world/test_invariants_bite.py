@@ -19,11 +19,11 @@ from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking_institution import MaskingInstitution
 from fedapt_crypto.secagg.messages import UnmaskShares
 from fedapt_crypto.secagg.scheme import Outgoing, Phase
-from fedapt_secure.audit.line import parse_line
-from fedapt_secure.audit.log import LogWriter
-from fedapt_server.actions import SetTimer
-from fedapt_server.round import CoordinatorRound
-from fedapt_server.session import CoordinatorSession
+from fedapt_secure.log.line import parse_line
+from fedapt_secure.log.writer import LogWriter
+from fedapt_server.session.actions import SetTimer
+from fedapt_server.session.machine import CoordinatorSession
+from fedapt_server.session.round import CoordinatorRound
 from tests.world.invariants import Violation
 from tests.world.operations import Kind, Operation, Schedule, parse
 from tests.world.world import World, scratch_folder

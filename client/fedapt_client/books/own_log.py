@@ -13,9 +13,9 @@ from typing import Any
 
 from fedapt_client.books.ledger import Ledger
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.audit.heads import RoundRecord
-from fedapt_secure.audit.line import SESSION_CLOSED
-from fedapt_secure.audit.reader import segments
+from fedapt_secure.log.heads import RoundRecord
+from fedapt_secure.log.line import SESSION_CLOSED
+from fedapt_secure.log.reader import segments
 
 _WANTED = tuple(
     f'"type":"{kind}"'.encode()
@@ -67,7 +67,7 @@ class OwnLog:
 
 
 def read_own_log(path: Path) -> OwnLog:
-    """Read a log with its archived segments, see `fedapt_secure.audit.reader.segments`.
+    """Read a log with its archived segments, see `fedapt_secure.log.reader.segments`.
 
     Raises:
         InvalidInput: If a file cannot be read.

@@ -7,8 +7,8 @@ from typing import Any
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.secagg.scheme import Phase, RoundContext
-from fedapt_secure.audit.heads import RoundRecord
-from fedapt_secure.audit.line import LogHead
+from fedapt_secure.log.heads import RoundRecord
+from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration

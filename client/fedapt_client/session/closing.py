@@ -9,8 +9,8 @@ from fedapt_crypto.errors import ContextMismatch, VerificationFailed
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.secagg.scheme import RoundContext
-from fedapt_secure.audit.heads import CloseStatement, RoundRecord, closed_body, transcript_digest
-from fedapt_secure.audit.line import SESSION_CLOSED
+from fedapt_secure.log.heads import CloseStatement, RoundRecord, closed_body, transcript_digest
+from fedapt_secure.log.line import SESSION_CLOSED
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 

@@ -49,8 +49,8 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
 from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.ckks.setup import is_part_of
-from fedapt_secure.audit.heads import RoundRecord, WitnessedHead
-from fedapt_secure.audit.line import LogHead
+from fedapt_secure.log.heads import RoundRecord, WitnessedHead
+from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash

@@ -7,7 +7,7 @@ from fedapt_crypto.errors import ContextMismatch, VerificationFailed
 from fedapt_crypto.identity import verify
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
-from fedapt_secure.audit.heads import RoundRecord, transcript_digest, unpack_rounds
+from fedapt_secure.log.heads import RoundRecord, transcript_digest, unpack_rounds
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash

@@ -6,14 +6,8 @@ from fedapt_client.session.actions import Action, CheckLog, Log, Refused
 from fedapt_crypto.errors import ContextMismatch, PeerError, RolledBackLog, VerificationFailed
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR, Roster
-from fedapt_secure.audit.heads import (
-    SignedHead,
-    WitnessedHead,
-    check_countersigned,
-    sign_head,
-    witnessed_body,
-)
-from fedapt_secure.audit.line import WITNESSED, LogHead
+from fedapt_secure.log.heads import SignedHead, WitnessedHead, check_countersigned, sign_head, witnessed_body
+from fedapt_secure.log.line import WITNESSED, LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.headbook import HeadBook
 from fedapt_secure.protocol.session import SessionConfiguration

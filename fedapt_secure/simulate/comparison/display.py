@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.audit.line import LogEntry
+from fedapt_secure.log.line import LogEntry
 from fedapt_secure.simulate.comparison.cases import Case, Cases
 from fedapt_secure.simulate.comparison.figures import Comparison
 from fedapt_secure.simulate.comparison.output import COST_COLUMNS, cost_cells, remarks, with_deviation

@@ -4,7 +4,7 @@ import pytest
 
 from fedapt_client.session.closing import Closing, in_order
 from fedapt_crypto.errors import ContextMismatch
-from fedapt_secure.audit.heads import RoundRecord
+from fedapt_secure.log.heads import RoundRecord
 from tests.protocol.federation import Federation
 
 CONFIGURATION = Federation(3).configuration

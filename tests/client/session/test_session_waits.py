@@ -11,10 +11,10 @@ from fedapt_client.session.states import State
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, PolicyRefused
 from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.secagg import registry
-from fedapt_secure.audit.heads import RoundRecord
+from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server import actions as server
+from fedapt_server.session import actions as server
 from tests.protocol.federation import Federation
 
 NAME = "clinic-1"

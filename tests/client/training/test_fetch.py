@@ -20,7 +20,7 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import model_hash
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, server_context
-from fedapt_server import bodies
+from fedapt_server.session import bodies
 from tests.offices import HOST, Office, free_port
 from tests.protocol.federation import Federation
 

@@ -1,0 +1,152 @@
+"""What all logs say about heads, rounds, spends and refusals, in a private temporary database.
+
+SQLite with an empty file name keeps it in memory while it is small and spills to a nameless temporary file
+when it is not: cross-checks are joins, and memory stays flat however long the logs are.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from fedapt_secure.audit.evidence import bodies as b
+from fedapt_secure.log.heads import WitnessedHead
+
+COMPLETED: Final = "completed"
+_SCHEMA: Final = """
+CREATE TABLE head (
+    log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
+    party TEXT, of_log TEXT, seq INTEGER, hash TEXT, session TEXT, round INTEGER, signature TEXT,
+    countersigned INTEGER, valid INTEGER
+);
+CREATE INDEX head_key ON head (party, of_log, seq, hash, session, round, signature);
+CREATE TABLE round (
+    log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
+    kind TEXT, session TEXT, round INTEGER, attempt INTEGER, status TEXT, context TEXT, transcript TEXT,
+    contributors TEXT, dropped TEXT, participants TEXT
+);
+CREATE INDEX round_key ON round (session, round, attempt, kind, log);
+CREATE TABLE spend (
+    log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
+    session TEXT, round INTEGER, steps INTEGER, total INTEGER, epsilon REAL
+);
+CREATE INDEX spend_key ON spend (log, session, round);
+CREATE TABLE refusal (
+    log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
+    time TEXT, session TEXT, round INTEGER, rule TEXT, error TEXT, detail TEXT
+);
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fact stands: index of the log, file name, line in the file, line number in the log."""
+
+    log: int
+    file: str
+    line: int
+    seq: int
+
+
+class Facts:
+    """The database; close it when the audit is done."""
+
+    def __init__(self) -> None:
+        # One open transaction is all there is: nothing here has to survive.
+        self._database = sqlite3.connect("", isolation_level="DEFERRED")
+        self._database.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Drop the database."""
+        self._database.close()
+
+    def add_heads(self, place: Place, heads: Iterable[WitnessedHead], *, countersigned: bool) -> None:
+        """Note the heads of a ``witnessed`` line."""
+        for head in heads:
+            signed = head.signed
+            self._insert(
+                "head",
+                place,
+                signed.party,
+                signed.log.hex(),
+                signed.seq,
+                signed.hash.hex(),
+                head.session.hex(),
+                head.round,
+                signed.signature.hex(),
+                countersigned,
+                None,
+            )
+
+    def add_round(
+        self, place: Place, kind: str, body: b.RoundStarted | b.RoundJoined | b.Released | b.RoundEnded
+    ) -> None:
+        """Note a line about an attempt at a round: ``started``, ``joined``, ``released`` or ``ended``.
+
+        Args:
+            place: The log line.
+            kind: Which of the four.
+            body: Its body.
+        """
+        ended = body if isinstance(body, b.RoundEnded) else None
+        self._insert(
+            "round",
+            place,
+            kind,
+            body.session,
+            body.round,
+            body.attempt,
+            ended.status if ended else None,
+            body.context,
+            ended.transcript if ended else None,
+            _names(ended.contributors) if ended else None,
+            _names(ended.dropped) if ended else None,
+            _names(getattr(body, "participants", None)),
+        )
+
+    def add_spend(self, place: Place, body: b.Spend) -> None:
+        """Note a spend."""
+        self._insert("spend", place, body.session, body.round, body.steps, body.total_steps, body.epsilon)
+
+    def add_refusal(self, place: Place, time: datetime, body: b.Refused) -> None:
+        """Note a refusal.
+
+        Args:
+            place: The log line.
+            time: When.
+            body: Its body.
+        """
+        moment = time.isoformat(timespec="seconds")
+        self._insert("refusal", place, moment, body.session, body.round, body.rule, body.error, body.detail)
+
+    def _insert(self, table: str, place: Place, *values: Any) -> None:
+        row = (place.log, place.file, place.line, place.seq, *values)
+        marks = ", ".join("?" * len(row))
+        self._database.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 - our own names
+
+    def execute(self, statement: str, *values: Any) -> None:
+        """Change rows."""
+        self._database.execute(statement, values)
+
+    def rows(self, query: str, *values: Any) -> Iterator[Sequence[Any]]:
+        """Yield the rows of a query."""
+        with closing(self._database.execute(query, values)) as cursor:
+            yield from cursor
+
+    def one(self, query: str, *values: Any) -> Sequence[Any]:
+        """Return the first row of a query that has one."""
+        row: Sequence[Any] = self._database.execute(query, values).fetchone()
+        return row
+
+
+def _names(names: Sequence[str] | None) -> str | None:
+    return None if names is None else json.dumps(sorted(names))
+
+
+def names(text: str | None) -> list[str]:
+    """Return the names that a row holds."""
+    found: list[str] = json.loads(text) if text else []
+    return found

@@ -1,0 +1,41 @@
+"""Answers those who ask for the model of a finished session; without I/O."""
+
+from fedapt_crypto.identity import Identity
+from fedapt_secure.protocol import messages as m
+from fedapt_server.archive.store import StoredSession
+from fedapt_server.session import bodies
+
+
+def answer(
+    stored: StoredSession | None, request: m.ModelRequest, identity: Identity
+) -> m.FinishedModel | m.NoModel:
+    """Return the session with its model and all key seeds, or why not.
+
+    They are for those who took part, by the session's own roster, and only once the session is over: before
+    that an institution knows no domain key but its own.
+
+    Args:
+        stored: The session that was asked for, if there is one.
+        request: The question; the connection's certificate is in the name it gives.
+        identity: Signs.
+    """
+    if stored is None or not stored.progress.ended:
+        return m.NoModel(reason="there is no such session that has ended")
+    configuration, progress = stored.configuration, stored.progress
+    if request.name not in configuration.roster.names:
+        return m.NoModel(reason="only institutions on that session's roster get its model")
+    if configuration.blind:
+        return m.NoModel(reason="the coordinator never knew this model: ask another institution for it")
+    end = bodies.session_end(
+        configuration,
+        identity,
+        m.model_to_bytes(progress.model),
+        progress.model_id,
+        stored.key_seeds,
+        progress.records,
+    )
+    return m.FinishedModel(
+        configuration=configuration.to_bytes(),
+        signature=identity.sign("session offer", configuration.hash),
+        end=end.to_bytes(),
+    )

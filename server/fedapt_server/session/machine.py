@@ -1,0 +1,384 @@
+"""The coordinator in one session, without I/O: events in, actions out.
+
+Gather the institutions, run the planned rounds, then open all domain keys and hand out the model. When a
+round begins, and with whom, is decided in `gathering`; it is aborted cleanly when too few remain, and
+attempted anew or left, see `agenda`.
+
+What others hear of has been made durable before (`Keep`): after a crash a session made from its stored
+`Progress` goes on with the round that was interrupted, as a fresh attempt. A session that has ended still
+gives the finished model to whoever was away.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fedapt_crypto.encoding import TaggedMessage, decode_one_of
+from fedapt_crypto.errors import PeerError, RolledBackLog, RoundAborted, UnexpectedMessage
+from fedapt_crypto.identity import Identity
+from fedapt_secure.log.heads import WitnessedHead, witnessed_body
+from fedapt_secure.log.line import WITNESSED, LogHead
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.session import bodies
+from fedapt_server.session.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.session.agenda import Agenda
+from fedapt_server.session.attendance import Attendance
+from fedapt_server.session.closing import Closing
+from fedapt_server.session.gathering import Begin, Gathering, LeaveOut, Stop, Wait
+from fedapt_server.session.outcome import Outcome
+from fedapt_server.session.progress import GroupOffered, Progress
+from fedapt_server.session.reception import Reception, refusal, send
+from fedapt_server.session.round import CoordinatorRound
+from fedapt_server.session.states import Presence, State
+from fedapt_server.session.witness import News, Witness
+
+
+class CoordinatorSession:
+    """The coordinator's side of the session protocol.
+
+    Args:
+        configuration: The session, with commitments to ``key_seeds``.
+        key_seeds: One seed a domain key.
+        identity: The coordinator's signing key.
+        witnessed: The highest heads of the institutions' logs that the coordinator's log holds.
+        progress: How far the session has come, where it goes on after a crash.
+    """
+
+    def __init__(
+        self,
+        configuration: SessionConfiguration,
+        key_seeds: tuple[bytes, ...],
+        identity: Identity,
+        witnessed: Iterable[WitnessedHead] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._plan = configuration.plan
+        self._identity = identity
+        self._attendance = Attendance(configuration.roster.names)
+        self._is_new = progress is None
+        self._progress = progress or Progress.initial(configuration)
+        self._agenda = Agenda(self._plan.rounds, self._progress.number, self._progress.attempt)
+        if self._progress.records:
+            self._agenda.ended(completed=self._progress.records[-1].status == "completed")
+        self._gathering = Gathering(configuration, self._attendance, self._agenda)
+        self._state = State.ENDED if self._progress.ended else State.GATHERING
+        self._round: CoordinatorRound | None = None
+        self._closing: Closing | None = None
+        self._witness = Witness(configuration, identity, witnessed)
+        self._reception = Reception(configuration, key_seeds, identity, self._witness)
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def progress(self) -> Progress:
+        """How far the session has come."""
+        return self._progress
+
+    def start(self, logged: tuple[int, int] | None = None) -> list[Action]:
+        """Begin to gather the institutions, or go on where a crash has interrupted.
+
+        Args:
+            logged: Round and attempt of this session's last ``round_ended`` in the coordinator's log: a
+                crash may have come between store and log.
+        """
+        progress, begun = self._progress, Log("session_started", bodies.session_started(self._configuration))
+        if self._is_new:
+            return [begun, SetTimer(None)]
+        actions: list[Action] = [] if progress.number else [begun]  # a power cut may have taken the line
+        if progress.unlogged(logged):
+            actions.append(Log("round_ended", progress.last_end or {}))
+        if progress.group is not None:
+            self._reception.take_group(progress.group)
+        if progress.ended:
+            self._closing = self._open_closing()
+            return actions
+        actions.append(Log("session_resumed", bodies.session_resumed(self._configuration, progress)))
+        if progress.interrupted:  # what was released in that attempt is burned
+            why = "the coordinator was restarted"
+            body, self._progress = bodies.without_sum(self._configuration, progress, why)
+            self._agenda.ended(completed=False)
+            actions += [Keep(self._progress), Log("round_ended", body)]
+        return [*actions, SetTimer(None), *(self._close() if self._agenda.over or progress.closing else [])]
+
+    def _keep(self, **changes: Any) -> Keep:
+        self._progress = replace(self._progress, **changes)
+        return Keep(self._progress)
+
+    def connected(self, name: str) -> list[Action]:
+        """An institution has connected and said hello under its certificate's name."""
+        lost = self.disconnected(name) if self._attendance.of(name) is not Presence.ABSENT else []
+        if self._attendance.of(name) is not Presence.LEFT:
+            self._attendance.mark(name, Presence.CONNECTED)
+        return [
+            *lost,
+            Log("connected", {"name": name}),
+            TakeHead(lambda head: [self._reception.offer(name, head)]),
+        ]
+
+    def disconnected(self, name: str) -> list[Action]:
+        """An institution's connection is gone."""
+        if self._attendance.of(name) is Presence.LEFT:
+            return []
+        self._attendance.mark(name, Presence.ABSENT)
+        actions: list[Action] = [Log("disconnected", {"name": name})]
+        if self._round is not None:
+            self._round.drop(name, "disconnected")
+            return actions + self._proceed()
+        return actions + self._maybe_start_round()
+
+    def receive(self, name: str, data: bytes) -> list[Action]:
+        """Take a message. What does not hold is logged and refused; the sender keeps its connection."""
+        try:
+            message = decode_one_of(data, m.FROM_INSTITUTION, max_bytes=m.MAX_FRAME_BYTES)
+            return self._dispatch(name, message, len(data))
+        except PeerError as error:
+            return [refusal(name, error)]
+
+    def timeout(self) -> list[Action]:
+        """The timer has run out: go on with whoever is there."""
+        match self._state:
+            case State.ROUND if self._round is not None:
+                late = self._round.drop_missing()
+                return [Log("late", {"round": self._agenda.number, "names": list(late)}), *self._proceed()]
+            case State.GATHERING:
+                missing = self._attendance.give_up_on_missing(self._gathering.cohort)
+                return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]
+            case State.CLOSING:
+                return self._end()
+            case _:
+                return []
+
+    def _dispatch(self, name: str, message: TaggedMessage, size: int) -> list[Action]:
+        match message:
+            case m.SessionAccept() if self._attendance.of(name) is Presence.CONNECTED:
+                return self._accept(name, message)
+            case m.GroupOffer() if self._configuration.blind:
+                return self._receive_group(name, message)
+            case m.GroupReady() if (
+                self._attendance.of(name) is Presence.JOINING and self._reception.group is not None
+            ):
+                return self._ready(name)
+            case m.SessionRefuse():
+                news = self._witness.hear(message.witnessed, News())
+                return [*self._hear(news), *self._leave(name, message.reason)]
+            case m.RoundDecline() if self._round is not None and self._round.is_named_by(message):
+                self._round.drop(name, "declined")
+                self._agenda.sitting_out.add(name)
+                if message.final:
+                    return self._leave(name, message.reason)
+                body = {"name": name, "round": message.round, "reason": message.reason}
+                return [Log("declined", body), *self._proceed()]
+            case m.Aggregation() if self._round is not None:
+                self._round.traffic.bytes_up += size
+                return self._receive_payload(self._round, name, message)
+            case m.Done() if self._closing is not None:
+                return self._done(self._closing, name, message)
+            case _:
+                raise UnexpectedMessage(f"sent {message.kind!r} out of turn", peer=name)
+
+    def _receive_payload(self, round_: CoordinatorRound, name: str, message: m.Aggregation) -> list[Action]:
+        refused: list[Action] = []
+        try:
+            round_.receive(name, message)
+        except RoundAborted as error:
+            return self._finish_round(round_.aborted(error))
+        except UnexpectedMessage:
+            raise  # late or twice: what it sent before still counts
+        except PeerError as error:
+            # It will not send a better one: going on without it beats waiting for the deadline.
+            round_.drop(name, "refused")
+            refused = [refusal(name, error)]
+        return [*refused, *self._proceed()]
+
+    def _accept(self, name: str, message: m.SessionAccept) -> list[Action]:
+        configuration = self._configuration
+        if message.configuration_hash != configuration.hash:
+            raise UnexpectedMessage("accepted another configuration", peer=name)
+        try:
+            news = self._hear(self._witness.accept(name, message))
+        except RolledBackLog as error:
+            return [refusal(name, error), *self._leave(name, str(error))]
+        welcome = self._reception.welcome(name, message.applied_round, self._progress)
+        if not configuration.blind:
+            return [*news, *welcome, *self._ready(name)]
+        self._attendance.mark(name, Presence.JOINING)
+        return [*news, *welcome]
+
+    def _hear(self, news: News) -> list[Action]:
+        """Act on what an institution brought about logs: ours, and those of others."""
+        actions: list[Action] = [CheckLog(tuple(news.own))] if news.own else []
+        actions += news.lines
+        for name, heads in news.tell.items():
+            if self._attendance.of(name).there:
+                actions.append(send(name, m.HeldHead(held=heads)))
+        for name, error in news.behind.items():
+            actions += [refusal(name, error), *self._leave(name, str(error))]
+        return actions
+
+    def _receive_group(self, name: str, offer: m.GroupOffer) -> list[Action]:
+        """Take the group key's public part; the rest is sealed to the institutions."""
+        if self._reception.group is not None:
+            return []  # its maker was restarted and made another; it opens this one like everybody
+        offered = GroupOffered(name, offer.payload)
+        self._reception.take_group(offered)
+        joining = self._attendance.which(Presence.JOINING)
+        return [
+            self._keep(group=offered),
+            Log("group_key", {"made_by": name}),
+            *(self._reception.group_part(other) for other in joining),
+        ]
+
+    def _ready(self, name: str) -> list[Action]:
+        self._attendance.mark(name, Presence.READY)
+        actions: list[Action] = [Log("ready", {"name": name})]
+        if self._closing is not None:
+            return [*actions, send(name, self._reception.session_end(self._progress))]
+        return actions + (self._maybe_start_round() if self._round is None else [])
+
+    def _leave(self, name: str, reason: str) -> list[Action]:
+        """An institution will not take part any more: its budget is spent, or it refuses the session."""
+        if self._attendance.of(name) is Presence.LEFT:
+            return []
+        if self._round is not None:
+            self._round.drop(name, "left")
+        self._attendance.mark(name, Presence.LEFT)
+        actions: list[Action] = [Log("left", {"name": name, "reason": reason})]
+        if self._round is not None:
+            return actions + self._proceed()
+        return actions + (self._maybe_end() if self._state is State.CLOSING else self._maybe_start_round())
+
+    def _maybe_start_round(self, *, late: bool = False) -> list[Action]:
+        """Start the next round if its whole cohort is ready, or ``late`` with whoever is."""
+        if self._state is not State.GATHERING:
+            return []
+        actions: list[Action] = []
+        while not self._agenda.over:
+            match self._gathering.decide(late=late):
+                case Begin(participants):
+                    return actions + self._start_round(participants)
+                case Wait(anew):
+                    return actions + self._gathering.wait(anew=anew)
+                case Stop(reason):
+                    actions.append(Log("cannot_continue", {"reason": reason}))
+                    break
+                case LeaveOut(reason):
+                    self._progress, left_out = self._gathering.leave_out(self._progress, reason)
+                    actions, late = actions + left_out, False
+        return actions + self._close()
+
+    def _start_round(self, participants: tuple[str, ...]) -> list[Action]:
+        number, attempt = self._agenda.begin()
+        self._gathering.begun()
+        self._state = State.ROUND
+        kept = self._keep(number=number, attempt=attempt)
+        self._round = CoordinatorRound(
+            self._configuration,
+            number,
+            attempt,
+            b"" if self._configuration.blind else m.model_to_bytes(self._progress.model),
+            self._progress.model_id,
+            participants,
+            self._witness,
+            group=self._reception.group,
+        )
+        start = self._round.start_message()
+        sends = self._round.traffic.down([send(name, start) for name in participants])
+        started = Log("round_started", bodies.round_started(self._round))
+        return [kept, started, *sends, SetTimer(self._plan.round_timeout_s)]
+
+    def _proceed(self) -> list[Action]:
+        """Close the phase if nobody is waited for any more."""
+        if self._round is None or not self._round.phase_complete:
+            return []
+        try:
+            deliveries = self._round.close_phase()
+        except RoundAborted as error:
+            return self._finish_round(self._round.aborted(error))
+        sends = self._round.traffic.down([send(name, message) for name, message in deliveries.items()])
+        if self._round.phase is None:
+            return self._finish_round(self._round.completed(), sends, given=deliveries.keys())
+        body = {"round": self._round.number, "phase": self._round.phase.value}
+        return [Log("phase", body), *sends, SetTimer(self._plan.phase_timeout_s), *self._proceed()]
+
+    def _finish_round(
+        self, outcome: Outcome, sums: Sequence[Action] = (), given: Collection[str] = ()
+    ) -> list[Action]:
+        """End the round; ``sums`` give a sealed sum, where there is one, to those in ``given``."""
+        if self._round is None:
+            return []
+        ended, self._round = self._round, None
+        body, after = bodies.after_round(self._progress, ended, outcome)
+        missing = [n for n in self._attendance.which(Presence.READY, Presence.JOINING) if n not in given]
+        missed = [send(name, after.sealed_sums[-1]) for name in missing] if outcome.sealed_sum else []
+        self._agenda.ended(completed=outcome.status == "completed")
+        self._agenda.sitting_out |= ended.released
+        self._state = State.GATHERING
+        self._progress = after
+        following = self._close() if self._agenda.over else self._maybe_start_round()
+        heads = tuple(ended.heads[n] for n in outcome.participants if n in ended.heads)
+        seen = witnessed_body(self._configuration.session, ended.number, heads)
+        return [
+            Keep(after),
+            Log("round_ended", body),
+            *sums,
+            *([Log(WITNESSED, seen)] if heads else []),
+            self._to_all(lambda head: self._witness.round_end(ended.context, outcome, heads, head)),
+            *missed,
+            *following,
+        ]
+
+    def _to_all(self, message: Callable[[LogHead], TaggedMessage]) -> TakeHead:
+        """Send to all who are connected now; to one who comes in this very step the offer goes first."""
+        names = self._attendance.connected
+        return TakeHead(lambda head: [SendTo(n, data) for data in [message(head).to_bytes()] for n in names])
+
+    def _close(self) -> list[Action]:
+        self._state = State.CLOSING
+        self._closing = self._open_closing()
+        end = self._reception.session_end(self._progress)
+        return [
+            self._keep(closing=True),  # what is about to be signed must not change any more
+            Log("closing", bodies.closing(self._progress)),
+            *(send(name, end) for name in self._attendance.which(Presence.READY)),
+            SetTimer(self._plan.round_timeout_s),
+            *self._maybe_end(),
+        ]
+
+    def _open_closing(self) -> Closing:
+        parts = (self._configuration, self._identity, self._witness)
+        return Closing(*parts, self._progress.model_id, self._progress.records, self._progress.signed)
+
+    def _done(self, closing: Closing, name: str, message: m.Done) -> list[Action]:
+        line = Log("done", {"name": name, "bundle": message.bundle_hash.hex()})
+        if self._state is State.ENDED:  # it was away: the record is closed without it
+            closing.check(name, message)
+            return [line, TakeHead(lambda head: [send(name, closing.message(head))])]
+        signed = {**self._progress.signed, name: closing.receive(name, message)}
+        return [self._keep(signed=signed), line, *self._maybe_end()]
+
+    def _maybe_end(self) -> list[Action]:
+        awaited = set(self._attendance.remaining)
+        return self._end() if self._closing is not None and awaited <= self._closing.signed else []
+
+    def _end(self) -> list[Action]:
+        """Close the record with whoever has signed it, and give it to everyone who is still there."""
+        self._state = State.ENDED
+        if self._reception.group is not None:
+            self._reception.group.close()
+        closing, progress = self._closing, self._progress
+        if closing is None:
+            return []
+        body = bodies.session_ended(self._configuration, progress)
+        return [
+            *closing.lines(),
+            self._keep(ended=True),
+            self._to_all(closing.message),
+            Log("session_ended", body),
+            SetTimer(None),
+            End(progress.completed_rounds),
+        ]

@@ -1,0 +1,79 @@
+"""How far a session has come: all of it that has to survive a crash of the coordinator."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedapt_secure.log.heads import RoundRecord, SignedHead
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+
+
+@dataclass(frozen=True)
+class GroupOffered:
+    """The group key's public and sealed parts (CKKS), as its maker sent them."""
+
+    maker: str
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """An institution's signature on the record that closes the session, and where its log stood."""
+
+    signature: bytes
+    head: SignedHead
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Progress:
+    """How far a session has come.
+
+    Attributes:
+        model: The shared parameters after the completed rounds; the first ones where only institutions
+            know more.
+        model_id: What stands for the model of the next round.
+        number, attempt: The newest attempt at a round that has begun; 0 before the first.
+        records: How each attempt ended; the newest has not where it is missing.
+        last_end: What the log is to say about the last of them: a crash may come between store and log.
+        sealed_sums: The sums that only institutions can open, of all completed rounds.
+        group: The session's group key, once it was offered.
+        closing: Whether no round follows any more: institutions may have been told how the session ended.
+        signed: Who has signed the closing record.
+        ended: Whether the session is over.
+    """
+
+    model: Vector
+    model_id: bytes
+    number: int = 0
+    attempt: int = 0
+    records: tuple[RoundRecord, ...] = ()
+    last_end: dict[str, Any] | None = None
+    sealed_sums: tuple[m.MissedSum, ...] = ()
+    group: GroupOffered | None = None
+    closing: bool = False
+    signed: Mapping[str, Signed] = field(default_factory=dict)
+    ended: bool = False
+
+    @classmethod
+    def initial(cls, configuration: SessionConfiguration) -> "Progress":
+        """Return the progress of a session that has not begun."""
+        model = configuration.plan.initial_model()
+        return cls(model, model_hash(m.model_to_bytes(model)))
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether an attempt has begun and its end is not on record."""
+        last = (self.records[-1].round, self.records[-1].attempt) if self.records else (0, 0)
+        return (self.number, self.attempt) != last
+
+    @property
+    def completed_rounds(self) -> int:
+        """How many rounds gave a sum."""
+        return sum(record.status == "completed" for record in self.records)
+
+    def unlogged(self, logged: tuple[int, int] | None) -> bool:
+        """Whether the log's last ended attempt, as round and attempt, is not the last one on record here."""
+        last = self.last_end
+        return last is not None and logged != (last["round"], last["attempt"])

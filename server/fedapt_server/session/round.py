@@ -1,0 +1,180 @@
+"""One round at the coordinator, without I/O: drives a secure-aggregation machine and keeps the books."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.ckks.group import PublicGroup
+from fedapt_crypto.secagg.scheme import RELEASING, Aggregate, Phase
+from fedapt_secure.log.heads import SignedHead
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.session.actions import SendTo
+from fedapt_server.session.outcome import Outcome
+from fedapt_server.session.witness import Witness
+
+
+@dataclass
+class Traffic:
+    """Bytes of a round's messages, as sent and received by the coordinator (without TLS)."""
+
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+    def down(self, sends: list[SendTo]) -> list[SendTo]:
+        """Count what is about to be sent, and return it."""
+        self.bytes_down += sum(len(one.data) for one in sends)
+        return sends
+
+
+@dataclass
+class CoordinatorRound:
+    """A round under way.
+
+    Attributes:
+        configuration: The session.
+        number: Round number, from 1.
+        attempt: Attempt, from 1.
+        model: The round's start, as bytes; empty where the coordinator does not know it.
+        model_id: What stands for it.
+        participants: Who of the round's cohort is ready; the others of it count as gone.
+        witness: Checks the head of its log that each institution's first payload carries.
+        heads: Those heads.
+        released: Whose update has come, so that it must not come again in another attempt.
+    """
+
+    configuration: SessionConfiguration
+    number: int
+    attempt: int
+    model: bytes
+    model_id: bytes
+    participants: tuple[str, ...]
+    witness: Witness
+    group: PublicGroup | None = None
+    sealed_sum: bytes = b""
+    traffic: Traffic = field(default_factory=Traffic)
+    dropped: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, SignedHead] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.context = self.configuration.round_context(self.number, self.attempt, self.model_id)
+        scheme = self.configuration.plan.secure_aggregation
+        roster = self.configuration.round_roster(self.number)
+        self._machine = registry.coordinator_round(scheme, self.context, roster, group=self.group)
+        for name in roster.names:
+            if name not in self.participants:
+                self._machine.drop(name)
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase being collected, ``None`` when the round is over."""
+        return self._machine.phase
+
+    @property
+    def transcript(self) -> bytes | None:
+        """What all parties of the round have agreed on, as far as it got."""
+        return self._machine.transcript
+
+    @property
+    def phase_complete(self) -> bool:
+        """Whether nobody is waited for any more in this phase."""
+        return not self._machine.waiting_for
+
+    @property
+    def waiting_for(self) -> frozenset[str]:
+        """Who may still send in this phase."""
+        return self._machine.waiting_for
+
+    def is_named_by(self, message: m.Aggregation | m.RoundDecline) -> bool:
+        """Whether a message is about this attempt at this round."""
+        return (self.number, self.attempt) == (message.round, message.attempt)
+
+    def start_message(self) -> m.RoundStart:
+        """Return what every participant gets first."""
+        return m.RoundStart(round=self.number, attempt=self.attempt, model=self.model)
+
+    def receive(self, sender: str, message: m.Aggregation) -> None:
+        """Take a payload.
+
+        Raises:
+            PeerError: If it is refused; nothing has changed.
+            RoundAborted: If the sender aborted the round.
+        """
+        if not self.is_named_by(message):
+            raise UnexpectedMessage("sent a payload of another round", peer=sender)
+        if sender not in self.participants:
+            raise UnexpectedMessage("sent a payload of a round that it takes no part in", peer=sender)
+        if sender in self.heads:
+            if message.head is not None:
+                raise UnexpectedMessage("sent its log's head twice in a round", peer=sender)
+        else:
+            witnessed = self.witness.check(sender, self.number, message.head)
+            self.heads[sender] = witnessed.signed
+        self._machine.receive(sender, message.payload)
+        if message.phase in RELEASING:
+            self.released.add(sender)
+
+    def drop(self, name: str, reason: str) -> None:
+        """Count ``name`` as gone for the rest of this round."""
+        if name in self.participants and self.phase is not None:
+            self._machine.drop(name)
+            self.dropped.setdefault(name, reason)
+
+    def drop_missing(self) -> tuple[str, ...]:
+        """Drop everyone who is still waited for; return their names."""
+        late = tuple(sorted(self.waiting_for))
+        for name in late:
+            self.drop(name, "late")
+        return late
+
+    def close_phase(self) -> Mapping[str, m.Aggregation]:
+        """End the phase and return what goes to whom; at the round's end only a sum that stays sealed.
+
+        Raises:
+            RoundAborted: If there can be no sum.
+        """
+        closed = self._machine.phase
+        deliveries = self._machine.close_phase()
+        phase = self._machine.phase or closed
+        if phase is None:
+            return {}
+        if self._machine.phase is None and deliveries:
+            self.sealed_sum = next(iter(deliveries.values()))
+        return {
+            name: m.Aggregation(round=self.number, attempt=self.attempt, phase=phase.value, payload=payload)
+            for name, payload in deliveries.items()
+            if name not in self.dropped
+        }
+
+    def completed(self) -> Outcome:
+        """Return the outcome of a round with a sum."""
+        return self._outcome("completed", self._machine.contributors, "")
+
+    def aborted(self, reason: RoundAborted | PeerError) -> Outcome:
+        """Return the outcome of a round without one."""
+        return self._outcome("aborted", (), str(reason)[:800])
+
+    def _outcome(
+        self, status: Literal["completed", "aborted"], contributors: tuple[str, ...], detail: str
+    ) -> Outcome:
+        dropped = tuple(name for name in self.configuration.roster.names if name in self.dropped)
+        completed = status == "completed"
+        return Outcome(
+            status,
+            self.participants,
+            contributors,
+            dropped,
+            detail,
+            aggregate=self._machine.aggregate if completed else None,
+            sealed_sum=self.sealed_sum if completed else b"",
+        )
+
+
+def apply_mean(model: Vector, aggregate: Aggregate) -> Vector:
+    """Return the model after a round: the start plus the uniform mean of the contributors' updates."""
+    updated: Vector = (model.astype("f8") + aggregate.mean).astype("f4")
+    return updated

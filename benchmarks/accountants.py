@@ -17,7 +17,7 @@ import warnings
 from dataclasses import asdict, dataclass
 
 from fedapt_secure.audit.checks.recompute import merged, recompute
-from fedapt_secure.learning.accounting import _EPSILON_ERROR, _PRVAccountant
+from fedapt_secure.learning.privacy.accounting import _EPSILON_ERROR, _PRVAccountant
 
 AGREE = 0.01
 """Share by which both may differ and still agree."""

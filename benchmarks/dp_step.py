@@ -19,8 +19,8 @@ from problems import DOMAIN, Problem, backbone_for, check_equal, problem
 from reference_way import ExpandedModel, OpacusStep, ReferenceText, VmapStep
 from torch import Tensor
 
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.backbone import Backbone
 
 NOISE, CLIP = 2.0, 1.0
 NO_LIMIT = 1e9

@@ -21,12 +21,12 @@ from harness import Result, Spread, Table, Target, run
 from problems import check_equal, problem
 from torch import Tensor
 
-from fedapt_secure.learning.backbone import load_backbone
-from fedapt_secure.learning.fedapt import modulate
-from fedapt_secure.learning.mechanism import KeystreamDPOptimizer
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.backbone import load_backbone
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.methods.base import Objective, Task, Tensors, TrainingData
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.methods.fedapt import modulate
+from fedapt_secure.learning.privacy.mechanism import KeystreamDPOptimizer
 
 SEEDS = tuple(range(12))
 TUNING_SEEDS = (100, 101)

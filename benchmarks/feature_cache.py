@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fedapt_secure.learning.backbone import RANDOM, load_backbone
-from fedapt_secure.learning.data import decoding as module
-from fedapt_secure.learning.data.encoding import Encoding, ImageFile
-from fedapt_secure.learning.data.feature_shard import Shard
-from fedapt_secure.learning.data.feature_store import FeatureStore, StoreIdentity
+from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.data.features.encoding import Encoding, ImageFile
+from fedapt_secure.learning.data.features.shard import Shard
+from fedapt_secure.learning.data.features.store import FeatureStore, StoreIdentity
+from fedapt_secure.learning.data.reading import decoding as module
 
 FEATURE_SIZE = 768  # of ViT-L/14
 

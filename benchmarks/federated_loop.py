@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.accounting import plan_session
-from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.clip.backbone import Backbone, load_backbone
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
-from fedapt_secure.learning.data.features import FeatureSet, load_features
-from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.learning.evaluation import Scores, evaluate
-from fedapt_secure.learning.fedapt import FedAptModel
+from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
+from fedapt_secure.learning.data.reading.records import read_records
+from fedapt_secure.learning.evaluation.scores import Scores, evaluate
 from fedapt_secure.learning.methods.base import Objective, Task, TrainingData
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.methods.fedapt import FedAptModel
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.privacy.accounting import plan_session
+from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.privacy.budget import declared_records
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 

@@ -22,7 +22,7 @@ from on_device import ceilings, encoding, exactness, page, steps, task
 from on_device.bench import TINY, Bench, Size
 from on_device.report import markdown
 
-from fedapt_secure.learning.device import resolve_device
+from fedapt_secure.learning.clip.device import resolve_device
 
 PARTS = ("exactness", "steps", "images", "task")
 COMPILE = "compile"

@@ -23,9 +23,9 @@ from reference_way import ReferenceText, reference_images
 from torch import Tensor
 
 from fedapt_secure.inference.predictor import load_model
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.fedapt import FedAptModel, routing_weights
-from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.clip.backbone import Backbone
+from fedapt_secure.learning.clip.text import PromptedText
+from fedapt_secure.learning.methods.fedapt import FedAptModel, routing_weights
 
 KEYS, CONTEXT_TOKENS = 6, 16
 ONE_HOT = 1 - 1e-6

@@ -24,11 +24,11 @@ from rich.table import Table
 from torch import Tensor
 
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.backbone import load_backbone
+from fedapt_secure.learning.batches.sampling import poisson_batch
+from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.methods.base import Task, TrainingData
-from fedapt_secure.learning.sampling import poisson_batch
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters
 
 AIM = 0.15

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.backbone import RANDOM, Backbone, load_backbone
+from fedapt_secure.learning.clip.backbone import RANDOM, Backbone, load_backbone
 from fedapt_secure.learning.methods.base import Objective, Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.methods.settings import TrainingSettings
 from fedapt_secure.protocol.parameters import ParameterShape
 
 DOMAINS = 6

@@ -17,7 +17,7 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.clip.backbone import Backbone
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ import time
 
 import torch
 
-from fedapt_secure.learning.backbone import RANDOM, Backbone, load_backbone
-from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.clip.backbone import RANDOM, Backbone, load_backbone
+from fedapt_secure.learning.clip.text import PromptedText
 
 CONTEXT_TOKENS = 24
 

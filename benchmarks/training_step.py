@@ -14,8 +14,8 @@ from problems import DOMAIN, Problem, backbone_for, check_equal, image_pixels, p
 from reference_way import ReferenceText, both_losses, reference_images
 from torch import Tensor
 
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.backbone import Backbone
 
 Gradients = tuple[Tensor, Tensor]
 LEARNING_RATE = 0.01

@@ -25,17 +25,17 @@ import torch
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.accounting import plan_session
-from fedapt_secure.learning.backbone import load_backbone
+from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
-from fedapt_secure.learning.data.features import FeatureSet, load_features
-from fedapt_secure.learning.data.pixels import ImageSource, test_images, training_images
-from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.learning.evaluation import own_features, tally_of
+from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
+from fedapt_secure.learning.data.features.pixels import ImageSource, test_images, training_images
+from fedapt_secure.learning.data.reading.records import read_records
+from fedapt_secure.learning.evaluation.scores import own_features, tally_of
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts, Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.privacy.accounting import plan_session
+from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.privacy.budget import declared_records
 from fedapt_secure.protocol.methods import FEDPROX, METHODS, ZERO_SHOT, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters, unflatten

@@ -16,21 +16,21 @@ import torch
 
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.config.unsupervised import AUGMENTATIONS
-from fedapt_secure.learning.accounting import plan_session
-from fedapt_secure.learning.backbone import load_backbone
-from fedapt_secure.learning.consistency import Bank, Consistent
-from fedapt_secure.learning.context_words import initial_context
-from fedapt_secure.learning.data.augmentation import Views, augmentation, view_name
+from fedapt_secure.learning.clip.backbone import load_backbone
+from fedapt_secure.learning.clip.context_words import initial_context
+from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.data.dealing import deal_dataset
-from fedapt_secure.learning.data.features import load_features
-from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.learning.evaluation import evaluate
+from fedapt_secure.learning.data.features.image_features import load_features
+from fedapt_secure.learning.data.reading.augmentation import Views, augmentation, view_name
+from fedapt_secure.learning.data.reading.records import read_records
+from fedapt_secure.learning.evaluation.scores import evaluate
 from fedapt_secure.learning.methods.base import ClassifierParts, Task
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.learning.text import zero_shot_text
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.unlabelled import PseudoLabelled, pseudo_labels
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.privacy.accounting import plan_session
+from fedapt_secure.learning.training.consistency import Bank, Consistent
+from fedapt_secure.learning.training.local import LocalTrainer
+from fedapt_secure.learning.training.pseudo_labels import PseudoLabelled, pseudo_labels
 from fedapt_secure.privacy.budget import declared_records, default_delta
 from fedapt_secure.protocol.initial_context import PAPER_WORDS
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedapt_secure.learning.data.images import open_rgb
 from fedapt_secure.learning.data.layouts.office_caltech10 import OFFICE_CALTECH10
+from fedapt_secure.learning.data.reading.images import open_rgb
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from fedapt_secure.learning.backbone import RANDOM, Backbone, load_backbone
-from fedapt_secure.learning.device import Precision
+from fedapt_secure.learning.clip.backbone import RANDOM, Backbone, load_backbone
+from fedapt_secure.learning.clip.device import Precision
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from fedapt_secure.learning.device import describe
+from fedapt_secure.learning.clip.device import describe
 from on_device.bench import Bench
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}

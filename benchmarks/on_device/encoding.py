@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.data.decoding import Decoder, in_order, thread_count
-from fedapt_secure.learning.data.features import load_features
-from fedapt_secure.learning.data.records import Record
-from fedapt_secure.learning.device import Precision, in_precision
-from fedapt_secure.learning.fedapt import FedAptModel
-from fedapt_secure.learning.feeding import Feed
-from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.clip.backbone import Backbone
+from fedapt_secure.learning.clip.device import Precision, in_precision
+from fedapt_secure.learning.clip.feeding import Feed
+from fedapt_secure.learning.clip.text import PromptedText
+from fedapt_secure.learning.data.features.image_features import load_features
+from fedapt_secure.learning.data.reading.decoding import Decoder, in_order, thread_count
+from fedapt_secure.learning.data.reading.records import Record
+from fedapt_secure.learning.methods.fedapt import FedAptModel
 from on_device.bench import Bench, Timing
 from on_device.work import image_flop
 

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedapt_secure.learning.backbone import Backbone, load_backbone
-from fedapt_secure.learning.device import CPU, Precision
-from fedapt_secure.learning.dp import TextFeatureGradient
-from fedapt_secure.learning.examples import Examples
-from fedapt_secure.learning.mechanism import Mechanism
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.batches.examples import Examples
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.backbone import Backbone, load_backbone
+from fedapt_secure.learning.clip.device import CPU, Precision
+from fedapt_secure.learning.clip.text import PromptedText
+from fedapt_secure.learning.privacy.dp import TextFeatureGradient
+from fedapt_secure.learning.privacy.mechanism import Mechanism
 from on_device.bench import Bench
 
 IMAGES = 4

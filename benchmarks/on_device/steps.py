@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.device import Precision, resident
-from fedapt_secure.learning.dp import TextFeatureGradient
-from fedapt_secure.learning.examples import Examples
-from fedapt_secure.learning.graphs import forget, kept_bytes, replayed
-from fedapt_secure.learning.mechanism import Mechanism
+from fedapt_secure.learning.batches.examples import Examples
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.device import Precision, resident
+from fedapt_secure.learning.clip.graphs import forget, kept_bytes, replayed
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.learning.noise import gaussian
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.privacy.dp import TextFeatureGradient
+from fedapt_secure.learning.privacy.mechanism import Mechanism
+from fedapt_secure.learning.privacy.noise import gaussian
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 from on_device.bench import Bench
 from on_device.work import prompt_length, text_step_flop

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from federated_loop import Trial, run
 
-from fedapt_secure.learning.backbone import TINY, Backbone, choose_precision, load_backbone
-from fedapt_secure.learning.device import Precision
+from fedapt_secure.learning.clip.backbone import TINY, Backbone, choose_precision, load_backbone
+from fedapt_secure.learning.clip.device import Precision
 from on_device.bench import Bench
 
 BOUND_POINTS = 0.5

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.clip.backbone import Backbone
+from fedapt_secure.learning.clip.text import PromptedText
 
 
 def layers_flop(width: int, mlp: int, layers: int, length: int) -> float:

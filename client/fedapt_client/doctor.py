@@ -21,7 +21,7 @@ from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import POLICY_FILE, read_policy
 from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.learning.data.records import UNLABELLED, read_unlabelled
+from fedapt_secure.learning.data.reading.records import UNLABELLED, read_unlabelled
 from fedapt_secure.protocol.transport import client_context, looking_context
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -268,8 +268,8 @@ async def _reach(place: Place, folder: PartyFolder) -> None:
 
 def _model(model: str, pretrained: str | None, device: str, precision: str) -> Iterator[Finding]:
     try:
-        from fedapt_secure.learning.backbone import choose_precision, load_backbone  # noqa: PLC0415 - seconds
-        from fedapt_secure.learning.device import describe, resolve_device  # noqa: PLC0415
+        from fedapt_secure.learning.clip.backbone import choose_precision, load_backbone  # noqa: PLC0415 - seconds
+        from fedapt_secure.learning.clip.device import describe, resolve_device  # noqa: PLC0415
     except ImportError as error:
         advice = "install fedapt-secure with all its dependencies"
         yield Finding("model", "wrong", f"cannot import {error.name}", advice)

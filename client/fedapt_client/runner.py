@@ -23,8 +23,8 @@ from fedapt_client.training.encoding_watch import EncodingWatch, Progress
 from fedapt_crypto.errors import InvalidInput, PeerError, PolicyRefused, RunFailed
 from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.learning.accounting import epsilon_of
-from fedapt_secure.learning.mechanism import MECHANISM_NAME
+from fedapt_secure.learning.privacy.accounting import epsilon_of
+from fedapt_secure.learning.privacy.mechanism import MECHANISM_NAME
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.log.reader import segments
 from fedapt_secure.log.witness import highest_heads

@@ -18,12 +18,12 @@ def print_balance(console: Console, data: Path, class_names: tuple[str, ...] | N
         data: The institution's folder or manifest.
         class_names: The session's classes, to say which are absent; ``None`` before one is offered.
     """
-    from fedapt_secure.learning.data.balance import (  # noqa: PLC0415
+    from fedapt_secure.learning.data.reading.balance import (  # noqa: PLC0415
         count_classes,
         in_words,
         left_out_in_words,
     )
-    from fedapt_secure.learning.data.records import UNLABELLED, read_unlabelled  # noqa: PLC0415
+    from fedapt_secure.learning.data.reading.records import UNLABELLED, read_unlabelled  # noqa: PLC0415
 
     try:
         records = read_unlabelled(data, class_names)

@@ -11,7 +11,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.cli.options import AsJson, console, print_json
 
 if TYPE_CHECKING:
-    from fedapt_secure.learning.data.feature_store import StoreSummary
+    from fedapt_secure.learning.data.features.store import StoreSummary
 
 HERE: Final = Path()
 REMAINS: Final = (
@@ -43,7 +43,7 @@ class _Cache:
 @app.command()
 def show(directory: Where = HERE, as_json: AsJson = False) -> None:
     """Show which models' features are kept, of how many images, how large they are and when last used."""
-    from fedapt_secure.learning.data.feature_store import summaries  # noqa: PLC0415 - numpy
+    from fedapt_secure.learning.data.features.store import summaries  # noqa: PLC0415 - numpy
 
     found = [(cache, one) for cache in find_caches(directory) for one in summaries(cache.path)]
     if as_json:
@@ -82,8 +82,8 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete kept features; the next run computes them again."""
-    from fedapt_secure.learning.data.feature_store import clear as delete  # noqa: PLC0415 - numpy
-    from fedapt_secure.learning.data.feature_store import summaries  # noqa: PLC0415
+    from fedapt_secure.learning.data.features.store import clear as delete  # noqa: PLC0415 - numpy
+    from fedapt_secure.learning.data.features.store import summaries  # noqa: PLC0415
 
     caches = find_caches(directory)
     models = {one.identity.model for cache in caches for one in summaries(cache.path) if one.identity}
@@ -107,7 +107,7 @@ def find_caches(directory: Path) -> list[_Cache]:
         InvalidInput: If it is neither an institution's folder, nor a run folder, nor a folder of features.
     """
     from fedapt_client.settings import SETTINGS_FILE  # noqa: PLC0415
-    from fedapt_secure.learning.data.feature_store import holds_stores  # noqa: PLC0415
+    from fedapt_secure.learning.data.features.store import holds_stores  # noqa: PLC0415
 
     if (directory / SETTINGS_FILE).is_file():
         return [_of_institution(directory)]

@@ -17,7 +17,7 @@ from fedapt_secure.inference import pictures
 from fedapt_secure.inference.evaluating import Evaluation, evaluate_on
 from fedapt_secure.inference.labelled import read_labelled
 from fedapt_secure.inference.predictor import Model
-from fedapt_secure.learning.tally import routing_matrix
+from fedapt_secure.learning.evaluation.tally import routing_matrix
 
 FIGURES_FILE: Final = "evaluation.json"
 OUTSIDE: Final = (

@@ -71,7 +71,7 @@ def show(folder: Path, *, as_json: bool) -> None:
     console = Console()
     opened = open_ledger(folder)
     with console.status("computing ε"):
-        from fedapt_secure.learning.accounting import epsilon_of  # noqa: PLC0415 - brings torch, seconds
+        from fedapt_secure.learning.privacy.accounting import epsilon_of  # noqa: PLC0415 - brings torch, seconds
 
         datasets = [
             _dataset(dataset, sessions, opened.policy, epsilon_of)

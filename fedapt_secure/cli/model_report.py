@@ -7,8 +7,8 @@ import typer
 import yaml
 
 from fedapt_secure.cli.options import print_json
-from fedapt_secure.learning.backbone import Backbone, load_backbone
-from fedapt_secure.learning.context_words import initial_context
+from fedapt_secure.learning.clip.backbone import Backbone, load_backbone
+from fedapt_secure.learning.clip.context_words import initial_context
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def offer_fields(configuration: "SessionConfiguration", settings: "ClientSetting
 def _unit(data: Path) -> "PrivacyUnit | None":
     """Return what privacy would count on an institution's data; ``None`` where that cannot be read yet."""
     from fedapt_crypto.errors import InvalidInput  # noqa: PLC0415
-    from fedapt_secure.learning.data.manifest import names_subjects  # noqa: PLC0415
+    from fedapt_secure.learning.data.reading.manifest import names_subjects  # noqa: PLC0415
 
     try:
         return unit_of(has_subjects=names_subjects(data))

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.accounting import epsilon_of, plan_session
+from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.privacy.budget import delta_warning
 from fedapt_secure.privacy.unit import PrivacyUnit, counted, said
 

@@ -12,7 +12,7 @@ import typer
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.inference.predictor import Model, Prediction
-from fedapt_secure.learning.data.listing import IMAGE_SUFFIXES
+from fedapt_secure.learning.data.reading.listing import IMAGE_SUFFIXES
 
 Form = Literal["text", "json", "csv"]
 

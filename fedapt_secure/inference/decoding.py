@@ -13,9 +13,9 @@ from typing import Final
 from PIL import Image
 from torch import Tensor
 
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.data.decoding import thread_count
-from fedapt_secure.learning.data.images import UnusableImage, open_rgb
+from fedapt_secure.learning.clip.backbone import Backbone
+from fedapt_secure.learning.data.reading.decoding import thread_count
+from fedapt_secure.learning.data.reading.images import UnusableImage, open_rgb
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image
 """A file's path, a file's bytes, or an image that Pillow has opened."""

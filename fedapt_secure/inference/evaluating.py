@@ -9,8 +9,8 @@ import torch
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.inference.labelled import Labelled
 from fedapt_secure.inference.predictor import Model
-from fedapt_secure.learning.evaluation import tally_of
-from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
+from fedapt_secure.learning.evaluation.scores import tally_of
+from fedapt_secure.learning.evaluation.tally import Tally, per_class, routing_matrix
 
 Progress = Callable[[int], None]
 """Told how many more images are done."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.listing import list_folders
-from fedapt_secure.learning.data.records import Record, is_test_record, read_records
+from fedapt_secure.learning.data.reading.listing import list_folders
+from fedapt_secure.learning.data.reading.records import Record, is_test_record, read_records
 
 Split = Literal["test", "train", "all"]
 SPLITS: Final = ("test", "train", "all")

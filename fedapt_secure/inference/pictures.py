@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.tally import Counts
+from fedapt_secure.learning.evaluation.tally import Counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.inference.decoding import ImageInput, decoded_batches
-from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.bundle import Bundle, read_bundle
-from fedapt_secure.learning.device import images_at_once, resolve_device
-from fedapt_secure.learning.feeding import Feed
+from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
+from fedapt_secure.learning.clip.device import images_at_once, resolve_device
+from fedapt_secure.learning.clip.feeding import Feed
 
 MAX_BATCH_SIZE: Final = 4096
 TOP: Final = 5

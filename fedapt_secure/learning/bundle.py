@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
 from fedapt_secure.learning.methods.registry import method_of
 from fedapt_secure.protocol.key_assignment import key_names

@@ -2,7 +2,8 @@
 
 Two stages. First the untuned CLIP names images of which it is sure, and their augmented views are trained
 towards that. In the last rounds, without differential privacy only, each image is also pulled towards what
-the present model says of its neighbours. How is in `fedapt_secure.learning.unlabelled` and `consistency`.
+the present model says of its neighbours. How is in `fedapt_secure.learning.training`:
+`pseudo_labels` and `consistency`.
 """
 
 from typing import Annotated, Final

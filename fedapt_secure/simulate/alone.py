@@ -23,12 +23,12 @@ from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.learning.accounting import epsilon_of
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.data.dealing import DealtInstitution
-from fedapt_secure.learning.evaluation import Scores
-from fedapt_secure.learning.mechanism import MECHANISM_NAME
+from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.methods.base import Classifier
+from fedapt_secure.learning.privacy.accounting import epsilon_of
+from fedapt_secure.learning.privacy.mechanism import MECHANISM_NAME
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol.methods import ZERO_SHOT

@@ -20,7 +20,9 @@ from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, RAY, SimulateSettings
-from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
+from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
+from fedapt_secure.learning.clip.device import resolve_device
+from fedapt_secure.learning.clip.templates import zero_shot_templates
 from fedapt_secure.learning.data.dealing import (
     DIGITS,
     DealOptions,
@@ -29,8 +31,6 @@ from fedapt_secure.learning.data.dealing import (
     deal_dataset,
     digit_clients,
 )
-from fedapt_secure.learning.device import resolve_device
-from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.simulate.engines.choosing import local_engine

@@ -1,7 +1,7 @@
 """The session plan of a simulated run, from its options."""
 
 from fedapt_secure.config.simulate import KEY_EACH, SimulateSettings
-from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.dealing import DealtDataset
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts

@@ -9,7 +9,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
-from fedapt_secure.learning.data.records import is_test_record, read_records
+from fedapt_secure.learning.data.reading.records import is_test_record, read_records
 from fedapt_secure.privacy.budget import declared_records, default_delta
 from fedapt_secure.protocol.methods import method_facts
 

@@ -15,7 +15,7 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_routing
 from fedapt_secure.learning.bundle import read_bundle
-from fedapt_secure.learning.tally import Tally, per_class, routing_matrix
+from fedapt_secure.learning.evaluation.tally import Tally, per_class, routing_matrix
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.methods import LOCAL, method_facts

@@ -15,18 +15,18 @@ import torch
 
 from fedapt_client.training.learner import MODEL_FILE
 from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings
-from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.bundle import Bundle, read_bundle
+from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
+from fedapt_secure.learning.clip.device import resolve_device
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.data.dealing import DIGITS, DealtInstitution, digit_domains
-from fedapt_secure.learning.data.features import FeatureSet, load_features
+from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
+from fedapt_secure.learning.data.features.pixels import test_images, training_images
 from fedapt_secure.learning.data.layouts.registry import read_domains
-from fedapt_secure.learning.data.pixels import test_images, training_images
-from fedapt_secure.learning.data.records import Record, read_records
-from fedapt_secure.learning.device import resolve_device
-from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
+from fedapt_secure.learning.data.reading.records import Record, read_records
+from fedapt_secure.learning.evaluation.scores import Scores, evaluate, own_features
+from fedapt_secure.learning.evaluation.tally import per_class
 from fedapt_secure.learning.methods.base import Classifier, Pixels
-from fedapt_secure.learning.tally import per_class
-from fedapt_secure.learning.text import PromptedText
 from fedapt_secure.simulate.federation import Federation, deal_options
 from fedapt_secure.simulate.policies import cache_path
 

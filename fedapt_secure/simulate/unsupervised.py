@@ -4,8 +4,8 @@ from typing import Final
 
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.config.unsupervised import AUGMENTATIONS, Augmentation
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.context_words import initial_context
+from fedapt_secure.learning.clip.backbone import Backbone
+from fedapt_secure.learning.clip.context_words import initial_context
 from fedapt_secure.learning.data.dealing import DIGITS
 from fedapt_secure.protocol.initial_context import PAPER_WORDS, InitialContext
 from fedapt_secure.protocol.methods import method_facts

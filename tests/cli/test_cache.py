@@ -10,8 +10,8 @@ from fedapt_client.settings import ClientSettings
 from fedapt_secure.cli.app import BAD_INPUT, DONE, run
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.learning.data.feature_shard import Shard
-from fedapt_secure.learning.data.feature_store import FeatureStore, StoreIdentity
+from fedapt_secure.learning.data.features.shard import Shard
+from fedapt_secure.learning.data.features.store import FeatureStore, StoreIdentity
 from fedapt_secure.simulate.policies import cache_path
 
 

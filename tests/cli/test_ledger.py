@@ -9,7 +9,7 @@ from fedapt_client.books.fingerprints import KEY_FILE
 from fedapt_secure.cli.app import BAD_INPUT, DONE, run
 from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.settings import write_yaml
-from fedapt_secure.learning.accounting import epsilon_of
+from fedapt_secure.learning.privacy.accounting import epsilon_of
 from tests.client.books.ledgers import MINE, OTHER, context, images, open_ledger, terms
 
 SIGMA = {"noise_multiplier": 3.0, "sample_rate": 0.5, "max_steps": 10, "delta": 1e-6}

@@ -11,8 +11,8 @@ import yaml
 
 from fedapt_secure.cli.app import BAD_INPUT, DONE, run
 from fedapt_secure.inference import pictures
-from fedapt_secure.learning.backbone import load_backbone
 from fedapt_secure.learning.bundle import write_bundle
+from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.data.dealing import deal_dataset
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.session import SessionPlan

@@ -16,8 +16,8 @@ from fedapt_client.doctor import Finding, examine
 from fedapt_client.membership import rosters
 from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.learning.data.listing import Listed
-from fedapt_secure.learning.data.manifest import write_manifest
+from fedapt_secure.learning.data.reading.listing import Listed
+from fedapt_secure.learning.data.reading.manifest import write_manifest
 from fedapt_secure.protocol.transport import server_context
 from tests.issuing import issue
 from tests.offices import HOST, Office, free_port, run

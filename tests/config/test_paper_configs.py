@@ -6,7 +6,7 @@ import pytest
 
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.learning.data.records import TEST_SHARE
+from fedapt_secure.learning.data.reading.records import TEST_SHARE
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs" / "paper"

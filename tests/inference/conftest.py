@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fedapt_secure.inference.predictor import load_model
-from fedapt_secure.learning.backbone import load_backbone
 from fedapt_secure.learning.bundle import Bundle, write_bundle
+from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.data.dealing import deal_dataset
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 

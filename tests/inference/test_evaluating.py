@@ -14,9 +14,9 @@ from fedapt_secure.inference.evaluating import evaluate_on
 from fedapt_secure.inference.labelled import ALL_IMAGES, read_labelled
 from fedapt_secure.inference.pictures import draw_confusion, draw_routing
 from fedapt_secure.inference.predictor import load_model
-from fedapt_secure.learning.data.features import load_features
-from fedapt_secure.learning.data.records import is_test, read_records
-from fedapt_secure.learning.evaluation import evaluate
+from fedapt_secure.learning.data.features.image_features import load_features
+from fedapt_secure.learning.data.reading.records import is_test, read_records
+from fedapt_secure.learning.evaluation.scores import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import fedapt_secure
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.inference.decoding import decode, decoded_batches
 from fedapt_secure.inference.predictor import Model
-from fedapt_secure.learning.backbone import RANDOM, load_backbone
-from fedapt_secure.learning.data.images import open_rgb
+from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.data.reading.images import open_rgb
 
 
 def test_answers_are_those_of_the_plain_model_on_each_image_alone(model, images):

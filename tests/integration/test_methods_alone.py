@@ -42,9 +42,9 @@ def test_each_institution_trains_by_itself_under_its_own_budget(simulate) -> Non
 
 def test_the_average_and_the_own_domain_are_what_the_models_score(simulate) -> None:
     """Three models, three test sets: recomputed from the bundles."""
-    from fedapt_secure.learning.backbone import load_backbone  # noqa: PLC0415
-    from fedapt_secure.learning.data.features import load_features  # noqa: PLC0415
-    from fedapt_secure.learning.data.records import read_records  # noqa: PLC0415
+    from fedapt_secure.learning.clip.backbone import load_backbone  # noqa: PLC0415
+    from fedapt_secure.learning.data.features.image_features import load_features  # noqa: PLC0415
+    from fedapt_secure.learning.data.reading.records import read_records  # noqa: PLC0415
 
     run = simulate("--method", "local", "--no-dp", *FAST)
     assert run.status == 0

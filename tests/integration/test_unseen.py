@@ -10,7 +10,7 @@ import yaml
 from fedapt_secure.cli.app import run as run_command
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.learning.bundle import read_bundle
-from fedapt_secure.learning.data.records import read_records
+from fedapt_secure.learning.data.reading.records import read_records
 from tests.learning.data.trees import write_domains
 
 pytestmark = pytest.mark.integration

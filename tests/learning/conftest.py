@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from fedapt_secure.learning.backbone import RANDOM, Backbone, load_backbone
+from fedapt_secure.learning.clip.backbone import RANDOM, Backbone, load_backbone
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.data.dealing import deal_dataset
-from fedapt_secure.learning.text import PromptedText
 
 CLASS_NAMES = ("cat", "fire_truck", "sea anemone")
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.backbone import RANDOM, load_backbone
 from fedapt_secure.learning.bundle import (
     FORMAT_VERSION,
     Bundle,
@@ -19,6 +18,7 @@ from fedapt_secure.learning.bundle import (
     read_bundle,
     write_bundle,
 )
+from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
 from fedapt_secure.protocol.parameters import ParameterShape
 
 UNSEALED = "0" * 64

@@ -10,19 +10,19 @@ from PIL import Image
 
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.cli.app import run
-from fedapt_secure.learning.backbone import RANDOM, load_backbone
-from fedapt_secure.learning.data.features import load_features
-from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.learning.device import CPU, resident, resolve_device, resolve_precision, sent
-from fedapt_secure.learning.dp import TextFeatureGradient
-from fedapt_secure.learning.examples import Examples
-from fedapt_secure.learning.feeding import Feed
-from fedapt_secure.learning.mechanism import Mechanism
+from fedapt_secure.learning.batches.examples import Examples
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.clip.device import CPU, resident, resolve_device, resolve_precision, sent
+from fedapt_secure.learning.clip.feeding import Feed
+from fedapt_secure.learning.clip.text import PromptedText
+from fedapt_secure.learning.data.features.image_features import load_features
+from fedapt_secure.learning.data.reading.records import read_records
 from fedapt_secure.learning.methods.base import Task, TrainingData
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.privacy.dp import TextFeatureGradient
+from fedapt_secure.learning.privacy.mechanism import Mechanism
+from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.consistency import Bank, Consistent
-from fedapt_secure.learning.data.augmentation import Views
-from fedapt_secure.learning.examples import NO_LABEL
+from fedapt_secure.learning.batches.examples import NO_LABEL
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.data.reading.augmentation import Views
 from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.units import Batch
-from fedapt_secure.learning.unlabelled import PseudoLabelled, pseudo_labels
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.training.consistency import Bank, Consistent
+from fedapt_secure.learning.training.local import LocalTrainer
+from fedapt_secure.learning.training.pseudo_labels import PseudoLabelled, pseudo_labels
 from fedapt_secure.protocol.methods import FEDAPT
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 

@@ -28,8 +28,8 @@ from fedapt_client.training.learner import MODEL_FILE, Concluded
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.learning.accounting import epsilon_of, plan_session
-from fedapt_secure.learning.evaluation import Scores
+from fedapt_secure.learning.evaluation.scores import Scores
+from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.privacy.budget import PrivacyBudget, declared_records, default_delta
 from fedapt_secure.protocol.session import SessionConfiguration
 

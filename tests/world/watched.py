@@ -16,8 +16,8 @@ from fedapt_client.books import books
 from fedapt_client.books.ledger import Ledger
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.scheme import RoundContext
-from fedapt_secure.learning.accounting import epsilon_of
-from fedapt_secure.learning.evaluation import Scores
+from fedapt_secure.learning.evaluation.scores import Scores
+from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan
 from tests.world.clock import Clock

@@ -18,20 +18,20 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
 from fedapt_crypto.private_files import write_atomically
-from fedapt_secure.learning.accounting import epsilon_of, plan_session
-from fedapt_secure.learning.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
-from fedapt_secure.learning.context_words import check_initial_context
-from fedapt_secure.learning.data.features import FeatureSet, load_features
-from fedapt_secure.learning.data.pixels import test_images, training_images
-from fedapt_secure.learning.data.records import UNLABELLED, read_records, read_unlabelled
-from fedapt_secure.learning.device import resident, resolve_device
-from fedapt_secure.learning.evaluation import Scores, evaluate, own_features
+from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
+from fedapt_secure.learning.clip.context_words import check_initial_context
+from fedapt_secure.learning.clip.device import resident, resolve_device
+from fedapt_secure.learning.clip.text import zero_shot_text
+from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
+from fedapt_secure.learning.data.features.pixels import test_images, training_images
+from fedapt_secure.learning.data.reading.records import UNLABELLED, read_records, read_unlabelled
+from fedapt_secure.learning.evaluation.scores import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
-from fedapt_secure.learning.text import zero_shot_text
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.unlabelled_records import UnlabelledRecords
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
+from fedapt_secure.learning.training.local import LocalTrainer
+from fedapt_secure.learning.training.unlabelled_records import UnlabelledRecords
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import Vector, unflatten

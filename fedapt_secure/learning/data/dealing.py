@@ -8,16 +8,16 @@ from typing import Final, Literal
 import numpy as np
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.digits import CLASS_NAMES, scan_count, scan_labels, write_digits
+from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, scan_count, scan_labels, write_digits
+from fedapt_secure.learning.data.digits.styles import STYLES
+from fedapt_secure.learning.data.digits.synthetic import Hand, draw_scans
 from fedapt_secure.learning.data.few_shot import keep_few
 from fedapt_secure.learning.data.layouts.layout import choose_domains
 from fedapt_secure.learning.data.layouts.registry import LAYOUTS, read_domains
-from fedapt_secure.learning.data.listing import LeftOut, Listed
-from fedapt_secure.learning.data.manifest import MAX_NAME_LENGTH, write_manifest
 from fedapt_secure.learning.data.partition import Indices, dirichlet_shares, divide, even_shares
-from fedapt_secure.learning.data.records import Record, read_records
-from fedapt_secure.learning.data.styles import STYLES
-from fedapt_secure.learning.data.synthetic import Hand, draw_scans
+from fedapt_secure.learning.data.reading.listing import LeftOut, Listed
+from fedapt_secure.learning.data.reading.manifest import MAX_NAME_LENGTH, write_manifest
+from fedapt_secure.learning.data.reading.records import Record, read_records
 
 DatasetName = Literal[
     "digits",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.records import Record
+from fedapt_secure.learning.data.reading.records import Record
 
 Indices = NDArray[np.int64]
 

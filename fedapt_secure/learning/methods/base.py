@@ -15,11 +15,11 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.config.gradient_units import LOSS
-from fedapt_secure.learning.backbone import Backbone
-from fedapt_secure.learning.device import sent
-from fedapt_secure.learning.examples import Examples, Model
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.units import Batch, Units
+from fedapt_secure.learning.batches.examples import Examples, Model
+from fedapt_secure.learning.batches.units import Batch, Units
+from fedapt_secure.learning.clip.backbone import Backbone
+from fedapt_secure.learning.clip.device import sent
+from fedapt_secure.learning.methods.settings import TrainingSettings
 from fedapt_secure.privacy.unit import PERSON, unit_of
 from fedapt_secure.protocol.parameters import ParameterShape
 

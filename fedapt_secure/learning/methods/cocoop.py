@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedapt_secure.learning.dp import SummedGradient
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
@@ -20,8 +21,7 @@ from fedapt_secure.learning.methods.base import (
     Tensors,
     TrainingData,
 )
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.privacy.dp import SummedGradient
 from fedapt_secure.protocol.parameters import ParameterShape
 
 _PROMPTS_AT_ONCE: Final = 512  # bounds the text tower's activations

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedapt_secure.learning.dp import SummedGradient
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
@@ -22,8 +23,7 @@ from fedapt_secure.learning.methods.base import (
     TrainingData,
     cosine_logits,
 )
-from fedapt_secure.learning.text import zero_shot_text
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.privacy.dp import SummedGradient
 
 _NAMES = {
     "inner.weight": "adapter_in",

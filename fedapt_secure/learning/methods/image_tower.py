@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.backbone import Backbone
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.backbone import Backbone
+from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
@@ -24,8 +26,6 @@ from fedapt_secure.learning.methods.base import (
     TrainingData,
     cosine_logits,
 )
-from fedapt_secure.learning.text import zero_shot_text
-from fedapt_secure.learning.units import Batch
 from fedapt_secure.protocol.parameters import ParameterShape
 
 CHANGE: Final = "image_tower_change"

@@ -6,7 +6,7 @@ The usual probe of a frozen encoder (Radford et al. 2021, section 3.2), trained 
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedapt_secure.learning.dp import TextFeatureGradient
+from fedapt_secure.learning.batches.units import Batch
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
@@ -17,7 +17,7 @@ from fedapt_secure.learning.methods.base import (
     Tensors,
     TrainingData,
 )
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.privacy.dp import TextFeatureGradient
 
 
 class LinearProbe(Method):

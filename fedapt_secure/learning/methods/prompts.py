@@ -1,16 +1,16 @@
 """FedAPT and PromptFL: a learned context before the class name, with and without domain keys.
 
 FedAPT: Su et al., AAAI 2024. PromptFL: Guo et al., IEEE TMC 2023; the context is CoOp's (Zhou et al. 2022a).
-The gradient goes through the class weights V = logit_scale · T(P), see `fedapt_secure.learning.dp`.
+The gradient goes through the class weights V = logit_scale · T(P), see `fedapt_secure.learning.privacy.dp`.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedapt_secure.learning.dp import TextFeatureGradient
-from fedapt_secure.learning.fedapt import FedAptModel, modulate
-from fedapt_secure.learning.graphs import replayed
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.graphs import replayed
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
@@ -22,8 +22,8 @@ from fedapt_secure.learning.methods.base import (
     TrainingData,
     cosine_logits,
 )
-from fedapt_secure.learning.text import PromptedText
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.methods.fedapt import FedAptModel, modulate
+from fedapt_secure.learning.privacy.dp import TextFeatureGradient
 
 
 def _text(source: Task | ClassifierParts) -> PromptedText:

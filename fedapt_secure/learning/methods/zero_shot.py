@@ -1,6 +1,7 @@
 """Zero-shot: CLIP as it is, with hand-written prompts (Radford et al. 2021, section 3.1)."""
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.methods.base import (
     Classifier,
     ClassifierParts,
@@ -10,7 +11,6 @@ from fedapt_secure.learning.methods.base import (
     Task,
     TrainingData,
 )
-from fedapt_secure.learning.text import zero_shot_text
 
 
 class ZeroShot(Method):

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from fedapt_secure.learning.data.styles import Mask
+from fedapt_secure.learning.data.digits.styles import Mask
 
 SIZE: Final = 32
 """Side of a glyph in pixels."""

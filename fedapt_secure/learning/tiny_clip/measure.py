@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from fedapt_secure.learning.backbone import Backbone, load_backbone
+from fedapt_secure.learning.clip.backbone import Backbone, load_backbone
+from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.data.dealing import DatasetName, deal_dataset
-from fedapt_secure.learning.data.features import FeatureSet, load_features
-from fedapt_secure.learning.data.records import read_records
-from fedapt_secure.learning.evaluation import zero_shot_correct
-from fedapt_secure.learning.text import PromptedText
+from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
+from fedapt_secure.learning.data.reading.records import read_records
+from fedapt_secure.learning.evaluation.scores import zero_shot_correct
 
 _PROBE_INVERSE_PENALTY = 100.0
 

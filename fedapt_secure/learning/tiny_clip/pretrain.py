@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from fedapt_secure.learning.data.styles import CAPTIONS, STYLES, draw
+from fedapt_secure.learning.data.digits.styles import CAPTIONS, STYLES, draw
 from fedapt_secure.learning.tiny_clip.glyphs import CHARACTERS, character_name, font_files, glyph
 
 log = logging.getLogger("pretrain")

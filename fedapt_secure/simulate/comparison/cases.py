@@ -8,8 +8,8 @@ from typing import Any, Final
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.settings import build
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.learning.clip.templates import zero_shot_templates
 from fedapt_secure.learning.data.dealing import DIGITS, MAX_DIGIT_CLIENTS, digit_clients
-from fedapt_secure.learning.templates import zero_shot_templates
 from fedapt_secure.protocol.methods import FEDAPT, ZERO_SHOT, method_facts
 from fedapt_secure.simulate.comparison.wanted import CompareSettings
 from fedapt_secure.simulate.federation import check_method, deal_options

@@ -14,9 +14,9 @@ import torch
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.sharing import sharing
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.learning.backbone import choose_precision, load_backbone
+from fedapt_secure.learning.clip.backbone import choose_precision, load_backbone
+from fedapt_secure.learning.clip.device import resolve_device
 from fedapt_secure.learning.data.dealing import DealtDataset
-from fedapt_secure.learning.device import resolve_device
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.simulate.comparison.cases import Case, Cases
 from fedapt_secure.simulate.comparison.store import Store

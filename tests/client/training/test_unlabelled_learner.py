@@ -8,10 +8,10 @@ import pytest
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.backbone import load_backbone
-from fedapt_secure.learning.context_words import initial_context
+from fedapt_secure.learning.clip.backbone import load_backbone
+from fedapt_secure.learning.clip.context_words import initial_context
 from fedapt_secure.learning.data.dealing import DIGIT_TEMPLATE
-from fedapt_secure.learning.data.digits import CLASS_NAMES, write_digits
+from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, write_digits
 from tests.protocol.federation import Federation
 
 HOW = {"augmentations": ("jitter",), "views": 2, "consistency_rounds": 1}

@@ -7,7 +7,7 @@ from PIL import Image
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.data.dealing import DealOptions, deal_dataset
 from fedapt_secure.learning.data.layouts.pacs import PACS
-from fedapt_secure.learning.data.records import is_test_record, read_records
+from fedapt_secure.learning.data.reading.records import is_test_record, read_records
 from tests.learning.data.trees import write_domains
 
 

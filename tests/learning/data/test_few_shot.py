@@ -3,7 +3,7 @@
 import pytest
 
 from fedapt_secure.learning.data.few_shot import keep_few
-from fedapt_secure.learning.data.records import Record, is_test, read_records
+from fedapt_secure.learning.data.reading.records import Record, is_test, read_records
 from tests.learning.data.trees import write_classes
 
 

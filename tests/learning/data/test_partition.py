@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.data.partition import dirichlet_shares, divide, even_shares
-from fedapt_secure.learning.data.records import Record
+from fedapt_secure.learning.data.reading.records import Record
 
 
 @st.composite

@@ -8,13 +8,13 @@ import torch
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.mechanism import Mechanism
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData, cosine_logits
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.learning.text import zero_shot_text
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.privacy.mechanism import Mechanism
+from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.protocol.methods import METHODS, ZERO_SHOT
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
 

@@ -14,16 +14,16 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.learning.backbone import RANDOM, load_backbone
-from fedapt_secure.learning.evaluation import evaluate, own_features
+from fedapt_secure.learning.batches.units import Batch
+from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.clip.text import zero_shot_text
+from fedapt_secure.learning.evaluation.scores import evaluate, own_features
 from fedapt_secure.learning.methods import image_tower
 from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData
 from fedapt_secure.learning.methods.image_tower import CHANGE
 from fedapt_secure.learning.methods.registry import method_of
-from fedapt_secure.learning.text import zero_shot_text
-from fedapt_secure.learning.training import LocalTrainer
-from fedapt_secure.learning.training_settings import TrainingSettings
-from fedapt_secure.learning.units import Batch
+from fedapt_secure.learning.methods.settings import TrainingSettings
+from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.protocol.methods import METHODS
 from fedapt_secure.protocol.parameters import ParameterShape
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.classes import agreed_classes, class_differences
 from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_domains, folded
-from fedapt_secure.learning.data.listing import Listing, list_class_folders, list_folders
-from fedapt_secure.learning.data.records import numbered
+from fedapt_secure.learning.data.reading.classes import agreed_classes, class_differences
+from fedapt_secure.learning.data.reading.listing import Listing, list_class_folders, list_folders
+from fedapt_secure.learning.data.reading.records import numbered
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Final, cast
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_domains
-from fedapt_secure.learning.data.listing import Listed, Split, unreadable
-from fedapt_secure.learning.data.records import numbered
+from fedapt_secure.learning.data.reading.listing import Listed, Split, unreadable
+from fedapt_secure.learning.data.reading.records import numbered
 
 SPLITS: Final = ("train", "test")
 SPLIT_FOLDERS: Final = ("", "splits")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.classes import agreed_classes
 from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_domains
-from fedapt_secure.learning.data.listing import Listed, Listing, list_class_folders, list_folders
-from fedapt_secure.learning.data.manifest import read_manifest
-from fedapt_secure.learning.data.records import numbered
+from fedapt_secure.learning.data.reading.classes import agreed_classes
+from fedapt_secure.learning.data.reading.listing import Listed, Listing, list_class_folders, list_folders
+from fedapt_secure.learning.data.reading.manifest import read_manifest
+from fedapt_secure.learning.data.reading.records import numbered
 
 ONLY_DOMAIN: Final = "all"
 """What the domain of a manifest is called that names none."""

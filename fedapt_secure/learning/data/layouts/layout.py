@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.listing import LeftOut
-from fedapt_secure.learning.data.records import Record
+from fedapt_secure.learning.data.reading.listing import LeftOut
+from fedapt_secure.learning.data.reading.records import Record
 
 _MOST_NAMED: Final = 20
 

@@ -13,7 +13,7 @@ from fedapt_secure.learning.data.layouts.office31 import OFFICE31
 from fedapt_secure.learning.data.layouts.office_caltech10 import OFFICE_CALTECH10
 from fedapt_secure.learning.data.layouts.officehome import OFFICEHOME
 from fedapt_secure.learning.data.layouts.pacs import PACS
-from fedapt_secure.learning.data.manifest import is_manifest
+from fedapt_secure.learning.data.reading.manifest import is_manifest
 
 FOLDER: Final = "folder"
 LAYOUTS: Final[Mapping[str, Layout]] = MappingProxyType(

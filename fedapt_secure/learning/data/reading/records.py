@@ -1,0 +1,168 @@
+"""Which labelled images an institution has: a folder a class, or a CSV manifest; and which are for tests."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.data.reading.classes import class_differences
+from fedapt_secure.learning.data.reading.listing import (
+    IMAGE_SUFFIXES,
+    LeftOut,
+    Listed,
+    Listing,
+    Split,
+    list_class_folders,
+    list_loose_images,
+)
+from fedapt_secure.learning.data.reading.manifest import is_manifest, read_manifest
+
+UNLABELLED: Final = -1
+"""Label of a record that has none."""
+TEST_SHARE: Final = 0.25
+"""Expected share of the images kept for tests."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One labelled image.
+
+    Attributes:
+        path: The image file.
+        label: Index of its class; `UNLABELLED` where the source does not say.
+        name: How the folder or manifest calls the file; POSIX, relative where the source is.
+        split: What the source says it is for; ``None`` where it does not say.
+        subject: Whose image it is, where the source says so; as sensitive as the image.
+    """
+
+    path: Path
+    label: int
+    name: str
+    split: Split | None = None
+    subject: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """All labelled images of one source.
+
+    Attributes:
+        class_names: What the labels mean, sorted unless the caller gave an order.
+        records: The images, in a fixed order.
+        left_out: What is called like an image and is no file.
+    """
+
+    class_names: tuple[str, ...]
+    records: tuple[Record, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def read_records(source: Path, class_names: Sequence[str] | None = None) -> RecordSet:
+    """List the labelled images of one institution; opens none of them.
+
+    Args:
+        source: A folder ``class/image``, or a manifest (`fedapt_secure.learning.data.reading.manifest`).
+        class_names: The session's classes in order. Not each has to occur. By default those that occur.
+
+    Raises:
+        InvalidInput: If the source cannot be read, holds no image or several domains, or has a class that
+            is not expected.
+    """
+    listing = Listing(_one_domain(source)) if is_manifest(source) else list_class_folders(source)
+    if not listing.images:
+        raise InvalidInput(
+            f"there is no image in {source}: expected {source.name}/CLASS/IMAGE with one of the suffixes"
+            f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the columns path,label"
+        )
+    found = {image.class_name for image in listing.images}
+    names = tuple(sorted(found)) if class_names is None else tuple(class_names)
+    if not found <= set(names):
+        raise InvalidInput(
+            f"the classes of {source} are not the session's: {class_differences(names, found)}; name the"
+            " folders or labels as the session does"
+        )
+    return RecordSet(names, numbered(listing.images, names), listing.left_out)
+
+
+def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> RecordSet:
+    """List an institution's images for a session without labels; opens none of them.
+
+    Labels that are there are for tests alone. Images may lie directly in the folder, in class folders, or
+    both; a manifest may do without the column ``label``, or leave it empty.
+
+    Args:
+        source: A folder, or a manifest.
+        class_names: The session's classes in order; by default those that occur.
+
+    Raises:
+        InvalidInput: If the source cannot be read, holds no image or several domains, or says a class that
+            is not expected.
+    """
+    if is_manifest(source):
+        listing = Listing(_one_domain(source, labelled=False))
+    else:
+        loose, classes = list_loose_images(source), list_class_folders(source)
+        listing = Listing(loose.images + classes.images, loose.left_out + classes.left_out)
+    if not listing.images:
+        raise InvalidInput(
+            f"there is no image in {source}: expected files with one of the suffixes"
+            f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the column path"
+        )
+    found = {image.class_name for image in listing.images} - {""}
+    names = tuple(sorted(found)) if class_names is None else tuple(class_names)
+    if not found <= set(names):
+        raise InvalidInput(
+            f"the classes of {source} are not the session's: {class_differences(names, found)}; name the"
+            " folders or labels as the session does, or put images without a label directly into the folder"
+        )
+    return RecordSet(names, numbered(listing.images, names), listing.left_out)
+
+
+def numbered(images: Sequence[Listed], class_names: Sequence[str]) -> tuple[Record, ...]:
+    """Return images as records, labelled with their class's position in ``class_names``."""
+    index = {name: position for position, name in enumerate(class_names)} | {"": UNLABELLED}
+    return tuple(Record(one.path, index[one.class_name], one.name, one.split, one.subject) for one in images)
+
+
+def _one_domain(source: Path, *, labelled: bool = True) -> tuple[Listed, ...]:
+    images = read_manifest(source, labelled=labelled)
+    domains = sorted({one.domain for one in images if one.domain is not None})
+    if len(domains) > 1:
+        raise InvalidInput(
+            f"the manifest {source} names {len(domains)} domains ({domains[0]!r}, {domains[1]!r}, ...) and an"
+            " institution holds one: keep the lines of its own, or leave the column domain out"
+        )
+    return images
+
+
+def is_test(image_bytes: bytes, test_share: float = TEST_SHARE) -> bool:
+    """Return whether an image is for tests, from its file's bytes alone.
+
+    Labels, names and other images play no role, so one record's presence moves no other record: the
+    privacy guarantee rests on that.
+    """
+    return is_test_digest(hashlib.sha256(image_bytes).digest(), test_share)
+
+
+def is_test_digest(digest: bytes, test_share: float = TEST_SHARE) -> bool:
+    """Return `is_test` for the SHA-256 digest of an image file."""
+    return int.from_bytes(digest[:8], "big") < test_share * 2**64
+
+
+def is_test_record(record: Record, digest: bytes, test_share: float = TEST_SHARE) -> bool:
+    """Return whether a record is for tests: as its source says, else by its subject, else by its file.
+
+    A subject's images are all on one side: otherwise a test would ask about people the model was tuned on.
+
+    Args:
+        record: The record.
+        digest: SHA-256 of its file.
+        test_share: Expected share kept for tests, where the source does not say.
+    """
+    if record.split is not None:
+        return record.split == "test"
+    if record.subject is not None:
+        return is_test(record.subject.encode(), test_share)
+    return is_test_digest(digest, test_share)

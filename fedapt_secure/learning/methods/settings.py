@@ -1,0 +1,71 @@
+"""How an institution trains between two rounds: figures that are public, and checked in one place."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.learning.privacy.mechanism import Mechanism
+
+DEFAULT_LOCAL_STEPS: Final = 4
+DEFAULT_SAMPLE_RATE: Final = 0.5
+DEFAULT_LEARNING_RATE: Final = 0.5
+DEFAULT_MOMENTUM: Final = 0.9
+DEFAULT_MAX_GRAD_NORM: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How an institution trains; all of it is public.
+
+    Attributes:
+        declared_records: N̂, the public record count; sums of gradients are divided by q·N̂.
+        private: Whether gradients are clipped and noise is added.
+        noise_multiplier: σ; required where ``private``, absent otherwise.
+        local_steps: Steps between two rounds.
+        sample_rate: q of Poisson sampling, in (0, 1].
+        learning_rate: Step size, for the gradient in ``gradient_units``.
+        gradient_units: Whether prompts, probes and contexts step by the gradient of the loss over the logit
+            scale, or of the loss itself; after clipping and noise, so it costs no privacy.
+        momentum: Of SGD, in [0, 1); starts anew each round.
+        max_grad_norm: C, bound on one record's gradient.
+        weight_decay: L2 penalty on the parameters.
+        proximal_weight: μ of FedProx (Li et al. 2020, section 3.2): pulls towards the round's start.
+    """
+
+    declared_records: int
+    private: bool = True
+    noise_multiplier: float | None = None
+    local_steps: int = DEFAULT_LOCAL_STEPS
+    sample_rate: float = DEFAULT_SAMPLE_RATE
+    learning_rate: float = DEFAULT_LEARNING_RATE
+    gradient_units: GradientUnits = TEXT_FEATURES
+    momentum: float = DEFAULT_MOMENTUM
+    max_grad_norm: float = DEFAULT_MAX_GRAD_NORM
+    weight_decay: float = 0.0
+    proximal_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        sigma = self.noise_multiplier
+        checks = {
+            "the declared record count must be at least 1": self.declared_records >= 1,
+            "private training needs a positive noise multiplier": not self.private or (sigma or 0.0) > 0,
+            "training without privacy takes no noise multiplier": self.private or sigma is None,
+            "at least one local step is needed": self.local_steps >= 1,
+            "the sample rate must lie in (0, 1]": 0 < self.sample_rate <= 1,
+            "the learning rate must be a positive number": 0 < self.learning_rate < float("inf"),
+            "the momentum must lie in [0, 1)": 0 <= self.momentum < 1,
+            "the clipping norm must be a positive number": 0 < self.max_grad_norm < float("inf"),
+            "the weight decay must not be negative": 0 <= self.weight_decay < float("inf"),
+            "the proximal weight must not be negative": 0 <= self.proximal_weight < float("inf"),
+        }
+        for rule, holds in checks.items():
+            if not holds:
+                raise InvalidInput(rule)
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """Clipping and noise of a step; ``None`` without privacy."""
+        if self.noise_multiplier is None:
+            return None
+        return Mechanism(self.noise_multiplier, self.max_grad_norm)

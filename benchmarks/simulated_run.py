@@ -30,7 +30,8 @@ from fedapt_secure.config.settings import build
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.log.writer import LogWriter
-from fedapt_secure.simulate import command, federation
+from fedapt_secure.simulate import command
+from fedapt_secure.simulate.setup import federation
 from fedapt_server.archive.store import SessionStore
 from fedapt_server.service import CoordinatorService
 from fedapt_server.session.machine import CoordinatorSession

@@ -39,7 +39,7 @@ from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.privacy.budget import declared_records
 from fedapt_secure.protocol.methods import FEDPROX, METHODS, ZERO_SHOT, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters, unflatten
-from fedapt_secure.simulate.planning import DEFAULT_PROXIMAL_WEIGHT
+from fedapt_secure.simulate.setup.planning import DEFAULT_PROXIMAL_WEIGHT
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SEEDS = (10, 11, 12)

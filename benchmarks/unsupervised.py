@@ -34,7 +34,7 @@ from fedapt_secure.learning.training.pseudo_labels import PseudoLabelled, pseudo
 from fedapt_secure.privacy.budget import declared_records, default_delta
 from fedapt_secure.protocol.initial_context import PAPER_WORDS
 from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters, unflatten
-from fedapt_secure.simulate.unsupervised import CONTEXT_LEARNING_RATE
+from fedapt_secure.simulate.setup.unsupervised import CONTEXT_LEARNING_RATE
 
 LOCAL_STEPS, SAMPLE_RATE, CONTEXT_TOKENS, TEMPERATURE = 4, 0.5, 8, 0.01
 

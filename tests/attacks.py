@@ -26,7 +26,7 @@ from fedapt_secure.config.settings import build, read_yaml, write_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.transport import client_context
-from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
+from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, connect_institutions, prepare
 from fedapt_server.membership.registrar import Registrar
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings

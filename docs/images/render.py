@@ -10,8 +10,8 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate.command import simulate
-from fedapt_secure.simulate.display import print_result
-from fedapt_secure.simulate.run_folder import RunFolder
+from fedapt_secure.simulate.results.display import print_result
+from fedapt_secure.simulate.setup.run_folder import RunFolder
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ from fedapt_crypto.sharing import sharing
 from fedapt_secure.config.simulate import LOCAL, RAY, SimulateSettings
 from fedapt_secure.learning.data.dealing import MAX_DIGIT_CLIENTS
 from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
-from fedapt_secure.simulate.balance_table import print_balance
-from fedapt_secure.simulate.display import ProgressDisplay, print_result
 from fedapt_secure.simulate.engines.choosing import open_engine
 from fedapt_secure.simulate.engines.engine import Engine
-from fedapt_secure.simulate.federation import Federation, check, prepare
-from fedapt_secure.simulate.running import carry_out
-from fedapt_secure.simulate.summary import Summary, summarise, write_pictures
+from fedapt_secure.simulate.results.balance_table import print_balance
+from fedapt_secure.simulate.results.display import ProgressDisplay, print_result
+from fedapt_secure.simulate.results.summary import Summary, summarise, write_pictures
+from fedapt_secure.simulate.running.run import carry_out
+from fedapt_secure.simulate.setup.federation import Federation, check, prepare
 
 
 def simulate(settings: SimulateSettings, console: Console) -> tuple[Federation, Summary]:

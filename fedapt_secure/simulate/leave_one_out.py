@@ -12,9 +12,9 @@ from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.command import simulate
-from fedapt_secure.simulate.run_folder import run_path
-from fedapt_secure.simulate.unseen import as_file_name, domain_names
-from fedapt_secure.simulate.unseen_table import mean_of, unseen_by_method
+from fedapt_secure.simulate.results.unseen import as_file_name, domain_names
+from fedapt_secure.simulate.results.unseen_table import mean_of, unseen_by_method
+from fedapt_secure.simulate.setup.run_folder import run_path
 
 SUMMARY = "summary.json"
 

@@ -12,7 +12,7 @@ from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.features.shard import Shard
 from fedapt_secure.learning.data.features.store import FeatureStore, StoreIdentity
-from fedapt_secure.simulate.policies import cache_path
+from fedapt_secure.simulate.setup.policies import cache_path
 
 
 def fill(cache: Path, *models: str, images: int = 3) -> None:

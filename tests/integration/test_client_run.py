@@ -16,7 +16,7 @@ import yaml
 
 from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
+from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, connect_institutions, prepare
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

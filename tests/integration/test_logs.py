@@ -20,7 +20,7 @@ from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.log.reader import LogReader, segments
 from fedapt_secure.protocol.session import SessionPlan
-from fedapt_secure.simulate.federation import COORDINATOR, Federation, connect_institutions, prepare
+from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, connect_institutions, prepare
 from fedapt_server.service import CoordinatorService
 from fedapt_server.session.closing import Closing
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE

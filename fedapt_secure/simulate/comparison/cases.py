@@ -12,8 +12,8 @@ from fedapt_secure.learning.clip.templates import zero_shot_templates
 from fedapt_secure.learning.data.dealing import DIGITS, MAX_DIGIT_CLIENTS, digit_clients
 from fedapt_secure.protocol.methods import FEDAPT, ZERO_SHOT, method_facts
 from fedapt_secure.simulate.comparison.wanted import CompareSettings
-from fedapt_secure.simulate.federation import check_method, deal_options
-from fedapt_secure.simulate.unseen import as_file_name, turns
+from fedapt_secure.simulate.results.unseen import as_file_name, turns
+from fedapt_secure.simulate.setup.federation import check_method, deal_options
 
 DECIDED_HERE: Final = ("method", "seed", "dp_epsilon", "no_dp", "out")
 """Options of `simulate` that a comparison gives each run itself."""

@@ -8,7 +8,7 @@ from typing import Any
 from fedapt_secure.simulate.comparison.cases import Label, NotRun
 from fedapt_secure.simulate.comparison.runs import Outcome
 from fedapt_secure.simulate.comparison.unseen import joined
-from fedapt_secure.simulate.summary import Summary
+from fedapt_secure.simulate.results.summary import Summary
 
 
 @dataclass(frozen=True)

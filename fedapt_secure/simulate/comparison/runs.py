@@ -21,10 +21,10 @@ from fedapt_secure.log.line import LogEntry
 from fedapt_secure.simulate.comparison.cases import Case, Cases
 from fedapt_secure.simulate.comparison.store import Store
 from fedapt_secure.simulate.engines.choosing import open_engine
-from fedapt_secure.simulate.federation import deal, prepare
-from fedapt_secure.simulate.running import carry_out
-from fedapt_secure.simulate.session_run import EncodingProgress
-from fedapt_secure.simulate.summary import Summary, summarise
+from fedapt_secure.simulate.results.summary import Summary, summarise
+from fedapt_secure.simulate.running.run import carry_out
+from fedapt_secure.simulate.running.session_run import EncodingProgress
+from fedapt_secure.simulate.setup.federation import deal, prepare
 
 
 @dataclass(frozen=True)

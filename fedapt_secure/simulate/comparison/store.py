@@ -18,9 +18,9 @@ from fedapt_secure.config.locking import locked
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate.comparison.cases import Case
-from fedapt_secure.simulate.planning import method_choices
-from fedapt_secure.simulate.run_folder import RunFolder
-from fedapt_secure.simulate.summary import Summary
+from fedapt_secure.simulate.results.summary import Summary
+from fedapt_secure.simulate.setup.planning import method_choices
+from fedapt_secure.simulate.setup.run_folder import RunFolder
 
 _LOCK: Final = "comparison.lock"
 _UNFINISHED: Final = ".unfinished"

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fedapt_secure.simulate.comparison.cases import Case
-from fedapt_secure.simulate.summary import Summary
-from fedapt_secure.simulate.unseen_table import mean_of
+from fedapt_secure.simulate.results.summary import Summary
+from fedapt_secure.simulate.results.unseen_table import mean_of
 
 
 def joined(done: Iterable[tuple[Case, Summary]], domains: Sequence[str]) -> list[tuple[int, Summary]]:

@@ -51,7 +51,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fedapt_secure.learning.clip.backbone import load_backbone
-from fedapt_secure.learning.data import feature_store
+from fedapt_secure.learning.data.features import store as feature_store
 from fedapt_secure.learning.data.features.encoding import Encoding, ImageFile, _identity
 from fedapt_secure.learning.data.features.shard import Shard
 

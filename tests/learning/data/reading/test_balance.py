@@ -9,7 +9,7 @@ from fedapt_secure.cli import balance_report
 from fedapt_secure.learning.data.dealing import DealOptions, deal_dataset
 from fedapt_secure.learning.data.reading.balance import count_classes, in_words
 from fedapt_secure.learning.data.reading.records import read_records
-from fedapt_secure.simulate.balance_table import print_balance
+from fedapt_secure.simulate.results.balance_table import print_balance
 from tests.learning.data.trees import write_classes, write_domains
 
 LONG = ("fire_truck_of_the_brigade", "fire truck of the brigade")

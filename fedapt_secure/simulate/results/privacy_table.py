@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fedapt_secure.privacy.unit import counted, said
-from fedapt_secure.simulate.federation import Federation
-from fedapt_secure.simulate.summary import Summary
+from fedapt_secure.simulate.results.summary import Summary
+from fedapt_secure.simulate.setup.federation import Federation
 
 MOST_ROWS: Final = 20
 """Of more institutions each domain gets a line; ``summary.json`` has them all."""

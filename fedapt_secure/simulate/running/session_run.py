@@ -9,9 +9,9 @@ from typing import Any
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.log.line import LogEntry
-from fedapt_secure.simulate.federation import Federation, connect_institutions
-from fedapt_secure.simulate.follow import LONG, LogFollower
-from fedapt_secure.simulate.turnstile import Turnstile
+from fedapt_secure.simulate.running.follow import LONG, LogFollower
+from fedapt_secure.simulate.running.turnstile import Turnstile
+from fedapt_secure.simulate.setup.federation import Federation, connect_institutions
 
 Watch = Callable[[str, LogEntry], None]
 """(party, log entry), for every line that any party logs, while it runs."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fedapt_secure.simulate.turnstile import Turnstile
+from fedapt_secure.simulate.running.turnstile import Turnstile
 
 
 def test_whoever_arrives_makes_room_for_the_next() -> None:

@@ -4,8 +4,8 @@ import asyncio
 
 from fedapt_secure.config.structured_log import quiet
 from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.simulate import alone, session_run
-from fedapt_secure.simulate.federation import Federation
+from fedapt_secure.simulate.running import alone, session_run
+from fedapt_secure.simulate.setup.federation import Federation
 
 
 def carry_out(

@@ -6,9 +6,9 @@ from fedapt_secure.learning.data.dealing import DealtDataset
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
 from fedapt_secure.protocol.session import SessionPlan
-from fedapt_secure.simulate.patience import gather_timeout_s, phase_timeout_s, round_timeout_s
-from fedapt_secure.simulate.policies import exchange_of
-from fedapt_secure.simulate.unsupervised import (
+from fedapt_secure.simulate.engines.patience import gather_timeout_s, phase_timeout_s, round_timeout_s
+from fedapt_secure.simulate.setup.policies import exchange_of
+from fedapt_secure.simulate.setup.unsupervised import (
     start_of_contexts,
     unsupervised_learning_rate,
     unsupervised_plan,

@@ -11,7 +11,7 @@ from fedapt_secure.learning.clip.class_names import spoken_alike
 from fedapt_secure.learning.data.dealing import DealtDataset
 from fedapt_secure.learning.data.reading.balance import Balance, count_classes, in_words, left_out_in_words
 from fedapt_secure.learning.data.reading.records import read_records
-from fedapt_secure.simulate.privacy_table import MOST_ROWS
+from fedapt_secure.simulate.results.privacy_table import MOST_ROWS
 
 _BORDER = 3
 

@@ -19,9 +19,9 @@ from fedapt_secure.learning.evaluation.tally import Tally, per_class, routing_ma
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.methods import LOCAL, method_facts
-from fedapt_secure.simulate.federation import Federation
-from fedapt_secure.simulate.follow import LONG, LogFollower
-from fedapt_secure.simulate.unseen import score_unseen
+from fedapt_secure.simulate.results.unseen import score_unseen
+from fedapt_secure.simulate.running.follow import LONG, LogFollower
+from fedapt_secure.simulate.setup.federation import Federation
 
 Summary = dict[str, Any]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.log.line import WITNESSED, LogEntry, parse_line
 from fedapt_secure.log.reader import segments
-from fedapt_secure.simulate import follow
-from fedapt_secure.simulate.follow import LogFollower
+from fedapt_secure.simulate.running import follow
+from fedapt_secure.simulate.running.follow import LogFollower
 from tests.audit.logs import entries, open_log, ticking, write
 
 

@@ -7,7 +7,7 @@ from fedapt_client.membership import enrolment, rosters
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
-from fedapt_secure.simulate.run_folder import RunFolder
+from fedapt_secure.simulate.setup.run_folder import RunFolder
 from fedapt_server.membership.founding import found
 from fedapt_server.membership.registrar import Registrar
 from fedapt_server.settings import ServerSettings

@@ -10,10 +10,10 @@ from rich.table import Table
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.simulate.federation import Federation
-from fedapt_secure.simulate.privacy_table import print_privacy
-from fedapt_secure.simulate.summary import Summary
-from fedapt_secure.simulate.unseen_table import unseen_table
+from fedapt_secure.simulate.results.privacy_table import print_privacy
+from fedapt_secure.simulate.results.summary import Summary
+from fedapt_secure.simulate.results.unseen_table import unseen_table
+from fedapt_secure.simulate.setup.federation import Federation
 
 KIB = 1024
 

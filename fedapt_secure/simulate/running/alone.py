@@ -33,8 +33,8 @@ from fedapt_secure.log.reader import read_log
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol.methods import ZERO_SHOT
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan, model_hash
-from fedapt_secure.simulate.federation import Federation, client_settings
-from fedapt_secure.simulate.session_run import EncodingProgress, Watch
+from fedapt_secure.simulate.running.session_run import EncodingProgress, Watch
+from fedapt_secure.simulate.setup.federation import Federation, client_settings
 
 _NO_PORT: Final = 1  # settings name one, and nothing is connected to
 _ROUND: Final = 1

@@ -35,15 +35,12 @@ from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.simulate.engines.choosing import local_engine
 from fedapt_secure.simulate.engines.engine import Engine
-from fedapt_secure.simulate.enrolling import enrol_all
-from fedapt_secure.simulate.patience import (
-    answer_within_s,
-    max_connections,
-)
-from fedapt_secure.simulate.planning import method_choices, session_plan
-from fedapt_secure.simulate.policies import cache_path, fitting_policy, ledger_path
-from fedapt_secure.simulate.run_folder import RunFolder, new_run_folder, run_path
-from fedapt_secure.simulate.unsupervised import resolved as resolved_unsupervised
+from fedapt_secure.simulate.engines.patience import answer_within_s, max_connections
+from fedapt_secure.simulate.setup.enrolling import enrol_all
+from fedapt_secure.simulate.setup.planning import method_choices, session_plan
+from fedapt_secure.simulate.setup.policies import cache_path, fitting_policy, ledger_path
+from fedapt_secure.simulate.setup.run_folder import RunFolder, new_run_folder, run_path
+from fedapt_secure.simulate.setup.unsupervised import resolved as resolved_unsupervised
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 

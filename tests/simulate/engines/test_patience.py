@@ -5,7 +5,7 @@ import resource
 import pytest
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.simulate import patience
+from fedapt_secure.simulate.engines import patience
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from fedapt_secure.learning.data.reading.records import Record, read_records
 from fedapt_secure.learning.evaluation.scores import Scores, evaluate, own_features
 from fedapt_secure.learning.evaluation.tally import per_class
 from fedapt_secure.learning.methods.base import Classifier, Pixels
-from fedapt_secure.simulate.federation import Federation, deal_options
-from fedapt_secure.simulate.policies import cache_path
+from fedapt_secure.simulate.setup.federation import Federation, deal_options
+from fedapt_secure.simulate.setup.policies import cache_path
 
 NOBODY = Scores(0, 0, 0, 0)
 

@@ -37,8 +37,8 @@ IO_SHELLS = (
     "fedapt_secure.simulate",
     "fedapt_secure.protocol.transport",
     "fedapt_secure.protocol.tls_advice",
-    "fedapt_secure.cli.enrolment_server",
-    "fedapt_secure.cli.client",
+    "fedapt_secure.cli.work.enrolment_server",
+    "fedapt_secure.cli.commands.client",
 )
 MAX_LINES = 400
 

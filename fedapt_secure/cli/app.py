@@ -9,8 +9,8 @@ from rich.console import Console
 
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure import __version__
-from fedapt_secure.cli import cache as cache_commands
-from fedapt_secure.cli import client, compare, server, simulate, use
+from fedapt_secure.cli.commands import cache as cache_commands
+from fedapt_secure.cli.commands import client, compare, server, simulate, use
 from fedapt_secure.privacy.unit import unit_of
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
@@ -64,7 +64,7 @@ def plan(
         raise InvalidInput("give --records, or --persons where each image has a subject (docs/data.md)")
     console = Console()
     with console.status("starting"):
-        from fedapt_secure.cli.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
+        from fedapt_secure.cli.work.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
     print_plan(
         console,
         epsilon=epsilon,
@@ -101,7 +101,7 @@ def audit(
         typer.echo(explanation())
         if not paths:
             return
-    from fedapt_secure.cli.audit import run_audit  # noqa: PLC0415 - numpy and the template engine
+    from fedapt_secure.cli.work.audit import run_audit  # noqa: PLC0415 - numpy and the template engine
 
     if not run_audit(Console(), paths or [], trust=trust, as_json=as_json, html=html):
         raise typer.Exit(FAILED)

@@ -9,7 +9,7 @@ import pytest
 from fedapt_client.narration import said_of_rounds
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN
-from fedapt_secure.cli.offer_report import offer_fields, print_offer
+from fedapt_secure.cli.work.offer_report import offer_fields, print_offer
 from tests.protocol.federation import Federation
 
 DOMAINS = ("ink", "chalk", "print")

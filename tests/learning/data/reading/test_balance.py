@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedapt_secure.cli import balance_report
+from fedapt_secure.cli.work import balance_report
 from fedapt_secure.learning.data.dealing import DealOptions, deal_dataset
 from fedapt_secure.learning.data.reading.balance import count_classes, in_words
 from fedapt_secure.learning.data.reading.records import read_records

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed
-from fedapt_secure.cli import client_run
-from fedapt_secure.cli.client_ledger import ledger_app
+from fedapt_secure.cli.commands import client_run
+from fedapt_secure.cli.commands.client_ledger import ledger_app
 from fedapt_secure.cli.options import (
     AsJson,
     Folder,
@@ -167,7 +167,7 @@ def show(
 ) -> None:
     """Show the coordinator's current roster, and what changed against the approved one."""
     from fedapt_client.membership import rosters  # noqa: PLC0415
-    from fedapt_secure.cli.roster_report import print_roster, roster_fields  # noqa: PLC0415
+    from fedapt_secure.cli.work.roster_report import print_roster, roster_fields  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     offered = _offered(folder, file)
@@ -191,7 +191,7 @@ def approve(
 ) -> None:
     """Approve the current roster: from now on everything is verified against it."""
     from fedapt_client.membership import rosters  # noqa: PLC0415
-    from fedapt_secure.cli.roster_report import print_roster, roster_fields  # noqa: PLC0415
+    from fedapt_secure.cli.work.roster_report import print_roster, roster_fields  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     offered = _offered(folder, file)
@@ -225,7 +225,7 @@ def doctor(
 ) -> None:
     """Check everything a session needs; each line is ok or says what to do. Exit status 1 if one is wrong."""
     from fedapt_client.doctor import examine  # noqa: PLC0415
-    from fedapt_secure.cli.doctor_report import findings_fields, print_findings  # noqa: PLC0415
+    from fedapt_secure.cli.work.doctor_report import findings_fields, print_findings  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     findings = examine(folder, model, pretrained)

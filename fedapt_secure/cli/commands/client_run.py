@@ -53,7 +53,7 @@ def run(
 ) -> None:
     """Take part in the coordinator's session; run it again after any interruption, it goes on."""
     from fedapt_client.books.approval import Approvals  # noqa: PLC0415
-    from fedapt_secure.cli.encoding_bar import EncodingBar  # noqa: PLC0415
+    from fedapt_secure.cli.work.encoding_bar import EncodingBar  # noqa: PLC0415
     from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
 
     given = None if approve is None else "".join(approve.split()).lower()
@@ -162,7 +162,7 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
 
 
 def _show_offer(configuration: "SessionConfiguration", settings: "ClientSettings", *, as_json: bool) -> None:
-    from fedapt_secure.cli.offer_report import offer_fields, print_offer  # noqa: PLC0415
+    from fedapt_secure.cli.work.offer_report import offer_fields, print_offer  # noqa: PLC0415
 
     fields = offer_fields(configuration, settings)
     if as_json:
@@ -176,7 +176,7 @@ def _show_balance(data: Path, class_names: tuple[str, ...] | None) -> None:
     """Show the institution its own class counts on a terminal; a pipe or a service's journal is a log."""
     out = console()
     if out.is_terminal:
-        from fedapt_secure.cli.balance_report import print_balance  # noqa: PLC0415
+        from fedapt_secure.cli.work.balance_report import print_balance  # noqa: PLC0415
 
         print_balance(out, data, class_names)
 

@@ -109,7 +109,7 @@ def enroll(
     """Serve enrolment, renewal and roster on the enrolment port; logs to standard error."""
     seconds = None if duration_text is None else duration(duration_text).total_seconds()
     registrar = _registrar(directory, passphrase_file)
-    from fedapt_secure.cli.enrolment_server import serve_enrolment  # noqa: PLC0415
+    from fedapt_secure.cli.work.enrolment_server import serve_enrolment  # noqa: PLC0415
 
     serve_enrolment(registrar, once=once, seconds=seconds, as_json=as_json)
 
@@ -156,7 +156,7 @@ def status(
 ) -> None:
     """Show rounds, who is connected and when each was seen last; of a stopped service what is stored."""
     settings = _settings(directory, config)
-    from fedapt_secure.cli.service_report import print_status, status_fields  # noqa: PLC0415
+    from fedapt_secure.cli.work.service_report import print_status, status_fields  # noqa: PLC0415
 
     fields = status_fields(directory, settings)
     if as_json:
@@ -175,7 +175,7 @@ def sign(
     """Answer an institution's request file: enrolment or renewal without a connection."""
     registrar = _registrar(directory, passphrase_file)
     from fedapt_crypto.errors import PeerError  # noqa: PLC0415
-    from fedapt_secure.cli.paper import answer_file, read_file  # noqa: PLC0415
+    from fedapt_secure.cli.work.paper import answer_file, read_file  # noqa: PLC0415
 
     try:
         name, data, lines = answer_file(registrar, read_file(request), str(request))
@@ -226,7 +226,7 @@ def roster(
 ) -> None:
     """Show members, past ones too, and open invitations."""
     registrar = _registrar(directory, passphrase_file)
-    from fedapt_secure.cli.membership_report import membership_fields, print_membership  # noqa: PLC0415
+    from fedapt_secure.cli.work.membership_report import membership_fields, print_membership  # noqa: PLC0415
 
     if export is not None:
         from fedapt_secure.protocol.enrolment import to_file  # noqa: PLC0415

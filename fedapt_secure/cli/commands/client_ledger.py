@@ -17,7 +17,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @ledger_app.command()
 def show(folder: _Folder = Path(), as_json: _Json = False) -> None:
     """Per data set: what sessions were planned to cost, what the policy allows, and what is left."""
-    from fedapt_secure.cli import ledger  # noqa: PLC0415
+    from fedapt_secure.cli.work import ledger  # noqa: PLC0415
 
     ledger.show(folder, as_json=as_json)
 
@@ -25,7 +25,7 @@ def show(folder: _Folder = Path(), as_json: _Json = False) -> None:
 @ledger_app.command()
 def history(folder: _Folder = Path(), as_json: _Json = False) -> None:
     """List every event: plans, reserved rounds, released updates."""
-    from fedapt_secure.cli import ledger  # noqa: PLC0415
+    from fedapt_secure.cli.work import ledger  # noqa: PLC0415
 
     ledger.history(folder, as_json=as_json)
 
@@ -36,6 +36,6 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
 ) -> None:
     """Give everything on record as JSON, without anything that follows from images."""
-    from fedapt_secure.cli import ledger  # noqa: PLC0415
+    from fedapt_secure.cli.work import ledger  # noqa: PLC0415
 
     ledger.export(folder, out)

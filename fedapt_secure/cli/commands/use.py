@@ -41,7 +41,7 @@ def predict(
     if top < 1:
         raise InvalidInput(f"--top is at least 1, not {top}")
     with Console(stderr=True).status("loading the model"):
-        from fedapt_secure.cli.prediction_report import print_predictions  # noqa: PLC0415 - torch, seconds
+        from fedapt_secure.cli.work.prediction_report import print_predictions  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
         model = load_model(
@@ -67,7 +67,7 @@ def evaluate(
 ) -> None:
     """Measure a finished model on your own labelled images. Nothing leaves this machine."""
     with Console(stderr=True).status("loading the model"):
-        from fedapt_secure.cli.evaluation_report import run_evaluation  # noqa: PLC0415 - torch, seconds
+        from fedapt_secure.cli.work.evaluation_report import run_evaluation  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
         model = load_model(
@@ -86,5 +86,5 @@ def model_info(
 ) -> None:
     """Print what session.yaml has to say of a CLIP: hash of its weights, and sizes."""
     with Console(stderr=True).status("loading the model"):
-        from fedapt_secure.cli.model_report import print_model  # noqa: PLC0415 - torch, seconds
+        from fedapt_secure.cli.work.model_report import print_model  # noqa: PLC0415 - torch, seconds
     print_model(model, pretrained, words, as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from rich.console import Console
 
-from fedapt_secure.cli.run_options import (
+from fedapt_secure.cli.commands.run_options import (
     PRIVACY,
     RUN,
     TRAINING,

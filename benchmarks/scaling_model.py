@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from fedapt_crypto.secagg.graph import topology
+from fedapt_crypto.secagg.masking.graph import topology
 
 BEGIN, END = "<!-- measured: benchmarks/scaling.py -->", "<!-- end -->"
 RUN_COLUMNS = (

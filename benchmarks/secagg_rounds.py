@@ -13,9 +13,9 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Member, Roster, threshold
 from fedapt_crypto.seal import SealingKey
-from fedapt_crypto.secagg.graph import Topology, topology
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.masking_institution import MaskingInstitution
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.graph import Topology, topology
+from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.scheme import Phase, RoundContext
 
 CLIP = 4.0

@@ -37,7 +37,7 @@ from rich.table import Table
 from secagg_rounds import CASES, LARGE, QUICK, SMALL, Case, Parties, Timings, ckks_round, our_round
 
 from fedapt_crypto.masks import RANGE_VALUES, SignedKey, apply_masks, mask_range
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 
 
 def mask_speed(repeats: int) -> dict[str, float]:

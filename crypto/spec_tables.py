@@ -16,9 +16,12 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from fedapt_crypto.encoding import Message
-from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, scheme, signed
+from fedapt_crypto.secagg import scheme, signed
 from fedapt_crypto.secagg.ckks import institution as ckks_institution
 from fedapt_crypto.secagg.ckks import messages as ckks_messages
+from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
+from fedapt_crypto.secagg.masking import institution as masking_institution
+from fedapt_crypto.secagg.masking import messages
 from fedapt_secure.log import heads
 from fedapt_secure.protocol import messages as session_messages
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan

@@ -11,7 +11,7 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
-from fedapt_crypto.secagg.graph import Topology, topology
+from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE

@@ -10,14 +10,14 @@ from pydantic import Field
 
 from fedapt_crypto.encoding import Message, TaggedMessage, decode_one_of, encode, kinds_of
 from fedapt_crypto.errors import MalformedMessage
-from fedapt_crypto.secagg import masking_coordinator
-from fedapt_crypto.secagg import messages as secagg
 from fedapt_crypto.secagg.institution_machine import kinds_due
-from fedapt_crypto.secagg.masking_institution import _TRANSITIONS
+from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
+from fedapt_crypto.secagg.masking import messages as secagg
+from fedapt_crypto.secagg.masking.institution import _TRANSITIONS
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as session
-from tests.crypto.frames import split_masked
-from tests.crypto.harness import World
+from tests.crypto.secagg.frames import split_masked
+from tests.crypto.secagg.harness import World
 
 EVERY_KIND = {**session.FROM_INSTITUTION, **session.FROM_COORDINATOR, **kinds_due(_TRANSITIONS)}
 

@@ -21,7 +21,7 @@ from fedapt_crypto.masks import apply_masks
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
 from fedapt_crypto.roster import Roster, threshold
 from fedapt_crypto.seal import OVERHEAD_BYTES, SealingKey, seal
-from tests.crypto.harness import make_parties
+from tests.crypto.secagg.harness import make_parties
 
 SECRETS = st.binary(min_size=32, max_size=32)
 

@@ -4,11 +4,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 from fedapt_crypto.encoding import Message, decode_one_of
 from fedapt_crypto.merkle import check_proof
-from fedapt_crypto.secagg import masking_coordinator, masking_institution, messages, parties
 from fedapt_crypto.secagg.institution_machine import kinds_due
-from fedapt_crypto.secagg.masked_input import MaskedPayload
-from fedapt_crypto.secagg.neighbourhood import split_digests
-from fedapt_crypto.secagg.records import Record, read_pair_seed, read_shares, split_parcels, split_records
+from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
+from fedapt_crypto.secagg.masking import institution as masking_institution
+from fedapt_crypto.secagg.masking import messages, parties
+from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
+from fedapt_crypto.secagg.masking.neighbourhood import split_digests
+from fedapt_crypto.secagg.masking.records import (
+    Record,
+    read_pair_seed,
+    read_shares,
+    split_parcels,
+    split_records,
+)
 from fedapt_secure.log import heads, line
 from fedapt_secure.protocol import enrolment
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES

@@ -22,12 +22,12 @@ from types import FrameType
 
 from fedapt_crypto.encoding import Message, encode
 from fedapt_crypto.errors import FedaptError, MalformedMessage
-from fedapt_crypto.secagg.masked_input import MaskedPayload
-from fedapt_crypto.secagg.masking_coordinator import _KINDS as TO_COORDINATOR
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.messages import ShareMessage
+from fedapt_crypto.secagg.masking.coordinator import _KINDS as TO_COORDINATOR
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
+from fedapt_crypto.secagg.masking.messages import ShareMessage
 from fedapt_crypto.secagg.signed import SignedMessage
-from tests.crypto.frames import join_masked, masked
+from tests.crypto.secagg.frames import join_masked, masked
 from tests.fuzz.decoders import DECODERS, MASKED_VALUES
 from tests.fuzz.live import Stage, play
 from tests.fuzz.mutate import mutated

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.masking_institution import MaskingInstitution
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.scheme import Phase
-from tests.crypto.harness import World
+from tests.crypto.secagg.harness import World
 from tests.fuzz.decoders import MASKED_VALUES
 
 INSTITUTIONS = 4

@@ -13,16 +13,16 @@ from pydantic import BaseModel
 from fedapt_crypto.encoding import Message, decode_one_of
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.merkle import MerkleTree
-from fedapt_crypto.secagg import parties
-from fedapt_crypto.secagg.masked_input import MaskedPayload
-from fedapt_crypto.secagg.messages import ShareDelivery, ShareMessage
-from fedapt_crypto.secagg.plain import PlainUpdate
-from fedapt_crypto.secagg.records import (
+from fedapt_crypto.secagg.masking import parties
+from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
+from fedapt_crypto.secagg.masking.messages import ShareDelivery, ShareMessage
+from fedapt_crypto.secagg.masking.records import (
     pair_seed_plaintext,
     shares_plaintext,
     split_parcels,
     split_records,
 )
+from fedapt_crypto.secagg.plain import PlainUpdate
 from fedapt_crypto.secagg.signed import UNSIGNED, Abort
 from fedapt_secure.log import heads
 from fedapt_secure.log.heads import RoundRecord, pack_rounds

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from fedapt_crypto.encoding import TaggedMessage
-from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg import parties
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking import messages as m
+from fedapt_crypto.secagg.masking import parties
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.log.writer import read_log
 

@@ -17,9 +17,10 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import threshold
-from fedapt_crypto.secagg import masking_coordinator, registry
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.messages import Advertise
+from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.messages import Advertise
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters

@@ -12,8 +12,8 @@ from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import PeerError
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.ckks.messages import CkksUpdate
-from fedapt_crypto.secagg.masked_input import MaskedPayload
-from fedapt_crypto.secagg.messages import MAX_SHARE_MESSAGE_BYTES, UnmaskShares
+from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
+from fedapt_crypto.secagg.masking.messages import MAX_SHARE_MESSAGE_BYTES, UnmaskShares
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m

@@ -14,10 +14,12 @@ from fedapt_client.session.actions import RecordRelease
 from fedapt_client.session.round_part import RoundPart
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_crypto.secagg import masking_coordinator, masking_institution, parties
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.masking_institution import MaskingInstitution
-from fedapt_crypto.secagg.messages import UnmaskShares
+from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
+from fedapt_crypto.secagg.masking import institution as masking_institution
+from fedapt_crypto.secagg.masking import parties
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.institution import MaskingInstitution
+from fedapt_crypto.secagg.masking.messages import UnmaskShares
 from fedapt_crypto.secagg.scheme import Outgoing, Phase
 from fedapt_secure.log.line import parse_line
 from fedapt_secure.log.writer import LogWriter
@@ -62,7 +64,7 @@ def adds_an_input_twice(patch: Patch) -> None:
         right(self, sender, message)
 
     patch.setattr(MaskingCoordinator, "_take_masked", take)
-    patch.setattr("fedapt_crypto.secagg.masking_coordinator._COLLECTING", _collecting(take))
+    patch.setattr("fedapt_crypto.secagg.masking.coordinator._COLLECTING", _collecting(take))
 
 
 def _collecting(take: Any) -> dict[Any, Any]:

@@ -15,8 +15,8 @@ from fedapt_crypto.secagg.ckks.coordinator import CkksCoordinator
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.ckks.institution import CkksInstitution
 from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN, Participation
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.masking_institution import MaskingInstitution
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.plain import PlainCoordinator, PlainInstitution
 from fedapt_crypto.secagg.scheme import CoordinatorRound, InstitutionRound, Phase, RoundContext
 

@@ -10,7 +10,7 @@ import numpy as np
 from fedapt_crypto import errors
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg import masking_keys
+from fedapt_crypto.secagg.masking import keys as masking_keys
 from fedapt_crypto.secagg.scheme import RoundContext
 from tests.crypto.vectors import package, recorded, reference
 from tests.crypto.vectors.recorded import PHASES, RecordedInstitution, freeze

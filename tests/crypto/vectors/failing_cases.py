@@ -10,18 +10,12 @@ from fedapt_crypto import seal
 from fedapt_crypto.encoding import Message, TaggedMessage, encode
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.merkle import MerkleTree
-from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg import parties, signed
-from fedapt_crypto.secagg.dealing import share_commitment
-from fedapt_crypto.secagg.records import Parcel, Record, shares_plaintext, split_records
-from tests.crypto.frames import (
-    hash_of,
-    join_masked,
-    masked,
-    parcels_of,
-    split_masked,
-    with_parcels,
-)
+from fedapt_crypto.secagg import signed
+from fedapt_crypto.secagg.masking import messages as m
+from fedapt_crypto.secagg.masking import parties
+from fedapt_crypto.secagg.masking.dealing import share_commitment
+from fedapt_crypto.secagg.masking.records import Parcel, Record, shares_plaintext, split_records
+from tests.crypto.secagg.frames import hash_of, join_masked, masked, parcels_of, split_masked, with_parcels
 from tests.crypto.vectors import recorded
 
 SHORTEST_MATCH = 12

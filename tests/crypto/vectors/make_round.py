@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from tests.crypto.vectors import package
 from tests.crypto.vectors.recorded import RecordedInstitution, context_of, roster_of
 

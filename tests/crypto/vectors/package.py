@@ -10,8 +10,7 @@ from fedapt_crypto import domain_keys, encoding, kdf, masks, merkle, roster, sea
 from fedapt_crypto import fixed_point as fp
 from fedapt_crypto import identity as ids
 from fedapt_crypto.keystream import Keystream
-from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg import parties
+from fedapt_crypto.secagg.masking import keys, parties
 from tests.crypto.vectors.recorded import RecordedSource
 
 

@@ -13,11 +13,11 @@ from fedapt_crypto import seal, shamir
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Member, Roster
 from fedapt_crypto.seal import SealingKey
-from fedapt_crypto.secagg import dealing
-from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.masking_institution import MaskingInstitution
-from fedapt_crypto.secagg.records import Record, split_records
+from fedapt_crypto.secagg.masking import dealing
+from fedapt_crypto.secagg.masking import messages as m
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.institution import MaskingInstitution
+from fedapt_crypto.secagg.masking.records import Record, split_records
 from fedapt_crypto.secagg.scheme import Outgoing, RoundContext
 
 FOLDER = Path(__file__).parents[3] / "crypto" / "vectors"

@@ -8,8 +8,8 @@ from fedapt_crypto.encoding import encode_plain
 from fedapt_crypto.errors import MalformedMessage, VerificationFailed
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.merkle import MerkleTree, check_proof, proof_length
-from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.records import (
+from fedapt_crypto.secagg.masking import keys
+from fedapt_crypto.secagg.masking.records import (
     HOLDER,
     OWN,
     PAIR,

@@ -15,8 +15,8 @@ from fedapt_crypto.secagg.ckks import process
 from fedapt_crypto.secagg.ckks.frames import LENGTH, MAX_FRAME_BYTES, Operation, join, split
 from fedapt_crypto.secagg.ckks.parameters import SLOTS
 from fedapt_crypto.secagg.ckks.process import Worker
-from tests.crypto.ckks.groups import contexts
-from tests.crypto.ckks.test_structure import CRASHES_THE_ADDER
+from tests.crypto.secagg.ckks.groups import contexts
+from tests.crypto.secagg.ckks.test_structure import CRASHES_THE_ADDER
 
 ONES = struct.pack(f"<{SLOTS}d", *[1.0] * SLOTS)
 CRASH = f"""

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, PeerError, RoundAborted, TooFewParticipants
 from fedapt_crypto.roster import threshold
-from fedapt_crypto.secagg import graph, parties
-from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg.graph import Topology, disconnection_bound, hypergeometric_tail, topology
-from fedapt_crypto.secagg.masking_coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.masking_institution import MaskingInstitution
+from fedapt_crypto.secagg.masking import graph, parties
+from fedapt_crypto.secagg.masking import messages as m
+from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
+from fedapt_crypto.secagg.masking.graph import Topology, disconnection_bound, hypergeometric_tail, topology
+from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.scheme import Phase
-from tests.crypto.harness import World, make_context, make_parties
+from tests.crypto.secagg.harness import World, make_context, make_parties
 
 
 class TestTail:

@@ -11,7 +11,7 @@ from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.group import PublicGroup
 from fedapt_crypto.secagg.ckks.parameters import SCALE, SLOTS
 from fedapt_crypto.secagg.ckks.structure import check_piece
-from tests.crypto.ckks.groups import contexts, public_worker, secret_worker
+from tests.crypto.secagg.ckks.groups import contexts, public_worker, secret_worker
 
 CRASHES_THE_ADDER = bytes.fromhex("0a028010190000000000007042")
 """A size, a scale and no ciphertext."""

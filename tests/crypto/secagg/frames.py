@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
-from fedapt_crypto.secagg.messages import MaskedInput, ShareDelivery, ShareHeader
-from fedapt_crypto.secagg.records import Parcel, split_parcels
+from fedapt_crypto.secagg.masking.messages import MaskedInput, ShareDelivery, ShareHeader
+from fedapt_crypto.secagg.masking.records import Parcel, split_parcels
 
 CHUNK_BYTES = 1 << 20
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from fedapt_crypto.sharing import sharing
-from tests.crypto.test_hostile import *  # noqa: F403
-from tests.crypto.test_hostile_institution import *  # noqa: F403
+from tests.crypto.secagg.masking.test_hostile import *  # noqa: F403
+from tests.crypto.secagg.masking.test_hostile_institution import *  # noqa: F403
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import threshold
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.scheme import Phase
-from tests.crypto.harness import RELEASED_IN, SCHEMES, World, make_context
+from tests.crypto.secagg.harness import RELEASED_IN, SCHEMES, World, make_context
 
 EVERY_PHASE = [(scheme, phase) for scheme in SCHEMES for phase in registry.PHASES[scheme]]
 

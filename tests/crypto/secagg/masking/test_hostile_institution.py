@@ -18,12 +18,14 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.seal import SealingKey, seal
-from fedapt_crypto.secagg import dealing, masking_coordinator, signed
-from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg.records import HOLDER, OWN, PAIR, Record, split_records
+from fedapt_crypto.secagg import signed
+from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
+from fedapt_crypto.secagg.masking import dealing
+from fedapt_crypto.secagg.masking import messages as m
+from fedapt_crypto.secagg.masking.records import HOLDER, OWN, PAIR, Record, split_records
 from fedapt_crypto.secagg.scheme import Phase
-from tests.crypto.frames import join_masked, masked, split_masked
-from tests.crypto.harness import World
+from tests.crypto.secagg.frames import join_masked, masked, split_masked
+from tests.crypto.secagg.harness import World
 
 
 def change(message: Message, **fields: object) -> Message:

@@ -7,9 +7,9 @@ from fedapt_crypto.encoding import Encoded
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, VerificationFailed
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.dealing import expected_flags
-from fedapt_crypto.secagg.messages import ShareDelivery, ShareHeader, ShareMessage
-from fedapt_crypto.secagg.records import RECORD_BYTES, parcel_pieces, record_heads
+from fedapt_crypto.secagg.masking.dealing import expected_flags
+from fedapt_crypto.secagg.masking.messages import ShareDelivery, ShareHeader, ShareMessage
+from fedapt_crypto.secagg.masking.records import RECORD_BYTES, parcel_pieces, record_heads
 
 
 @dataclass(frozen=True)

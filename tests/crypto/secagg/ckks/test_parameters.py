@@ -22,7 +22,7 @@ from fedapt_crypto.secagg.ckks.parameters import (
     gain,
     pieces_of,
 )
-from tests.crypto.harness import World, make_context, make_parties
+from tests.crypto.secagg.harness import World, make_context, make_parties
 
 
 @pytest.mark.parametrize(("values", "pieces"), [(1, 1), (2044, 1), (2045, 2), (1_000_000, 490)])

@@ -22,7 +22,7 @@ from fedapt_crypto.secagg.scheme import (
     Phase,
     RoundContext,
 )
-from tests.crypto.ckks.groups import make_groups
+from tests.crypto.secagg.ckks.groups import make_groups
 
 SCHEMES = sorted(
     scheme

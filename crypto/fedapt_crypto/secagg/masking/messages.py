@@ -6,7 +6,7 @@ from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, TaggedMessage
 from fedapt_crypto.roster import SealingPublicKey
-from fedapt_crypto.secagg.parties import INDEX_BYTES, MAX_PARTIES
+from fedapt_crypto.secagg.masking.parties import INDEX_BYTES, MAX_PARTIES
 from fedapt_crypto.secagg.signed import SignedMessage
 
 Indices = Annotated[bytes, Field(max_length=INDEX_BYTES * MAX_PARTIES)]

@@ -23,8 +23,8 @@ from fedapt_crypto.secagg.ckks import messages as m
 from fedapt_crypto.secagg.ckks import setup
 from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group, route_offer
-from tests.crypto.ckks.groups import secret_worker
-from tests.crypto.harness import make_context
+from tests.crypto.secagg.ckks.groups import secret_worker
+from tests.crypto.secagg.harness import make_context
 
 SESSION = bytes(range(16))
 DECRYPTIONS = 100

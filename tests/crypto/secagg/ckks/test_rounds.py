@@ -29,9 +29,9 @@ from fedapt_crypto.secagg.ckks.parameters import VALUES_PER_PIECE
 from fedapt_crypto.secagg.ckks.process import Worker
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, Abort
-from tests.crypto.ckks.groups import contexts, make_groups
-from tests.crypto.ckks.test_structure import CRASHES_THE_ADDER
-from tests.crypto.harness import World, make_context
+from tests.crypto.secagg.ckks.groups import contexts, make_groups
+from tests.crypto.secagg.ckks.test_structure import CRASHES_THE_ADDER
+from tests.crypto.secagg.harness import World, make_context
 
 Forge = Callable[[World, dict[str, tuple[bytes, ...]]], list[bytes]]
 """Everybody's ciphertexts to the sum that the coordinator pretends."""

@@ -16,9 +16,9 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.merkle import MerkleTree, check_proof
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey, seal
-from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.messages import Advertise, ShareHeader, ShareMessage
-from fedapt_crypto.secagg.records import (
+from fedapt_crypto.secagg.masking import keys
+from fedapt_crypto.secagg.masking.messages import Advertise, ShareHeader, ShareMessage
+from fedapt_crypto.secagg.masking.records import (
     ABSENT,
     HOLDER,
     OWN,

@@ -15,8 +15,8 @@ from fedapt_crypto.secagg.ckks.flooding import (
 )
 from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.parameters import CAPACITY, DEGREE, SLOTS
-from tests.crypto.ckks import attack
-from tests.crypto.ckks.groups import contexts, public_worker, secret_worker
+from tests.crypto.secagg.ckks import attack
+from tests.crypto.secagg.ckks.groups import contexts, public_worker, secret_worker
 
 
 def encrypted_sum(vectors: list[np.ndarray]) -> bytes:

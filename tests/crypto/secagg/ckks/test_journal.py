@@ -7,8 +7,8 @@ from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
-from tests.crypto.ckks.groups import contexts, make_groups, secret_worker
-from tests.crypto.harness import World, make_context
+from tests.crypto.secagg.ckks.groups import contexts, make_groups, secret_worker
+from tests.crypto.secagg.harness import World, make_context
 
 
 class Restarting:

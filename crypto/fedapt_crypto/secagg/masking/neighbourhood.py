@@ -11,9 +11,8 @@ from functools import partial
 
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, TooFewParticipants, VerificationFailed
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg import graph, parties
-from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.messages import Advertise, AdvertiseList
+from fedapt_crypto.secagg.masking import graph, keys, parties
+from fedapt_crypto.secagg.masking.messages import Advertise, AdvertiseList
 from fedapt_crypto.secagg.scheme import RoundContext
 from fedapt_crypto.secagg.signed import check_signatures
 from fedapt_crypto.sharing import shared

@@ -32,18 +32,17 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.masks import mask_range
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
-from fedapt_crypto.secagg import graph, parties
-from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg.dealing import (
+from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
+from fedapt_crypto.secagg.masking import graph, keys, parties
+from fedapt_crypto.secagg.masking.dealing import (
     Dealer,
     OpenedSecrets,
     check_parcel,
     expected_flags,
     open_record,
 )
-from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
-from fedapt_crypto.secagg.masked_input import assemble
-from fedapt_crypto.secagg.messages import (
+from fedapt_crypto.secagg.masking.masked_input import assemble
+from fedapt_crypto.secagg.masking.messages import (
     MAX_SHARE_MESSAGE_BYTES,
     Advertise,
     AdvertiseList,
@@ -54,8 +53,8 @@ from fedapt_crypto.secagg.messages import (
     UnmaskRequest,
     UnmaskShares,
 )
-from fedapt_crypto.secagg.neighbourhood import Neighbourhood, check_members, settle, split_digests
-from fedapt_crypto.secagg.records import split_parcels
+from fedapt_crypto.secagg.masking.neighbourhood import Neighbourhood, check_members, settle, split_digests
+from fedapt_crypto.secagg.masking.records import split_parcels
 from fedapt_crypto.secagg.scheme import Outgoing, Phase, RoundContext
 from fedapt_crypto.secagg.signed import UNSIGNED, check_signatures
 

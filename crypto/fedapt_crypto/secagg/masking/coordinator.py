@@ -23,10 +23,9 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.masks import RANGE_VALUES, mask_range
 from fedapt_crypto.parallel import over_ranges
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg import parties
-from fedapt_crypto.secagg.masked_input import MaskedPayload
-from fedapt_crypto.secagg.messages import (
+from fedapt_crypto.secagg.masking import keys, parties
+from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
+from fedapt_crypto.secagg.masking.messages import (
     MAX_SHARE_MESSAGE_BYTES,
     Advertise,
     AdvertiseList,
@@ -36,11 +35,11 @@ from fedapt_crypto.secagg.messages import (
     UnmaskRequest,
     UnmaskShares,
 )
-from fedapt_crypto.secagg.neighbourhood import check_context, draws_of
-from fedapt_crypto.secagg.routing import Dealt, check_dealt, deliveries, enough_signatures
+from fedapt_crypto.secagg.masking.neighbourhood import check_context, draws_of
+from fedapt_crypto.secagg.masking.routing import Dealt, check_dealt, deliveries, enough_signatures
+from fedapt_crypto.secagg.masking.unmasking import Unmasking
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
 from fedapt_crypto.secagg.signed import Abort, SignedMessage
-from fedapt_crypto.secagg.unmasking import Unmasking
 
 
 class MaskingCoordinator:

@@ -21,13 +21,14 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.merkle import MerkleTree
 from fedapt_crypto.seal import SealingKey, seal
-from fedapt_crypto.secagg import messages as m
-from fedapt_crypto.secagg import parties, signed
-from fedapt_crypto.secagg.masking_institution import MaskingInstitution, State
-from fedapt_crypto.secagg.records import HOLDER, PAIR, Parcel, Record, shares_plaintext
+from fedapt_crypto.secagg import signed
+from fedapt_crypto.secagg.masking import messages as m
+from fedapt_crypto.secagg.masking import parties
+from fedapt_crypto.secagg.masking.institution import MaskingInstitution, State
+from fedapt_crypto.secagg.masking.records import HOLDER, PAIR, Parcel, Record, shares_plaintext
 from fedapt_crypto.secagg.scheme import Phase
-from tests.crypto.frames import parcels_of, with_parcels
-from tests.crypto.harness import World, make_context
+from tests.crypto.secagg.frames import parcels_of, with_parcels
+from tests.crypto.secagg.harness import World, make_context
 
 MESSAGE_OF = {
     Phase.ADVERTISE: m.AdvertiseList,

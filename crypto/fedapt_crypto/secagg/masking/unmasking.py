@@ -16,12 +16,11 @@ from fedapt_crypto.errors import PeerError, RoundAborted, VerificationFailed
 from fedapt_crypto.masks import SignedKey
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
-from fedapt_crypto.secagg import masking_keys as keys
-from fedapt_crypto.secagg import parties
-from fedapt_crypto.secagg.dealing import open_pair_seed, seed_commitment
-from fedapt_crypto.secagg.messages import Advertise, UnmaskShares
-from fedapt_crypto.secagg.records import Record, root_commitment, self_mask_commitment
-from fedapt_crypto.secagg.routing import Dealt
+from fedapt_crypto.secagg.masking import keys, parties
+from fedapt_crypto.secagg.masking.dealing import open_pair_seed, seed_commitment
+from fedapt_crypto.secagg.masking.messages import Advertise, UnmaskShares
+from fedapt_crypto.secagg.masking.records import Record, root_commitment, self_mask_commitment
+from fedapt_crypto.secagg.masking.routing import Dealt
 from fedapt_crypto.secagg.scheme import RoundContext
 
 Shares = dict[int, dict[int, bytes]]

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from fedapt_crypto import parallel
 from fedapt_crypto.errors import MalformedMessage, VerificationFailed
 from fedapt_crypto.masks import RANGE_VALUES
-from fedapt_crypto.secagg.masked_input import MaskedPayload, assemble
-from fedapt_crypto.secagg.messages import MaskedInput
+from fedapt_crypto.secagg.masking.masked_input import MaskedPayload, assemble
+from fedapt_crypto.secagg.masking.messages import MaskedInput
 from fedapt_crypto.secagg.signed import UNSIGNED
-from tests.crypto.frames import CHUNK_BYTES, hash_of, join_masked, masked, split_masked
-from tests.crypto.harness import make_parties
+from tests.crypto.secagg.frames import CHUNK_BYTES, hash_of, join_masked, masked, split_masked
+from tests.crypto.secagg.harness import make_parties
 
 ROSTER, IDENTITIES = make_parties(2)
 HEADER = MaskedInput(

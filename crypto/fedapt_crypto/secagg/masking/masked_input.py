@@ -22,7 +22,7 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.masks import RANGE_VALUES
 from fedapt_crypto.parallel import over_ranges, ranges, run_all
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.messages import MaskedInput
+from fedapt_crypto.secagg.masking.messages import MaskedInput
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES
 
 LENGTH_BYTES: Final = 4

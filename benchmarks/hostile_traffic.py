@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from fedapt_secure.protocol.transport import client_context
-from tests.attacks import (
+from tests.support.attacks import (
     CLIENT_HELLO_START,
     World,
     client_hello,
@@ -24,7 +24,7 @@ from tests.attacks import (
     stream_fragments,
     stream_frame,
 )
-from tests.offices import HOST
+from tests.support.offices import HOST
 
 KINDS = {
     "nothing at all": (b"",),

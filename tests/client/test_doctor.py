@@ -19,8 +19,8 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.data.reading.listing import Listed
 from fedapt_secure.learning.data.reading.manifest import write_manifest
 from fedapt_secure.protocol.transport import server_context
-from tests.issuing import issue
-from tests.offices import HOST, Office, free_port, run
+from tests.support.issuing import issue
+from tests.support.offices import HOST, Office, free_port, run
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.config import key_files, passphrase
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.transport import client_context
-from tests.issuing import certify
+from tests.support.issuing import certify
 
 OLD, NEW = Passphrase("the old passphrase"), Passphrase("the new passphrase")
 

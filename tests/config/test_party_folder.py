@@ -14,7 +14,7 @@ from fedapt_crypto.identity import fingerprint
 from fedapt_crypto.pki import CertificateAuthority, TlsKey
 from fedapt_secure.config.party_folder import PartyFolder, roster_from_json, roster_to_json
 from tests.crypto.secagg.harness import make_parties
-from tests.issuing import certify, sign
+from tests.support.issuing import certify, sign
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.offices import free_port
+from tests.support.offices import free_port
 
 ROOT = Path(__file__).parents[2]
 FENCE = "```"

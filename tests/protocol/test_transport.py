@@ -30,7 +30,7 @@ from fedapt_secure.protocol.transport import (
     client_context,
     server_context,
 )
-from tests.issuing import issue, sign
+from tests.support.issuing import issue, sign
 
 ADDRESSES = ("localhost", "127.0.0.1")
 LONG_AGO = datetime.now(UTC) - CERTIFICATE_LIFETIME - timedelta(hours=1)

@@ -19,7 +19,7 @@ from fedapt_server.metrics import Metrics
 from fedapt_server.ports.health_port import LOOPBACK, HealthPort
 from fedapt_server.refusal import Refusal
 from fedapt_server.status import Status
-from tests.offices import Office
+from tests.support.offices import Office
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STARTED = {"session": "ab" * 16, "rounds": 5}

@@ -16,7 +16,7 @@ from fedapt_secure.protocol.session import SessionPlan
 from fedapt_server.membership.founding import found
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
-from tests.offices import HOST, free_port
+from tests.support.offices import HOST, free_port
 
 DOMAINS = ("ink", "chalk", "print", "pencil")
 LOCAL_STEPS = 2

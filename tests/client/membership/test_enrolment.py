@@ -17,7 +17,7 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString
-from tests.offices import HOST, Office
+from tests.support.offices import HOST, Office
 
 COMPLETE = [
     "ca.crt", "client.yaml", "federation.json", "identity.key", "sealing.key", "tls.crt", "tls.key",

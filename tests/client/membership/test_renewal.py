@@ -5,7 +5,7 @@ from typing import Any
 
 from fedapt_client.membership.renewal import PAUSE_S, Renewal
 from fedapt_client.settings import ClientSettings
-from tests.offices import HOST, Clock, Office, run
+from tests.support.offices import HOST, Clock, Office, run
 
 
 def renewal(office: Office, written: list[tuple[str, dict[str, Any]]], now: list[float]) -> Renewal:

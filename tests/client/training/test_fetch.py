@@ -21,8 +21,8 @@ from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import model_hash
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, server_context
 from fedapt_server.session import bodies
-from tests.offices import HOST, Office, free_port
 from tests.protocol.federation import Federation
+from tests.support.offices import HOST, Office, free_port
 
 
 def finished(federation: Federation, identity: Identity | None = None, **end: object) -> m.FinishedModel:

@@ -21,7 +21,7 @@ from fedapt_server.membership.enrolment_desk import EnrolmentDesk, State
 from fedapt_server.membership.founding import check_free, found, write_settings
 from fedapt_server.membership.registrar import NOT_ACCEPTED, Refused, Registrar
 from fedapt_server.membership.store import MAX_ATTEMPTS
-from tests.offices import Office
+from tests.support.offices import Office
 
 
 @pytest.fixture

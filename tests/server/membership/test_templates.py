@@ -12,7 +12,7 @@ from fedapt_secure.protocol.session import SessionPlan
 from fedapt_server.membership.templates import SERVER, TINY_WEIGHTS
 from fedapt_server.ports.admission_limits import MAX_ADDRESSES, MAX_PER_WINDOW, WINDOW_S, AdmissionLimits
 from fedapt_server.settings import ServerSettings
-from tests.offices import Office
+from tests.support.offices import Office
 
 
 def test_the_settings_show_every_setting_and_its_default() -> None:

@@ -18,7 +18,7 @@ from fedapt_server.ports.traffic import (
     UnsentBytes,
     send_timeout_s,
 )
-from tests.attacks import CLIENT_HELLO_START, client_hello
+from tests.support.attacks import CLIENT_HELLO_START, client_hello
 
 
 class TestFirstRecord:

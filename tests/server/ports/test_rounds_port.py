@@ -15,8 +15,8 @@ from fedapt_secure.protocol.transport import client_context
 from fedapt_server.ports.outbox import MESSAGES_OF_FULL_SIZE, Outbox
 from fedapt_server.ports.rounds_port import ARRIVALS_PER_MINUTE, GuardedConnection, RoundsPort
 from fedapt_server.refusal import Refusal
-from tests.attacks import GONE, is_cut
-from tests.offices import HOST, Office, run
+from tests.support.attacks import GONE, is_cut
+from tests.support.offices import HOST, Office, run
 
 MESSAGE_BYTES = 1 << 20
 

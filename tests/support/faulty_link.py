@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.offices import HOST
+from tests.support.offices import HOST
 
 CHUNK_BYTES = 1 << 14
 

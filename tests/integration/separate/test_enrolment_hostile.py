@@ -32,7 +32,7 @@ from fedapt_secure.protocol.transport import (
 from fedapt_server.membership import enrolment_service
 from fedapt_server.membership.registrar import NOT_ACCEPTED
 from fedapt_server.ports.admission_limits import MAX_OPEN_PER_ADDRESS, MAX_PER_WINDOW
-from tests.offices import HOST, Office, enrol_online, run
+from tests.support.offices import HOST, Office, enrol_online, run
 
 pytestmark = pytest.mark.integration
 

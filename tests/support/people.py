@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.offices import HOST, free_port
+from tests.support.offices import HOST, free_port
 
 COMMAND = [sys.executable, "-c", "from fedapt_secure.cli import main; main()"]
 

@@ -15,7 +15,7 @@ from fedapt_secure.cli.app import run as command
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.parameters import flatten
-from tests.integration.conftest import Run
+from tests.integration.simulated.conftest import Run
 
 pytestmark = pytest.mark.integration
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="the extra [ray] is not installed")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedapt_secure.cli.app import BAD_INPUT, run
-from tests.people import COMMAND, Desk, at_their_desks
+from tests.support.people import COMMAND, Desk, at_their_desks
 
 pytestmark = pytest.mark.integration
 PASSPHRASE = "correct horse battery staple"

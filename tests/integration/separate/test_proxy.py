@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from fedapt_client.settings import SETTINGS_FILE
-from tests.attacks import World
 from tests.client.test_doctor import proxy
-from tests.offices import HOST, free_port
+from tests.support.attacks import World
+from tests.support.offices import HOST, free_port
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos_party import CLOSING, TRAINING
-from tests.chaos_world import COORDINATOR, ChaosWorld
+from tests.support.chaos_party import CLOSING, TRAINING
+from tests.support.chaos_world import COORDINATOR, ChaosWorld
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 FULL = pytest.mark.chaos

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
-from tests.offices import free_port
-from tests.people import COMMAND, Desk, at_their_desks
+from tests.support.offices import free_port
+from tests.support.people import COMMAND, Desk, at_their_desks
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 

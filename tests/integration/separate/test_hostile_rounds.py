@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed
 from fedapt_crypto.pki import CertificateAuthority, TlsKey
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.transport import client_context, looking_context
-from tests import attacks
-from tests.attacks import CLIENT_HELLO_START, World, client_hello, half_open, is_cut, lets_in
-from tests.offices import Office
+from tests.support import attacks
+from tests.support.attacks import CLIENT_HELLO_START, World, client_hello, half_open, is_cut, lets_in
+from tests.support.offices import Office
 
 pytestmark = pytest.mark.integration
 

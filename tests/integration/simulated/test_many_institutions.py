@@ -5,7 +5,7 @@ import pytest
 from fedapt_crypto.secagg.masking.graph import FULL_GRAPH_UP_TO, topology
 from fedapt_secure.cli.app import run as command_line
 from fedapt_secure.log.reader import read_log
-from tests.integration.test_simulate import Tap, assert_model_is_the_plain_mean, tap  # noqa: F401
+from tests.integration.simulated.test_simulate import Tap, assert_model_is_the_plain_mean, tap  # noqa: F401
 
 pytestmark = pytest.mark.integration
 FAST = ("--rounds", "1", "--local-steps", "1")

@@ -15,8 +15,8 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.transport import client_context
 from fedapt_server.running import read_plan
-from tests.attacks import World, is_cut
-from tests.offices import Office, run
+from tests.support.attacks import World, is_cut
+from tests.support.offices import Office, run
 
 pytestmark = pytest.mark.integration
 

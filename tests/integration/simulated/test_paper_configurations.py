@@ -9,7 +9,7 @@ from tests.test_examples import example
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOMAINS = ("amazon", "caltech", "dslr", "webcam")
 
 

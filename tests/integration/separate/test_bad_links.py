@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos_world import COORDINATOR, ChaosWorld
-from tests.faulty_link import FaultyLink
-from tests.offices import free_port
+from tests.support.chaos_world import COORDINATOR, ChaosWorld
+from tests.support.faulty_link import FaultyLink
+from tests.support.offices import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 FULL = pytest.mark.chaos

@@ -28,10 +28,10 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionPlan, model_hash
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
-from tests.chaos_party import HELD, HOLD, STDERR, TRAINED, take_part, update_of
-from tests.offices import Office
-from tests.people import COMMAND
 from tests.protocol.federation import DOMAINS, make_plan
+from tests.support.chaos_party import HELD, HOLD, STDERR, TRAINED, take_part, update_of
+from tests.support.offices import Office
+from tests.support.people import COMMAND
 
 COORDINATOR = "coordinator"
 INSTITUTIONS = 4
@@ -48,7 +48,7 @@ POLICY = {
 
 # Institutions are forked from one process that has loaded torch, which takes seconds, and does nothing else.
 _light = multiprocessing.get_context("forkserver")
-_light.set_forkserver_preload(["tests.chaos_party"])
+_light.set_forkserver_preload(["tests.support.chaos_party"])
 
 
 @dataclass

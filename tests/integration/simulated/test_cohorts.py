@@ -16,7 +16,7 @@ from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
 from tests.integration.log_schema import check_line
-from tests.integration.test_simulate import Tap
+from tests.integration.simulated.test_simulate import Tap
 
 pytestmark = pytest.mark.integration
 

@@ -30,7 +30,7 @@ from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, con
 from fedapt_server.membership.registrar import Registrar
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
-from tests.offices import HOST, free_port
+from tests.support.offices import HOST, free_port
 
 GONE = (OSError, ConnectionClosed, InvalidHandshake, EOFError, TimeoutError)
 

@@ -1,0 +1,1 @@
+"""Parties as processes of their own, as people run them: enrolment, sessions, attackers, kills."""

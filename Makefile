@@ -34,7 +34,7 @@ test-all: $(STAMP) ## the tests and the long ones: whole simulations, chaos
 	$(TESTS)
 
 bench: $(STAMP) ## the benchmarks (25 min, a quiet machine); renews docs/benchmarks.md
-	$(BIN)/python benchmarks/suite.py
+	$(BIN)/python -m benchmarks.suite
 
 lint: $(STAMP) ## ruff: style and format
 	$(BIN)/ruff check .

@@ -18,6 +18,15 @@ import numpy as np
 
 SHORT_S, MOST_CALLS = 2.0, 5
 RESULTS = Path(__file__).parent / "results"
+MODULES = {
+    "wire": "benchmarks.protocol.wire",
+    "training_step": "benchmarks.learning.training_step",
+    "dp_step": "benchmarks.learning.dp_step",
+    "inference": "benchmarks.learning.inference",
+    "simulate_time": "benchmarks.protocol.simulate_time",
+    "dp_utility": "benchmarks.learning.dp_utility",
+}
+"""The benchmarks of `make bench`, in order: what a missing package or a wrong result would stop is first."""
 PACKAGES = ("torch", "open_clip_torch", "opacus", "cryptography", "numpy")
 
 
@@ -220,8 +229,7 @@ def section(fields: dict[str, Any]) -> str:
     parts = [
         f"### {result.title}",
         result.about,
-        f"{fields['date']}, {machine_line}; {result.seconds:.0f} s."
-        f" `python benchmarks/{result.benchmark}.py`",
+        f"{fields['date']}, {machine_line}; {result.seconds:.0f} s. `python -m {MODULES[result.benchmark]}`",
         *(table.markdown() for table in result.tables),
     ]
     if result.targets:

@@ -1,7 +1,7 @@
 """`make bench`: every benchmark in turn, each in a process of its own, and the page that shows them.
 
-python benchmarks/suite.py                      # all; results into benchmarks/results, page renewed
-python benchmarks/suite.py --only inference wire --out results
+python -m benchmarks.suite                      # all; results into benchmarks/results, page renewed
+python -m benchmarks.suite --only inference wire --out results
 """
 
 import argparse
@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-import page
-from harness import RESULTS, TARGET_COLUMNS, Table, parse_result, section
 from rich.console import Console
 from rich.table import Table as Shown
 
-BENCHMARKS = ("wire", "training_step", "dp_step", "inference", "simulate_time", "dp_utility")
-"""In this order: what a missing package or a wrong result would stop comes first."""
+from benchmarks.harness import MODULES, RESULTS, TARGET_COLUMNS, Table, parse_result, section
+from benchmarks.pages import benchmarks_page as page
+
+BENCHMARKS = tuple(MODULES)
 BUDGET_S = 25 * 60.0
 
 
@@ -27,7 +27,8 @@ def run_one(name: str, out: Path, budget_s: float, *, quick: bool) -> str | None
         return "no time was left"
     command = [
         sys.executable,
-        str(Path(__file__).with_name(f"{name}.py")),
+        "-m",
+        MODULES[name],
         "--json",
         str(out / f"{name}.json"),
     ]

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py, rehearsed: all of its code runs here, on the CPU, on the shipped model."""
+"""``benchmarks.device.gpu``, rehearsed: all of its code runs here, on the CPU, on the shipped model."""
 
 import json
 import runpy
@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+from benchmarks.pages import device_page as page
+
+COMMAND = "benchmarks.device.gpu"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -17,10 +20,9 @@ def rehearse(tmp_path, monkeypatch, capsys):
     def run(*parts):
         found, tables = tmp_path / "gpu.json", tmp_path / "gpu.md"
         options = ["--device", "cpu", "--tiny", "--json", found, "--markdown", tables, "--parts", *parts]
-        monkeypatch.syspath_prepend(SCRIPT.parent)
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, options)])
+        monkeypatch.setattr(sys, "argv", [COMMAND, *map(str, options)])
         with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
+            runpy.run_module(COMMAND, run_name="__main__")
         assert ended.value.code == 0, capsys.readouterr().out
         return json.loads(found.read_text()), tables.read_text()
 
@@ -29,8 +31,6 @@ def rehearse(tmp_path, monkeypatch, capsys):
 
 def test_the_page_is_renewed_between_its_marks(rehearse, tmp_path):
     found, _ = rehearse("exactness", "steps")
-    from on_device import page  # noqa: PLC0415 - on the path since it was rehearsed
-
     place = tmp_path / "page.md"
     place.write_text(f"# Title\n{page.BEGIN}\nold\n{page.END}\nafter\n")
     page.renew(found, place)
@@ -48,7 +48,8 @@ def test_a_time_limit_leaves_what_was_found(tmp_path):
     found = tmp_path / "gpu.json"
     command = [
         sys.executable,
-        SCRIPT,
+        "-m",
+        COMMAND,
         "--device",
         "cpu",
         "--tiny",
@@ -58,7 +59,7 @@ def test_a_time_limit_leaves_what_was_found(tmp_path):
         "steps",
         "task",
     ]
-    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("[steps]"):
                 process.terminate()

@@ -5,10 +5,10 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import page
 import pytest
-import suite
-from harness import (
+
+from benchmarks import suite
+from benchmarks.harness import (
     MOST_CALLS,
     Result,
     Spread,
@@ -20,7 +20,8 @@ from harness import (
     parse_result,
     resident_peak_mib,
 )
-from timeline import IDLE, WAITING, Timeline
+from benchmarks.pages import benchmarks_page as page
+from benchmarks.protocol.timeline import IDLE, WAITING, Timeline
 
 RESULT = Result(
     "training_step",
@@ -82,7 +83,7 @@ def test_the_peak_of_memory_is_the_most_that_was_held() -> None:
 
 def test_the_parts_of_a_timeline_add_up(monkeypatch) -> None:
     now = 0.0
-    monkeypatch.setattr("timeline.time.time", lambda: now)
+    monkeypatch.setattr("benchmarks.protocol.timeline.time.time", lambda: now)
     timeline = Timeline()
 
     def at(moment: float, step, *arguments: str) -> None:
@@ -123,7 +124,7 @@ def test_what_was_wrapped_is_put_back() -> None:
 class TestThePage:
     def test_shows_what_the_results_say(self) -> None:
         text = page.PAGE.read_text(encoding="utf-8")
-        assert page.renewed(text) == text, "run python benchmarks/page.py"
+        assert page.renewed(text) == text, "run python -m benchmarks.pages.benchmarks_page"
 
     def test_changes_with_a_result(self, tmp_path: Path) -> None:
         (tmp_path / "training_step.json").write_text(RESULT.to_json())

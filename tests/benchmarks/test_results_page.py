@@ -3,7 +3,8 @@
 import json
 
 import pytest
-import results_page
+
+from benchmarks.pages import results_page
 
 SPREAD = {"mean": 0.5, "deviation": 0.01}
 
@@ -24,7 +25,7 @@ def row(title: str, epsilon: float | None, trained: int = 10) -> dict:
 
 def test_the_page_shows_the_figures_that_are_kept() -> None:
     text = results_page.PAGE.read_text(encoding="utf-8")
-    assert results_page.renewed(text) == text, "run python benchmarks/results_page.py"
+    assert results_page.renewed(text) == text, "run python -m benchmarks.pages.results_page"
 
 
 def test_every_method_and_budget_has_its_cell(tmp_path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import parse_result, run, section
-from suite import BENCHMARKS
+
+from benchmarks.harness import MODULES, parse_result, run, section
+from benchmarks.suite import BENCHMARKS
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ SLOW = {"inference", "simulate_time"}  # a second ViT-B/32, and processes of the
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in BENCHMARKS]
 )
 def test_a_benchmark_runs_through(name: str, tmp_path: Path, capsys) -> None:
-    script = importlib.import_module(name)
+    script = importlib.import_module(MODULES[name])
     run(script.measure, ["--quick", "--json", str(tmp_path / "found.json")])
     fields = json.loads((tmp_path / "found.json").read_text())
     found = parse_result(fields)
@@ -38,7 +39,8 @@ def test_a_benchmark_runs_through(name: str, tmp_path: Path, capsys) -> None:
 
 
 def test_different_gradients_are_not_timed(monkeypatch) -> None:
-    script, ways = importlib.import_module("training_step"), importlib.import_module("reference_way")
+    script = importlib.import_module("benchmarks.learning.training_step")
+    ways = importlib.import_module("benchmarks.learning.reference_way")
     plain = ways.both_losses
     monkeypatch.setattr(script, "both_losses", lambda *parts: 1.01 * plain(*parts))
     with pytest.raises(SystemExit, match="differ by"):
@@ -46,7 +48,8 @@ def test_different_gradients_are_not_timed(monkeypatch) -> None:
 
 
 def test_different_clipping_is_not_timed(monkeypatch) -> None:
-    script, ways = importlib.import_module("dp_step"), importlib.import_module("reference_way")
+    script = importlib.import_module("benchmarks.learning.dp_step")
+    ways = importlib.import_module("benchmarks.learning.reference_way")
     plain = ways.clipped_sum
     monkeypatch.setattr(ways, "clipped_sum", lambda one, noise, norm: plain(one, noise, 1.01 * norm))
     with pytest.raises(SystemExit, match="clipped: ours and the alternative differ"):
@@ -54,7 +57,7 @@ def test_different_clipping_is_not_timed(monkeypatch) -> None:
 
 
 def test_other_predictions_are_not_timed(monkeypatch) -> None:
-    script = importlib.import_module("inference")
+    script = importlib.import_module("benchmarks.learning.inference")
     weights = script.routing_weights
     monkeypatch.setattr(script, "routing_weights", lambda *parts: weights(*parts).roll(1, dims=1))
     with pytest.raises(SystemExit, match="differ by"):
@@ -62,7 +65,7 @@ def test_other_predictions_are_not_timed(monkeypatch) -> None:
 
 
 def test_a_wrong_sum_is_not_counted(monkeypatch) -> None:
-    script = importlib.import_module("wire")
+    script = importlib.import_module("benchmarks.protocol.wire")
     monkeypatch.setattr(script.Parties, "total", lambda self, who: 2 * self.update(0))
     with pytest.raises(SystemExit, match="a sum is off"):
         script.measure(True)

@@ -1,1 +1,1 @@
-"""A long run of a whole federation under kill -9: see `benchmarks/soak.py`."""
+"""A long run of a whole federation under kill -9: see `benchmarks/protocol/soak.py`."""

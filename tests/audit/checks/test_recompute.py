@@ -1,9 +1,7 @@
 """ε by privacy loss distributions: against closed forms, against itself on finer grids, against Opacus."""
 
-import importlib.util
+import importlib
 import math
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -162,12 +160,7 @@ class TestEdges:
 
 def benchmark() -> ModuleType:
     """The script that compares both accountants at length; it brings torch."""
-    path = Path(__file__).parents[3] / "benchmarks" / "accountants.py"
-    spec = importlib.util.spec_from_file_location("accountants", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["accountants"] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("benchmarks.learning.accountants")
 
 
 class TestAgainstTraining:

@@ -1,0 +1,1 @@
+"""What measures learning: training steps, privacy, inference, utility, and how defaults were tuned."""

@@ -1,4 +1,9 @@
-"""The command line ``fedapt-secure``: thin, quick to start, one clear line for every mistake."""
+"""The command line ``fedapt-secure``: thin, quick to start, one clear line for every mistake.
+
+`app` is the root of all commands and turns errors into one line and an exit status; `commands` has the
+options, `work` what is done, `options` what several commands take. With `fedapt_secure.simulate` the one
+place that may import both server and client.
+"""
 
 import sys
 

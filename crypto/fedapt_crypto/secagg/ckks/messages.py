@@ -1,4 +1,4 @@
-"""Messages of the CKKS scheme, one frozen type each; signatures as in `secagg.messages`."""
+"""Messages of the CKKS scheme, one frozen type each; signatures as in `secagg.signed`."""
 
 from typing import Annotated, Final, Literal
 

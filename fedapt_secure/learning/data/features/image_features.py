@@ -1,7 +1,7 @@
 """Image features, computed once: the image tower never changes, so training needs no image again.
 
 A cache of features is as sensitive as the images: it lies in a folder of its own that only its owner can
-read, see `feature_store`. Labels, names and splits are never taken from it.
+read, see `store`. Labels, names and splits are never taken from it.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
     cache/lock                          who encodes at present
     cache/<identity>/about.json         which model and view; its time says when the store was last used
-    cache/<identity>/<SHA-256>.safetensors    shards, see `feature_shard`
+    cache/<identity>/<SHA-256>.safetensors    shards, see `shard`
 
 Rules: an image is known by its file's bytes, so that other splits, names and labels find its features again;
 a shard is written whole or not at all and never changed, so readers need no lock and a kill costs at most the

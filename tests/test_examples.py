@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fedapt_secure.learning.data.layouts.office_caltech10 import OFFICE_CALTECH10
 from fedapt_secure.learning.data.reading.images import open_rgb
+from tests.support import warm
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 def example(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    command = [*warm.program("script"), str(EXAMPLES / name), *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 

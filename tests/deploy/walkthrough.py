@@ -9,6 +9,7 @@ for a temporary one. ``python -m tests.deploy.walkthrough PAGE --write`` puts in
 import argparse
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.offices import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -109,8 +111,7 @@ class Shell:
         programs = folder / ".bin"
         programs.mkdir()
         program = programs / "fedapt-secure"
-        code = "import sys; sys.argv[0] = 'fedapt-secure'; from fedapt_secure.cli import main; main()"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(warm.program())} "$@"\n')
         program.chmod(0o755)
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FEDAPT_", "HTTP", "http"))}
         environment = clean | {

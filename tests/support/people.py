@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.offices import HOST, free_port
 
 COMMAND = [sys.executable, "-c", "from fedapt_secure.cli import main; main()"]
@@ -24,7 +25,7 @@ class Desk:
     def run(self, *arguments: object, status: int = 0, text: str = "") -> str:
         """Run a command that must end with a status; return what it printed, errors where it failed."""
         done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
+            [*warm.program(), *map(str, arguments)],
             cwd=self.path,
             env=self.environment,
             input=text,

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
+from tests.support import warm
 from tests.support.offices import free_port
-from tests.support.people import COMMAND, Desk, at_their_desks
+from tests.support.people import Desk, at_their_desks
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,7 +39,7 @@ class Federation:
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
+            [*warm.program(), *map(str, arguments)],
             cwd=self.desk.path,
             env=self.desk.environment | {"OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.transport import client_context
 from fedapt_server.running import read_plan
+from tests.support import warm
 from tests.support.attacks import World, is_cut
 from tests.support.offices import Office, run
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 
 def fedapt(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", "from fedapt_secure.cli import main; main()", *arguments]
+    command = [*warm.program(), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

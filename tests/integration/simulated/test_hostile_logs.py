@@ -9,7 +9,7 @@ from fedapt_crypto.secagg.masking import messages as m
 from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.log.writer import read_log
+from fedapt_secure.log.reader import read_log
 
 pytestmark = pytest.mark.integration
 

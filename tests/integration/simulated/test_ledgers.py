@@ -9,7 +9,7 @@ from PIL import Image
 
 from fedapt_client.books.ledger import Ledger
 from fedapt_secure.config.structured_log import LOGGERS
-from fedapt_secure.log.writer import read_log
+from fedapt_secure.log.reader import read_log
 
 pytestmark = pytest.mark.integration
 

@@ -16,7 +16,7 @@ from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.cli.app import run as run_command
 from fedapt_secure.learning.data.reading.records import is_test
-from fedapt_secure.log.writer import read_log
+from fedapt_secure.log.reader import read_log
 
 pytestmark = pytest.mark.integration
 

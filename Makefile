@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# More than four beside each other gain little: many tests are federations of several processes already.
-# The workers share the cores; threads of torch on top would only wait for each other.
-TESTS := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# Two tests a core: many wait for sockets and clocks. More than four beside each other gain little, and each holds
+# two gigabytes. They share the cores; threads of torch on top would only wait for each other.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(min(4, 2 * len(os.sched_getaffinity(0))))')
+TESTS := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help simulate test test-all bench lint types check venv clean

@@ -21,12 +21,23 @@ class Run:
         return json.loads((self.folder / "summary.json").read_text())
 
 
+@pytest.fixture(scope="session")
+def known_features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of image features that all simulations of this worker share: most deal the same digits."""
+    return tmp_path_factory.mktemp("features")
+
+
 @pytest.fixture
-def simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def simulate(tmp_path: Path, known_features: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Run ``simulate``; with ``alone`` as a newcomer does, without features and with the extra [plots]."""
     monkeypatch.chdir(tmp_path)
 
-    def start(*arguments: str, out: str = "run") -> Run:
-        status = run(["simulate", "--out", out, *arguments])
+    def start(*arguments: str, out: str = "run", alone: bool = False) -> Run:
+        shared = () if alone or "--cache" in arguments else ("--cache", str(known_features))
+        with pytest.MonkeyPatch.context() as patch:
+            if not alone:  # three pictures take as long as the rest of a short run
+                patch.setattr("fedapt_secure.simulate.results.summary.can_draw", lambda: False)
+            status = run(["simulate", "--out", out, *arguments, *shared])
         return Run(status, tmp_path / out)
 
     return start

@@ -70,7 +70,7 @@ def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict, instit
 
 
 def test_the_main_job(simulate, tap: Tap) -> None:
-    run = simulate("--rounds", "2", "--dp-epsilon", "8")
+    run = simulate("--rounds", "2", "--dp-epsilon", "8", alone=True)
     assert run.status == 0
     summary = run.summary
     assert_model_is_the_plain_mean(tap, run.folder, summary)
@@ -129,7 +129,7 @@ def test_the_main_job(simulate, tap: Tap) -> None:
 
 
 def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap) -> None:
-    run = simulate("--rounds", "2")
+    run = simulate("--rounds", "2", alone=True)
     assert run.status == 0
     coordinator = run.folder / "parties" / "coordinator"
     files = [*coordinator.rglob("*"), run.folder / "logs" / "coordinator.jsonl"]
@@ -286,7 +286,7 @@ def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate, 
 
 def test_the_run_folder_is_what_an_auditor_needs(simulate) -> None:
     """All logs agree on the session, and its configuration can be put together again from what lies open."""
-    run = simulate("--rounds", "2", "--clients", "3")
+    run = simulate("--rounds", "2", "--clients", "3", alone=True)
     roster = roster_from_json((run.folder / "roster.json").read_bytes(), run.folder)
     logs = {
         path.stem: list(read_log(path, identity=roster.identity_key(path.stem)))

@@ -21,7 +21,9 @@ DOMAINS = ("a", "b", "c", "d")
 def test_the_unseen_domain_is_evaluated_and_nothing_else(
     simulate, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = simulate("--unseen-domain", "chalk", "--rounds", "1", "--no-dp", "--keys", "per-institution")
+    run = simulate(
+        "--unseen-domain", "chalk", "--rounds", "1", "--no-dp", "--keys", "per-institution", alone=True
+    )
     assert run.status == 0
     path = run.folder / "roster.json"
     roster = roster_from_json(path.read_bytes(), path)

@@ -170,7 +170,7 @@ def test_unattended_approved_not_approved_and_forbidden(world: World) -> None:
     assert status == 0
     assert json.loads(out)["sha256"] == session["bundle"]
     assert json.loads(out)["session"] == session["session"]
-    assert (json.loads(out)["bundle_format"], json.loads(out)["method"]) == (2, "fedapt")
+    assert (json.loads(out)["bundle_format"], json.loads(out)["method"]) == (3, "fedapt")
 
     audit = [*CLI, "audit", str(world.federation.folder.path / "logs"), "--trust"]
     status, out, errors = end(world.start(*audit, str(world.federation.folder.roster)))

@@ -243,7 +243,7 @@ class LogWriter:
             raise InvalidInput(f"the {which} line of {self.path} was not signed with our key") from None
 
     def _append(self, type: str, body: JsonBody) -> None:
-        """Sign and write a line; a failed write leaves the log as it was."""
+        """Write a line, which `line_bytes` signs; a failed write leaves the log as it was."""
         now, last = self._clock(), self._last_time
         if last is not None and now < last:
             if not self._set_back:

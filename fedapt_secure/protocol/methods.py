@@ -1,6 +1,6 @@
 """Which methods there are, and what each trains: names and sizes alone, so the coordinator needs no torch.
 
-How a method trains and predicts is in `fedapt_secure.learning.methods`, one file each.
+How a method trains and predicts is in `fedapt_secure.learning.methods`.
 """
 
 from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from tests.deploy.walkthrough import ROOT, agree, follow
 
 LEFT_OUT = """
 useradd() { :; }; chown() { :; }; systemctl() { :; }
-sudo() { [ "$1" = -u ] && shift 2; "$@"; }
+sudo() { [[ $1 = --preserve-env=* ]] && shift; [ "$1" = -u ] && shift 2; "$@"; }
 install() {
     local given=()
     while [ $# -gt 0 ]; do case $1 in -o|-g) shift 2;; *) given+=("$1"); shift;; esac; done

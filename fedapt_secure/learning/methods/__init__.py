@@ -1,4 +1,4 @@
-"""The methods, one file each: what an institution trains, and how the finished model classifies.
+"""The methods: what an institution trains, and how the finished model classifies.
 
 `base` is the interface: a gradient on an institution's records, and a classifier made of its tensors;
 `settings` are the public figures of training; `registry` finds a method by its name. `fedapt` is FedAPT's

@@ -1,4 +1,4 @@
-"""Finds a method by its name. Each file is loaded when it is needed."""
+"""Finds a method by its name."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

@@ -1,7 +1,7 @@
 """An institution in one session, without I/O: messages in, actions out.
 
-The shell (`fedapt_client.conduct`) carries the actions out in order and reports back. Order matters: what is durable
-(`Join`, `RecordRelease`) comes before what is sent, so a crash never un-does what others have seen.
+The shell (`fedapt_client.conduct`) carries the actions out in order and reports back. Order matters: what is
+durable (`Join`, `RecordRelease`) comes before what is sent, so a crash never un-does what others have seen.
 Everything is verified against the institution's own roster and settings before any image is touched.
 """
 

@@ -5,18 +5,19 @@ One object a session; it outlives connections. What has to be durable is, before
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
-from fedapt_client.books.approval import Approvals, NotApproved
 from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, round_fields
-from fedapt_client.books.books import Books
 from fedapt_client.books.group_journal import GroupJournal
-from fedapt_client.narration import narrate, said_of_rounds, tell
+from fedapt_client.institution import Institution
+from fedapt_client.narration import said_of_rounds, tell
 from fedapt_client.session.actions import (
     Action,
     Approve,
@@ -36,11 +37,11 @@ from fedapt_client.session.actions import (
     Superseded,
     TakeHead,
     Train,
+    Unfinished,
     Waiting,
 )
 from fedapt_client.session.machine import InstitutionSession
-from fedapt_client.settings import ClientSettings, parse_vanish
-from fedapt_client.training.encoding_watch import EncodingWatch
+from fedapt_client.training.kept_models import KeptModels
 from fedapt_client.training.learner import Learner, scores_to_fields
 from fedapt_crypto.errors import (
     BudgetExhausted,
@@ -48,21 +49,21 @@ from fedapt_crypto.errors import (
     InvalidInput,
     PeerError,
     PolicyRefused,
-    RollbackDetected,
     RunFailed,
 )
-from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.log.writer import LogWriter
-
-EVALUATION_FILE = "evaluation.json"
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.reasons import reason_of
 
 
 class Vanished(Exception):
     """The connection was cut on purpose."""
+
+
+class ComeBack(Exception):
+    """The session was refused, and is to be looked at again later."""
 
 
 class Replaced(Exception):
@@ -74,50 +75,13 @@ class Outcome:
     """What a finished session left here.
 
     Attributes:
-        session: Which, hexadecimal. model: The bundle. scores: Counts on the images held out, see `Scores`.
+        session: Which, hexadecimal. model: The bundle; none where no round was completed.
+        scores: Counts on the images held out, see `Scores`.
     """
 
     session: str
-    model: Path
+    model: Path | None
     scores: dict[str, Any]
-
-
-class Institution:
-    """What sessions share: settings, folder, policy and ledger, log, approvals.
-
-    Args:
-        settings: The institution's settings. folder: Its folder. books: Its policy and ledger.
-        log: Its signed log. approvals: What its people have agreed to.
-        encoding: Told while images are encoded.
-    """
-
-    def __init__(
-        self,
-        settings: ClientSettings,
-        folder: PartyFolder,
-        books: Books,
-        log: LogWriter,
-        approvals: Approvals,
-        encoding: EncodingWatch | None = None,
-    ) -> None:
-        self.settings = settings
-        self.folder = folder
-        self.books = books
-        self.log = log
-        self.approvals = approvals
-        self.encoding = encoding or EncodingWatch(settings.name)
-        self.vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
-
-    def write(self, type: str, body: Mapping[str, Any]) -> None:
-        """Write a line of the signed log, and tell the operators."""
-        self.log.write(type, dict(body))
-        narrate(self.settings.name, type, body)
-
-    def log_policy(self) -> None:
-        """Write the policy into the log, where it is not the one logged last."""
-        policy = self.books.policy_body()
-        if policy is not None:
-            self.write("policy", policy)
 
 
 class Conduct:
@@ -141,10 +105,10 @@ class Conduct:
         session = self.session.session_id
         return {"session": session.hex() if session is not None else None}
 
-    async def refuse(self, connection: ClientConnection, error: InvalidInput) -> None:
-        """Tell log and coordinator that this institution does not take part, and why."""
+    async def refuse(self, connection: ClientConnection, error: FedaptError) -> None:
+        """Tell the log why this institution does not take part, and the coordinator which kind of reason."""
         self.note_refused(error, 0)
-        await self.carry_out(connection, self.session.prepared(refusal=str(error)))
+        await self.carry_out(connection, self.session.refused(reason_of(error)))
 
     def note_refused(self, error: FedaptError, round_number: int) -> None:
         """Write down what was refused."""
@@ -154,8 +118,7 @@ class Conduct:
         """Carry out actions in order.
 
         Raises:
-            InvalidInput: If this institution does not take part; the coordinator knows, unless it is
-                `NotApproved`.
+            InvalidInput: If this institution does not take part; the coordinator knows which kind of reason.
             RunFailed: If the session cannot go on here.
             Replaced, Vanished: If it is to go on otherwise.
         """
@@ -171,6 +134,8 @@ class Conduct:
                     await self._or_refuse(connection, action)
                 case Prepare() | MakeGroup() | OpenGroup() | Train() | Conclude():
                     await self._work(connection, action)
+                case Unfinished():
+                    await self.carry_out(connection, self._note_unfinished(action))
                 case CheckPolicy() | Join():
                     if not await self._may_join(connection, action):
                         return
@@ -211,10 +176,9 @@ class Conduct:
             if isinstance(action, CheckLog):
                 self._institution.log.check_holds(action.heads)
             else:
+                await self._say(connection, "approval")
                 await asyncio.to_thread(self._approve, action)
-        except NotApproved:
-            raise  # not a refusal: somebody may approve it tomorrow
-        except (RollbackDetected, InvalidInput) as error:
+        except InvalidInput as error:
             await self.refuse(connection, error)
             raise
 
@@ -232,6 +196,9 @@ class Conduct:
         self, connection: ClientConnection, action: Prepare | MakeGroup | OpenGroup | Train | Conclude
     ) -> None:
         """Do what takes a while, off the event loop, and go on with what follows."""
+        if isinstance(action, Prepare):
+            await self._say(connection, "preparing")
+            self._institution.encoding.each_tenth = self._from_a_thread(connection)
         try:
             following = await asyncio.to_thread(self._worked, action)
         except InvalidInput as error:
@@ -264,7 +231,7 @@ class Conduct:
                 self._books.check_again(context.session)
         except (PeerError, InvalidInput) as error:
             self.note_refused(error, context.round)
-            await self.carry_out(connection, self.session.declined(str(error), final=False))
+            await self.carry_out(connection, self.session.declined(reason_of(error), final=False))
             return False
         if isinstance(action, Join):
             body = round_fields(context) | {"model": context.model_hash.hex()}
@@ -290,6 +257,23 @@ class Conduct:
             self._institution.write("phase", {"round": send.round_number, "phase": send.phase.value})
         await connection.send(send.message.to_bytes())
 
+    def _from_a_thread(self, connection: ClientConnection) -> Callable[[int], None]:
+        """Return what says from another thread how much is encoded."""
+        loop = asyncio.get_running_loop()
+
+        async def say(percent: int) -> None:
+            with suppress(ConnectionClosed):  # who waits for the next message will see it
+                await self._say(connection, "encoding", percent)
+
+        def each_tenth(percent: int) -> None:
+            asyncio.run_coroutine_threadsafe(say(percent), loop)
+
+        return each_tenth
+
+    async def _say(self, connection: ClientConnection, doing: m.Doing, percent: int = 0) -> None:
+        """Say what we are doing, for people who look; nothing follows from it."""
+        await connection.send(m.Activity(doing=doing, percent=percent).to_bytes())
+
     def _vanish_if_due(self, connection: ClientConnection, round_number: int, phase: Phase) -> None:
         if (round_number, phase) in self._institution.vanish_at:
             self._institution.vanish_at.discard((round_number, phase))
@@ -305,6 +289,7 @@ class Conduct:
             self._books.policy.max_delta,
             self._institution.encoding,
         )
+        self._learner.check_possible()
         body = self._books.accept(
             configuration,
             self._learner.privacy_plan,
@@ -345,7 +330,7 @@ class Conduct:
             reserved = self._books.reserve(session, action.round_number, steps)
         except (BudgetExhausted, PolicyRefused) as error:
             self.note_refused(error, action.round_number)
-            return self.session.declined(str(error), final=True)
+            return self.session.declined(reason_of(error), final=True)
         if budget is not None:
             spent = self._books.spend_body(session, action.round_number, reserved, budget)
             self._institution.write("spend", spent)
@@ -354,12 +339,20 @@ class Conduct:
     def _conclude(self, action: Conclude) -> list[Action]:
         concluded = self._ready().conclude(action.model, action.domain_keys)
         scores = scores_to_fields(concluded.scores) | {"unlabelled_test_records": concluded.unlabelled}
-        folder = self._institution.folder.path
-        write_atomically(folder / EVALUATION_FILE, (json.dumps(scores) + "\n").encode())
+        session = self.session.configuration.session.hex()
+        models = KeptModels(self._institution.folder.path)
+        models.keep_evaluation(session, (json.dumps(scores) + "\n").encode())
         body = {"model": action.model_hash.hex(), "bundle": concluded.bundle_hash.hex()}
         self._institution.write("session_ended", self.session_field | body)
-        self.outcome = Outcome(self.session.configuration.session.hex(), concluded.path, scores)
+        self.outcome = Outcome(session, concluded.path, scores)
         return self.session.concluded(concluded.bundle_hash)
+
+    def _note_unfinished(self, action: Unfinished) -> list[Action]:
+        """The session has no model: those of earlier sessions stay as they are."""
+        body: Fields = {"model": action.model_hash.hex(), "bundle": None}
+        self._institution.write("session_ended", self.session_field | body)
+        self.outcome = Outcome(self.session.configuration.session.hex(), None, {})
+        return self.session.concluded(None)
 
     def _ready(self) -> Learner:
         if self._learner is None:

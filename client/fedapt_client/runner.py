@@ -1,6 +1,7 @@
 """The institution's I/O shell: stays in touch with the coordinator, session after session if asked to."""
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -10,9 +11,10 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from fedapt_client.books.approval import Approvals, NotApproved
+from fedapt_client.books.approval import Approvals, Declined, NotApproved
 from fedapt_client.books.books import Books
-from fedapt_client.conduct import Conduct, Institution, Outcome, Replaced, Vanished
+from fedapt_client.conduct import ComeBack, Conduct, Outcome, Replaced, Vanished
+from fedapt_client.institution import Institution
 from fedapt_client.membership.desk import CONNECTION_ERRORS, Place, why
 from fedapt_client.membership.renewal import Renewal
 from fedapt_client.narration import tell
@@ -35,6 +37,9 @@ FIRST_RETRY_S: Final = 0.1
 MAX_RETRY_S: Final = 5.0
 CLOSE_RETRY_S: Final = 10.0
 """How long to try to reach the coordinator when only the record with all signatures is missing."""
+FIRST_AGAIN_S: Final = 60.0
+MAX_AGAIN_S: Final = 900.0
+"""How long a service stays away from a session that it has refused, before it looks at it again."""
 _TOO_BIG: Final = 1009
 """The close code with which a websocket ends that was sent more than it takes (RFC 6455, 7.4.1)."""
 
@@ -114,7 +119,7 @@ class InstitutionRunner:
         """
         daily = None
         failing_since: float | None = None
-        pause_s = FIRST_RETRY_S
+        pause_s, again_s = FIRST_RETRY_S, FIRST_AGAIN_S
         try:
             client_context(self._folder)  # what is wrong with the keys shows at once
             self._institution.write("certificate", self._folder.certificate_fields())
@@ -128,6 +133,12 @@ class InstitutionRunner:
                         await self._talk(connection)
                 except Vanished:
                     self._log.write("vanished", {})
+                except ComeBack:
+                    self._say_when(again_s)
+                    await asyncio.sleep(again_s * random.uniform(0.8, 1.0))  # noqa: S311
+                    again_s = min(2 * again_s, MAX_AGAIN_S)
+                    self._begin_another()
+                    continue
                 except CONNECTION_ERRORS as error:
                     self._check_size(error)
                     now = asyncio.get_running_loop().time()
@@ -167,6 +178,8 @@ class InstitutionRunner:
             except Replaced:
                 self._replace()
                 await self._take(connection, data)
+            if self._conduct.session.state is State.OUT:
+                raise ComeBack
             if self._conduct.session.state is not State.ENDED:
                 continue
             self._remember()
@@ -181,25 +194,39 @@ class InstitutionRunner:
             # Off the event loop: long vectors and ciphertexts take a while, and pings must be answered.
             actions = await asyncio.to_thread(conduct.session.receive, data)
         except PeerError as error:
-            conduct.note_refused(error, 0)
-            if conduct.session.state is State.WAITING_FOR_OFFER:
-                raise RunFailed(f"{self._settings.name} does not take part: {error}") from None
-            return
+            waiting = conduct.session.state is State.WAITING_FOR_OFFER
+            if not waiting:
+                conduct.note_refused(error, 0)
+                return
+            await conduct.refuse(connection, error)
+            raise RunFailed(f"{self._settings.name} does not take part: {error}") from None
         except InvalidInput as error:
             await conduct.refuse(connection, error)
             self._unless_staying(error)
             return
         try:
             await conduct.carry_out(connection, actions)
-        except NotApproved:
-            raise
         except InvalidInput as error:
             self._unless_staying(error)
 
     def _unless_staying(self, error: InvalidInput) -> None:
-        """A session that was refused ends the run, unless it is to go on to the next one."""
-        if not self._stay or self._conduct.session.state is not State.ENDED:
+        """A session that was refused ends the run, unless it is to go on: then it is looked at again.
+
+        Not where its people have not agreed: nobody is asked twice, and a service has nobody to ask.
+        """
+        people = isinstance(error, NotApproved | Declined)
+        if people or not self._stay or self._conduct.session.state is not State.OUT:
             raise error
+
+    def _say_when(self, again_s: float) -> None:
+        minutes = max(1, round(again_s / 60))
+        tell(
+            self._settings.name,
+            "out",
+            "does not take part for now: mend what the line above says; the session is looked at again in"
+            f" {minutes} minute{'s' * (minutes > 1)}, or at once when this service is started again",
+            level=logging.WARNING,
+        )
 
     def _machine(self) -> InstitutionSession:
         past = self._books.own.sessions
@@ -221,7 +248,7 @@ class InstitutionRunner:
         self._outcome = self._conduct.outcome or self._outcome
 
     def _begin_another(self) -> None:
-        """Wait for the next session, on the same connection."""
+        """Be ready for another session, or for the same once more, with all settings as they are now."""
         self._conduct = Conduct(self._institution, self._machine())
         self._conduct.session.wait_for_offer()
 

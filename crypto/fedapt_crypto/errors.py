@@ -6,7 +6,14 @@ never a secret.
 
 
 class FedaptError(Exception):
-    """Root of every error this project raises on purpose."""
+    """Root of every error this project raises on purpose.
+
+    Attributes:
+        code: What stands for it where others may know only that something is wrong, and not what: one of
+            `fedapt_secure.protocol.reasons.Reason`, where whoever raised it knows.
+    """
+
+    code: str | None = None
 
 
 class InvalidInput(FedaptError):

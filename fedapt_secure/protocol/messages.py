@@ -22,6 +22,7 @@ from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES, Phase
 from fedapt_secure.log.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
+from fedapt_secure.protocol.reasons import NoModelCode, ReasonCode
 from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_MODEL_BYTES
 
 MAX_FRAME_BYTES = MAX_MODEL_BYTES + (1 << 20)
@@ -31,6 +32,8 @@ MAX_PARTIES = MAX_CONTAINER_ITEMS
 MAX_HEADS_BYTES = 4 << 20
 """Messages that carry a head or a signature of every party: 4,096 times about 250 bytes, several times."""
 
+Doing = Literal["approval", "preparing", "encoding"]
+"""What an institution may say that it is doing: waiting for its people, reading, encoding images."""
 Seed = Annotated[bytes, Field(min_length=32, max_length=32)]
 Round = Annotated[int, Field(ge=1, le=MAX_ROUND)]
 Session = Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
@@ -82,11 +85,26 @@ class SessionAccept(TaggedMessage):
     witnessed: Annotated[tuple[WitnessedHead, ...], Field(max_length=MAX_PARTIES)] = ()
 
 
+class Activity(TaggedMessage):
+    """Institution: what it is doing before it accepts, for the coordinator's status; nothing follows from it.
+
+    ``percent`` is how much of its images is encoded, in tens.
+    """
+
+    kind: Literal["activity"] = "activity"
+    doing: Doing
+    percent: Annotated[int, Field(ge=0, le=100, multiple_of=10)] = 0
+
+
 class SessionRefuse(TaggedMessage):
-    """Institution: does not take part, and why; heads of the coordinator's log where those are the reason."""
+    """Institution: does not take part for now, and which kind of reason it has, see `reasons`.
+
+    It may come back, greet again and accept what it is offered then. ``witnessed`` are heads of the
+    coordinator's log where those are the reason.
+    """
 
     kind: Literal["session refuse"] = "session refuse"
-    reason: Annotated[str, Field(max_length=400)]
+    reason: ReasonCode
     witnessed: HeldHeads = ()
 
 
@@ -133,7 +151,9 @@ class MissedSum(TaggedMessage):
 class RoundStart(TaggedMessage):
     """Coordinator: a round begins with this model, flat little-endian float32.
 
-    Empty where the coordinator does not know the model and institutions keep it themselves.
+    ``model`` is empty where the coordinator does not know it and institutions keep it themselves.
+    ``participants`` is how many institutions begin the round: who wants more sits it out before anything is
+    spent, and counts again, itself, before it helps to open a sum.
     """
 
     kind: Literal["round start"] = "round start"
@@ -142,16 +162,17 @@ class RoundStart(TaggedMessage):
     round: Round
     attempt: Round
     model: bytes
+    participants: Annotated[int, Field(ge=1, le=MAX_PARTIES)]
 
 
 class RoundDecline(TaggedMessage):
-    """Institution: sits this round out; ``final`` means all later ones too (its budget is spent)."""
+    """Institution: sits this round out; ``final`` means all later ones too, unless it comes back."""
 
     kind: Literal["round decline"] = "round decline"
     round: Round
     attempt: Round
     final: bool
-    reason: Annotated[str, Field(max_length=400)]
+    reason: ReasonCode
 
 
 class Aggregation(TaggedMessage):
@@ -177,7 +198,6 @@ class RoundEnd(TaggedMessage):
     status: Literal["completed", "aborted"]
     contributors: tuple[PartyName, ...]
     dropped: tuple[PartyName, ...]
-    detail: Annotated[str, Field(max_length=800)]
     heads: Annotated[tuple[SignedHead, ...], Field(max_length=MAX_PARTIES)]
     countersignature: Signature
 
@@ -200,11 +220,12 @@ class SessionEnd(TaggedMessage):
 class Done(TaggedMessage):
     """Institution: has evaluated and stored the finished bundle with this SHA-256, and closes the session.
 
-    ``signature`` is on the session's `CloseStatement`.
+    Without ``bundle_hash`` where no round was completed: then there is nothing to store. ``signature`` is on
+    the session's `CloseStatement`.
     """
 
     kind: Literal["done"] = "done"
-    bundle_hash: Hash
+    bundle_hash: Hash | None
     head: SignedHead
     signature: Signature
 
@@ -259,11 +280,20 @@ class NoModel(TaggedMessage):
     """Coordinator: has no such model to give, and why."""
 
     kind: Literal["no model"] = "no model"
-    reason: Annotated[str, Field(max_length=400)]
+    reason: NoModelCode
 
 
 FROM_INSTITUTION = kinds_of(
-    Hello, ModelRequest, SessionAccept, SessionRefuse, GroupOffer, GroupReady, RoundDecline, Aggregation, Done
+    Hello,
+    ModelRequest,
+    Activity,
+    SessionAccept,
+    SessionRefuse,
+    GroupOffer,
+    GroupReady,
+    RoundDecline,
+    Aggregation,
+    Done,
 )
 FROM_COORDINATOR = kinds_of(
     SessionOffer,

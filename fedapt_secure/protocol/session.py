@@ -63,6 +63,8 @@ class SessionPlan(BaseModel):
         round_timeout_s: How long the coordinator waits for the first message of a round (training).
         phase_timeout_s: How long it waits in every other phase.
         gather_timeout_s: How long it waits for missing institutions before a round.
+        return_timeout_s: How long it waits for institutions that are out to come back (who has said no, whose
+            images or disk want mending) where no round can take place without them; then the session ends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,6 +102,7 @@ class SessionPlan(BaseModel):
     round_timeout_s: PositiveFloat
     phase_timeout_s: PositiveFloat
     gather_timeout_s: PositiveFloat
+    return_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1_209_600.0
 
     @model_validator(mode="after")
     def _consistent(self) -> "SessionPlan":

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from logging import DEBUG, INFO, WARNING, Logger
 from typing import Any, Final
 
+from fedapt_secure.protocol.reasons import meaning_of
+
 _SENTENCES: Final[Mapping[str, tuple[int, str]]] = {
     "certificate": (DEBUG, "own certificate loaded"),
     "listening": (INFO, "listening for rounds"),
@@ -17,9 +19,14 @@ _SENTENCES: Final[Mapping[str, tuple[int, str]]] = {
     "round_started": (INFO, "round {round} started"),
     "phase": (INFO, "round {round}: {phase}"),
     "late": (WARNING, "round {round}: going on without those who are late"),
-    "declined": (WARNING, "institution sits a round out"),
-    "left": (WARNING, "institution left the session"),
+    "declined": (WARNING, "institution sits a round out: {said}; {call}"),
+    "left": (WARNING, "institution does not take part for now: {said}; {call}"),
     "not_waiting_for": (WARNING, "not waiting any longer for those who are missing"),
+    "waiting_for_return": (
+        WARNING,
+        "no round can take place without those who are out: waiting for them to come back;"
+        " 'fedapt-secure server status' says why each is, 'server run --end-session' ends the session",
+    ),
     "cannot_continue": (WARNING, "the session cannot go on"),
     "refused": (WARNING, "message refused"),
     "round_ended": (INFO, "round {round} {status}"),
@@ -45,4 +52,8 @@ def narrate(logger: Logger, type: str, body: Mapping[str, Any]) -> None:
     fields = {key: body[key] for key in _FIELDS if body.get(key) not in (None, "", [])}
     # A log record has a name already, which is the logger's.
     institution = {"institution": body["name"]} if "name" in body and type != "certificate" else {}
-    logger.log(level, sentence.format_map(body), extra={"event": type} | fields | institution)
+    told = dict(body)
+    if type in ("left", "declined"):
+        meaning = meaning_of(body["reason"])
+        told |= {"said": meaning.said, "call": meaning.call}
+    logger.log(level, sentence.format_map(told), extra={"event": type} | fields | institution)

@@ -39,12 +39,14 @@ class Options:
     Attributes:
         once: End when the session has ended.
         new_session: Begin a session also where the plan is the one of the session that ended last.
+        end_session: End the session that is open, with the rounds that it has completed.
         enrolment: Serve the enrolment port too.
         health: Serve the health port too, if the settings name one.
     """
 
     once: bool = False
     new_session: bool = False
+    end_session: bool = False
     enrolment: bool = True
     health: bool = True
 
@@ -89,7 +91,14 @@ async def _serve(
     registrar: Registrar | None,
 ) -> None:
     stop = _stop_on_signals()
-    service = CoordinatorService(folder, settings, plan, stay=not options.once, again=options.new_session)
+    service = CoordinatorService(
+        folder,
+        settings,
+        plan,
+        stay=not options.once,
+        again=options.new_session,
+        end=options.end_session,
+    )
     renewed: list[Callable[[], None]] = [service.port.renewed]
     revoked: list[Callable[[frozenset[int]], None]] = [service.port.revoked]
     async with AsyncExitStack() as stack:
@@ -101,7 +110,7 @@ async def _serve(
             renewed.append(enrolment.renewed)
             revoked.append(enrolment.revoked)
         if options.health and settings.health_port:
-            health = HealthPort(settings.health_port, service.status.snapshot, service.metrics.text)
+            health = HealthPort(settings.health_port, service.snapshot, service.metrics.text)
             stack.callback(health.close)
             logger.info("health and metrics", extra={"event": "health_listening", "port": health.port})
         tasks = [_spawn(_watch_certificate(folder, registrar, renewed))]

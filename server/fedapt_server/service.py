@@ -12,7 +12,6 @@ from websockets.frames import CloseCode
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import (
     FedaptError,
-    InvalidInput,
     PeerError,
     RollbackDetected,
     RunFailed,
@@ -22,15 +21,15 @@ from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.line import JsonBody, LogHead
 from fedapt_secure.log.reader import segments
-from fedapt_secure.log.witness import highest_heads
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.protocol.transport import binary
 from fedapt_server.archive import finished
-from fedapt_server.archive.own_log import has_begun, last_round_end
-from fedapt_server.archive.starting import new_configuration, reason_to_wait
+from fedapt_server.archive.own_log import last_round_end
+from fedapt_server.archive.starting import reason_to_wait
 from fedapt_server.archive.store import SessionStore, StoredSession
+from fedapt_server.archive.taking_up import ends_of_rounds, open_session, take_up
 from fedapt_server.metrics import Metrics
 from fedapt_server.narration import narrate
 from fedapt_server.ports.outbox import Outbox
@@ -38,10 +37,11 @@ from fedapt_server.ports.refusals import Refusals
 from fedapt_server.ports.rounds_port import GuardedConnection, RoundsPort
 from fedapt_server.ports.traffic import send_timeout_s
 from fedapt_server.refusal import Refusal
-from fedapt_server.session.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.session.actions import Action, CheckLog, Doing, End, Keep, Log, SendTo, SetTimer, TakeHead
 from fedapt_server.session.machine import CoordinatorSession
+from fedapt_server.session.states import State
 from fedapt_server.settings import ServerSettings
-from fedapt_server.status import Status
+from fedapt_server.status import Snapshot, Status
 
 HELLO_TIMEOUT_S: Final = 10
 FLUSH_TIMEOUT_S: Final = 5
@@ -59,6 +59,7 @@ class CoordinatorService:
         plan: The session to run, if one is planned.
         stay: Go on after the session has ended, and also where none can begin; until stopped.
         again: Begin a session also where the plan is the one of the session that ended last.
+        end: Let no further round of an interrupted session begin, and close its record.
 
     Raises:
         InvalidInput: If a file cannot be used, or no session can begin and the service does not stay.
@@ -72,8 +73,11 @@ class CoordinatorService:
         *,
         stay: bool = False,
         again: bool = False,
+        end: bool = False,
     ) -> None:
         self._folder = folder
+        self._plan = plan
+        self._end = end
         self._settings = settings
         self._stay = stay
         self._identity = folder.identity()
@@ -99,37 +103,36 @@ class CoordinatorService:
             continues=LogHead.parse(lost) if lost is not None else None,
         )
         try:
-            self._stored = self._take_up(plan, again)
+            self._stored = take_up(
+                self._store,
+                plan,
+                self._roster(),
+                again=again,
+                stay=stay,
+                experiment_seed=settings.experiment_seed,
+            )
             self._session = None if self._stored is None else self._open(self._stored)
         except BaseException:
             self._log.close()
             raise
 
-    def _take_up(self, plan: SessionPlan | None, again: bool) -> StoredSession | None:
-        """Return the session that was interrupted, else a new one, else the last one for who was away."""
-        unfinished, ended = self._store.unfinished(), self._store.finished()
-        if unfinished is not None:
-            if plan not in (None, unfinished.configuration.plan) or again:
-                logger.warning(
-                    "a session has not ended yet: it goes on, and session.yaml is for the next one",
-                    extra={"event": "session_goes_on", "session": unfinished.configuration.session.hex()},
-                )
-            return unfinished
-        roster = self._roster()
-        last = None if ended is None else ended.configuration.plan
-        reason = reason_to_wait(plan, roster, last, again=again)
-        if reason is None and plan is not None and roster is not None:
-            return self._store.create(*new_configuration(plan, roster, self._settings.experiment_seed))
-        if not self._stay:
-            raise InvalidInput(f"no session can begin: {reason}")
-        self.status.reason = reason
-        return ended
+    def snapshot(self) -> Snapshot:
+        """Return where the service stands; why no session is open as things are now, not as they were."""
+        return self.status.snapshot(self._why_waiting())
+
+    def _why_waiting(self) -> str | None:
+        """Return why no session is open, and what to do; ``None`` while one is."""
+        session = self._session
+        if session is not None and session.state is not State.ENDED:
+            return None
+        ended = None if self._stored is None else self._stored.configuration.plan
+        reason = reason_to_wait(self._plan, self._roster(), ended, again=False)
+        return reason or "a session can begin: run 'fedapt-secure server run' again"
 
     def _open(self, stored: StoredSession) -> CoordinatorSession:
-        files = segments(self._log.path)
-        witnessed = highest_heads(files)
-        progress = stored.progress if has_begun(files, stored.configuration.session) else None
-        return CoordinatorSession(stored.configuration, stored.key_seeds, self._identity, witnessed, progress)
+        ends = ends_of_rounds(stored, self._log.path)
+        self.status.take_up(stored.configuration, stored.progress, datetime.now(UTC), ends)
+        return open_session(stored, self._identity, self._log.path)
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Serve until the session has ended, or until stopped.
@@ -163,9 +166,11 @@ class CoordinatorService:
         if self._stored is not None and self._session is not None:
             logged = last_round_end(segments(self._log.path), self._stored.configuration.session)
             await self._tell(self._session.start, logged)
-        if self.status.reason is not None:
-            extra = {"event": "waiting"}
-            logger.info("no session is open: %s", self.status.reason, extra=extra)
+        if self._end and self._session is not None and self._session.state is State.GATHERING:
+            await self._tell(self._session.stop)
+        waiting = self._why_waiting()
+        if waiting is not None:
+            logger.info("no session is open: %s", waiting, extra={"event": "waiting"})
 
     async def _until(self, stop: asyncio.Event) -> int | None:
         """Wait for the end; return the number of completed rounds if it is the session's."""
@@ -173,7 +178,6 @@ class CoordinatorService:
         waiting: set[asyncio.Future[object]] = {stopped, self._over}  # type: ignore[arg-type]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._over.done() and self._over.exception() is None and self._stay:
-            self.status.reason = "the session has ended"
             self._over = asyncio.get_running_loop().create_future()
             return await self._until(stop)
         stopped.cancel()
@@ -291,7 +295,7 @@ class CoordinatorService:
 
     async def _give_model(self, connection: GuardedConnection, request: m.ModelRequest) -> None:
         if request.session is None:
-            stored = await asyncio.to_thread(self._store.finished)
+            stored = await asyncio.to_thread(self._store.with_model)
         else:
             stored = await asyncio.to_thread(self._store.find, request.session)
         message = finished.answer(stored, request, self._identity)
@@ -335,6 +339,8 @@ class CoordinatorService:
                     self._log.check_holds(action.heads)
                 case SetTimer():
                     self._set_timer(action.seconds)
+                case Doing():
+                    self.status.says(action.name, action.doing, action.percent, datetime.now(UTC))
                 case End():
                     if not self._over.done():
                         self._over.set_result(action.completed_rounds)
@@ -342,7 +348,7 @@ class CoordinatorService:
     def _note(self, type: str, body: JsonBody) -> None:
         """Write a line of the log, and let operators know."""
         self._log.write(type, body)
-        self.status.note(type, body)
+        self.status.note(type, body, datetime.now(UTC))
         self.metrics.note(type, body, asyncio.get_running_loop().time())
         narrate(logger, type, body)
 

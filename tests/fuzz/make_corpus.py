@@ -30,11 +30,13 @@ from fedapt_secure.protocol.messages import (
     FROM_COORDINATOR,
     FROM_INSTITUTION,
     MAX_FRAME_BYTES,
+    Activity,
     FinishedModel,
     Hello,
     ModelRequest,
     NoModel,
     RoundDecline,
+    SessionRefuse,
     Standby,
 )
 from tests.fuzz.decoders import DECODERS, MASKED_VALUES, ROSTER_SIZE
@@ -113,12 +115,14 @@ def rare() -> list[bytes]:
     common = {"sender": "clinic-1", "signature": UNSIGNED, "context": bytes(32)}
     named = {"round": 1, "attempt": 2}
     made = [
-        RoundDecline(**named, final=False, reason="its update has left in an earlier attempt"),
+        RoundDecline(**named, final=False, reason="already_released"),
         ModelRequest(name="clinic-1", session=bytes(16)),
         Standby(finished=bytes(16)),
-        NoModel(reason="no session has ended"),
+        NoModel(reason="no_such_session"),
+        SessionRefuse(reason="classes_differ"),
+        Activity(doing="encoding", percent=40),
         FinishedModel(configuration=bytes(9), signature=UNSIGNED, end=bytes(9)),
-        Abort(**common, reason="ContextMismatch", accused="clinic-2", detail="no"),
+        Abort(**common, reason="ContextMismatch", accused="clinic-2"),
         PlainUpdate(**common, values=bytes(36)),
         ended,
     ]

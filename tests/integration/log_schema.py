@@ -36,7 +36,7 @@ COORDINATOR = BOTH | {
     "round_started": "attempt context model participants phase round session",
     "phase": "phase round",
     "late": "names round",
-    "declined": "name reason round",
+    "declined": "final name reason round",
     "left": "name reason",
     "not_waiting_for": "names",
     "cannot_continue": "reason",
@@ -47,6 +47,7 @@ COORDINATOR = BOTH | {
     ),
     "closing": "completed_rounds model",
     "done": "bundle name",
+    "waiting_for_return": "names",
     "session_ended": "completed_rounds done rounds session",
 }
 INSTITUTION = BOTH | {
@@ -63,7 +64,7 @@ INSTITUTION = BOTH | {
     "phase": "phase round",
     "released": "attempt context round session ?saturated",
     "round_ended": "attempt context contributors round session status transcript",
-    "refused": "detail error round rule session",
+    "refused": "code detail error round rule session",
     "vanished": "",
     "disconnected": "reason",
     "not_closed": "session",

@@ -24,6 +24,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_server.session import actions as server_actions
 from fedapt_server.session import machine as server
@@ -59,6 +60,7 @@ def make_plan(**changes: object) -> SessionPlan:
         "round_timeout_s": 600.0,
         "phase_timeout_s": 60.0,
         "gather_timeout_s": 30.0,
+        "return_timeout_s": 3600.0,
     }
     return SessionPlan.model_validate(fields | changes)
 
@@ -133,7 +135,7 @@ class Federation:
             self.logs[COORDINATOR].highest_heads(),
         )
         self.parties = {name: Party(name, self.machine(name)) for name in self.identities}
-        self.log: list[server.Log] = []
+        self.log: list[server_actions.Log] = []
         self.kept: list[Progress] = []
         self.received_by_coordinator: list[tuple[str, bytes]] = []
         self.timer: float | None = None
@@ -169,14 +171,14 @@ class Federation:
             self.connect(name)
         self.play()
 
-    def play(self) -> None:
-        """Deliver what is on its way; the timer fires when all wait."""
+    def play(self, *, timers: bool = True) -> None:
+        """Deliver what is on its way; the timer fires when all wait, unless ``timers`` is off."""
         for _ in range(100_000):
             if self._to_institutions:
                 self._deliver(*self._to_institutions.popleft())
             elif self._to_reconnect:
                 self.connect(self._to_reconnect.popleft())
-            elif self.timer is not None and not self.ended:
+            elif timers and self.timer is not None and not self.ended:
                 self.timer = None
                 self._server(self.coordinator.timeout())
             else:
@@ -197,12 +199,12 @@ class Federation:
         self._to_institutions = deque(item for item in self._to_institutions if item[0] != name)
         self._server(self.coordinator.disconnected(name))
 
-    def _server(self, actions: list[server.Action]) -> None:
+    def _server(self, actions: list[server_actions.Action]) -> None:
         for action in actions:
             match action:
-                case server.SendTo():
+                case server_actions.SendTo():
                     self._to_institutions.append((action.name, action.data))
-                case server.Log():
+                case server_actions.Log():
                     self.log.append(action)
                     self.logs[COORDINATOR].write(action.type, action.body)
                 case server_actions.Keep():
@@ -211,9 +213,9 @@ class Federation:
                     self._server(action.then(self.logs[COORDINATOR].head()))
                 case server_actions.CheckLog():
                     self.logs[COORDINATOR].check_holds(action.heads)
-                case server.SetTimer():
+                case server_actions.SetTimer():
                     self.timer = action.seconds
-                case server.End():
+                case server_actions.End():
                     self.ended = True
 
     def _deliver(self, name: str, data: bytes) -> None:
@@ -270,14 +272,14 @@ class Federation:
                 case client.Quit():
                     party.refused.append(f"quit: {type(action.error).__name__}")
                 case client.Join() if action.context.round in party.released:
-                    self._institution(party, party.machine.declined("released before", final=False))
+                    self._institution(party, party.machine.declined(Reason.ALREADY_RELEASED, final=False))
                     return
                 case client.Join():
                     party.joined.append((action.context.round, action.context.attempt))
                     log.write("round_joined", {"round": action.context.round})
                 case client.Train():
                     if action.round_number > party.budget_rounds:
-                        self._institution(party, party.machine.declined("budget spent", final=True))
+                        self._institution(party, party.machine.declined(Reason.BUDGET_SPENT, final=True))
                     else:
                         update = self.update_of(party.name, action.round_number)
                         self._institution(party, party.machine.trained(update))
@@ -289,6 +291,8 @@ class Federation:
                     log.write("round_ended", ended_fields(action))
                 case client.Refused():
                     party.refused.append(type(action.error).__name__)
+                case actions.Unfinished():
+                    self._institution(party, party.machine.concluded(None))
                 case client.Conclude():
                     party.concluded = action
                     self._institution(party, party.machine.concluded(bytes(32)))

@@ -273,7 +273,10 @@ def test_a_round_that_is_not_ours_is_refused_before_any_image_is_touched(number:
     name = sitting_out(federation, 1)
     ready(federation, name)
     start = m.RoundStart(
-        round=number, attempt=1, model=m.model_to_bytes(federation.coordinator.progress.model)
+        round=number,
+        attempt=1,
+        model=m.model_to_bytes(federation.coordinator.progress.model),
+        participants=3,
     )
     said = "not ours by the session's rule" if number == 1 else "the session has no round 99"
     with pytest.raises(UnexpectedMessage, match=said):

@@ -141,13 +141,14 @@ class TestClosing:
         [body] = federation.logs["clinic-1"].bodies("session_closed")
         assert body["missing"] == ["clinic-5"]
 
-    def test_one_that_left_for_good_still_gets_the_record(self) -> None:
+    def test_one_whose_budget_is_spent_takes_the_model_and_signs(self) -> None:
         federation = Federation(5)
         federation.parties["clinic-2"].budget_rounds = 1
         federation.run()
         assert_honest(federation)
         [body] = federation.logs["clinic-2"].bodies("session_closed")
-        assert body["missing"] == ["clinic-2"]
+        assert body["missing"] == []
+        assert federation.parties["clinic-2"].concluded is not None
         assert federation.parties["clinic-2"].machine.state is ClientState.ENDED
 
     @pytest.mark.parametrize("again", [True, False])
@@ -308,7 +309,7 @@ class TestRollback:
         for party in second.parties.values():
             assert party.refused == ["RolledBackLog", "quit: RolledBackLog"]
         for body in second.entries("left"):
-            assert body["reason"].startswith("coordinator: its log ends at line")
+            assert body["reason"] == "your_log_behind"
 
     def test_a_coordinator_whose_log_forked_learns_it_from_what_institutions_bring(self) -> None:
         _, second = self.two()

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fedapt_client.session.closing import in_order
 from fedapt_client.session.requirements import Requirements
 from fedapt_crypto.errors import (
-    ContextMismatch,
     InvalidInput,
     UnexpectedMessage,
     VerificationFailed,
@@ -122,7 +121,7 @@ def test_whoever_vanishes_whenever(vanish: dict[str, set[tuple[int, Phase]]]) ->
         assert (body["status"] == "completed") <= (len(body["contributors"]) >= threshold(5))
 
 
-def test_one_whose_budget_is_spent_leaves_for_good() -> None:
+def test_one_whose_budget_is_spent_rests() -> None:
     federation = Federation(5)
     federation.parties["clinic-2"].budget_rounds = 1
     federation.run()
@@ -130,7 +129,10 @@ def test_one_whose_budget_is_spent_leaves_for_good() -> None:
     first, second, third = federation.entries("round_ended")
     assert "clinic-2" in first["contributors"]
     assert "clinic-2" not in second["contributors"] + third["participants"]
-    assert federation.entries("left") == [{"name": "clinic-2", "reason": "budget spent"}]
+    assert federation.entries("left") == []
+    declined = {"name": "clinic-2", "round": 2, "reason": "budget_spent", "final": True}
+    assert federation.entries("declined") == [declined]
+    assert federation.parties["clinic-2"].concluded is not None, "it takes the model all the same"
 
 
 def test_too_few_remain_and_the_session_closes_with_what_there_is() -> None:
@@ -298,7 +300,7 @@ class TestRefusals:
             roster = federation.roster.model_copy(update={"members": (*members[:2], sybil)})
             return self.offered(federation, data, federation.coordinator_identity, roster=roster)
 
-        self.refuse(ContextMismatch, tamper, match="roster")
+        self.refuse(InvalidInput, tamper, match="roster")
 
     def test_a_session_without_differential_privacy(self) -> None:
         self.refuse(InvalidInput, lambda f, data: data, match="privacy", differential_privacy=False)
@@ -397,7 +399,7 @@ class TestRefusals:
         federation.run()
         machine = federation.parties["clinic-1"].machine
         with pytest.raises(UnexpectedMessage):
-            machine.receive(m.RoundStart(round=9, attempt=1, model=b"").to_bytes())
+            machine.receive(m.RoundStart(round=9, attempt=1, model=b"", participants=3).to_bytes())
         with pytest.raises(UnexpectedMessage):
             machine.connected()
 

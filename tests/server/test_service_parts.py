@@ -1,7 +1,7 @@
 """The parts of the service: when a session begins, status and figures, who gets a finished model."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from fedapt_crypto import domain_keys
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_server.archive import finished
@@ -18,12 +19,12 @@ from fedapt_server.archive.store import SessionStore
 from fedapt_server.metrics import Metrics
 from fedapt_server.ports.health_port import LOOPBACK, HealthPort
 from fedapt_server.refusal import Refusal
-from fedapt_server.status import Status
+from fedapt_server.status import Doing, Status
+from tests.protocol.federation import Federation
 from tests.support.offices import Office
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-STARTED = {"session": "ab" * 16, "rounds": 5}
-ROUND = {"round": 2, "attempt": 1, "phase": "advertise"}
+ROUND = {"round": 2, "attempt": 1, "phase": "advertise", "participants": ["clinic-1", "clinic-2"]}
 ENDED = ROUND | {"status": "completed", "bytes_up": 10, "bytes_down": 20}
 
 
@@ -96,10 +97,30 @@ class TestFinishedModel:
         stored = store.create(*new_configuration(plan, office.folder.roster(), None))
         return store, stored.configuration
 
-    def ended(self, store: SessionStore, configuration: SessionConfiguration) -> None:
+    def ended(self, store: SessionStore, configuration: SessionConfiguration, rounds: int = 1) -> None:
         stored = store.unfinished()
         assert stored is not None
-        store.keep(configuration.session, replace(stored.progress, ended=True))
+        records = tuple(
+            RoundRecord(round=n, attempt=1, status="completed", context=bytes(32), transcript=bytes(32))
+            for n in range(1, rounds + 1)
+        )
+        store.keep(configuration.session, replace(stored.progress, records=records, ended=True))
+
+    def test_a_session_without_a_round_has_none_and_hides_no_earlier_one(self, office: Office) -> None:
+        store, first = self.begun(office)
+        self.ended(store, first)
+        second, _ = new_configuration(first.plan, office.folder.roster(), None)
+        store.create(second, tuple(bytes(32) for _ in second.key_commitments))
+        self.ended(store, second, rounds=0)
+        identity = office.folder.identity()
+        asked = finished.answer(
+            store.find(second.session), m.ModelRequest(name="clinic-1", session=second.session), identity
+        )
+        assert asked == m.NoModel(reason="no_round_completed")
+        assert store.finished().configuration.session == second.session
+        last = store.with_model()
+        assert last is not None
+        assert last.configuration.session == first.session
 
     def test_members_of_that_session_get_it_once_it_is_over(self, office: Office) -> None:
         store, configuration = self.begun(office)
@@ -121,30 +142,78 @@ class TestFinishedModel:
         self.ended(store, configuration)
         answer = finished.answer(store.finished(), m.ModelRequest(name="clinic-1"), office.folder.identity())
         assert isinstance(answer, m.NoModel)
-        assert "ask another institution" in answer.reason
+        assert answer.reason == "never_known"
 
 
 class TestStatus:
     def test_it_follows_the_log(self) -> None:
         status = Status()
         assert status.snapshot().state == "waiting"
-        status.note("session_started", STARTED)
+        federation = Federation(3, rounds=5)
+        status.take_up(federation.configuration, federation.coordinator.progress, NOW)
         assert (status.snapshot().state, status.snapshot().round) == ("gathering", None)
+        assert status.snapshot().rounds == 5
         status.joined("clinic-1", NOW)
-        status.note("round_started", ROUND)
-        status.note("phase", {"round": 2, "phase": "share"})
+        status.note("round_started", ROUND, NOW)
+        assert status.snapshot().doing["clinic-1"].what == "training"
+        status.note("phase", {"round": 2, "phase": "share"}, NOW)
+        assert status.snapshot().doing["clinic-1"].what == "aggregating"
         now = status.snapshot()
         assert (now.state, now.round, now.phase, now.connected) == ("round", 2, "share", ("clinic-1",))
-        status.note("round_ended", ENDED)
-        status.note("round_ended", ENDED | {"status": "aborted"})
+        status.note("round_ended", ENDED, NOW)
+        status.note("round_ended", ENDED | {"status": "aborted"}, NOW)
         status.gone("clinic-1", NOW)
         now = status.snapshot()
         assert (now.completed, now.aborted, now.phase, now.connected) == (1, 1, None, ())
         assert now.fields()["last_seen"] == {"clinic-1": "2026-11-23T12:00:00+00:00"}
-        status.note("closing", {})
+        status.note("closing", {}, NOW)
         assert status.snapshot().state == "closing"
-        status.note("session_ended", {})
+        status.note("session_ended", {}, NOW)
         assert status.snapshot().state == "ended"
+
+    def test_what_it_shows_after_a_restart_is_what_happened(self) -> None:
+        """After a restart it said `round 103 of None`, and counted completed rounds from nothing."""
+        federation = Federation(3, rounds=200)
+        records = tuple(
+            RoundRecord(
+                round=number,
+                attempt=1,
+                status="aborted" if number % 50 == 0 else "completed",
+                context=bytes(32),
+                transcript=None,
+            )
+            for number in range(1, 104)
+        )
+        progress = replace(federation.coordinator.progress, records=records, number=103, attempt=1)
+        status = Status()
+        minute = timedelta(minutes=1)
+        # The night between two of the ends is not the usual time of a round.
+        ends = [NOW - 10 * minute * 60, NOW - 4 * minute, NOW - 3 * minute, NOW - 2 * minute, NOW - minute]
+        status.take_up(federation.configuration, progress, NOW, ends)
+        now = status.snapshot()
+        assert (now.round, now.rounds, now.completed, now.aborted) == (103, 200, 101, 2)
+        assert now.ends == (NOW + 96 * minute).isoformat(timespec="seconds")
+        assert {one.what for one in now.doing.values()} == {"away"}
+
+    def test_what_institutions_are_doing(self) -> None:
+        federation, status = Federation(3), Status()
+        status.take_up(federation.configuration, federation.coordinator.progress, NOW)
+        status.note("connected", {"name": "clinic-1"}, NOW)
+        later = NOW + timedelta(minutes=5)
+        status.says("clinic-1", "approval", 0, NOW)
+        assert status.snapshot().doing["clinic-1"].what == "waits for its people's approval"
+        status.says("clinic-1", "encoding", 10, NOW)
+        status.says("clinic-1", "encoding", 40, later)
+        doing = status.snapshot().doing["clinic-1"]
+        assert (doing.what, doing.percent, doing.since) == ("encoding images", 40, NOW)
+        status.note("left", {"name": "clinic-2", "reason": "no_space"}, NOW)
+        status.note("disconnected", {"name": "clinic-2"}, later)
+        assert status.snapshot().doing["clinic-2"] == Doing("out", NOW, reason="no_space")
+        status.note("waiting_for_return", {"names": ["clinic-2"]}, NOW)
+        assert status.snapshot().state == "returning"
+        status.note("ready", {"name": "clinic-2"}, later)
+        assert status.snapshot().state == "gathering"
+        assert status.snapshot().fields()["doing"]["clinic-2"]["what"] == "ready"
 
 
 class TestHealthPort:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fedapt_client.training.learner import MODEL_FILE
+from fedapt_client.training.kept_models import MODEL_FILE
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters

@@ -24,9 +24,9 @@ from fedapt_client import conduct
 from fedapt_client.books.own_log import read_own_log
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
-from fedapt_client.training.learner import MODEL_FILE, Concluded
+from fedapt_client.training.kept_models import KeptModels
+from fedapt_client.training.learner import Concluded
 from fedapt_crypto.errors import FedaptError
-from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
@@ -68,6 +68,9 @@ class MadeUpLearner:
         self.image_digests = (hashlib.sha256(settings.name.encode()).digest(),)
         self.subjects = None
 
+    def check_possible(self) -> float:
+        return 0.0
+
     def budget(self, steps_spent: int) -> PrivacyBudget:
         return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)
 
@@ -89,8 +92,8 @@ class MadeUpLearner:
 
     def conclude(self, model: np.ndarray, keys: tuple[np.ndarray, ...]) -> Concluded:
         data = model.astype("<f4").tobytes() + b"".join(key.astype("<f4").tobytes() for key in keys)
-        write_atomically(self._folder / MODEL_FILE, data)
-        return Concluded(hashlib.sha256(data).digest(), self._folder / MODEL_FILE, Scores(0, 0, 0, 0))
+        path = KeptModels(self._folder).keep(self._configuration.session.hex(), data)
+        return Concluded(hashlib.sha256(data).digest(), path, Scores(0, 0, 0, 0))
 
 
 def is_through(folder: Path, settings: ClientSettings) -> bool:

@@ -23,7 +23,8 @@ from fedapt_client import conduct
 from fedapt_client.runner import InstitutionRunner, run_until_stopped
 from fedapt_client.session.actions import Send
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
-from fedapt_client.training.learner import MODEL_FILE, Concluded
+from fedapt_client.training.kept_models import KeptModels
+from fedapt_client.training.learner import Concluded
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml
@@ -82,6 +83,7 @@ class KnownLearner:
         progress: object = None,
     ) -> None:
         self._name, self._folder, self._plan = settings.name, folder, configuration.plan
+        self._session = configuration.session.hex()
         self._point = HoldingPoint(folder)
         steps = self._plan.rounds * self._plan.local_steps
         rate = self._plan.sample_rate
@@ -90,6 +92,9 @@ class KnownLearner:
     @property
     def image_digests(self) -> tuple[bytes, ...]:
         return (hashlib.sha256(self._name.encode()).digest(),)
+
+    def check_possible(self) -> float:
+        return 0.0
 
     def budget(self, steps_spent: int) -> PrivacyBudget:
         return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)
@@ -108,8 +113,7 @@ class KnownLearner:
 
     def conclude(self, model: np.ndarray, keys: tuple[np.ndarray, ...]) -> Concluded:
         data = safetensors.numpy.save({"model": model, "keys": np.stack(keys)})
-        path = self._folder / MODEL_FILE
-        write_atomically(path, data)
+        path = KeptModels(self._folder).keep(self._session, data)
         return Concluded(hashlib.sha256(data).digest(), path, Scores(0, 0, 0, 0))
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from fedapt_client.membership import rosters
 from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
-from fedapt_client.training.learner import MODEL_FILE
+from fedapt_client.training.kept_models import MODEL_FILE
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.cli.app import run as fedapt_secure
 from fedapt_secure.config.party_folder import PartyFolder

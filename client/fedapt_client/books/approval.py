@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.private_files import read_private, write_atomically
+from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration
 
 APPROVALS_FILE: Final = "approvals.json"
@@ -23,11 +24,15 @@ Show = Callable[[SessionConfiguration], None]
 
 
 class NotApproved(InvalidInput):
-    """Nobody has agreed to the session yet. The coordinator is told nothing: coming back later works."""
+    """Nobody has agreed to the session yet; coming back later works."""
+
+    code = Reason.NOT_APPROVED.value
 
 
 class Declined(InvalidInput):
-    """Somebody was asked and said no."""
+    """Somebody was asked and said no; coming back later works, too."""
+
+    code = Reason.NOT_APPROVED.value
 
 
 class _Entry(BaseModel):

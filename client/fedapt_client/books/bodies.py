@@ -3,6 +3,7 @@
 from fedapt_client.session.actions import RoundOver
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_secure.protocol.reasons import reason_of
 
 Fields = dict[str, object]
 
@@ -31,9 +32,13 @@ def ended_fields(over: RoundOver) -> Fields:
 
 
 def refused_fields(error: FedaptError, round_number: int) -> Fields:
-    """Return what was refused; ``rule`` names the entry of the policy that it would have broken."""
+    """Return what was refused; ``rule`` names the entry of the policy that it would have broken.
+
+    ``code`` is what others may know of it; the sentence is for the institution's own people.
+    """
     return {
         "round": round_number,
+        "code": reason_of(error).value,
         "rule": getattr(error, "rule", None),
         "error": type(error).__name__,
         "detail": str(error),

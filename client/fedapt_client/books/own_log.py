@@ -40,6 +40,7 @@ class Past:
         joined: Rounds and attempts that were joined, in order.
         ended: How each attempt ended that was seen to its end, by round and attempt.
         bundle: SHA-256 of the finished bundle, hexadecimal, once it was stored.
+        unfinished: Whether it ended without a completed round, so that there is no model.
         closed: Whether the log holds the record with which the session ended.
     """
 
@@ -47,6 +48,7 @@ class Past:
     joined: list[tuple[int, int]] = field(default_factory=list)
     ended: dict[tuple[int, int], RoundRecord] = field(default_factory=dict)
     bundle: str | None = None
+    unfinished: bool = False
     closed: bool = False
 
 
@@ -101,6 +103,7 @@ def _note(past: Past, kind: str, time: str, body: dict[str, Any]) -> None:
             past.ended[record.round, record.attempt] = record
         case "session_ended":
             past.bundle = body["bundle"]
+            past.unfinished = past.bundle is None
         case _ if kind == SESSION_CLOSED:
             past.closed = True
 

@@ -148,6 +148,19 @@ class Conclude:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """The session ended without a completed round: note it, store nothing, then call `concluded`.
+
+    Attributes:
+        model_hash: What stands for the first model, which nobody has trained.
+        attempts: How many attempts at rounds there were.
+    """
+
+    model_hash: bytes
+    attempts: int
+
+
+@dataclass(frozen=True)
 class Refused:
     """Something did not hold; for the log. The session goes on unless the state says otherwise."""
 
@@ -173,5 +186,6 @@ Action = (
     | RecordRelease
     | RoundOver
     | Conclude
+    | Unfinished
     | Refused
 )

@@ -22,14 +22,21 @@ class Closing:
     Attributes:
         rounds: How each round that it saw the end of ended here, by round and attempt.
         statement: What it has signed, once it has.
-        bundle_hash: SHA-256 of the finished bundle, once it is stored.
+        concluded: Whether all that is left to do is to sign.
+        bundle_hash: SHA-256 of the finished bundle, once it is stored; none where no round was completed.
         last_round: Number of the session's last round, once that is agreed on.
     """
 
     rounds: dict[tuple[int, int], RoundRecord] = field(default_factory=dict)
     statement: CloseStatement | None = None
+    concluded: bool = False
     bundle_hash: bytes | None = None
     last_round: int = 0
+
+    @property
+    def completed_rounds(self) -> int:
+        """How many rounds gave a sum; 0 before the account of the rounds is agreed on."""
+        return 0 if self.statement is None else self.statement.completed_rounds
 
     def note(
         self, context: RoundContext, status: Literal["completed", "aborted"], transcript: bytes | None

@@ -5,7 +5,8 @@ durable (`Join`, `RecordRelease`) comes before what is sent, so a crash never un
 Everything is verified against the institution's own roster and settings before any image is touched.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from fedapt_client.session.actions import (
     Action,
@@ -23,22 +24,24 @@ from fedapt_client.session.actions import (
     Superseded,
     TakeHead,
     Train,
+    Unfinished,
     Waiting,
 )
 from fedapt_client.session.closing import Closing
 from fedapt_client.session.kept_model import KeptModel
-from fedapt_client.session.opening import check_session_end, expand_keys, open_own_key
+from fedapt_client.session.opening import check_round, check_session_end, expand_keys, open_own_key
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.round_part import RoundPart
-from fedapt_client.session.states import State
+from fedapt_client.session.states import Answer, State, answer_to
 from fedapt_client.session.witness import Witness
 from fedapt_crypto import domain_keys
-from fedapt_crypto.encoding import decode_one_of
+from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import (
     ContextMismatch,
     FedaptError,
     InvalidInput,
     PeerError,
+    PolicyRefused,
     RolledBackLog,
     UnexpectedMessage,
 )
@@ -53,6 +56,7 @@ from fedapt_secure.log.heads import RoundRecord, WitnessedHead
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
+from fedapt_secure.protocol.reasons import Reason, reason_of
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 
 
@@ -101,6 +105,19 @@ class InstitutionSession:
         self._offered: bytes | None = None
         self._witness = Witness(name, identity, roster, witnessed)
         self._closing = Closing()
+        self._transitions: Mapping[type[TaggedMessage], Callable[[Any], list[Action]]] = {
+            m.SessionOffer: self._offer,
+            m.Standby: lambda standby: [Waiting(standby.finished)],
+            m.SealedKey: self._take_key,
+            m.GroupPart: self._take_part,
+            m.MissedSum: self._catch_up,
+            m.RoundStart: self._start_round,
+            m.Aggregation: self._aggregate,
+            m.RoundEnd: self._end_round,
+            m.SessionEnd: self._end_session,
+            m.SessionClosed: self._close,
+            m.HeldHead: lambda held: self._witness.check_held(held.held),
+        }
 
     @property
     def state(self) -> State:
@@ -127,7 +144,7 @@ class InstitutionSession:
     @property
     def concluded_all(self) -> bool:
         """Whether only the closed record is still to come."""
-        return self._closing.bundle_hash is not None
+        return self._closing.concluded
 
     def connected(self) -> list[Action]:
         """Start on a fresh connection. A round that was under way is lost, with all its secrets."""
@@ -142,6 +159,8 @@ class InstitutionSession:
         """
         if self._state is State.ENDED:
             raise UnexpectedMessage("the session is over")
+        if self._state is State.OUT:
+            self._prepared = False  # whatever was wrong is looked at again
         self._part = None
         self._state = State.WAITING_FOR_OFFER
 
@@ -153,41 +172,21 @@ class InstitutionSession:
             InvalidInput, VerificationFailed: If the offered session is not one to take part in.
         """
         message = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=self.requirements.max_message_bytes)
-        match message:
-            case m.SessionOffer() | m.Standby() if self._state is State.WAITING_FOR_OFFER:
-                return (
-                    self._offer(message) if message.kind == "session offer" else [Waiting(message.finished)]
-                )
-            case m.SealedKey() if self._state in (State.READY, State.JOINING):
-                self._seed = open_own_key(
-                    message, self.configuration, self._roster, self._name, self._sealing_key
-                )
+        match answer_to(self._state, message.kind):
+            case Answer.IGNORED:
                 return []
-            case m.GroupPart() if self._state is State.JOINING:
-                return self._take_part(message)
-            case m.MissedSum() if self._kept is not None and self._state is State.READY:
-                return self._catch_up(message)
-            case m.RoundStart() if self._state is State.READY:
-                return self._start_round(message)
-            case m.Aggregation():
-                return self._aggregate(message)
-            case m.RoundEnd():
-                return self._end_round(message)
-            case m.SessionEnd() if self._state is State.READY:
-                return self._end_session(message)
-            case m.SessionClosed() if self._state in (State.READY, State.JOINING, State.CLOSING):
-                return self._close(message)
-            # It may come before our offer does: who brought it was there first.
-            case m.HeldHead() if self._state not in (State.DISCONNECTED, State.ENDED):
-                return self._witness.check_held(message.held)
-            case _:
+            case Answer.REFUSED:
                 raise UnexpectedMessage(f"the coordinator sent {message.kind!r} out of turn")
+        return self._transitions[type(message)](message)
 
-    def prepared(self, refusal: str | None = None) -> list[Action]:
-        """Report that `Prepare` is done, or why this institution cannot take part."""
-        if refusal is not None:
-            self._end()
-            return [Send(m.SessionRefuse(reason=refusal[:400]))]
+    def refused(self, reason: Reason, witnessed: tuple[WitnessedHead, ...] = ()) -> list[Action]:
+        """Report that this institution does not take part for now, and which kind of reason it has."""
+        self._part = None
+        self._state = State.OUT
+        return [Send(m.SessionRefuse(reason=reason.value, witnessed=witnessed))]
+
+    def prepared(self) -> list[Action]:
+        """Report that `Prepare` is done."""
         self._prepared = True
         configuration = self.configuration
         if not configuration.blind:
@@ -201,6 +200,10 @@ class InstitutionSession:
             return [accept, MakeGroup(configuration)]
         # Offered again: the connection or the coordinator may have died with it. A second one is ignored.
         return [accept, *([Send(self._group_offer)] if self._group_offer is not None else [])]
+
+    def _take_key(self, message: m.SealedKey) -> list[Action]:
+        self._seed = open_own_key(message, self.configuration, self._roster, self._name, self._sealing_key)
+        return []
 
     def _take_part(self, part: m.GroupPart) -> list[Action]:
         if self._group is not None and is_part_of(part.payload, self._group):
@@ -245,8 +248,8 @@ class InstitutionSession:
         self._state = State.AGGREGATING
         return self._part.enter(machine)
 
-    def declined(self, reason: str, *, final: bool) -> list[Action]:
-        """Report that this institution sits the round out, for good if ``final``.
+    def declined(self, reason: Reason, *, final: bool) -> list[Action]:
+        """Report that this institution sits the round out, and all that follow if ``final``.
 
         Raises:
             UnexpectedMessage: If no round is under way.
@@ -256,17 +259,17 @@ class InstitutionSession:
         context, self._part = self._part.context, None
         self._state = State.READY
         decline = m.RoundDecline(
-            round=context.round, attempt=context.attempt, final=final, reason=reason[:400]
+            round=context.round, attempt=context.attempt, final=final, reason=reason.value
         )
         return [Send(decline)]
 
-    def concluded(self, bundle_hash: bytes) -> list[Action]:
-        """Report that the finished bundle is stored; what is left is to sign the session's record."""
-        self._closing.bundle_hash = bundle_hash
+    def concluded(self, bundle_hash: bytes | None) -> list[Action]:
+        """Report that the finished bundle is stored, or that there is none: what is left is to sign."""
+        self._closing.concluded, self._closing.bundle_hash = True, bundle_hash
         self._state = State.CLOSING
         return [TakeHead(lambda head: [self._done(head, bundle_hash)])]
 
-    def _done(self, head: LogHead, bundle_hash: bytes) -> Send:
+    def _done(self, head: LogHead, bundle_hash: bytes | None) -> Send:
         signed = self._witness.own(self.configuration.session, self._closing.last_round + 1, head)
         signature = self._closing.sign(self._identity)
         return Send(m.Done(bundle_hash=bundle_hash, head=signed, signature=signature))
@@ -280,12 +283,12 @@ class InstitutionSession:
         self._offered = configuration.session
         if configuration.session in self._over:
             return [Waiting(configuration.session)]
-        if self._configuration is not None:
-            if configuration != self._configuration:
-                raise ContextMismatch("the coordinator changed the session's configuration")
-        else:
-            self.requirements.check(configuration, self._roster)
+        if self._configuration is None:
             self._closing.rounds = {(r.round, r.attempt): r for r in self._ended(configuration.session)}
+        elif configuration != self._configuration:
+            raise ContextMismatch("the coordinator changed the session's configuration")
+        if not self._prepared:
+            self.requirements.check(configuration, self._roster)
         try:
             logs = self._witness.check_offer(configuration.session, offer)
         except RolledBackLog as error:
@@ -300,12 +303,7 @@ class InstitutionSession:
         configuration = self.configuration
         if self._seed is None:
             raise UnexpectedMessage("a round started before the domain key arrived")
-        if start.round > configuration.plan.rounds:
-            raise UnexpectedMessage(f"the session has no round {start.round}", peer=COORDINATOR)
-        if self._name not in configuration.round_roster(start.round).names:
-            raise UnexpectedMessage(
-                f"round {start.round} is not ours by the session's rule", peer=COORDINATOR
-            )
+        check_round(start, configuration, self._name)
         if self._kept is not None:
             parameters, model_id = self._kept.model, self._kept.model_id
         else:
@@ -316,7 +314,11 @@ class InstitutionSession:
         try:
             check_vector(configuration.plan.shape, parameters)
         except InvalidInput as error:
-            return [Refused(error, start.round), *self.declined(str(error), final=False)]
+            return [Refused(error, start.round), *self.declined(Reason.MODEL_UNUSABLE, final=False)]
+        try:
+            self.requirements.check_participants(start.participants)
+        except PolicyRefused as error:
+            return [Refused(error, start.round), *self.declined(reason_of(error), final=False)]
         self._state = State.TRAINING
         key = self._expand(self._seed)
         return [CheckPolicy(context), Join(context), Train(start.round, parameters, key)]
@@ -334,7 +336,9 @@ class InstitutionSession:
 
     def _catch_up(self, missed: m.MissedSum) -> list[Action]:
         """Open the sum of a round that was completed without us, so that our model is the others' again."""
-        if self._kept is None or self._group is None or missed.round <= self._kept.applied_round:
+        if self._kept is None:
+            raise UnexpectedMessage("the coordinator sent a sum that it can open itself")
+        if self._group is None or missed.round <= self._kept.applied_round:
             return []
         configuration = self.configuration
         context = configuration.round_context(missed.round, missed.attempt, self._kept.model_id)
@@ -351,8 +355,9 @@ class InstitutionSession:
             self._group.close()
 
     def _quit(self, error: FedaptError, witnessed: tuple[WitnessedHead, ...] = ()) -> list[Action]:
+        refusal = self.refused(reason_of(error), witnessed)
         self._end()
-        return [Send(m.SessionRefuse(reason=str(error)[:400], witnessed=witnessed)), Quit(error)]
+        return [*refusal, Quit(error)]
 
     def _end_round(self, message: m.RoundEnd) -> list[Action]:
         seen = self._witness.take(self.configuration.session, message)
@@ -375,8 +380,10 @@ class InstitutionSession:
             self._closing.agree(configuration, model_id, rounds)
         except ContextMismatch as error:
             return [Refused(error, len(rounds)), *self._quit(error)]
-        if self._closing.bundle_hash is not None:  # we had come this far before the connection broke
+        if self._closing.concluded:  # we had come this far before the connection broke
             return self.concluded(self._closing.bundle_hash)
+        if not self._closing.completed_rounds:
+            return [Unfinished(model_id, len(rounds))]
         self._state = State.CONCLUDING
         return [Conclude(model, model_id, expand_keys(configuration, end.key_seeds))]
 

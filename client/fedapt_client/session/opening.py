@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fedapt_crypto import domain_keys
-from fedapt_crypto.errors import ContextMismatch, VerificationFailed
+from fedapt_crypto.errors import ContextMismatch, UnexpectedMessage, VerificationFailed
 from fedapt_crypto.identity import verify
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
@@ -50,6 +50,23 @@ def open_own_key(
     seed = domain_keys.open_seed(message.sealed, sealing_key, configuration.session, index, name)
     domain_keys.check_seed(seed, configuration.session, index, configuration.key_commitments[index])
     return seed
+
+
+def check_round(start: m.RoundStart, configuration: SessionConfiguration, name: str) -> None:
+    """Refuse a round that the session does not have, or not for us.
+
+    Args:
+        start: The round.
+        configuration: The session.
+        name: Our name.
+
+    Raises:
+        UnexpectedMessage: If it is such a one.
+    """
+    if start.round > configuration.plan.rounds:
+        raise UnexpectedMessage(f"the session has no round {start.round}", peer=COORDINATOR)
+    if name not in configuration.round_roster(start.round).names:
+        raise UnexpectedMessage(f"round {start.round} is not ours by the session's rule", peer=COORDINATOR)
 
 
 def check_session_end(

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from fedapt_crypto.errors import ContextMismatch, PolicyRefused
+from fedapt_crypto.errors import InvalidInput, PolicyRefused
 from fedapt_crypto.identity import fingerprint
 from fedapt_crypto.roster import Roster
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
+from fedapt_secure.protocol.reasons import Reason, told_as
 from fedapt_secure.protocol.session import SessionConfiguration
 
 
@@ -31,14 +32,18 @@ class Requirements:
         """Refuse a session that is not for us.
 
         Raises:
-            ContextMismatch: If its roster is not the approved one.
             PolicyRefused: If the policy does not allow it, naming the rule.
-            InvalidInput: If its scheme cannot serve it.
+            InvalidInput: If its roster is not the approved one, or its scheme cannot serve it.
         """
         plan = configuration.plan
         scheme = plan.secure_aggregation
         if configuration.roster != roster:
-            raise ContextMismatch("the session's roster is not the one approved here")
+            refused = InvalidInput(
+                "the session's roster is not the one approved here: run 'fedapt-secure client roster show',"
+                " and approve the present one if it is right"
+            )
+            refused.code = Reason.ROSTER_DIFFERS.value
+            raise refused
         coordinator = fingerprint(roster.coordinator_key)
         if self.coordinators and coordinator not in self.coordinators:
             raise PolicyRefused(
@@ -51,7 +56,8 @@ class Requirements:
         if scheme not in self.aggregation:
             allowed = " or ".join(self.aggregation)
             raise PolicyRefused(f"the session uses {scheme!r}, {allowed} is allowed", rule="aggregation")
-        configuration.check_scheme()
+        with told_as(Reason.PLAN_IMPOSSIBLE):
+            configuration.check_scheme()
         found, needed = configuration.cohort_size, self.minimum_participants
         if found < needed:
             where = "the roster" if found == len(roster.members) else "a round of the session"
@@ -65,4 +71,12 @@ class Requirements:
                 f"the session's largest message has {largest} bytes or more, {self.max_message_bytes} are"
                 " allowed",
                 rule="max_message_bytes",
+            )
+
+    def check_participants(self, count: int) -> None:
+        """Refuse a round that begins with too few, before anything is spent; raises `PolicyRefused`."""
+        if count < self.minimum_participants:
+            raise PolicyRefused(
+                f"the round begins with {count} institutions where {self.minimum_participants} are required",
+                rule="minimum_participants",
             )

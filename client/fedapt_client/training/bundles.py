@@ -1,13 +1,14 @@
 """The finished model at an institution: described where it lies in the folder, otherwise fetched."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedapt_client.books.own_log import read_own_log
+from fedapt_client.books.own_log import Past, read_own_log
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.fetch import fetch_model, session_from_hex
-from fedapt_client.training.learner import MODEL_FILE
+from fedapt_client.training.kept_models import KeptModels
 from fedapt_crypto.errors import InvalidInput, RunFailed
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.party_folder import PartyFolder
@@ -28,40 +29,53 @@ def obtain(
         out: Where to write it, instead of the folder.
 
     Raises:
-        InvalidInput: If a file cannot be read or written, or another session's model would be overwritten.
+        InvalidInput: If a file cannot be read or written, or the session has no model.
         RunFailed: If it cannot be fetched, or is not the one that this institution has recorded.
     """
-    wanted = None if session is None else session_from_hex(session)
-    path = folder.path / MODEL_FILE
-    bundles = {past.bundle: name for name, past in read_own_log(folder.path / settings.log).sessions.items()}
-    if path.exists():
+    wanted = None if session is None else session_from_hex(session).hex()
+    sessions = read_own_log(folder.path / settings.log).sessions
+    models = KeptModels(folder.path)
+    path = _held(models, sessions, wanted)
+    if path is not None:
         data = _read(path)
-        bundle = decode_bundle(data, str(path))
-        of = bundles.get(hashlib.sha256(data).hexdigest())
-        if wanted is None or of == wanted.hex():
-            return _described(_copied(data, path, out), data, bundle, of, HERE)
-        if out is None:
-            raise InvalidInput(
-                f"{path} is the model of another session and is not overwritten: name a file with --out"
-            )
-    fetched = fetch_model(folder, settings, wanted)
+        of = {past.bundle: name for name, past in sessions.items()}.get(hashlib.sha256(data).hexdigest())
+        shown = path if out is None else _written(out, data)
+        return _described(shown, data, decode_bundle(data, str(path)), of, HERE)
+    if wanted is not None and wanted in sessions and sessions[wanted].unfinished:
+        raise InvalidInput(f"session {wanted[:16]} ended without a completed round: it has no model")
+    fetched = fetch_model(folder, settings, None if wanted is None else bytes.fromhex(wanted))
     name = fetched.session.hex()
-    recorded = {of: bundle_hash for bundle_hash, of in bundles.items()}.get(name)
+    recorded = sessions[name].bundle if name in sessions else None
     if recorded not in (None, fetched.bundle_hash.hex()):
         raise RunFailed(
             f"the coordinator's model of session {name[:16]} is not the one that this institution recorded at"
             " its end: tell the other institutions"
         )
-    target = out or path
-    _write(target, fetched.data)
+    target = _written(out, fetched.data) if out is not None else _kept(models, name, fetched.data)
     return _described(target, fetched.data, fetched.bundle, name, FETCHED)
 
 
-def _copied(data: bytes, path: Path, out: Path | None) -> Path:
-    if out is None:
+def _held(models: KeptModels, sessions: Mapping[str, Past], wanted: str | None) -> Path | None:
+    """Return the file of a session's model, or of the last one, where it is here."""
+    if wanted is None:
+        return models.last if models.last.exists() else None
+    path = models.path(wanted)
+    if path.exists():
         return path
-    _write(out, data)
-    return out
+    bundle = sessions[wanted].bundle if wanted in sessions else None
+    return None if bundle is None else models.find(bundle)
+
+
+def _kept(models: KeptModels, session: str, data: bytes) -> Path:
+    try:
+        path = models.keep(session, data)
+        if not models.last.exists():
+            models.name_last(path)
+    except FileExistsError as error:
+        raise InvalidInput(str(error)) from None
+    except OSError as error:
+        raise InvalidInput(f"cannot write {models.path(session)}: {error.strerror}") from None
+    return path
 
 
 def _read(path: Path) -> bytes:
@@ -71,11 +85,12 @@ def _read(path: Path) -> bytes:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
 
 
-def _write(path: Path, data: bytes) -> None:
+def _written(path: Path, data: bytes) -> Path:
     try:
         write_atomically(path, data)
     except OSError as error:
         raise InvalidInput(f"cannot write {path}: {error.strerror}") from None
+    return path
 
 
 def _described(path: Path, data: bytes, bundle: Bundle, session: str | None, origin: str) -> dict[str, Any]:

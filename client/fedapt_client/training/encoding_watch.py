@@ -27,6 +27,9 @@ class EncodingWatch:
         self._shown = shown
         self._stopped = Event()
         self._told_from: float | None = None
+        self._tenth = -1
+        self.each_tenth: Callable[[int], None] | None = None
+        """Told how much is encoded, in tens of percent, from the thread that encodes."""
 
     def stop(self) -> None:
         """Let encoding end after the batch that it is at; what is encoded stays in the cache."""
@@ -37,6 +40,10 @@ class EncodingWatch:
         if self._stopped.is_set():
             raise RunFailed("stopped while images were encoded; the next run goes on from there")
         self._tell(done, total)
+        tenth = 10 * (10 * done // total) if total else 100
+        if self.each_tenth is not None and tenth != self._tenth:
+            self.each_tenth(tenth)
+        self._tenth = tenth
         if self._shown is not None:
             self._shown(done, total)
 

@@ -17,6 +17,7 @@ from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES, read_policy
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import check_vector
+from fedapt_secure.protocol.reasons import NO_MODEL, NoModelReason
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 TIMEOUT_S = 120.0
@@ -91,7 +92,8 @@ async def _ask(
         case m.FinishedModel():
             return answer
         case m.NoModel():
-            raise NotAccepted(f"the coordinator has no such model: {answer.reason}")
+            said = NO_MODEL[NoModelReason(answer.reason)]
+            raise NotAccepted(f"the coordinator has no such model: {said}")
     raise UnexpectedMessage(f"the coordinator sent {answer.kind!r} where a model was asked for")
 
 

@@ -4,20 +4,21 @@ With `fetch` and `bundles` all of the client that touches torch, imported when i
 """
 
 import hashlib
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.encoding_watch import Progress
+from fedapt_client.training.kept_models import KeptModels
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
-from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.clip.context_words import check_initial_context
@@ -35,9 +36,8 @@ from fedapt_secure.learning.training.unlabelled_records import UnlabelledRecords
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import Vector, unflatten
+from fedapt_secure.protocol.reasons import Reason, told_as
 from fedapt_secure.protocol.session import SessionConfiguration
-
-MODEL_FILE: Final = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,19 @@ class Learner:
         self._folder = folder
         self._configuration = configuration
         self._key_index = configuration.key_index(settings.name)
-        self._backbone = session_backbone(configuration, settings.device, settings.precision)
-        if plan.initial_context is not None:
-            check_initial_context(self._backbone, plan.initial_context)
+        with told_as(Reason.MODEL_MISSING):
+            self._backbone = session_backbone(configuration, settings.device, settings.precision)
+        with told_as(Reason.PLAN_IMPOSSIBLE):
+            if plan.initial_context is not None:
+                check_initial_context(self._backbone, plan.initial_context)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         read = read_records if plan.unsupervised is None else read_unlabelled
-        records = read(data, plan.class_names)
-        self._records = records.records
-        self._features: FeatureSet = load_features(
-            records.records, self._backbone, folder / settings.cache, progress
-        )
+        with told_as(Reason.DATA_UNREADABLE):
+            records = read(data, plan.class_names)
+            self._records = records.records
+            self._features: FeatureSet = load_features(
+                records.records, self._backbone, folder / settings.cache, progress
+            )
         self._unlabelled: UnlabelledRecords | None = None
         if plan.unsupervised is not None:
             self._unlabelled = UnlabelledRecords(
@@ -99,7 +102,8 @@ class Learner:
                 progress,
             )
         units = self._training_data(1).units(private=plan.differential_privacy)
-        self.declared_records = declared_records(len(units))
+        with told_as(Reason.TOO_FEW_RECORDS):
+            self.declared_records = declared_records(len(units))
         self.privacy_plan: PrivacyPlan | None = None
         if plan.differential_privacy:
             self.privacy_plan = plan_session(
@@ -154,8 +158,45 @@ class Learner:
             return None
         return PrivacyBudget(self.privacy_plan, epsilon_of, steps_spent=steps_spent)
 
+    def check_possible(self) -> float:
+        """Do all that a round and the end of the session do, on empty records: whatever is wrong shows now.
+
+        Texts, shapes and noise are those of a round, with the first model, a key of zeros, and every record
+        in the step's batch: no batch of a session is larger. No image is used, and nothing of it is kept.
+
+        Returns:
+            How long a round's steps take at most, by this one, in seconds.
+
+        Raises:
+            InvalidInput: If the plan cannot be trained.
+        """
+        plan, shape = self._configuration.plan, self._configuration.plan.shape
+        model, key = plan.initial_model(), np.zeros(shape.key, np.float32)
+        began = time.perf_counter()
+        with told_as(Reason.PLAN_IMPOSSIBLE):
+            task = self._task(key, Keystream.from_operating_system())
+            largest = replace(task.settings, local_steps=1, sample_rate=1.0)
+            LocalTrainer(replace(task, settings=largest), self._empty_records()).train(model)
+            took = plan.local_steps * (time.perf_counter() - began)
+            zero_shot_text(self._backbone, plan.class_names, plan.zero_shot_template)
+            make_bundle(self._configuration, self._backbone, model, (key,) * shape.domains)
+        return took
+
+    def _empty_records(self) -> TrainingData:
+        """Return as many records as there are, with features of zeros and the first class as label."""
+        real = self._training_data(1)
+        if self._configuration.plan.tower_values or real.couples_records:
+            return real  # never private: there is no budget that could be lost
+        labels = torch.zeros(len(real.labels), dtype=torch.int64, device=real.labels.device)
+        return TrainingData(torch.zeros_like(real.features), labels, None, real.subjects)
+
     def train(self, parameters: Vector, domain_key: Vector, round_number: int) -> Vector:
         """Return this institution's update, local minus round-start parameters, noised under DP."""
+        keystream = self._repeatable(round_number) or Keystream.from_operating_system()
+        task = self._task(domain_key, keystream)
+        return LocalTrainer(task, self._training_data(round_number)).train(parameters)
+
+    def _task(self, domain_key: Vector, keystream: Keystream) -> Task:
         plan = self._configuration.plan
         private = self.privacy_plan is not None
         settings = TrainingSettings(
@@ -171,7 +212,7 @@ class Learner:
             weight_decay=plan.weight_decay,
             proximal_weight=plan.proximal_weight,
         )
-        task = Task(
+        return Task(
             backbone=self._backbone,
             class_names=plan.class_names,
             shape=plan.shape,
@@ -179,9 +220,8 @@ class Learner:
             key=torch.from_numpy(domain_key.copy()).to(self._backbone.device),
             domain_index=self._key_index,
             settings=settings,
-            keystream=self._repeatable(round_number) or Keystream.from_operating_system(),
+            keystream=keystream,
         )
-        return LocalTrainer(task, self._training_data(round_number)).train(parameters)
 
     def _repeatable(self, round_number: int) -> Keystream | None:
         """Return the stream of an experiment that is to be repeated; ``None`` wherever privacy counts."""
@@ -195,8 +235,7 @@ class Learner:
         """Store the finished bundle in the party's folder and evaluate it on the images held out."""
         bundle = make_bundle(self._configuration, self._backbone, model, keys)
         data = encode_bundle(bundle)
-        path = self._folder / MODEL_FILE
-        write_atomically(path, data)
+        path = KeptModels(self._folder).keep(self._configuration.session.hex(), data)
         scores = self.score(bundle.model_on(self._backbone))
         unlabelled = int((self._features.test[1] == UNLABELLED).sum())
         return Concluded(hashlib.sha256(data).digest(), path, scores, unlabelled)
@@ -257,16 +296,18 @@ def session_backbone(configuration: SessionConfiguration, device: str, precision
         precision: ``auto``, ``float32`` or ``bfloat16``.
     """
     plan = configuration.plan
-    place = resolve_device(device)
+    with told_as(Reason.DEVICE_UNUSABLE):
+        place = resolve_device(device)
     backbone = load_backbone(
         plan.model, plan.pretrained, place, choose_precision(precision, place, plan.model)
     )
-    if backbone.weight_hash != plan.weight_hash:
-        raise InvalidInput(
-            f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"
-            " coordinator's operator"
-        )
-    sizes = (backbone.feature_size, backbone.text_width)
-    if sizes != (plan.feature_size, plan.text_width):
-        raise InvalidInput(f"{plan.model} here has other sizes than the session says")
+    with told_as(Reason.MODEL_DIFFERS):
+        if backbone.weight_hash != plan.weight_hash:
+            raise InvalidInput(
+                f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"
+                " coordinator's operator"
+            )
+        sizes = (backbone.feature_size, backbone.text_width)
+        if sizes != (plan.feature_size, plan.text_width):
+            raise InvalidInput(f"{plan.model} here has other sizes than the session says")
     return backbone

@@ -17,7 +17,7 @@ from fedapt_crypto.errors import FedaptError, PeerError, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, RoundContext
-from fedapt_crypto.secagg.signed import UNSIGNED, Abort
+from fedapt_crypto.secagg.signed import UNSIGNED, Abort, abort_reason
 
 Transitions = Mapping[Any, tuple[type[TaggedMessage], Callable[..., Outgoing | None]]]
 """State to the one kind of message that is due in it, and the method that answers it."""
@@ -129,8 +129,7 @@ class InstitutionMachine(ABC):
             sender=self._name,
             signature=UNSIGNED,
             context=self._context.hash,
-            reason=type(error).__name__,
+            reason=abort_reason(error),
             accused=accused,
-            detail=str(error)[:400],
         )
         self._abort = unsigned.signed_by(self._identity).to_bytes()

@@ -6,11 +6,12 @@ gives it.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, PartyName, Signature, TaggedMessage
+from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.parallel import over_ranges
 from fedapt_crypto.roster import Roster
@@ -65,11 +66,32 @@ UNSIGNED = bytes(64)
 """Stands in the signature field until `SignedMessage.signed_by`."""
 
 
+ABORT_REASONS: Final = (
+    "CertificateRefused",
+    "ContextMismatch",
+    "MalformedMessage",
+    "OverlappingUnmaskLists",
+    "PeerError",
+    "ReplayedExecution",
+    "RolledBackLog",
+    "RunFailed",
+    "TooFewParticipants",
+    "UnexpectedMessage",
+    "VerificationFailed",
+)
+"""Why an institution may abort: kinds of errors, see `errors`. ``RunFailed`` is its own fault."""
+
+
+def abort_reason(error: FedaptError) -> str:
+    """Return the kind of an error as others may know it; nothing of its text."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((name for name in names if name in ABORT_REASONS), "RunFailed")
+
+
 class Abort(SignedMessage):
-    """Any phase, institution: will not go on, and why."""
+    """Any phase, institution: will not go on, and which kind of reason it has."""
 
     kind: Literal["abort"] = "abort"
     context: Hash
-    reason: Annotated[str, Field(max_length=64)]
+    reason: Annotated[str, Field(pattern="^(" + "|".join(ABORT_REASONS) + ")$")]
     accused: PartyName | None
-    detail: Annotated[str, Field(max_length=400)]

@@ -159,6 +159,8 @@ class Refused(Body):
     session: Session | None = None
     round: Count = 0
     rule: Text | None = None
+    code: Text | None = None
+    """What others may know of it; not in logs of before there were codes."""
     error: Text
     detail: Text
 

@@ -190,6 +190,11 @@ def _people(roster: dict[str, Any] | None) -> str:
 def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
     if outcome is None:
         raise RunFailed("the session has ended and left no model here: the log says why")
+    if outcome.model is None:
+        raise RunFailed(
+            f"session {outcome.session} has ended without a completed round: there is no finished model of"
+            " it, and models of earlier sessions are as they were"
+        )
     scores = outcome.scores
     count = scores["test_records"]
     fedapt = scores["tuned_correct"] / count if count else None

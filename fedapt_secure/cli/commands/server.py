@@ -124,6 +124,10 @@ def run(
     new_session: Annotated[
         bool, typer.Option("--new-session", help="Begin a session also if session.yaml's has ended already.")
     ] = False,
+    end_session: Annotated[
+        bool,
+        typer.Option("--end-session", help="End the session that is open, with the rounds completed so far."),
+    ] = False,
     no_enrolment: Annotated[
         bool, typer.Option("--no-enrolment", help="Do not serve the enrolment port.")
     ] = False,
@@ -143,7 +147,8 @@ def run(
     configure(json_log, log_level)
     from fedapt_server import running  # noqa: PLC0415
 
-    running.run(folder, settings, running.Options(once, new_session, enrolment=not no_enrolment))
+    options = running.Options(once, new_session, end_session, enrolment=not no_enrolment)
+    running.run(folder, settings, options)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from rich.table import Table
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.reader import segments
+from fedapt_secure.protocol.reasons import meaning_of
 from fedapt_server.archive.own_log import last_seen
 from fedapt_server.archive.store import STORE_FILE, SessionStore, StoredSession
 from fedapt_server.ports.health_port import LOOPBACK
@@ -21,6 +22,7 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 _STATES: Final = {
     "waiting": "no session was begun",
     "gathering": "gathering institutions for the next round",
+    "returning": "no round can take place until somebody who is out comes back",
     "round": "in a round",
     "closing": "closing: institutions store and sign the finished model",
     "ended": "ended",
@@ -51,7 +53,9 @@ def status_fields(directory: Path, settings: ServerSettings) -> dict[str, Any]:
         "aborted": 0
         if stored is None
         else sum(record.status == "aborted" for record in stored.progress.records),
+        "ends": None,
         "connected": [],
+        "doing": {},
         **(told or {}),
     }
     fields["last_seen"] = seen | (told or {}).get("last_seen", {})
@@ -75,16 +79,32 @@ def print_status(out: Console, fields: dict[str, Any]) -> None:
         out.print(
             f"rounds     {where}{details}; {fields['completed']} completed, {fields['aborted']} aborted"
         )
+    if fields["ends"]:
+        out.print(f"rounds are probably over at {fields['ends'].replace('+00:00', ' UTC')}", markup=False)
     if fields["reason"]:
-        out.print(f"waits for  {fields['reason']}", markup=False)
-    if fields["institutions"]:
-        table = Table("institution", "connected", "last seen (UTC)")
-        for name in fields["institutions"]:
-            connected = "yes" if name in fields["connected"] else "no" if fields["running"] else ""
-            table.add_row(name, connected, fields["last_seen"].get(name, "never").replace("+00:00", ""))
-        out.print(table)
-    else:
+        out.print(f"no session is open: {fields['reason']}", markup=False)
+    if not fields["institutions"]:
         out.print("no institutions are enrolled")
+        return
+    table = Table("institution", "connected", "last seen (UTC)", "doing")
+    for name in fields["institutions"]:
+        connected = "yes" if name in fields["connected"] else "no" if fields["running"] else ""
+        seen = fields["last_seen"].get(name, "never").replace("+00:00", "")
+        table.add_row(name, connected, seen, _doing(fields["doing"].get(name)))
+    out.print(table)
+    for name, doing in fields["doing"].items():
+        if doing["reason"] is not None:
+            meaning = meaning_of(doing["reason"])
+            out.print(f"{name}: {meaning.said}; {meaning.call}", markup=False)
+
+
+def _doing(doing: dict[str, Any] | None) -> str:
+    """Return what an institution is doing, in a few words."""
+    if doing is None:
+        return ""
+    share = f" {doing['percent']} %" if doing["percent"] is not None else ""
+    why = f" ({doing['reason']})" if doing["reason"] is not None else ""
+    return f"{doing['what']}{share}{why} since {doing['since'][:16].replace('T', ' ')}"
 
 
 def _ask(port: int) -> dict[str, Any] | None:
@@ -97,7 +117,7 @@ def _ask(port: int) -> dict[str, Any] | None:
         return None
     finally:
         connection.close()
-    needed = {"ok", "session", "state", "round", "rounds", "connected", "last_seen"}
+    needed = {"ok", "session", "state", "round", "rounds", "connected", "doing", "last_seen"}
     return fields if isinstance(fields, dict) and needed <= fields.keys() else None
 
 

@@ -83,13 +83,26 @@ class PromptedText:
     def _check_lengths(self) -> None:
         limit = self.backbone.context_length
         longest = int(self._end_of_text.argmax())
-        excess = int(self._end_of_text[longest]) + 1 - limit
-        if excess > 0:
-            raise InvalidInput(
-                f"the prompt of class {self.class_names[longest]!r} does not fit into the {limit} tokens of"
-                f" {self.backbone.name}: use at least {excess} fewer context tokens than"
-                f" {self.context_tokens}, or a shorter class name"
-            )
+        needed = int(self._end_of_text[longest]) + 1
+        if needed <= limit:
+            return
+        name = needed - self.context_tokens
+        room = limit - name
+        # A name that fills the context was cut by the tokenizer: how long it is nobody knows then.
+        advice = (
+            f"at most {room} context tokens fit: set context_tokens to {room} or less, or give the class a"
+            f" name of at most {limit - self.context_tokens} tokens"
+            if room >= 1
+            else f"no context fits beside it: give the class a name of at most {limit - self.context_tokens}"
+            " tokens"
+        )
+        error = InvalidInput(
+            f"the class {self.class_names[longest]!r} takes {name}{'' if room >= 1 else ' or more'} of the"
+            f" {limit} tokens of {self.backbone.name}, with its start and end, and the plan wants"
+            f" {self.context_tokens} context tokens: {advice}"
+        )
+        error.code = "plan_impossible"
+        raise error
 
     def _check_tokens(self, named: Tensor) -> None:
         first: dict[tuple[int, ...], str] = {}

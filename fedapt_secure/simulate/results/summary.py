@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fedapt_client.training.learner import MODEL_FILE
+from fedapt_client.training.kept_models import MODEL_FILE
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.roster import COORDINATOR

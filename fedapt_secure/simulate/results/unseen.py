@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fedapt_client.training.learner import MODEL_FILE
+from fedapt_client.training.kept_models import MODEL_FILE
 from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings
 from fedapt_secure.learning.bundle import Bundle, read_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone

@@ -16,10 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from fedapt_client.books.books import Books
-from fedapt_client.conduct import EVALUATION_FILE
 from fedapt_client.training.encoding_watch import EncodingWatch
-from fedapt_client.training.learner import MODEL_FILE, Learner, scores_to_fields, session_backbone
-from fedapt_crypto.private_files import write_atomically
+from fedapt_client.training.kept_models import KeptModels
+from fedapt_client.training.learner import Learner, scores_to_fields, session_backbone
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PartyFolder
@@ -60,7 +59,7 @@ def run(federation: Federation, watch: Watch, encoding: EncodingProgress | None 
                     watch(party.name, entry)
     models = _models(federation, parties)
     for party in parties:
-        write_atomically(party.folder / EVALUATION_FILE, (json.dumps(party.scores(models)) + "\n").encode())
+        party.keep(party.scores(models))
 
 
 def _models(federation: Federation, parties: "list[_Alone]") -> dict[str, Classifier]:
@@ -120,6 +119,7 @@ class _Alone:
         if policy is not None:
             log.write("policy", policy)
         learner = self._learner = self._ready(books.policy.max_delta)
+        learner.check_possible()
         accepted = books.accept(
             self._configuration,
             learner.privacy_plan,
@@ -144,7 +144,15 @@ class _Alone:
     def finished(self) -> Classifier:
         """Return the model that this institution ended with."""
         backbone = session_backbone(self._configuration, self._settings.device, self._settings.precision)
-        return read_bundle(self.folder / MODEL_FILE).model_on(backbone)
+        return read_bundle(KeptModels(self.folder).path(self._session)).model_on(backbone)
+
+    def keep(self, scores: dict[str, Any]) -> None:
+        """Store what `scores` counted beside the model."""
+        KeptModels(self.folder).keep_evaluation(self._session, (json.dumps(scores) + "\n").encode())
+
+    @property
+    def _session(self) -> str:
+        return self._configuration.session.hex()
 
     def scores(self, models: dict[str, Classifier]) -> dict[str, Any]:
         """Return counts on the images held out here, added up over all models, and those of its own."""

@@ -66,6 +66,7 @@ def session_plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Ba
         round_timeout_s=round_timeout_s(institutions),
         phase_timeout_s=phase_timeout_s(institutions),
         gather_timeout_s=gather_timeout_s(institutions),
+        return_timeout_s=0.0,  # nobody is there who could mend anything: who refuses ends the run
     )
 
 

@@ -2,6 +2,7 @@
 
 from fedapt_crypto.identity import Identity
 from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.reasons import NoModelReason
 from fedapt_server.archive.store import StoredSession
 from fedapt_server.session import bodies
 
@@ -20,12 +21,14 @@ def answer(
         identity: Signs.
     """
     if stored is None or not stored.progress.ended:
-        return m.NoModel(reason="there is no such session that has ended")
+        return m.NoModel(reason=NoModelReason.NO_SUCH_SESSION.value)
     configuration, progress = stored.configuration, stored.progress
     if request.name not in configuration.roster.names:
-        return m.NoModel(reason="only institutions on that session's roster get its model")
+        return m.NoModel(reason=NoModelReason.NOT_OF_THE_ROSTER.value)
+    if not progress.completed_rounds:
+        return m.NoModel(reason=NoModelReason.NO_ROUND_COMPLETED.value)
     if configuration.blind:
-        return m.NoModel(reason="the coordinator never knew this model: ask another institution for it")
+        return m.NoModel(reason=NoModelReason.NEVER_KNOWN.value)
     end = bodies.session_end(
         configuration,
         identity,

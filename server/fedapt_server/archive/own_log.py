@@ -42,6 +42,17 @@ def has_begun(files: Sequence[Path], session: bytes) -> bool:
     )
 
 
+def completed_ends(files: Sequence[Path], session: bytes) -> list[datetime]:
+    """Return when rounds of a session were completed, by the newest segment of the log."""
+    wanted = session.hex()
+    return [
+        entry.time
+        for file in files[-1:]
+        for entry in _entries(file, ("round_ended",))
+        if entry.body.get("session") == wanted and entry.body.get("status") == "completed"
+    ]
+
+
 def last_seen(files: Sequence[Path]) -> dict[str, datetime]:
     """Return when each institution came, went or was ready last, by the newest segment of the log."""
     return {

@@ -104,6 +104,24 @@ class SessionStore:
         """Return the session that was created last of those that have ended."""
         return self._newest("ended IS NOT NULL")
 
+    def with_model(self) -> StoredSession | None:
+        """Return the ended session that was created last of those that completed a round.
+
+        Where there is none, the one that ended last.
+        """
+        newest = self.finished()
+        with self._database.reading() as database:
+            ended = "SELECT session FROM sessions WHERE ended IS NOT NULL ORDER BY place DESC"
+            sessions = [bytes(row[0]) for row in database.execute(ended)]
+            for session in sessions:
+                records = _column(database, session, "attempts", "record")
+                if any(RoundRecord.from_bytes(one).status == "completed" for one in records):
+                    found = session
+                    break
+            else:
+                return newest
+        return self.find(found)
+
     def find(self, session: bytes) -> StoredSession | None:
         """Return a session by its identifier."""
         return self._newest("session = ?", session)

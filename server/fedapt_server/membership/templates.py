@@ -143,6 +143,9 @@ unsupervised: null
 round_timeout_s: 600.0
 phase_timeout_s: 60.0
 gather_timeout_s: 30.0
+# So long the session waits for institutions that are out (they have not agreed yet, their images or disk
+# want mending) where no round can take place without them: 14 days. 'server run --end-session' ends it sooner
+return_timeout_s: 1209600.0
 """
 
 TINY_WEIGHTS: Final[dict[str, Any]] = {

@@ -53,10 +53,19 @@ class SetTimer:
 
 
 @dataclass(frozen=True)
+class Doing:
+    """An institution says what it is doing; for the status alone, never for the log."""
+
+    name: str
+    doing: str
+    percent: int
+
+
+@dataclass(frozen=True)
 class End:
     """The session is over."""
 
     completed_rounds: int
 
 
-Action = SendTo | Log | Keep | TakeHead | CheckLog | SetTimer | End
+Action = SendTo | Log | Keep | TakeHead | CheckLog | SetTimer | Doing | End

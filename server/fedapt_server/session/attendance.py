@@ -1,4 +1,4 @@
-"""Who of the roster is there, who is waited for, and who has left for good; without I/O."""
+"""Who of the roster is there, who is waited for, and who is out for now; without I/O."""
 
 from collections.abc import Collection, Iterable
 
@@ -15,6 +15,8 @@ class Attendance:
     def __init__(self, names: Iterable[str]) -> None:
         self._presence = dict.fromkeys(names, Presence.ABSENT)
         self._given_up_on: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        """Why those who are out are out, see `fedapt_secure.protocol.reasons`."""
 
     def of(self, name: str) -> Presence:
         """Return what an institution is doing."""
@@ -25,6 +27,13 @@ class Attendance:
         self._presence[name] = presence
         if presence is Presence.READY:
             self._given_up_on.discard(name)
+            self.reasons.pop(name, None)
+
+    def out(self, name: str, reason: str) -> None:
+        """Note that an institution does not take part for now: nobody waits until it is ready again."""
+        self._presence[name] = Presence.OUT
+        self._given_up_on.add(name)
+        self.reasons[name] = reason
 
     def which(self, *presences: Presence) -> tuple[str, ...]:
         """Return who is doing one of these things, in roster order."""
@@ -37,8 +46,19 @@ class Attendance:
 
     @property
     def remaining(self) -> tuple[str, ...]:
-        """Who has not left for good."""
-        return tuple(name for name, presence in self._presence.items() if presence is not Presence.LEFT)
+        """Who may be in the next round, as things stand."""
+        gone = (Presence.OUT, Presence.RESTING)
+        return tuple(name for name, presence in self._presence.items() if presence not in gone)
+
+    @property
+    def may_come(self) -> tuple[str, ...]:
+        """Who may be in a round that is still to come: also those who are out, if they come back."""
+        return tuple(name for name, presence in self._presence.items() if presence is not Presence.RESTING)
+
+    @property
+    def to_sign(self) -> tuple[str, ...]:
+        """Whose signature the end of the session waits for."""
+        return tuple(name for name, presence in self._presence.items() if presence is not Presence.OUT)
 
     def awaited(self, among: Collection[str]) -> tuple[str, ...]:
         """Return who of some institutions is to come yet and is still waited for."""

@@ -147,6 +147,11 @@ def closing(progress: Progress) -> dict[str, Any]:
     return {"completed_rounds": progress.completed_rounds, "model": progress.model_id.hex()}
 
 
+def done(name: str, message: m.Done) -> dict[str, Any]:
+    """Return that an institution has signed the session's end, and which bundle it has stored, if any."""
+    return {"name": name, "bundle": None if message.bundle_hash is None else message.bundle_hash.hex()}
+
+
 def session_ended(configuration: SessionConfiguration, progress: Progress) -> dict[str, Any]:
     """Return how a session ended, and who has signed that."""
     return {

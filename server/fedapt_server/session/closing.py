@@ -1,13 +1,12 @@
 """The end of a session at the coordinator, without I/O: who has signed the record that closes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.log.heads import (
     CloseSignature,
     CloseStatement,
-    RoundRecord,
     SignedHead,
     closed_body,
     countersign,
@@ -17,8 +16,10 @@ from fedapt_secure.log.heads import (
 from fedapt_secure.log.line import SESSION_CLOSED, WITNESSED, LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server.session.actions import Log
-from fedapt_server.session.progress import Signed
+from fedapt_server.session import bodies
+from fedapt_server.session.actions import Action, End, Log, SetTimer
+from fedapt_server.session.progress import Progress, Signed
+from fedapt_server.session.reception import to_all
 from fedapt_server.session.witness import Witness
 
 
@@ -29,9 +30,7 @@ class Closing:
         configuration: The session.
         identity: The coordinator's signing key.
         witness: Checks the heads that come with the signatures.
-        model_id: What the finished model is known by.
-        rounds: How all attempts at rounds ended.
-        signed: Who had signed before a crash.
+        progress: How the session went, and who had signed before a crash.
     """
 
     def __init__(
@@ -39,20 +38,19 @@ class Closing:
         configuration: SessionConfiguration,
         identity: Identity,
         witness: Witness,
-        model_id: bytes,
-        rounds: Sequence[RoundRecord],
-        signed: Mapping[str, Signed],
+        progress: Progress,
     ) -> None:
+        rounds = progress.records
         self._configuration = configuration
         self._identity = identity
         self._witness = witness
         self._round = rounds[-1].round + 1 if rounds else 1
-        self._signed = dict(signed)
+        self._signed = dict(progress.signed)
         self.statement = CloseStatement(
             session=configuration.session,
             configuration=configuration.hash,
-            model=model_id,
-            completed_rounds=sum(record.status == "completed" for record in rounds),
+            model=progress.model_id,
+            completed_rounds=progress.completed_rounds,
             transcript=transcript_digest(rounds),
         )
 
@@ -78,6 +76,12 @@ class Closing:
         lines = [Log(SESSION_CLOSED, closed_body(self.statement, self._all_signatures(), self._missing()))]
         heads = self._ordered_heads()
         return [Log(WITNESSED, witnessed_body(session, self._round, heads)), *lines] if heads else lines
+
+    def end(self, progress: Progress, connected: Collection[str]) -> list[Action]:
+        """Return what ends the session, once it is durable: the record goes to all who are connected."""
+        body = bodies.session_ended(self._configuration, progress)
+        ended = Log("session_ended", body)
+        return [to_all(connected, self.message), ended, SetTimer(None), End(progress.completed_rounds)]
 
     def message(self, head: LogHead) -> m.SessionClosed:
         """Return the record for all institutions, with the present head of the coordinator's log."""

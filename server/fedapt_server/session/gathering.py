@@ -4,17 +4,20 @@ A round belongs to its cohort: everybody, or the institutions that the session's
 else is waited for.
 
 Rules:
-- A round begins when everyone of its cohort who has not left for good is ready, or after the gathering time
-  with at least the threshold of them.
+- A round begins when everyone of its cohort who is not out is ready, or after the gathering time with at
+  least the threshold of them. Who has said that so few are too few for it is in the next attempt once there
+  are more.
 - Where a cohort is not the whole roster, a round of which too few are there after the gathering time is left
   out if as many as a round needs are there at all: other rounds can go on. Where fewer are there, the session
   waits for them, however long: to leave out one round after the other would end it for nothing.
-- A round of whose cohort too many have left for good is left out at once.
-- The session cannot go on when that holds for all rounds to come.
+- A round of whose cohort too many are out is left out at once, if another one can take place.
+- Where so many are out that no round can take place, the session waits for them to come back, for the plan's
+  ``return_timeout_s``; then it cannot go on. It ends at once where coming back would not help.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies
@@ -32,11 +35,21 @@ class Begin:
     participants: tuple[str, ...]
 
 
+class For(Enum):
+    """What is waited for."""
+
+    MISSING = auto()
+    """Those who are to come."""
+    RETURN = auto()
+    """Those who are out, without whom no round can take place."""
+
+
 @dataclass(frozen=True)
 class Wait:
     """Wait for others; ``anew`` if the time for it has run out and begins again."""
 
     anew: bool
+    what: For = For.MISSING
 
 
 @dataclass(frozen=True)
@@ -70,8 +83,9 @@ class Gathering:
         self._everybody = frozenset(configuration.roster.names)
         self._threshold = configuration.threshold
         self._is_sampled = configuration.cohort_size < len(self._everybody)
-        self._waiting = False
+        self._waiting: For | None = None
         self._rounds_begun = 0
+        self._wanted: dict[str, int] = {}
         self._newest: tuple[int, frozenset[str]] = (0, self._everybody)
 
     @property
@@ -85,16 +99,20 @@ class Gathering:
     def decide(self, *, late: bool) -> Decision:
         """Return what is to be done now; ``late`` when the gathering time has run out."""
         cohort, threshold = self.cohort, self._threshold
-        if not self._any_round_to_come():
+        if not self._any_round_to_come(self._attendance.remaining):
+            waited = late and self._waiting is For.RETURN
+            if not waited and self._any_round_to_come(self._attendance.may_come):
+                return Wait(anew=False, what=For.RETURN)
             remaining = len(self._attendance.remaining)
             of_one = " of one round's cohort" if self._is_sampled else ""
             return Stop(f"{remaining} institutions remain, {threshold}{of_one} are needed")
+        late = late and self._waiting is not For.RETURN
         if self._remaining(cohort) < threshold:
             return LeaveOut(f"too few institutions of the round's cohort remain: {threshold} are needed")
         if self._attendance.awaited(cohort) and not late:
             return Wait(anew=False)
         there = self._attendance.which(Presence.READY)
-        ready = tuple(name for name in there if name in cohort)
+        ready = self._enough_for(tuple(name for name in there if name in cohort))
         if len(ready) >= threshold:
             return Begin(ready)
         if late and len(there) >= threshold and self._is_sampled:
@@ -105,17 +123,26 @@ class Gathering:
 
     def begun(self) -> None:
         """Take note that a round has begun."""
-        self._waiting = False
+        self._waiting = None
         self._rounds_begun += 1
 
-    def wait(self, *, anew: bool) -> list[Action]:
+    def wants_more_than(self, name: str, count: int) -> None:
+        """Take note that a round of so many is too small for an institution."""
+        self._wanted[name] = count + 1
+
+    def wait(self, wait: Wait) -> list[Action]:
         """Set the gathering timer once, so that one who keeps coming and going cannot put it off."""
-        if self._waiting and not anew:
+        if self._waiting is wait.what and not wait.anew:
             return []
-        self._waiting = True
+        self._waiting = wait.what
+        plan = self._configuration.plan
+        if wait.what is For.RETURN:
+            return [
+                Log("waiting_for_return", {"names": list(self._attendance.reasons)}),
+                SetTimer(plan.return_timeout_s),
+            ]
         # Before their first round institutions load models and encode images, as before training.
-        plan, first = self._configuration.plan, self._rounds_begun == 0
-        return [SetTimer(plan.round_timeout_s if first else plan.gather_timeout_s)]
+        return [SetTimer(plan.gather_timeout_s if self._rounds_begun else plan.round_timeout_s)]
 
     def leave_out(self, progress: Progress, reason: str) -> tuple[Progress, list[Action]]:
         """Go on with the following round; one that was never attempted is on record as aborted."""
@@ -128,12 +155,20 @@ class Gathering:
         body, after = bodies.without_sum(self._configuration, begun, reason)
         return after, [Keep(after), Log("round_ended", body)]
 
-    def _any_round_to_come(self) -> bool:
-        """Whether a cohort to come has not lost too many for good; the next one's nearly always has not."""
+    def _enough_for(self, ready: tuple[str, ...]) -> tuple[str, ...]:
+        """Leave out those to whom so few are too few, until it is enough for all who are left."""
+        while True:
+            content = tuple(name for name in ready if self._wanted.get(name, 0) <= len(ready))
+            if content == ready:
+                return ready
+            ready = content
+
+    def _any_round_to_come(self, who: Collection[str]) -> bool:
+        """Whether a cohort to come has enough of them; the next one's nearly always has."""
         if not self._is_sampled:
-            return self._remaining(self._everybody) >= self._threshold
+            return len(who) >= self._threshold
         numbers = range(self._agenda.next_number, self._agenda.rounds + 1)
-        return any(self._remaining(self._cohort(number)) >= self._threshold for number in numbers)
+        return any(len(self._cohort(number).intersection(who)) >= self._threshold for number in numbers)
 
     def _cohort(self, number: int) -> frozenset[str]:
         return frozenset(self._configuration.round_roster(number).names)

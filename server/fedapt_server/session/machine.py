@@ -9,29 +9,33 @@ What others hear of has been made durable before (`Keep`): after a crash a sessi
 gives the finished model to whoever was away.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import PeerError, RolledBackLog, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_secure.log.heads import WitnessedHead, witnessed_body
-from fedapt_secure.log.line import WITNESSED, LogHead
+from fedapt_secure.log.line import WITNESSED
 from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies
-from fedapt_server.session.actions import Action, CheckLog, End, Keep, Log, SendTo, SetTimer, TakeHead
+from fedapt_server.session.actions import Action, CheckLog, Doing, Keep, Log, SetTimer, TakeHead
 from fedapt_server.session.agenda import Agenda
 from fedapt_server.session.attendance import Attendance
 from fedapt_server.session.closing import Closing
 from fedapt_server.session.gathering import Begin, Gathering, LeaveOut, Stop, Wait
 from fedapt_server.session.outcome import Outcome
 from fedapt_server.session.progress import GroupOffered, Progress
-from fedapt_server.session.reception import Reception, refusal, send
+from fedapt_server.session.reception import Reception, refusal, send, to_all
 from fedapt_server.session.round import CoordinatorRound
-from fedapt_server.session.states import Presence, State
+from fedapt_server.session.states import Answer, Presence, State, answer_to
 from fedapt_server.session.witness import News, Witness
+
+TAKE_SUMS: Final = (Presence.JOINING, Presence.READY, Presence.RESTING)
+"""Who is given sums that only institutions can open, also of rounds that it took no part in."""
 
 
 class CoordinatorSession:
@@ -89,7 +93,8 @@ class CoordinatorSession:
         progress, begun = self._progress, Log("session_started", bodies.session_started(self._configuration))
         if self._is_new:
             return [begun, SetTimer(None)]
-        actions: list[Action] = [] if progress.number else [begun]  # a power cut may have taken the line
+        # A power cut may have taken the line. One that has ended has it: its end came later, and was synced.
+        actions: list[Action] = [] if progress.number or progress.ended else [begun]
         if progress.unlogged(logged):
             actions.append(Log("round_ended", progress.last_end or {}))
         if progress.group is not None:
@@ -111,9 +116,8 @@ class CoordinatorSession:
 
     def connected(self, name: str) -> list[Action]:
         """An institution has connected and said hello under its certificate's name."""
-        lost = self.disconnected(name) if self._attendance.of(name) is not Presence.ABSENT else []
-        if self._attendance.of(name) is not Presence.LEFT:
-            self._attendance.mark(name, Presence.CONNECTED)
+        lost = self.disconnected(name) if self._attendance.of(name).there else []
+        self._attendance.mark(name, Presence.CONNECTED)
         return [
             *lost,
             Log("connected", {"name": name}),
@@ -121,11 +125,11 @@ class CoordinatorSession:
         ]
 
     def disconnected(self, name: str) -> list[Action]:
-        """An institution's connection is gone."""
-        if self._attendance.of(name) is Presence.LEFT:
-            return []
-        self._attendance.mark(name, Presence.ABSENT)
+        """An institution's connection is gone; who is out stays out, and is not waited for."""
         actions: list[Action] = [Log("disconnected", {"name": name})]
+        if self._attendance.of(name) is Presence.OUT:
+            return actions
+        self._attendance.mark(name, Presence.ABSENT)
         if self._round is not None:
             self._round.drop(name, "disconnected")
             return actions + self._proceed()
@@ -135,9 +139,11 @@ class CoordinatorSession:
         """Take a message. What does not hold is logged and refused; the sender keeps its connection."""
         try:
             message = decode_one_of(data, m.FROM_INSTITUTION, max_bytes=m.MAX_FRAME_BYTES)
-            return self._dispatch(name, message, len(data))
+            if self._is_due(name, message):
+                return self._dispatch(name, message, len(data))
         except PeerError as error:
             return [refusal(name, error)]
+        return []
 
     def timeout(self) -> list[Action]:
         """The timer has run out: go on with whoever is there."""
@@ -153,33 +159,49 @@ class CoordinatorSession:
             case _:
                 return []
 
+    def _is_due(self, name: str, message: TaggedMessage) -> bool:
+        """Whether a message is to be taken, or else ignored; raises `UnexpectedMessage` out of turn."""
+        answer = answer_to(self._state, self._attendance.of(name), message.kind)
+        if answer is Answer.REFUSED:
+            raise UnexpectedMessage(f"sent {message.kind!r} out of turn", peer=name)
+        return answer is Answer.TAKEN
+
     def _dispatch(self, name: str, message: TaggedMessage, size: int) -> list[Action]:
         match message:
-            case m.SessionAccept() if self._attendance.of(name) is Presence.CONNECTED:
+            case m.Activity():
+                return [Doing(name, message.doing, message.percent)]
+            case m.SessionAccept():
                 return self._accept(name, message)
             case m.GroupOffer() if self._configuration.blind:
                 return self._receive_group(name, message)
-            case m.GroupReady() if (
-                self._attendance.of(name) is Presence.JOINING and self._reception.group is not None
-            ):
+            case m.GroupReady() if self._reception.group is not None:
                 return self._ready(name)
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
-                return [*self._hear(news), *self._leave(name, message.reason)]
-            case m.RoundDecline() if self._round is not None and self._round.is_named_by(message):
-                self._round.drop(name, "declined")
-                self._agenda.sitting_out.add(name)
-                if message.final:
-                    return self._leave(name, message.reason)
-                body = {"name": name, "round": message.round, "reason": message.reason}
-                return [Log("declined", body), *self._proceed()]
+                return [*self._hear(news), *self._out(name, message.reason)]
+            case m.RoundDecline() if self._round is not None:
+                return self._decline(self._round, name, message)
             case m.Aggregation() if self._round is not None:
                 self._round.traffic.bytes_up += size
                 return self._receive_payload(self._round, name, message)
             case m.Done() if self._closing is not None:
                 return self._done(self._closing, name, message)
             case _:
-                raise UnexpectedMessage(f"sent {message.kind!r} out of turn", peer=name)
+                raise UnexpectedMessage(f"sent {message.kind!r}, which is not of this session", peer=name)
+
+    def _decline(self, round_: CoordinatorRound, name: str, message: m.RoundDecline) -> list[Action]:
+        """An institution sits the round out, or all that follow."""
+        if not round_.is_named_by(message):
+            return []  # of an attempt that has ended meanwhile
+        round_.drop(name, "declined")
+        if message.reason == Reason.POLICY_PARTICIPANTS:
+            self._gathering.wants_more_than(name, len(round_.participants))
+        else:
+            self._agenda.sitting_out.add(name)
+        if message.final:
+            self._attendance.mark(name, Presence.RESTING)
+        body = {"name": name, "round": message.round, "reason": message.reason, "final": message.final}
+        return [Log("declined", body), *self._proceed()]
 
     def _receive_payload(self, round_: CoordinatorRound, name: str, message: m.Aggregation) -> list[Action]:
         refused: list[Action] = []
@@ -202,7 +224,7 @@ class CoordinatorSession:
         try:
             news = self._hear(self._witness.accept(name, message))
         except RolledBackLog as error:
-            return [refusal(name, error), *self._leave(name, str(error))]
+            return [refusal(name, error), *self._out(name, Reason.OWN_LOG_BEHIND)]
         welcome = self._reception.welcome(name, message.applied_round, self._progress)
         if not configuration.blind:
             return [*news, *welcome, *self._ready(name)]
@@ -217,7 +239,7 @@ class CoordinatorSession:
             if self._attendance.of(name).there:
                 actions.append(send(name, m.HeldHead(held=heads)))
         for name, error in news.behind.items():
-            actions += [refusal(name, error), *self._leave(name, str(error))]
+            actions += [refusal(name, error), *self._out(name, Reason.OWN_LOG_BEHIND)]
         return actions
 
     def _receive_group(self, name: str, offer: m.GroupOffer) -> list[Action]:
@@ -240,17 +262,25 @@ class CoordinatorSession:
             return [*actions, send(name, self._reception.session_end(self._progress))]
         return actions + (self._maybe_start_round() if self._round is None else [])
 
-    def _leave(self, name: str, reason: str) -> list[Action]:
-        """An institution will not take part any more: its budget is spent, or it refuses the session."""
-        if self._attendance.of(name) is Presence.LEFT:
-            return []
+    def _out(self, name: str, reason: str) -> list[Action]:
+        """An institution does not take part for now; it may come back, and is not waited for."""
         if self._round is not None:
             self._round.drop(name, "left")
-        self._attendance.mark(name, Presence.LEFT)
-        actions: list[Action] = [Log("left", {"name": name, "reason": reason})]
+        self._attendance.out(name, reason)
+        actions: list[Action] = [Log("left", {"name": name, "reason": str(reason)})]
         if self._round is not None:
             return actions + self._proceed()
         return actions + (self._maybe_end() if self._state is State.CLOSING else self._maybe_start_round())
+
+    def stop(self) -> list[Action]:
+        """Let no further round begin, at the operator's wish, and close the session's record.
+
+        Raises:
+            UnexpectedMessage: If a round is under way, or the session is over.
+        """
+        if self._state is not State.GATHERING:
+            raise UnexpectedMessage("a session is ended between its rounds")
+        return [Log("cannot_continue", {"reason": "the coordinator's operator has ended it"}), *self._close()]
 
     def _maybe_start_round(self, *, late: bool = False) -> list[Action]:
         """Start the next round if its whole cohort is ready, or ``late`` with whoever is."""
@@ -261,8 +291,8 @@ class CoordinatorSession:
             match self._gathering.decide(late=late):
                 case Begin(participants):
                     return actions + self._start_round(participants)
-                case Wait(anew):
-                    return actions + self._gathering.wait(anew=anew)
+                case Wait() as wait:
+                    return actions + self._gathering.wait(wait)
                 case Stop(reason):
                     actions.append(Log("cannot_continue", {"reason": reason}))
                     break
@@ -313,7 +343,7 @@ class CoordinatorSession:
             return []
         ended, self._round = self._round, None
         body, after = bodies.after_round(self._progress, ended, outcome)
-        missing = [n for n in self._attendance.which(Presence.READY, Presence.JOINING) if n not in given]
+        missing = [n for n in self._attendance.which(*TAKE_SUMS) if n not in given]
         missed = [send(name, after.sealed_sums[-1]) for name in missing] if outcome.sealed_sum else []
         self._agenda.ended(completed=outcome.status == "completed")
         self._agenda.sitting_out |= ended.released
@@ -322,20 +352,16 @@ class CoordinatorSession:
         following = self._close() if self._agenda.over else self._maybe_start_round()
         heads = tuple(ended.heads[n] for n in outcome.participants if n in ended.heads)
         seen = witnessed_body(self._configuration.session, ended.number, heads)
+        there = self._attendance.connected
         return [
             Keep(after),
             Log("round_ended", body),
             *sums,
             *([Log(WITNESSED, seen)] if heads else []),
-            self._to_all(lambda head: self._witness.round_end(ended.context, outcome, heads, head)),
+            to_all(there, lambda head: self._witness.round_end(ended.context, outcome, heads, head)),
             *missed,
             *following,
         ]
-
-    def _to_all(self, message: Callable[[LogHead], TaggedMessage]) -> TakeHead:
-        """Send to all who are connected now; to one who comes in this very step the offer goes first."""
-        names = self._attendance.connected
-        return TakeHead(lambda head: [SendTo(n, data) for data in [message(head).to_bytes()] for n in names])
 
     def _close(self) -> list[Action]:
         self._state = State.CLOSING
@@ -344,17 +370,16 @@ class CoordinatorSession:
         return [
             self._keep(closing=True),  # what is about to be signed must not change any more
             Log("closing", bodies.closing(self._progress)),
-            *(send(name, end) for name in self._attendance.which(Presence.READY)),
+            *(send(name, end) for name in self._attendance.which(Presence.READY, Presence.RESTING)),
             SetTimer(self._plan.round_timeout_s),
             *self._maybe_end(),
         ]
 
     def _open_closing(self) -> Closing:
-        parts = (self._configuration, self._identity, self._witness)
-        return Closing(*parts, self._progress.model_id, self._progress.records, self._progress.signed)
+        return Closing(self._configuration, self._identity, self._witness, self._progress)
 
     def _done(self, closing: Closing, name: str, message: m.Done) -> list[Action]:
-        line = Log("done", {"name": name, "bundle": message.bundle_hash.hex()})
+        line = Log("done", bodies.done(name, message))
         if self._state is State.ENDED:  # it was away: the record is closed without it
             closing.check(name, message)
             return [line, TakeHead(lambda head: [send(name, closing.message(head))])]
@@ -362,7 +387,7 @@ class CoordinatorSession:
         return [self._keep(signed=signed), line, *self._maybe_end()]
 
     def _maybe_end(self) -> list[Action]:
-        awaited = set(self._attendance.remaining)
+        awaited = set(self._attendance.to_sign)
         return self._end() if self._closing is not None and awaited <= self._closing.signed else []
 
     def _end(self) -> list[Action]:
@@ -370,15 +395,7 @@ class CoordinatorSession:
         self._state = State.ENDED
         if self._reception.group is not None:
             self._reception.group.close()
-        closing, progress = self._closing, self._progress
-        if closing is None:
+        if self._closing is None:
             return []
-        body = bodies.session_ended(self._configuration, progress)
-        return [
-            *closing.lines(),
-            self._keep(ended=True),
-            self._to_all(closing.message),
-            Log("session_ended", body),
-            SetTimer(None),
-            End(progress.completed_rounds),
-        ]
+        there = self._attendance.connected
+        return [*self._closing.lines(), self._keep(ended=True), *self._closing.end(self._progress, there)]

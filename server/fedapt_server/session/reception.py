@@ -1,6 +1,6 @@
 """What an institution gets when it comes to a session: offer, key, group part, missed sums; without I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_crypto.errors import PeerError
@@ -11,7 +11,7 @@ from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies
-from fedapt_server.session.actions import Log, SendTo
+from fedapt_server.session.actions import Log, SendTo, TakeHead
 from fedapt_server.session.progress import GroupOffered, Progress
 from fedapt_server.session.witness import SESSION_START, Witness
 
@@ -97,3 +97,13 @@ def send(name: str, message: TaggedMessage) -> SendTo:
 def refusal(name: str, error: PeerError) -> Log:
     """Return the log's line about what an institution sent and was refused."""
     return Log("refused", {"name": name, "error": type(error).__name__, "detail": str(error)})
+
+
+def to_all(names: Collection[str], message: Callable[[LogHead], TaggedMessage]) -> TakeHead:
+    """Return the action that sends to some; to one who comes in this very step the offer goes first.
+
+    Args:
+        names: Who is connected now.
+        message: Makes the message from the head of the coordinator's log.
+    """
+    return TakeHead(lambda head: [SendTo(n, data) for data in [message(head).to_bytes()] for n in names])

@@ -95,7 +95,12 @@ class CoordinatorRound:
 
     def start_message(self) -> m.RoundStart:
         """Return what every participant gets first."""
-        return m.RoundStart(round=self.number, attempt=self.attempt, model=self.model)
+        return m.RoundStart(
+            round=self.number,
+            attempt=self.attempt,
+            model=self.model,
+            participants=len(self.participants),
+        )
 
     def receive(self, sender: str, message: m.Aggregation) -> None:
         """Take a payload.

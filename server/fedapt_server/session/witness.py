@@ -116,7 +116,6 @@ class Witness:
             status=outcome.status,
             contributors=outcome.contributors,
             dropped=outcome.dropped,
-            detail=outcome.detail,
             heads=heads,
             countersignature=countersign(self._identity, self._session, number, heads),
         )

@@ -13,6 +13,7 @@ from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.secagg import registry
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import actions as server
 from tests.protocol.federation import Federation
@@ -65,7 +66,7 @@ def taking_part(federation: Federation) -> InstitutionSession:
 
 def start(federation: Federation, number: int, attempt: int) -> bytes:
     model = bytes(4 * federation.configuration.plan.shape.size)
-    return m.RoundStart(round=number, attempt=attempt, model=model).to_bytes()
+    return m.RoundStart(round=number, attempt=attempt, model=model, participants=3).to_bytes()
 
 
 def test_standby_is_shown_and_an_offer_may_follow_on_the_same_connection() -> None:
@@ -116,8 +117,8 @@ def test_a_decline_names_the_attempt() -> None:
     assert isinstance(check, a.CheckPolicy)
     assert isinstance(train, a.Train)
     assert check.context == join.context
-    [send] = made.declined("released before", final=False)
-    assert send.message == m.RoundDecline(round=2, attempt=3, final=False, reason="released before")
+    [send] = made.declined(Reason.ALREADY_RELEASED, final=False)
+    assert send.message == m.RoundDecline(round=2, attempt=3, final=False, reason="already_released")
     assert made.state is State.READY
     assert len(made.receive(start(federation, 2, 4))) == 3
 

@@ -103,8 +103,8 @@ class TestConversation:
     def test_what_the_coordinator_says(self, office: Office) -> None:
         sent = finished(Federation(3))
         assert self.ask(office, sent) == sent
-        with pytest.raises(NotAccepted, match="no such model: none has finished"):
-            self.ask(office, m.NoModel(reason="none has finished"))
+        with pytest.raises(NotAccepted, match="no such model: there is no such session"):
+            self.ask(office, m.NoModel(reason="no_such_session"))
         with pytest.raises(UnexpectedMessage, match="where a model was asked for"):
             self.ask(office, m.Standby())
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedapt_client.training.learner import MODEL_FILE
+from fedapt_client.training.kept_models import MODEL_FILE
 from fedapt_crypto.roster import COORDINATOR
 from tests.soak.consortium import Consortium, found_consortium
 from tests.soak.judgement import entries, judge

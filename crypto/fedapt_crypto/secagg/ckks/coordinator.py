@@ -137,7 +137,7 @@ class CkksCoordinator:
         self._phase = None
         self._sum = []
         accused = f" and accuses {message.accused}" if message.accused else ""
-        raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}: {message.detail}")
+        raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}")
 
     def _take_update(self, sender: str, message: CkksUpdate) -> None:
         message.check_signature(self._roster)

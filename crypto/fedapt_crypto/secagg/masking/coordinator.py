@@ -161,7 +161,7 @@ class MaskingCoordinator:
         message.check_signature(self._roster)
         self._phase = None
         accused = f" and accuses {message.accused}" if message.accused else ""
-        raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}: {message.detail}")
+        raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}")
 
     def _take_advertise(self, sender: str, message: Advertise) -> None:
         message.check_signature(self._roster)

@@ -423,7 +423,7 @@ class TestHostileInstitution:
     def test_an_abort_of_another_round_is_refused(self) -> None:
         world = World(3, registry.CKKS)
         abort = Abort(
-            sender="clinic-1", signature=bytes(64), context=bytes(32), reason="x", accused=None, detail="x"
+            sender="clinic-1", signature=bytes(64), context=bytes(32), reason="PeerError", accused=None
         ).signed_by(world.identities["clinic-1"])
         with pytest.raises(ContextMismatch):
             world.coordinator.receive("clinic-1", abort.to_bytes())

@@ -317,9 +317,8 @@ def test_a_false_abort_needs_the_institutions_signature() -> None:
         sender="clinic-1",
         signature=bytes(64),
         context=world.context.hash,
-        reason="x",
+        reason="PeerError",
         accused=None,
-        detail="x",
     )
     with pytest.raises(VerificationFailed):
         world.coordinator.receive("clinic-1", abort.to_bytes())

@@ -1,0 +1,50 @@
+"""What all sessions of an institution share: settings, folder, policy and ledger, signed log, approvals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedapt_client.books.approval import Approvals
+from fedapt_client.books.books import Books
+from fedapt_client.narration import narrate
+from fedapt_client.settings import ClientSettings, parse_vanish
+from fedapt_client.training.encoding_watch import EncodingWatch
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.log.writer import LogWriter
+
+
+class Institution:
+    """What sessions share: settings, folder, policy and ledger, log, approvals.
+
+    Args:
+        settings: The institution's settings. folder: Its folder. books: Its policy and ledger.
+        log: Its signed log. approvals: What its people have agreed to.
+        encoding: Told while images are encoded.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        folder: PartyFolder,
+        books: Books,
+        log: LogWriter,
+        approvals: Approvals,
+        encoding: EncodingWatch | None = None,
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.books = books
+        self.log = log
+        self.approvals = approvals
+        self.encoding = encoding or EncodingWatch(settings.name)
+        self.vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
+
+    def write(self, type: str, body: Mapping[str, Any]) -> None:
+        """Write a line of the signed log, and tell the operators."""
+        self.log.write(type, dict(body))
+        narrate(self.settings.name, type, body)
+
+    def log_policy(self) -> None:
+        """Write the policy into the log, where it is not the one logged last."""
+        policy = self.books.policy_body()
+        if policy is not None:
+            self.write("policy", policy)

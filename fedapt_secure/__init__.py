@@ -1,8 +1,8 @@
 """Federated adaptive prompt tuning of CLIP (FedAPT, AAAI 2024), private and provable.
 
-What all parties share, and the command line. Rooms, in the order in which they may import each other: `log`
-and `privacy`, `config`, `protocol` and `audit` (none of these needs torch), `learning`, `inference`; above
-server and client, `simulate` and `cli`. ``docs/architecture.md`` is the map.
+What all parties share, and the command line. Rooms, in the order in which they may import each other:
+`process`, `log` and `privacy`, `config`, `protocol` and `audit` (none of these needs torch), `learning`,
+`inference`; above server and client, `simulate` and `cli`. ``docs/architecture.md`` is the map.
 """
 
 from typing import TYPE_CHECKING

@@ -58,6 +58,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "registry",
     ),
     "fedapt_secure": (
+        "process",
         "log privacy",
         "config",
         "protocol audit",

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
-from fedapt_crypto.errors import FedaptError, InvalidInput
+from fedapt_crypto.errors import FedaptError
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.process.exit_status import ExitStatus, status_of
 
 
 def main() -> int:
@@ -22,10 +23,10 @@ def main() -> int:
         run_until_stopped(InstitutionRunner(options.dir, settings))
     except FedaptError as error:
         sys.stderr.write(f"{error}\n")
-        return 2 if isinstance(error, InvalidInput) else 1
+        return status_of(error)
     except KeyboardInterrupt:
-        return 130
-    return 0
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.DONE
 
 
 if __name__ == "__main__":

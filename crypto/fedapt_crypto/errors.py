@@ -4,6 +4,24 @@ Messages are shown to users and peers as they stand: one line, what to do where 
 never a secret.
 """
 
+import errno
+from typing import Final
+
+LACKING: Final = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EROFS,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EADDRINUSE,
+        errno.EADDRNOTAVAIL,
+    }
+)
+"""What the system answers where the machine lacks something for now, and the request was well made."""
+
 
 class FedaptError(Exception):
     """Root of every error this project raises on purpose.
@@ -38,6 +56,13 @@ class PolicyRefused(InvalidInput):
 
 class RunFailed(FedaptError):
     """The work was well asked for and could not be finished. Exit status 1."""
+
+
+class Unavailable(FedaptError):
+    """The machine cannot do it for now: disk full, I/O error, no memory, a port in use. Exit status 75.
+
+    Nobody gave anything wrong, and nothing is lost: started again later, the same may work.
+    """
 
 
 class RoundAborted(RunFailed):
@@ -94,3 +119,34 @@ class RolledBackLog(PeerError):
 
 class CertificateRefused(PeerError):
     """A certificate that is revoked, out of date, or not of our authority."""
+
+
+def system_error(sentence: str, error: OSError) -> "InvalidInput | Unavailable":
+    """Return what to raise where the operating system refused something.
+
+    Args:
+        sentence: What could not be done, with the path as the person knows it: ``cannot write FILE``.
+        error: The system's answer.
+
+    Returns:
+        `Unavailable` where the machine lacks something for now (`LACKING`), else `InvalidInput`: a path that
+        is not there, that is something else, or that may not be used is put right by a person.
+    """
+    said = f"{sentence}: {error.strerror or error}"
+    if error.errno in LACKING:
+        return Unavailable(f"{said}; {_REMEDIES.get(error.errno or 0, _REMEDY)}, then start it again")
+    return InvalidInput(said)
+
+
+_REMEDY: Final = "see to the machine"
+_REMEDIES: Final = {
+    errno.ENOSPC: "free disk space",
+    errno.EDQUOT: "free disk space or raise the quota",
+    errno.EIO: "see to the disk",
+    errno.EROFS: "mount it for writing",
+    errno.ENOMEM: "free memory",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "allow more open files",
+    errno.EADDRINUSE: "stop what uses the port, or name another one",
+    errno.EADDRNOTAVAIL: "see to the network",
+}

@@ -11,5 +11,5 @@ from fedapt_secure.cli.app import run
 
 
 def main() -> None:
-    """Entry point; exits with 0 done, 1 failed or violated, 2 bad input, 130 interrupted."""
+    """Entry point; exits as `fedapt_secure.process.exit_status` has it."""
     sys.exit(run(sys.argv[1:]))

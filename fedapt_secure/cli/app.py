@@ -12,11 +12,10 @@ from fedapt_secure import __version__
 from fedapt_secure.cli.commands import cache as cache_commands
 from fedapt_secure.cli.commands import client, compare, server, simulate, use
 from fedapt_secure.privacy.unit import unit_of
+from fedapt_secure.process.exit_status import ExitStatus, status_of
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
 _ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="fedapt-secure",
@@ -104,7 +103,7 @@ def audit(
     from fedapt_secure.cli.work.audit import run_audit  # noqa: PLC0415 - numpy and the template engine
 
     if not run_audit(Console(), paths or [], trust=trust, as_json=as_json, html=html):
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 app.command()(simulate.simulate)
@@ -121,24 +120,23 @@ def run(arguments: Sequence[str]) -> int:
         status = typer.main.get_command(app).main(
             list(arguments), prog_name="fedapt-secure", standalone_mode=False
         )
-    except InvalidInput as error:
-        errors.print(f"[red]error:[/] {_plain(error)}")
-        return BAD_INPUT
     except FedaptError as error:
-        errors.print(f"[red]failed:[/] {_plain(error)}")
-        return FAILED
+        status = status_of(error)
+        title = "failed" if status is ExitStatus.FAILED else "error"
+        errors.print(f"[red]{title}:[/] {_plain(error)}")
+        return status
     except _ClickError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(str(error))
         else:
             errors.print(f"[red]error:[/] {_plain(_click_message(error))}")
-        return BAD_INPUT
+        return ExitStatus.BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
-        return INTERRUPTED
-    if status == INTERRUPTED:  # Typer's way of passing on Ctrl-C
+        return ExitStatus.INTERRUPTED
+    if status == ExitStatus.INTERRUPTED:  # Typer's way of passing on Ctrl-C
         errors.print("interrupted")
-    return int(status or DONE)
+    return int(status or ExitStatus.DONE)
 
 
 def _click_message(error: Exception) -> str:

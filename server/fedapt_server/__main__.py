@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from fedapt_crypto.errors import FedaptError, InvalidInput
+from fedapt_crypto.errors import FedaptError
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.process.exit_status import ExitStatus, status_of
 from fedapt_server.settings import SETTINGS_FILE, ServerSettings
 
 
@@ -23,10 +24,10 @@ def main() -> int:
         run(PartyFolder(folder), settings, Options(once=True, enrolment=False, health=False))
     except FedaptError as error:
         sys.stderr.write(f"{error}\n")
-        return 2 if isinstance(error, InvalidInput) else 1
+        return status_of(error)
     except KeyboardInterrupt:
-        return 130
-    return 0
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.DONE
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fedapt_secure.process.exit_status import RESTART_IS_USELESS, ExitStatus
+
 ROOT = Path(__file__).parents[2]
 UNITS = [ROOT / room / "systemd" / f"fedapt-{room}.service" for room in ("server", "client")]
 DROP_INS = sorted(ROOT.glob("*/systemd/*.conf"))
@@ -72,7 +74,10 @@ def test_little_is_exposed(unit: Path, tmp_path: Path) -> None:
 def test_it_restarts_after_a_crash_and_not_after_a_mistake(unit: Path) -> None:
     service = settings(unit)["Service"]
     assert service["Restart"] == "on-failure"
-    assert service["RestartPreventExitStatus"] == "2"  # fedapt_secure.cli.app.BAD_INPUT
+    useless = [str(status.value) for status in RESTART_IS_USELESS]
+    assert service["RestartPreventExitStatus"].split() == useless
+    assert str(ExitStatus.UNAVAILABLE.value) not in useless, "a full disk is emptied one day"
+    assert settings(unit)["Unit"]["StartLimitIntervalSec"] == "0", "and until then nothing gives up"
     assert service["User"] == service["Group"] == service["StateDirectory"] == unit.stem
     assert service["ExecStart"].startswith(f"{PROGRAM} {unit.stem.removeprefix('fedapt-')} run --dir ")
 

@@ -19,6 +19,7 @@ from fedapt_secure.cli.options import (
     open_folder,
     print_json,
 )
+from fedapt_secure.process.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from fedapt_client.membership.desk import Place
@@ -234,7 +235,7 @@ def doctor(
     else:
         print_findings(findings)
     if any(finding.state == "wrong" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 @app.command()

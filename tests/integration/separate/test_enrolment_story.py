@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fedapt_secure.cli.app import BAD_INPUT, run
+from fedapt_secure.cli.app import run
+from fedapt_secure.process.exit_status import ExitStatus
 from tests.support.people import COMMAND, Desk, at_their_desks
 
 pytestmark = pytest.mark.integration
@@ -215,7 +216,7 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
         for path in people.path.rglob("*")
         if path.is_file() and path.suffix != ".sqlite"
     }
-    assert run(arguments) == BAD_INPUT
+    assert run(arguments) == ExitStatus.BAD_INPUT
     out, err = capsys.readouterr()
     assert said in err
     assert len(err.strip().splitlines()) == 1

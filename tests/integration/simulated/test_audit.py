@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fedapt_secure.cli.app import DONE, FAILED, run
+from fedapt_secure.cli.app import run
+from fedapt_secure.process.exit_status import ExitStatus
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +28,7 @@ def audited(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> 
 def test_an_honest_run_is_verified(simulate, capsys, options: list[str]) -> None:
     folder = simulate("--rounds", "2", *options).folder
     status, fields = audited(capsys, folder)
-    assert (status, fields["verdict"], fields["findings"]) == (DONE, "VERIFIED", [])
+    assert (status, fields["verdict"], fields["findings"]) == (ExitStatus.DONE, "VERIFIED", [])
     assert fields["self_attested"] == ["one operator held all keys and logs of this run"]
     assert fields["not_checked"] == []
     for party in fields["parties"]:
@@ -43,7 +44,7 @@ def test_an_honest_run_is_verified(simulate, capsys, options: list[str]) -> None
 def test_noise_that_a_seed_decides_is_never_verified(simulate, capsys) -> None:
     folder = simulate("--rounds", "1", "--clients", "3", "--insecure-deterministic-noise").folder
     status, fields = audited(capsys, folder)
-    assert (status, fields["verdict"]) == (FAILED, "VIOLATED")
+    assert (status, fields["verdict"]) == (ExitStatus.FAILED, "VIOLATED")
     assert {finding["kind"] for finding in fields["findings"]} == {"predictable noise"}
 
 
@@ -55,7 +56,7 @@ def test_a_changed_run_is_not(simulate, capsys) -> None:
     lines[number] = lines[number].replace('"steps":4', '"steps":3')
     log.write_text("".join(lines))
     status, fields = audited(capsys, folder)
-    assert (status, fields["verdict"]) == (FAILED, "TAMPERED")
+    assert (status, fields["verdict"]) == (ExitStatus.FAILED, "TAMPERED")
     first = fields["findings"][0]
     assert (first["party"], first["line"], first["kind"]) == ("clinic-2", number + 1, "signature")
     assert [p["verdict"] for p in fields["parties"]] == ["VERIFIED", "VERIFIED", "TAMPERED", "VERIFIED"]

@@ -9,11 +9,12 @@ from PIL import Image
 
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN, round_roster
-from fedapt_secure.cli.app import BAD_INPUT, DONE, run
+from fedapt_secure.cli.app import run
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.log.reader import read_log
+from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
 from tests.integration.log_schema import check_line
 from tests.integration.simulated.test_simulate import Tap
@@ -49,7 +50,7 @@ def test_each_round_is_one_of_each_domain(simulate, tap: Tap, images: Path, caps
     options = ["--dataset", "folder", "--data-root", str(images), "--clients", "6"]
     training = ["--rounds", str(ROUNDS), "--local-steps", str(STEPS)]
     done = simulate(*options, *training, "--participation", ONE_PER_DOMAIN)
-    assert done.status == DONE
+    assert done.status == ExitStatus.DONE
     folder, summary = done.folder, done.summary
     logs = {path.stem: list(read_log(path)) for path in (folder / "logs").glob("*.jsonl")}
     for party, entries in logs.items():
@@ -90,7 +91,7 @@ def test_each_round_is_one_of_each_domain(simulate, tap: Tap, images: Path, caps
     assert [noise[count] for count in sorted(noise)] == sorted(noise.values())
 
     capsys.readouterr()
-    assert run(["audit", str(folder), "--json", "--trust", str(folder / "roster.json")]) == DONE
+    assert run(["audit", str(folder), "--json", "--trust", str(folder / "roster.json")]) == ExitStatus.DONE
     fields = json.loads(capsys.readouterr().out)
     assert (fields["verdict"], fields["findings"], fields["not_checked"]) == ("VERIFIED", [], [])
 
@@ -109,7 +110,7 @@ def test_what_has_no_cohorts_is_refused(
         path.rmdir() if path.is_dir() else path.unlink()
     (images / DOMAINS[2]).rmdir()
     base = ["--dataset", "folder", "--data-root", str(images), "--participation", ONE_PER_DOMAIN]
-    assert simulate(*base, *options).status == BAD_INPUT
+    assert simulate(*base, *options).status == ExitStatus.BAD_INPUT
     error = capsys.readouterr().err
     assert reason in " ".join(error.split())
     assert "Traceback" not in error

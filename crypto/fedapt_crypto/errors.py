@@ -5,21 +5,22 @@ never a secret.
 """
 
 import errno
+import os
 from typing import Final
 
-LACKING: Final = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EROFS,
-        errno.ENOMEM,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.EADDRINUSE,
-        errno.EADDRNOTAVAIL,
-    }
-)
+_REMEDIES: Final[dict[int | None, str]] = {
+    errno.ENOSPC: "free disk space",
+    errno.EDQUOT: "free disk space or raise the quota",
+    errno.EIO: "see to the disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "mount it for writing",
+    errno.ENOMEM: "free memory",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "allow more open files",
+    errno.EADDRINUSE: "stop what uses the port, or name another one",
+}
+
+LACKING: Final = frozenset(_REMEDIES)
 """What the system answers where the machine lacks something for now, and the request was well made."""
 
 
@@ -121,32 +122,21 @@ class CertificateRefused(PeerError):
     """A certificate that is revoked, out of date, or not of our authority."""
 
 
-def system_error(sentence: str, error: OSError) -> "InvalidInput | Unavailable":
+def system_error(sentence: str, error: OSError, advice: str | None = None) -> "InvalidInput | Unavailable":
     """Return what to raise where the operating system refused something.
 
     Args:
         sentence: What could not be done, with the path as the person knows it: ``cannot write FILE``.
         error: The system's answer.
+        advice: What to do, where that can be said better than `Unavailable` says it by itself.
 
     Returns:
         `Unavailable` where the machine lacks something for now (`LACKING`), else `InvalidInput`: a path that
         is not there, that is something else, or that may not be used is put right by a person.
     """
-    said = f"{sentence}: {error.strerror or error}"
+    # By number: asyncio, socket and others put sentences of their own around what the system says.
+    reason = os.strerror(error.errno) if error.errno in LACKING and error.errno else error.strerror or error
+    said = f"{sentence}: {reason}"
     if error.errno in LACKING:
-        return Unavailable(f"{said}; {_REMEDIES.get(error.errno or 0, _REMEDY)}, then start it again")
-    return InvalidInput(said)
-
-
-_REMEDY: Final = "see to the machine"
-_REMEDIES: Final = {
-    errno.ENOSPC: "free disk space",
-    errno.EDQUOT: "free disk space or raise the quota",
-    errno.EIO: "see to the disk",
-    errno.EROFS: "mount it for writing",
-    errno.ENOMEM: "free memory",
-    errno.EMFILE: "allow more open files (ulimit -n)",
-    errno.ENFILE: "allow more open files",
-    errno.EADDRINUSE: "stop what uses the port, or name another one",
-    errno.EADDRNOTAVAIL: "see to the network",
-}
+        return Unavailable(f"{said}; {advice or _REMEDIES[error.errno]}, then start it again")
+    return InvalidInput(said if advice is None else f"{said}; {advice}")

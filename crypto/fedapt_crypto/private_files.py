@@ -4,10 +4,11 @@ import os
 import re
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import LACKING, InvalidInput, system_error
 
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
@@ -16,9 +17,14 @@ _LEFTOVER = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.[a-z0-9_]{8}")
 
 
 def make_private_folder(path: Path) -> Path:
-    """Make a folder that only its owner may enter, and return it."""
-    path.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
-    path.chmod(PRIVATE_FOLDER_MODE)
+    """Make a folder that only its owner may enter, and return it.
+
+    Raises:
+        Unavailable: If the disk is full or broken; OSError for a path that cannot be a folder of ours.
+    """
+    with _lacking(f"cannot make the folder {path}"):
+        path.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+        path.chmod(PRIVATE_FOLDER_MODE)
     return path
 
 
@@ -29,7 +35,15 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE_FILE_MODE) 
         path: Where to; its folder exists.
         data: The whole content.
         mode: Permissions of the file, whatever an older one had.
+
+    Raises:
+        Unavailable: If the disk is full or broken; OSError for a path that cannot be a file of ours.
     """
+    with _lacking(f"cannot write {path}"):
+        _write_atomically(path, data, mode)
+
+
+def _write_atomically(path: Path, data: bytes, mode: int) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -41,6 +55,17 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE_FILE_MODE) 
         temporary.replace(path)
     except BaseException:  # also on an interrupt: never leave half a file behind
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _lacking(sentence: str) -> Iterator[None]:
+    """Let `Unavailable` say what the machine lacks; a path of the caller's is the caller's to explain."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in LACKING:
+            raise system_error(sentence, error) from None
         raise
 
 
@@ -68,7 +93,7 @@ def read_private(path: Path) -> bytes:
         mode = path.stat().st_mode
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror or error}") from None
+        raise system_error(f"{path}", error) from None
     if mode & 0o077:
         raise InvalidInput(f"{path} can be read by others: run 'chmod 600 {path}' and consider it leaked")
     return data

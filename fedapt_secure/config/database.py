@@ -1,15 +1,25 @@
 """A small SQLite file that loses nothing: WAL, synchronous=FULL, one immediate transaction a change."""
 
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, Unavailable, system_error
 from fedapt_crypto.private_files import PRIVATE_FILE_MODE
 
 LOCK_TIMEOUT_S = 30.0
+_PAGE_BYTES: Final = 4096
+_REMEDIES: Final = {
+    sqlite3.SQLITE_FULL: "free disk space",
+    sqlite3.SQLITE_IOERR: "free disk space, or see to the disk",
+    sqlite3.SQLITE_NOMEM: "free memory",
+    sqlite3.SQLITE_BUSY: "stop the other process that uses it",
+}
+"""What to do where the machine lacks something, by SQLite's primary result code."""
 
 
 class Database:
@@ -22,6 +32,7 @@ class Database:
 
     Raises:
         InvalidInput: If it cannot be made or is not such a file; so do all methods.
+        Unavailable: If the disk is full or broken, or another process holds it too long; so do all methods.
     """
 
     def __init__(self, path: Path, schema: str, title: str) -> None:
@@ -30,7 +41,7 @@ class Database:
         try:
             path.touch(mode=PRIVATE_FILE_MODE, exist_ok=True)
         except OSError as error:
-            raise InvalidInput(f"{title} {path} cannot be made: {error.strerror}") from None
+            raise system_error(f"{title} {path} cannot be made", error) from None
         if path.stat().st_mode & 0o077:
             raise InvalidInput(f"{title} {path} can be read by others: run 'chmod 600 {path}'")
         with self.reading() as database:
@@ -44,7 +55,7 @@ class Database:
         """A connection of its own, so that any thread may ask.
 
         Raises:
-            InvalidInput: If the file cannot be read.
+            InvalidInput, Unavailable: If the file cannot be read.
         """
         try:
             with closing(
@@ -54,7 +65,7 @@ class Database:
                 database.execute("PRAGMA foreign_keys=ON")
                 yield database
         except sqlite3.DatabaseError as error:
-            raise InvalidInput(f"{self._title} {self._path} cannot be used: {error}") from None
+            raise unusable(f"{self._title} {self._path} cannot be used", self._path, error) from None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -64,9 +75,33 @@ class Database:
             try:
                 yield database
             except BaseException:  # roll back whatever happened, then let it through
-                database.execute("ROLLBACK")
+                if database.in_transaction:  # SQLite itself rolls back when the disk is full
+                    database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
+
+
+def unusable(sentence: str, path: Path, error: sqlite3.DatabaseError) -> InvalidInput | Unavailable:
+    """Return what to raise where SQLite refused something.
+
+    Args:
+        sentence: What could not be done.
+        path: The file.
+        error: SQLite's answer.
+
+    Returns:
+        `Unavailable` where disk, memory or a lock stood in the way, else `InvalidInput`: not such a file.
+    """
+    code = (error.sqlite_errorcode or 0) & 0xFF if hasattr(error, "sqlite_errorcode") else 0
+    if code == sqlite3.SQLITE_CANTOPEN:  # SQLite does not say why: ask for what it had asked for
+        try:
+            with tempfile.TemporaryFile(dir=path.parent) as probe:
+                probe.write(bytes(_PAGE_BYTES))
+        except OSError as why:
+            return system_error(sentence, why)
+    remedy = _REMEDIES.get(code)
+    said = f"{sentence}: {error}"
+    return InvalidInput(said) if remedy is None else Unavailable(f"{said}; {remedy}, then start it again")
 
 
 def _switch_to_wal(database: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedapt_crypto.certificates import CertificateFacts, check_issued, facts
-from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed
+from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed, system_error
 from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.pki import CertificateAuthority, TlsKey
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
@@ -92,7 +92,7 @@ class PartyFolder:
         try:
             make_private_folder(self.path)
         except OSError as error:
-            raise InvalidInput(f"cannot make the folder {self.path}: {error.strerror}") from None
+            raise system_error(f"cannot make the folder {self.path}", error) from None
 
     def create(self) -> tuple[Identity, SealingKey]:
         """Make the folder and fresh keys in it.

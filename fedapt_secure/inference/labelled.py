@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.learning.data.reading.listing import list_folders
 from fedapt_secure.learning.data.reading.records import Record, is_test_record, read_records
 
@@ -64,7 +64,7 @@ def _domain_folders(data: Path) -> list[Path]:
         folders = list_folders(data) if data.is_dir() else []
         return [folder for folder in folders if list_folders(folder)]
     except OSError as error:
-        raise InvalidInput(f"cannot read the images of {data}: {error.strerror}") from error
+        raise system_error(f"cannot read the images of {data}", error) from None
 
 
 def _part(records: Sequence[Record], for_tests: bool, unreadable: list[tuple[str, str]]) -> list[Record]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import system_error
 from fedapt_secure.learning.evaluation.tally import Counts
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _save(figure: "Figure", stem: Path) -> tuple[Path, ...]:
             figure.savefig(path, dpi=_DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
             written.append(path)
     except OSError as error:
-        raise InvalidInput(f"cannot write the pictures to {stem.parent}: {error.strerror}") from error
+        raise system_error(f"cannot write the pictures to {stem.parent}", error) from None
     return tuple(written)
 
 

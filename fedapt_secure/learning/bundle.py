@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
 from fedapt_secure.learning.methods.registry import method_of
@@ -217,7 +217,7 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     except OSError as error:
-        raise InvalidInput(f"cannot write {path}: {error.strerror}") from error
+        raise system_error(f"cannot write {path}", error) from None
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -231,7 +231,7 @@ def read_bundle(path: Path) -> Bundle:
             raise InvalidInput(f"{path} is too large for a model bundle")
         content = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror or 'not a readable file'}") from error
+        raise system_error(f"cannot read {path}", error) from None
     return decode_bundle(content, str(path))
 
 

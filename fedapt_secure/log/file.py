@@ -8,7 +8,7 @@ from os import pwrite
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.log.line import MAX_LINE_BYTES, LogEntry, parse_line
 from fedapt_secure.log.reader import segments
 
@@ -60,7 +60,7 @@ def lock_log(path: Path) -> tuple[int, bool]:
                 return descriptor, archived
             os.close(descriptor)
     except OSError as error:
-        raise InvalidInput(f"cannot open the log {path}: {error.strerror or error}") from None
+        raise system_error(f"cannot open the log {path}", error) from None
 
 
 def lock(descriptor: int, path: Path) -> int:
@@ -72,7 +72,7 @@ def lock(descriptor: int, path: Path) -> int:
         raise InvalidInput(f"the log {path} is in use by another process: stop that one first") from None
     except OSError as error:
         os.close(descriptor)
-        raise InvalidInput(f"cannot lock the log {path}: {error.strerror or error}") from None
+        raise system_error(f"cannot lock the log {path}", error) from None
     return descriptor
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput, VerificationFailed
+from fedapt_crypto.errors import InvalidInput, VerificationFailed, system_error
 from fedapt_secure.log.line import (
     GENESIS,
     LOG_CONTINUED,
@@ -289,7 +289,7 @@ def _lines(files: Iterable[Path]) -> Iterator[Located | _Unread]:
             with file.open("rb") as stream:
                 yield from _lines_of(file, iter(lambda: stream.readline(MAX_LINE_BYTES + 2), b""))
         except OSError as error:
-            raise InvalidInput(f"{file}: {error.strerror or error}") from None
+            raise system_error(f"{file}", error) from None
 
 
 def _lines_of(file: Path, raws: Iterator[bytes]) -> Iterator[Located | _Unread]:

@@ -14,7 +14,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput, RollbackDetected, RunFailed, VerificationFailed
+from fedapt_crypto.errors import (
+    FedaptError,
+    InvalidInput,
+    RollbackDetected,
+    RunFailed,
+    Unavailable,
+    VerificationFailed,
+    system_error,
+)
 from fedapt_crypto.identity import Identity
 from fedapt_secure.log.file import (
     FILE_MODE,
@@ -72,7 +80,7 @@ class LogWriter:
 
     Raises:
         InvalidInput: If the log cannot be opened, is in use, is another party's, or does not hold.
-        RunFailed: If it cannot be written.
+        Unavailable, RunFailed: If it cannot be written, for want of space or otherwise.
     """
 
     def __init__(
@@ -125,7 +133,7 @@ class LogWriter:
 
         Raises:
             ValueError, TypeError: If the body is not JSON, or the log is closed; nothing was written.
-            RunFailed: If the disk does not take it; the log ends where it did before.
+            Unavailable, RunFailed: If the disk does not take it; the log ends where it did before.
         """
         with self._lock:
             if self._descriptor < 0:
@@ -262,7 +270,7 @@ class LogWriter:
         except OSError as error:
             with suppress(OSError):  # what cannot be cut off now is a torn tail to the next writer
                 os.ftruncate(self._descriptor, self._size)
-            raise RunFailed(f"cannot write the log {self.path}: {error.strerror or error}") from None
+            raise self._failed("write", error) from None
         entry = parse_line(raw, str(self.path))
         self._seq, self._prev, self._last_time = entry.seq + 1, entry.hash, entry.time
         self._size += len(raw) + 1
@@ -275,8 +283,12 @@ class LogWriter:
             os.fsync(self._descriptor)
         except OSError as error:
             self._give_up()  # what of it is on disk cannot be known any more
-            raise RunFailed(f"cannot write the log {self.path}: {error.strerror or error}") from None
+            raise self._failed("write", error) from None
         self._unsynced = False
+
+    def _failed(self, doing: str, error: OSError) -> FedaptError:
+        found = system_error(f"cannot {doing} the log {self.path}", error)
+        return found if isinstance(found, Unavailable) else RunFailed(str(found))
 
     def _give_up(self) -> None:
         """Write no more; the next one to open the log begins with what is on disk."""
@@ -317,7 +329,7 @@ class LogWriter:
                 self._descriptor = -1
             self._give_up()
             if isinstance(error, OSError):
-                raise RunFailed(f"cannot rotate the log {self.path}: {error.strerror or error}") from None
+                raise self._failed("rotate", error) from None
             raise
         finally:
             os.close(old)

@@ -7,7 +7,7 @@ before a person has put something right. ``docs/exit-status.md`` shows this tabl
 from enum import IntEnum
 from typing import Final
 
-from fedapt_crypto.errors import FedaptError, InvalidInput, Unavailable
+from fedapt_crypto.errors import FedaptError, InvalidInput, RunFailed, Unavailable
 
 _SIGNALLED: Final = 128
 
@@ -50,3 +50,9 @@ def status_of(error: FedaptError) -> ExitStatus:
     if isinstance(error, Unavailable):
         return ExitStatus.UNAVAILABLE
     return ExitStatus.FAILED
+
+
+def error_of(status: int, message: str) -> FedaptError:
+    """Return what to raise for another process of ours that has ended so: the way back from `status_of`."""
+    kinds = {ExitStatus.BAD_INPUT: InvalidInput, ExitStatus.UNAVAILABLE: Unavailable}
+    return {int(number): kind for number, kind in kinds.items()}.get(status, RunFailed)(message)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fedapt_secure.cli.app import BAD_INPUT, DONE, FAILED, run
+from fedapt_secure.cli.app import run
+from fedapt_secure.process.exit_status import ExitStatus
 from tests.audit.harness import Federation, federation
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ def pins(path: Path) -> dict[str, str]:
 
 class TestExitStatus:
     def test_verified(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(["audit", str(folder)]) == DONE
+        assert run(["audit", str(folder)]) == ExitStatus.DONE
         out, err = capsys.readouterr()
         assert out.startswith("VERIFIED (self-attested)\n")
         assert err == ""
@@ -38,14 +39,14 @@ class TestExitStatus:
     ) -> None:
         still_open = Federation(3)
         still_open.session(1, close=False)
-        assert run(["audit", str(still_open.save(tmp_path / "open"))]) == FAILED
+        assert run(["audit", str(still_open.save(tmp_path / "open"))]) == ExitStatus.FAILED
         assert capsys.readouterr().out.startswith("OPEN\n")
         violated = federation(3, max_epsilon=1.0).save(tmp_path / "violated")
-        assert run(["audit", str(violated)]) == FAILED
+        assert run(["audit", str(violated)]) == ExitStatus.FAILED
         assert capsys.readouterr().out.startswith("VIOLATED\n")
         log = violated / "logs" / "clinic-1.jsonl"
         log.write_bytes(log.read_bytes().replace(b'"round":2', b'"round":3', 1))
-        assert run(["audit", str(violated)]) == FAILED
+        assert run(["audit", str(violated)]) == ExitStatus.FAILED
         out = capsys.readouterr().out
         assert out.startswith("TAMPERED\n")
         assert "clinic-1, clinic-1.jsonl line" in " ".join(out.split())
@@ -75,7 +76,7 @@ class TestExitStatus:
         monkeypatch.chdir(tmp_path)
         if "." not in arguments:
             Path("notes.jsonl").write_text("dear diary\n")
-        assert run(["audit", *(one.format(folder=folder) for one in arguments)]) == BAD_INPUT
+        assert run(["audit", *(one.format(folder=folder) for one in arguments)]) == ExitStatus.BAD_INPUT
         out, err = capsys.readouterr()
         assert out == ""
         assert re.fullmatch(r"error: \S[^\n]*\n", err), err
@@ -86,22 +87,24 @@ class TestForms:
     def test_json_is_all_there_is_on_the_output(
         self, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert run(["audit", str(folder), "--json", "--trust", str(folder / "roster.json")]) == DONE
+        assert (
+            run(["audit", str(folder), "--json", "--trust", str(folder / "roster.json")]) == ExitStatus.DONE
+        )
         fields = json.loads(capsys.readouterr().out)
         assert (fields["verdict"], fields["identities"]) == ("VERIFIED", "trusted roster")
 
     def test_a_page(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         page = tmp_path / "audit.html"
-        assert run(["audit", str(folder), "--html", str(page)]) == DONE
+        assert run(["audit", str(folder), "--html", str(page)]) == ExitStatus.DONE
         assert page.read_text().startswith("<!DOCTYPE html>")
         assert str(page) in capsys.readouterr().out
         assert page.stat().st_mode & 0o777 == 0o644
 
     def test_explain_needs_no_path(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(["audit", "--explain"]) == DONE
+        assert run(["audit", "--explain"]) == ExitStatus.DONE
         text = capsys.readouterr().out
         assert "What no verdict proves" in text
-        assert run(["audit", str(folder), "--explain"]) == DONE
+        assert run(["audit", str(folder), "--explain"]) == ExitStatus.DONE
         assert capsys.readouterr().out.startswith(text)
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from fedapt_client.settings import ClientSettings
-from fedapt_secure.cli.app import BAD_INPUT, DONE, run
+from fedapt_secure.cli.app import run
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.features.shard import Shard
 from fedapt_secure.learning.data.features.store import FeatureStore, StoreIdentity
+from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.simulate.setup.policies import cache_path
 
 
@@ -31,7 +32,7 @@ def institution(folder: Path, name: str, cache: str = "cache") -> Path:
 
 def shown(capsys: pytest.CaptureFixture[str], directory: Path) -> list[tuple[str, str, int]]:
     capsys.readouterr()
-    assert run(["cache", "show", "--dir", str(directory), "--json"]) == DONE
+    assert run(["cache", "show", "--dir", str(directory), "--json"]) == ExitStatus.DONE
     stores = json.loads(capsys.readouterr().out)["stores"]
     return [(one["owner"], one["model"], one["images"]) for one in stores]
 
@@ -44,7 +45,7 @@ def test_an_institution_shows_its_own(tmp_path: Path, capsys: pytest.CaptureFixt
     elsewhere = institution(tmp_path / "clinic-2", "clinic-2", str(tmp_path / "features"))
     fill(tmp_path / "features", "ViT-B-32", images=5)
     assert shown(capsys, elsewhere) == [("clinic-2", "ViT-B-32", 5)]
-    assert run(["cache", "show", "--dir", str(elsewhere)]) == DONE
+    assert run(["cache", "show", "--dir", str(elsewhere)]) == ExitStatus.DONE
     out = capsys.readouterr().out
     for said in ("clinic-2", "ViT-B-32", "plain", " 5 ", "weights"):
         assert said in out
@@ -71,20 +72,20 @@ def test_clear_takes_one_model_or_all(tmp_path: Path, capsys: pytest.CaptureFixt
     folder = institution(tmp_path / "clinic-1", "clinic-1")
     fill(folder / "cache", "tiny", "ViT-B-32")
     clear = ["cache", "clear", "--dir", str(folder), "--yes"]
-    assert run([*clear, "--model", "ViT-B-16"]) == BAD_INPUT
+    assert run([*clear, "--model", "ViT-B-16"]) == ExitStatus.BAD_INPUT
     assert "there are ViT-B-32, tiny" in capsys.readouterr().err
-    assert run([*clear, "--model", "tiny"]) == DONE
+    assert run([*clear, "--model", "tiny"]) == ExitStatus.DONE
     assert "old blocks may remain" in capsys.readouterr().out
     assert shown(capsys, folder) == [("clinic-1", "ViT-B-32", 3)]
-    assert run(clear) == DONE
+    assert run(clear) == ExitStatus.DONE
     assert shown(capsys, folder) == []
-    assert run(clear) == DONE, "nothing to do is no mistake"
+    assert run(clear) == ExitStatus.DONE, "nothing to do is no mistake"
 
 
 def test_clear_asks_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = institution(tmp_path / "clinic-1", "clinic-1")
     fill(folder / "cache", "tiny")
-    assert run(["cache", "clear", "--dir", str(folder)]) == BAD_INPUT
+    assert run(["cache", "clear", "--dir", str(folder)]) == ExitStatus.BAD_INPUT
     assert "nobody can be asked: give --yes" in capsys.readouterr().err
     assert shown(capsys, folder) == [("clinic-1", "tiny", 3)]
 
@@ -96,6 +97,6 @@ def test_another_folder_is_no_cache(
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "keep.txt").write_text("mine")
     for directory, said in [(tmp_path, "there is no feature cache"), (tmp_path / "gone", "cannot look into")]:
-        assert run(["cache", *command, "--dir", str(directory)]) == BAD_INPUT
+        assert run(["cache", *command, "--dir", str(directory)]) == ExitStatus.BAD_INPUT
         assert said in capsys.readouterr().err
     assert (tmp_path / "notes" / "keep.txt").exists()

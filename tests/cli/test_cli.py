@@ -15,8 +15,9 @@ from PIL import Image
 
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure import __version__
-from fedapt_secure.cli.app import BAD_INPUT, DONE, FAILED, INTERRUPTED, run
+from fedapt_secure.cli.app import run
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.process.exit_status import ExitStatus
 
 HEAVY = ("torch", "open_clip", "opacus", "sklearn", "websockets")
 
@@ -31,27 +32,32 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_contract_of_exit_statuses() -> None:
-    assert (DONE, FAILED, BAD_INPUT, INTERRUPTED) == (0, 1, 2, 130)
+    assert (ExitStatus.DONE, ExitStatus.FAILED, ExitStatus.BAD_INPUT, ExitStatus.INTERRUPTED) == (
+        0,
+        1,
+        2,
+        130,
+    )
 
 
 class TestQuickAnswers:
     @pytest.mark.parametrize(
         ("arguments", "status"),
         [
-            ([], BAD_INPUT),
-            (["--help"], DONE),
-            (["--version"], DONE),
-            (["simulate", "--help"], DONE),
-            (["plan", "--help"], DONE),
-            (["predict", "--help"], DONE),
-            (["evaluate", "--help"], DONE),
-            (["model-info", "--help"], DONE),
-            (["predict", "model", "image", "--json", "--csv"], BAD_INPUT),
-            (["client", "ledger", "--help"], DONE),
-            (["client", "ledger", "show", "--help"], DONE),
-            (["client", "ledger"], BAD_INPUT),
-            (["simulate", "--rounds", "0"], BAD_INPUT),
-            (["simulate", "--no-dp", "--dp-epsilon", "3"], BAD_INPUT),
+            ([], ExitStatus.BAD_INPUT),
+            (["--help"], ExitStatus.DONE),
+            (["--version"], ExitStatus.DONE),
+            (["simulate", "--help"], ExitStatus.DONE),
+            (["plan", "--help"], ExitStatus.DONE),
+            (["predict", "--help"], ExitStatus.DONE),
+            (["evaluate", "--help"], ExitStatus.DONE),
+            (["model-info", "--help"], ExitStatus.DONE),
+            (["predict", "model", "image", "--json", "--csv"], ExitStatus.BAD_INPUT),
+            (["client", "ledger", "--help"], ExitStatus.DONE),
+            (["client", "ledger", "show", "--help"], ExitStatus.DONE),
+            (["client", "ledger"], ExitStatus.BAD_INPUT),
+            (["simulate", "--rounds", "0"], ExitStatus.BAD_INPUT),
+            (["simulate", "--no-dp", "--dp-epsilon", "3"], ExitStatus.BAD_INPUT),
         ],
     )
     def test_they_load_nothing_heavy(self, arguments: list[str], status: int) -> None:
@@ -63,7 +69,7 @@ class TestQuickAnswers:
         assert done.stderr.splitlines()[-1] == f"[] {status}"
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(["--version"]) == DONE
+        assert run(["--version"]) == ExitStatus.DONE
         assert capsys.readouterr() == (f"{__version__}\n", "")
 
     @pytest.mark.parametrize("arguments", [[], ["--help"]])
@@ -78,7 +84,7 @@ class TestQuickAnswers:
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COLUMNS", "200")
-        assert run(["simulate", "--help"]) == DONE
+        assert run(["simulate", "--help"]) == ExitStatus.DONE
         out, _ = capsys.readouterr()
         shown = set(re.findall(r"--[a-z-]+", out)) - {"--help"}
         assert shown == {"--" + name.replace("_", "-") for name in (*SimulateSettings.model_fields, "config")}
@@ -87,7 +93,7 @@ class TestQuickAnswers:
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Run a command that must be refused; return its one line."""
     capsys.readouterr()
-    assert run([str(argument) for argument in arguments]) == BAD_INPUT
+    assert run([str(argument) for argument in arguments]) == ExitStatus.BAD_INPUT
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"error: \S[^\n]*\n", err), err
@@ -291,7 +297,7 @@ class TestConfigFile:
         monkeypatch.setattr(
             "fedapt_secure.simulate.command.simulate", lambda settings, console: asked.append(settings)
         )
-        assert run(["simulate", "--config", str(file), *arguments]) == DONE
+        assert run(["simulate", "--config", str(file), *arguments]) == ExitStatus.DONE
         assert asked == [SimulateSettings(**expected)]
 
     def test_both_on_the_command_line_are_refused_whatever_the_file_says(
@@ -305,7 +311,9 @@ class TestConfigFile:
 
 class TestPlan:
     def test_as_json(self, capsys: pytest.CaptureFixture[str], here: Path) -> None:
-        assert run(["plan", "--epsilon", "8", "--records", "279", "--rounds", "2", "--json"]) == DONE
+        assert (
+            run(["plan", "--epsilon", "8", "--records", "279", "--rounds", "2", "--json"]) == ExitStatus.DONE
+        )
         out, err = capsys.readouterr()
         assert err == ""
         plan = json.loads(out)
@@ -324,7 +332,7 @@ class TestPlan:
 
     def test_per_person(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", "200")
-        assert run(["plan", "--epsilon", "8", "--persons", "279", "--rounds", "2"]) == DONE
+        assert run(["plan", "--epsilon", "8", "--persons", "279", "--rounds", "2"]) == ExitStatus.DONE
         shown = capsys.readouterr().out
         assert "270 declared persons; per person" in shown
         assert "1/(10 x 270 persons)" in shown
@@ -332,7 +340,7 @@ class TestPlan:
     def test_as_a_table(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", "200")
         arguments = ["--epsilon", "8", "--records", "279", "--rounds", "2", "--delta", "1e-5"]
-        assert run(["plan", *arguments]) == DONE
+        assert run(["plan", *arguments]) == ExitStatus.DONE
         out, err = capsys.readouterr()
         assert err == ""
         rows = re.findall(r"│ +(\d+) │ +(\d+) │ +([\d.]+) │", out)
@@ -369,7 +377,7 @@ def test_an_interrupt_is_no_traceback(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
         os.close(writing_end)
-    assert (child.returncode, out) == (INTERRUPTED, "")
+    assert (child.returncode, out) == (ExitStatus.INTERRUPTED, "")
     assert err.splitlines() in ([], ["interrupted"])
 
 
@@ -384,7 +392,9 @@ def test_a_run_without_a_result_has_failed(tmp_path: Path, capsys: pytest.Captur
             Image.new("L", (8, 8), shade).save(folder / f"{number}.png")
     arguments = ["--dataset", "folder", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
     arguments += ["--no-dp", "--secure-aggregation", "none", "--rounds", "1", "--local-steps", "1"]
-    assert run(["simulate", *arguments, "--device", "cpu", "--fail", "clinic-1@1:update"]) == FAILED
+    assert (
+        run(["simulate", *arguments, "--device", "cpu", "--fail", "clinic-1@1:update"]) == ExitStatus.FAILED
+    )
     _, err = capsys.readouterr()
     assert re.fullmatch(r"failed: no round was completed[^\n]*\n", err), err
     assert (tmp_path / "run" / "logs" / "coordinator.jsonl").exists(), "what explains it is kept"

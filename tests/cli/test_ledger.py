@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from fedapt_client.books.fingerprints import KEY_FILE
-from fedapt_secure.cli.app import BAD_INPUT, DONE, run
+from fedapt_secure.cli.app import run
 from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.learning.privacy.accounting import epsilon_of
+from fedapt_secure.process.exit_status import ExitStatus
 from tests.client.books.ledgers import MINE, OTHER, context, images, open_ledger, terms
 
 SIGMA = {"noise_multiplier": 3.0, "sample_rate": 0.5, "max_steps": 10, "delta": 1e-6}
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     capsys.readouterr()
-    assert run(["client", "ledger", *map(str, arguments)]) == DONE
+    assert run(["client", "ledger", *map(str, arguments)]) == ExitStatus.DONE
     out, err = capsys.readouterr()
     assert err == ""
     return out
@@ -147,7 +148,7 @@ def test_what_cannot_be_read_is_one_line(
         case "bad settings":
             (folder / "client.yaml").write_text("nme: x\n")
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert run(["client", "ledger", command, "--dir", str(folder)]) == BAD_INPUT
+    assert run(["client", "ledger", command, "--dir", str(folder)]) == ExitStatus.BAD_INPUT
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedapt_secure.cli.app import BAD_INPUT, DONE, run
+from fedapt_secure.cli.app import run
 from fedapt_secure.inference import pictures
 from fedapt_secure.learning.bundle import write_bundle
 from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.data.dealing import deal_dataset
+from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_server.membership.templates import TINY_WEIGHTS
@@ -44,7 +45,7 @@ def count(folder: str) -> int:
 
 
 def test_predict_prints_a_line_an_image(capsys) -> None:
-    assert run(["predict", "model.safetensors", "images", "--top", "2"]) == DONE
+    assert run(["predict", "model.safetensors", "images", "--top", "2"]) == ExitStatus.DONE
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == count("images") > 20
     assert all(line.startswith("images/") and line.count("%") == 2 for line in lines)
@@ -52,13 +53,19 @@ def test_predict_prints_a_line_an_image(capsys) -> None:
 
 
 def test_json_and_csv_say_the_same(capsys) -> None:
-    assert run(["predict", "model.safetensors", "images/ink", "nowhere.png", "--json", "--top", "3"]) == DONE
+    assert (
+        run(["predict", "model.safetensors", "images/ink", "nowhere.png", "--json", "--top", "3"])
+        == ExitStatus.DONE
+    )
     printed = capsys.readouterr()
     listed = json.loads(printed.out)
     assert len(listed) == count("images/ink") + 1
     assert "skipped nowhere.png: No such file" in printed.err
     assert f"1 of {len(listed)} images could not be used" in printed.err
-    assert run(["predict", "model.safetensors", "images/ink", "nowhere.png", "--csv", "--top", "3"]) == DONE
+    assert (
+        run(["predict", "model.safetensors", "images/ink", "nowhere.png", "--csv", "--top", "3"])
+        == ExitStatus.DONE
+    )
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == len(listed)
     for row, one in zip(rows[:-1], listed[:-1], strict=True):
@@ -92,7 +99,7 @@ def test_a_mistake_is_one_clear_line(arguments: list[str], message: str, capsys)
     changed = bytearray(Path("model.safetensors").read_bytes())
     changed[-5] ^= 1
     Path("changed.safetensors").write_bytes(changed)
-    assert run(arguments) == BAD_INPUT
+    assert run(arguments) == ExitStatus.BAD_INPUT
     errors = capsys.readouterr().err.splitlines()
     assert message in errors[-1]
     assert errors[-1].startswith("error:")
@@ -102,7 +109,7 @@ def test_evaluate_prints_and_writes_the_same_figures(tmp_path: Path, capsys) -> 
     pytest.importorskip("matplotlib")
     out = tmp_path / "figures"
     command = ["evaluate", "model.safetensors", "--data", "images", "--split", "all", "--out", str(out)]
-    assert run([*command, "--json"]) == DONE
+    assert run([*command, "--json"]) == ExitStatus.DONE
     printed = capsys.readouterr()
     fields = json.loads(printed.out)
     assert fields == json.loads((out / "evaluation.json").read_text())
@@ -112,7 +119,7 @@ def test_evaluate_prints_and_writes_the_same_figures(tmp_path: Path, capsys) -> 
         "evaluation.json", "confusion.png", "confusion.svg", "routing.png", "routing.svg",
     }  # fmt: skip
     assert out.stat().st_mode & 0o077 == 0
-    assert run(command[:-2]) == DONE
+    assert run(command[:-2]) == ExitStatus.DONE
     shown = capsys.readouterr().out
     assert f"top-1 {fields['top_1']:.1%}" in shown
     assert f"top-5 {fields['top_5']:.1%}" in shown
@@ -124,20 +131,20 @@ def test_evaluate_prints_and_writes_the_same_figures(tmp_path: Path, capsys) -> 
 def test_without_matplotlib_the_figures_come_as_numbers(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(pictures, "can_draw", lambda: False)
     out = tmp_path / "figures"
-    assert run(["evaluate", "model.safetensors", "--data", "images", "--out", str(out)]) == DONE
+    assert run(["evaluate", "model.safetensors", "--data", "images", "--out", str(out)]) == ExitStatus.DONE
     assert [path.name for path in out.iterdir()] == ["evaluation.json"]
     assert "pip install 'fedapt-secure[plots]'" in capsys.readouterr().err
 
 
 def test_model_info_is_what_a_session_wants(capsys) -> None:
-    assert run(["model-info"]) == DONE
+    assert run(["model-info"]) == ExitStatus.DONE
     said = yaml.safe_load(capsys.readouterr().out)
     assert said == {"model": "tiny", "pretrained": None} | TINY_WEIGHTS
     assert set(said) <= set(SessionPlan.model_fields)
-    assert run(["model-info", "--words", "a photo of a"]) == DONE
+    assert run(["model-info", "--words", "a photo of a"]) == ExitStatus.DONE
     start = yaml.safe_load(capsys.readouterr().out)["initial_context"]
     assert len(InitialContext.model_validate(start).embeddings(64)) == 4
-    assert run(["model-info", "--json"]) == DONE
+    assert run(["model-info", "--json"]) == ExitStatus.DONE
     facts = json.loads(capsys.readouterr().out)
     assert facts["tower_values"] == load_backbone().image_tower_values
     assert facts["tower_values"] < facts["parameters"] < 4_000_000

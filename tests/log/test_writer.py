@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_crypto.errors import InvalidInput, RollbackDetected, RunFailed
+from fedapt_crypto.errors import InvalidInput, RollbackDetected, Unavailable
 from fedapt_crypto.identity import Identity
 from fedapt_secure.log import file as logfile
 from fedapt_secure.log.line import LogHead
@@ -201,7 +201,7 @@ class TestDurability:
             return put(descriptor, data[: len(data) // 2], offset)
 
         monkeypatch.setattr(logfile, "pwrite", half)
-        with pytest.raises(RunFailed, match="No space left"):
+        with pytest.raises(Unavailable, match="No space left"):
             writer.write("b", {})
         assert path.read_bytes() == before
         monkeypatch.setattr(logfile, "pwrite", put)
@@ -219,7 +219,7 @@ class TestDurability:
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fail)
-            with pytest.raises(RunFailed, match="Input/output"):
+            with pytest.raises(Unavailable, match="Input/output"):
                 writer.write("spend", {})
         with pytest.raises(ValueError, match="closed"):
             writer.write("a", {})

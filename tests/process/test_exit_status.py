@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import os
 import re
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_what_the_machine_lacks_is_nobodys_bad_input() -> None:
     for number in LACKING:
         found = system_error("cannot write FILE", OSError(number, "said", "FILE"))
         assert isinstance(found, Unavailable)
-        assert str(found).startswith("cannot write FILE: said; ")
+        assert str(found).startswith(f"cannot write FILE: {os.strerror(number)}; ")
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP])

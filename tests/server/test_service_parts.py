@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedapt_crypto import domain_keys
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, Unavailable
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
@@ -253,7 +253,7 @@ class TestHealthPort:
                 assert line in text.splitlines()
             assert self.get(port.port, "/other")[0] == 404
             assert self.get(port.port, "/healthz", "POST")[0] == 405
-            with pytest.raises(InvalidInput, match="change health_port"):
+            with pytest.raises(Unavailable, match="change health_port"):
                 HealthPort(port.port, status.snapshot, metrics.text)
         finally:
             port.close()

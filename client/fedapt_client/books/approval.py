@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import read_private, write_atomically
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration
@@ -114,4 +114,4 @@ class Approvals:
         try:
             write_atomically(self._path, json.dumps(content, indent=1).encode())
         except OSError as error:
-            raise InvalidInput(f"{self._path} cannot be written: {error.strerror}") from None
+            raise system_error(f"{self._path} cannot be written", error) from None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.private_files import read_private, write_atomically
 
@@ -60,7 +60,7 @@ def load_or_make(ledger: Path, *, known: bytes | None) -> Fingerprinter:
         try:
             write_atomically(path, secrets.token_bytes(KEY_BYTES))
         except OSError as error:
-            raise InvalidInput(f"the key {path} cannot be made: {error.strerror}") from None
+            raise system_error(f"the key {path} cannot be made", error) from None
     key = read_private(path)
     if len(key) != KEY_BYTES:
         raise InvalidInput(f"{path} is not a key file of this program")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import write_atomically
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
 
@@ -74,6 +74,4 @@ class GroupJournal(MemoryJournal):
         try:
             write_atomically(self._path, json.dumps(content, indent=1).encode())
         except OSError as error:
-            raise InvalidInput(
-                f"{self._path} cannot be written ({error.strerror}): free the disk; the key was not used"
-            ) from None
+            raise system_error(f"{self._path} cannot be written, so the key was not used", error) from None

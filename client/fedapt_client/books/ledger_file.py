@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import PRIVATE_FILE_MODE
+from fedapt_secure.config.database import unusable
 
 LOCK_TIMEOUT_S: Final = 30.0
 SCHEMA_VERSION: Final = 1
@@ -87,7 +88,7 @@ class LedgerFile:
         try:
             path.touch(mode=PRIVATE_FILE_MODE, exist_ok=True)
         except OSError as error:
-            raise InvalidInput(f"the ledger {path} cannot be made: {error.strerror}") from None
+            raise system_error(f"the ledger {path} cannot be made", error) from None
         with self.connection() as database:
             _switch_to_wal(database)
         with self.transaction() as database:
@@ -99,6 +100,7 @@ class LedgerFile:
 
         Raises:
             InvalidInput: If the ledger cannot be opened or used.
+            Unavailable: If the disk is full or broken.
         """
         try:
             with closing(
@@ -112,7 +114,7 @@ class LedgerFile:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise InvalidInput(f"the ledger {self.path} cannot be used: {error}") from None
+            raise unusable(f"the ledger {self.path} cannot be used", self.path, error) from None
         except UnicodeDecodeError:  # SQLite's own message quotes what it found in a damaged file
             raise InvalidInput(f"the ledger {self.path} cannot be used: damaged") from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_client.books.ledger import Ledger
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.log.line import SESSION_CLOSED
 from fedapt_secure.log.reader import segments
@@ -131,7 +131,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # what is no log line is the log writer's and the audit's to refuse
     except OSError as error:
-        raise InvalidInput(f"the log {path} cannot be read: {error.strerror}") from None
+        raise system_error(f"the log {path} cannot be read", error) from None
 
 
 def check_ledger(own: OwnLog, ledger: Ledger, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from fedapt_client.membership.enrolment import load_federation
 from fedapt_crypto.certificates import read_revocation_list
-from fedapt_crypto.errors import ContextMismatch, InvalidInput, VerificationFailed
+from fedapt_crypto.errors import ContextMismatch, InvalidInput, VerificationFailed, system_error
 from fedapt_crypto.identity import fingerprint, grouped
 from fedapt_crypto.private_files import read_private, write_atomically
 from fedapt_crypto.roster import Member, Roster
@@ -113,7 +113,7 @@ def read_roster_file(path: Path) -> RosterFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}") from None
+        raise system_error(f"{path}", error) from None
     return from_file(data, RosterFile, str(path))
 
 

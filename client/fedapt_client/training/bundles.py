@@ -9,7 +9,7 @@ from fedapt_client.books.own_log import Past, read_own_log
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.fetch import fetch_model, session_from_hex
 from fedapt_client.training.kept_models import KeptModels
-from fedapt_crypto.errors import InvalidInput, RunFailed
+from fedapt_crypto.errors import InvalidInput, RunFailed, system_error
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.bundle import FORMAT_VERSION, Bundle, decode_bundle
@@ -74,7 +74,7 @@ def _kept(models: KeptModels, session: str, data: bytes) -> Path:
     except FileExistsError as error:
         raise InvalidInput(str(error)) from None
     except OSError as error:
-        raise InvalidInput(f"cannot write {models.path(session)}: {error.strerror}") from None
+        raise system_error(f"cannot write {models.path(session)}", error) from None
     return path
 
 
@@ -82,14 +82,14 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
+        raise system_error(f"cannot read {path}", error) from None
 
 
 def _written(path: Path, data: bytes) -> Path:
     try:
         write_atomically(path, data)
     except OSError as error:
-        raise InvalidInput(f"cannot write {path}: {error.strerror}") from None
+        raise system_error(f"cannot write {path}", error) from None
     return path
 
 

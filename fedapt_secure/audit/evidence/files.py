@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.log.line import MAX_LINE_BYTES, LogEntry, SegmentHeader, parse_line, read_header
@@ -97,7 +97,7 @@ def read_roster(path: Path) -> Roster:
             raise InvalidInput(f"{path} is too large for a roster")
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"cannot read the roster {path}: {error.strerror}") from None
+        raise system_error(f"cannot read the roster {path}", error) from None
     return roster_from_json(data, path)
 
 
@@ -123,7 +123,7 @@ def gather(paths: Sequence[Path], trust: Path | None = None) -> Evidence:
                 current = file.with_name(_stem(file) + file.suffix)
                 logs[current] = tuple(segments(current)) or (file,)
     except OSError as error:
-        raise InvalidInput(f"cannot read {error.filename}: {error.strerror}") from None
+        raise system_error(f"cannot read {error.filename}", error) from None
     roster = read_roster(trust) if trust is not None else None
     if trust is None:
         beside = [folder / "roster.json" for folder in folders]
@@ -186,7 +186,7 @@ def _header(path: Path) -> SegmentHeader | None:
                 except InvalidInput:
                     entries.append(None)
     except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
+        raise system_error(f"cannot read {path}", error) from None
     if not any(entries):
         raise InvalidInput(f"{path} is not a log of this program: none of its first lines is a log line")
     first = entries[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.cli.options import AsJson, console, print_json
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def find_caches(directory: Path) -> list[_Cache]:
         parties = directory / "parties"
         members = sorted(parties.iterdir()) if parties.is_dir() else []
     except OSError as error:
-        raise InvalidInput(f"cannot look into {directory}: {error.strerror}") from None
+        raise system_error(f"cannot look into {directory}", error) from None
     institutions = [path for path in members if (path / SETTINGS_FILE).is_file()]
     found = [_of_institution(path) for path in institutions]
     found = found or [_Cache(path.name, path) for path in inside if holds_stores(path)]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.cli.options import (
     AsJson,
     Folder,
@@ -190,7 +190,7 @@ def sign(
     try:
         target.write_bytes(data)
     except OSError as error:
-        raise InvalidInput(f"{target}: {error.strerror}; run the command again") from None
+        raise system_error(f"cannot write {target}", error, "run the command again") from None
     for line in (*lines, f"answer in {target}: send it back, there is no secret in it"):
         typer.echo(line)
 
@@ -242,7 +242,7 @@ def roster(
         try:
             export.write_bytes(to_file(signed))
         except OSError as error:
-            raise InvalidInput(f"{export}: {error.strerror}") from None
+            raise system_error(f"cannot write {export}", error) from None
     fields = membership_fields(registrar)
     if as_json:
         print_json(fields)

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
@@ -38,7 +38,7 @@ def run_audit(
         try:
             write_atomically(html, to_html(judgement, paths).encode(), mode=PUBLIC_FILE_MODE)
         except OSError as error:
-            raise InvalidInput(f"cannot write {html}: {error.strerror}") from None
+            raise system_error(f"cannot write {html}", error) from None
     if as_json:
         typer.echo(to_json(judgement), nl=False)
     else:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import system_error
 from fedapt_crypto.private_files import make_private_folder, write_atomically
 from fedapt_secure.cli.options import console, print_json
 from fedapt_secure.inference import pictures
@@ -57,7 +57,7 @@ def _write(out: Path, found: Evaluation, fields: dict[str, Any]) -> None:
             make_private_folder(out)  # the figures follow from images: they are for their owner
         write_atomically(out / FIGURES_FILE, (json.dumps(fields, indent=2) + "\n").encode())
     except OSError as error:
-        raise InvalidInput(f"cannot write to {out}: {error.strerror}") from error
+        raise system_error(f"cannot write to {out}", error) from None
     written = [out / FIGURES_FILE]
     if pictures.can_draw():
         counts = found.total.confusion(len(found.class_names))

@@ -14,7 +14,7 @@ from rich.table import Table
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import PlannedSession, Terms
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.policy import POLICY_FILE, Policy, read_policy
 from fedapt_secure.config.settings import build, read_yaml
@@ -54,9 +54,7 @@ def open_ledger(folder: Path) -> Opened:
         if path.stat().st_size == 0:
             raise InvalidInput(f"the ledger {path} is empty: put the right one back")
     except OSError as error:
-        raise InvalidInput(
-            f"there is no ledger {path}: {error.strerror}; name its folder with --dir"
-        ) from None
+        raise system_error(f"there is no ledger {path}", error, "name its folder with --dir") from None
     policy, found = read_policy(folder / policy_path)
     source = str(folder / policy_path) if found else "defaults: there is no policy file"
     return Opened(path, Ledger(path, _no_new_sessions), policy, source)
@@ -250,7 +248,7 @@ def export(folder: Path, out: Path | None) -> None:
     try:
         write_atomically(out, text.encode())
     except OSError as error:
-        raise InvalidInput(f"cannot write {out}: {error.strerror}") from None
+        raise system_error(f"cannot write {out}", error) from None
 
 
 def _exported(one: PlannedSession) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.identity import fingerprint
 from fedapt_secure.protocol.enrolment import Renewal, Request, from_file, to_file
 from fedapt_server.membership.registrar import Registrar
@@ -43,4 +43,4 @@ def read_file(path: Path) -> bytes:
             raise InvalidInput(f"{path} is too large to be what is expected here")
         return path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}") from None
+        raise system_error(f"{path}", error) from None

@@ -10,7 +10,7 @@ from typing import Literal
 
 import typer
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.inference.predictor import Model, Prediction
 from fedapt_secure.learning.data.reading.listing import IMAGE_SUFFIXES
 
@@ -61,7 +61,7 @@ def _within(folder: Path) -> list[Path]:
             and path.is_file()
         )
     except OSError as error:
-        raise InvalidInput(f"cannot read the folder {folder}: {error.strerror}") from error
+        raise system_error(f"cannot read the folder {folder}", error) from None
 
 
 class _Counted:

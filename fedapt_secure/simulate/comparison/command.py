@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fedapt_crypto.errors import RunFailed
+from fedapt_crypto.errors import RunFailed, Unavailable
 from fedapt_secure.inference.pictures import NO_MATPLOTLIB, can_draw
 from fedapt_secure.simulate.comparison.cases import Cases, cases_of
 from fedapt_secure.simulate.comparison.display import CompareDisplay, print_comparison
@@ -28,6 +28,7 @@ def compare(wanted: CompareSettings, common: Mapping[str, Any], console: Console
     Raises:
         InvalidInput: If the settings cannot be carried out, or the folder holds other runs.
         RunFailed: If a run failed. The others were made, and the table is written.
+        Unavailable: If the disk is full or broken; the same command goes on from there.
     """
     cases = cases_of(wanted, common)
     store = Store(wanted.out)
@@ -35,7 +36,7 @@ def compare(wanted: CompareSettings, common: Mapping[str, Any], console: Console
         try:
             with CompareDisplay(console, cases) as display:
                 outcomes = carry_out_all(cases, store, display, common.get("cache"))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Unavailable):
             console.print("finished runs are kept; the same command goes on from there", highlight=False)
             raise
         comparison = gather(_title(cases), outcomes, cases.not_run)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import system_error
 from fedapt_secure.simulate.comparison.figures import Comparison, Row
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def draw(folder: Path, comparison: Comparison) -> tuple[Path, ...]:
                 figure.savefig(path, dpi=_DPI, metadata=metadata)
                 written.append(path)
         except OSError as error:
-            raise InvalidInput(f"cannot write the picture to {folder}: {error.strerror}") from error
+            raise system_error(f"cannot write the picture to {folder}", error) from None
     return tuple(written)
 
 

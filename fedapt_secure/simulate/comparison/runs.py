@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from fedapt_crypto.errors import FedaptError
+from fedapt_crypto.errors import FedaptError, Unavailable, system_error
 from fedapt_crypto.sharing import sharing
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.clip.backbone import choose_precision, load_backbone
@@ -126,10 +126,15 @@ def _attempt(case: Case, store: Store, dealt: DealtDataset, listener: Listener, 
     try:
         summary = _run(case, store.begin(case), dealt, listener, cache)
         store.complete(case)
+    except Unavailable:
+        raise  # such as a full disk, on which every further run would fail
     except FedaptError as error:
         return Outcome(case, None, failure=" ".join(str(error).split()))
-    except OSError as error:  # such as a full disk
-        return Outcome(case, None, failure=f"{error.filename or store.path}: {error.strerror}")
+    except OSError as error:
+        found = system_error(str(error.filename or store.path), error)
+        if isinstance(found, Unavailable):
+            raise found from None
+        return Outcome(case, None, failure=str(found))
     finally:
         store.abandon(case)
     return Outcome(case, summary)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import make_private_folder
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.settings import build, read_yaml
@@ -46,7 +46,7 @@ class Store:
                 raise InvalidInput(f"{out} is not empty and holds no comparison: choose another with --out")
             self._runs.mkdir(exist_ok=True)
         except OSError as error:
-            raise InvalidInput(f"cannot make the folder {out}: {error.strerror}") from None
+            raise system_error(f"cannot make the folder {out}", error) from None
 
     @property
     def _runs(self) -> Path:

@@ -5,13 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from fedapt_crypto.errors import InvalidInput, RunFailed
+from fedapt_secure.process.exit_status import ExitStatus, error_of
 from fedapt_secure.simulate.engines.engine import LOOPBACK, Progress
-
-REFUSED: Final = 2
-"""Exit status of a party that was given something unusable, or whose policy forbids the session."""
 
 
 class ProcessEngine:
@@ -37,10 +33,9 @@ class ProcessEngine:
 
 def check_status(party: str, status: int, message: str) -> None:
     """Raise what a party's exit status and last words say, if it failed."""
-    if status == REFUSED:
-        raise InvalidInput(f"{party} refuses: {message}")
-    if status != 0:
-        raise RunFailed(f"{party} ended with status {status}: {message}")
+    if status != ExitStatus.DONE:
+        ended = "refuses" if status == ExitStatus.BAD_INPUT else f"ended with status {status}"
+        raise error_of(status, f"{party} {ended}: {message}")
 
 
 async def _process(module: str, folder: Path) -> None:
@@ -57,4 +52,5 @@ async def _process(module: str, folder: Path) -> None:
             process.terminate()
             await process.wait()
     lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
-    check_status(folder.name, process.returncode or 0, lines[-1])
+    message = lines[-1].removeprefix("error: ").removeprefix("failed: ")
+    check_status(folder.name, process.returncode or 0, message)

@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fedapt_crypto.errors import FedaptError, InvalidInput, RunFailed
 from fedapt_secure import __version__
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.process.exit_status import ExitStatus, error_of, status_of
 from fedapt_secure.simulate.engines.engine import LOOPBACK, Progress, Tell
 from fedapt_secure.simulate.engines.ray_room import Node, Seen, check_machine, nodes_of, places, share_of
 
@@ -63,11 +64,9 @@ class Institution:
 
         try:
             asyncio.run(institution(self._folder, institutions))
-        except InvalidInput as error:
-            return 2, str(error)
         except FedaptError as error:
-            return 1, str(error)
-        return 0, ""
+            return int(status_of(error)), str(error)
+        return int(ExitStatus.DONE), ""
 
 
 def _look(landmark: str) -> tuple[str, str]:
@@ -156,10 +155,10 @@ class RayEngine:
         name = folder.name
         for attempt in range(RESTARTS + 1):
             status, message = await self._attempt(folder, institutions)
-            if status == 0:
+            if status == ExitStatus.DONE:
                 return
             if attempt == 0 and status is not None:  # its own decision, not its machine's
-                raise InvalidInput(message) if status == 2 else RunFailed(message)
+                raise error_of(status, message)
             if self._is_over:
                 break
             if attempt < RESTARTS:

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import system_error
 from fedapt_crypto.private_files import make_private_folder
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.policy import Policy
@@ -77,9 +77,7 @@ def ledger_path(settings: SimulateSettings, name: str) -> Path:
     try:
         return make_private_folder(_lasting(settings.ledger) / name) / LEDGER_NAME
     except OSError as error:
-        raise InvalidInput(
-            f"cannot make the ledger folder {settings.ledger / name}: {error.strerror}"
-        ) from None
+        raise system_error(f"cannot make the ledger folder {settings.ledger / name}", error) from None
 
 
 def cache_path(settings: SimulateSettings, name: str) -> Path:
@@ -93,7 +91,7 @@ def cache_path(settings: SimulateSettings, name: str) -> Path:
     try:
         return _lasting(settings.cache) / name
     except OSError as error:
-        raise InvalidInput(f"cannot make the cache folder {settings.cache}: {error.strerror}") from None
+        raise system_error(f"cannot make the cache folder {settings.cache}", error) from None
 
 
 def _lasting(root: Path) -> Path:

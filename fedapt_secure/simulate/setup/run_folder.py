@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import make_private_folder
 from fedapt_secure.config.simulate import SimulateSettings
 
@@ -68,5 +68,5 @@ def new_run_folder(path: Path) -> RunFolder:
         (path / "logs").mkdir()
         make_private_folder(path / "parties")
     except OSError as error:
-        raise InvalidInput(f"cannot make the run folder {path}: {error.strerror}") from None
+        raise system_error(f"cannot make the run folder {path}", error) from None
     return RunFolder(path)

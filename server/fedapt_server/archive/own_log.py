@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import system_error
 from fedapt_secure.log.line import LogEntry, parse_line
 
 _LAST_SEEN_TYPES: Final = ("connected", "disconnected", "ready", "done")
@@ -72,4 +72,4 @@ def _entries(file: Path, types: Sequence[str]) -> Iterator[LogEntry]:
                     if entry.type in types:
                         yield entry
     except OSError as error:
-        raise InvalidInput(f"cannot read {file}: {error.strerror}") from None
+        raise system_error(f"cannot read {file}", error) from None

@@ -21,7 +21,7 @@ import safetensors.numpy
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from fedapt_crypto.errors import FedaptError, InvalidInput
+from fedapt_crypto.errors import FedaptError, InvalidInput, Unavailable, system_error
 from fedapt_crypto.private_files import make_private_folder, remove_leftovers, write_atomically
 from fedapt_secure.config.database import Database
 from fedapt_secure.log.heads import RoundRecord, SignedHead
@@ -94,7 +94,7 @@ class SessionStore:
             make_private_folder(self._models)
             remove_leftovers(self._models, older_than_s=0)
         except OSError as error:
-            raise InvalidInput(f"{self._models} cannot be used: {error.strerror}") from None
+            raise system_error(f"{self._models} cannot be used", error) from None
 
     def unfinished(self) -> StoredSession | None:
         """Return the session that has not ended."""
@@ -210,6 +210,8 @@ class SessionStore:
                 return None
             try:
                 return self._from_row(database, row)
+            except Unavailable:
+                raise
             except (FedaptError, ValidationError, ValueError, OSError, SafetensorError) as error:
                 raise InvalidInput(
                     f"the coordinator's store is damaged ({type(error).__name__}: {error}): restore"
@@ -264,10 +266,7 @@ class SessionStore:
         try:
             write_atomically(self._models / name, safetensors.numpy.save({_TENSOR: progress.model}))
         except OSError as error:
-            raise InvalidInput(
-                f"the model cannot be written to {self._models} ({error.strerror}): free the disk and start"
-                " the coordinator again; it goes on where it was"
-            ) from None
+            raise system_error(f"the model cannot be written to {self._models}", error) from None
         return name
 
     def _read_model(self, configuration: SessionConfiguration, name: str, model_id: bytes) -> Vector:

@@ -6,14 +6,13 @@ kernel's buffer, where it is looked at and not taken.
 
 import asyncio
 import errno
-import os
 import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_server.ports.lobby import HEADER_BYTES, MAX_HELLO_BYTES, Hello, Lobby, first_record
 from fedapt_server.refusal import Refusal
 
@@ -250,9 +249,8 @@ def _listen(host: str, port: int, setting: str) -> list[socket.socket]:
     except OSError as error:
         for listening in made:
             listening.close()
-        # asyncio and socket add a sentence of their own to what the system says.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise InvalidInput(
-            f"cannot listen on {host}:{port} ({reason}): change host or {setting} in server.yaml"
-        ) from None
+        said, advice = f"cannot listen on {host}:{port}", f"change host or {setting} in server.yaml"
+        if isinstance(error, socket.gaierror):  # its numbers are not the system's
+            raise InvalidInput(f"{said}: {error.strerror}; {advice}") from None
+        raise system_error(said, error, f"stop what uses it, or {advice}") from None
     return made

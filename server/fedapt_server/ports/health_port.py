@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import system_error
 from fedapt_server.status import Snapshot
 
 if TYPE_CHECKING:
@@ -44,10 +44,8 @@ class HealthPort:
         try:
             self._server = make_server(LOOPBACK, port, self._answer, ThreadingWSGIServer, _Quiet)
         except OSError as error:
-            raise InvalidInput(
-                f"cannot listen on {LOOPBACK}:{port} ({error.strerror}): change health_port in server.yaml,"
-                " or set it to 0 for none"
-            ) from None
+            advice = "stop what uses it, or change health_port in server.yaml, or set it to 0 for none"
+            raise system_error(f"cannot listen on {LOOPBACK}:{port}", error, advice) from None
         self.port: int = self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()

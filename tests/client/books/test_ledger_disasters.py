@@ -16,7 +16,7 @@ DRIVER = '''
 """Forks itself; each child dies at another SQL statement. Prints one JSON line a child."""
 import json, os, resource, signal, sqlite3, sys
 from pathlib import Path
-from fedapt_crypto.errors import BudgetExhausted, InvalidInput, ReplayedExecution
+from fedapt_crypto.errors import BudgetExhausted, ReplayedExecution, Unavailable
 from tests.client.books.ledgers import MINE, OTHER, context, images, open_ledger, terms
 
 folder, mode = Path(sys.argv[1]), sys.argv[2]
@@ -53,7 +53,7 @@ def child(limit, path, journal):
         done = lambda what: os.write(pipe_write, (what + "\\n").encode())
     try:
         scenario(path, done)
-    except InvalidInput as error:
+    except Unavailable:
         os._exit(3)
     os._exit(0)
 

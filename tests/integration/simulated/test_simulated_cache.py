@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fedapt_secure.cli.app import DONE, run
+from fedapt_secure.cli.app import run
+from fedapt_secure.process.exit_status import ExitStatus
 
 pytestmark = pytest.mark.integration
 
@@ -14,7 +15,7 @@ def test_a_second_run_encodes_nothing(tmp_path: Path) -> None:
     kept = []
     for number, epsilon in enumerate(("8", "4")):
         options = ["--rounds", "1", "--clients", "3", "--dp-epsilon", epsilon, "--cache", str(cache)]
-        assert run(["simulate", *options, "--out", str(tmp_path / f"run-{number}")]) == DONE
+        assert run(["simulate", *options, "--out", str(tmp_path / f"run-{number}")]) == ExitStatus.DONE
         kept.append(sorted(path.relative_to(cache) for path in cache.glob("*/*/*.safetensors")))
     assert kept[0] == kept[1]
     assert {path.parts[0] for path in kept[0]} == {"clinic-1", "clinic-2", "clinic-3"}

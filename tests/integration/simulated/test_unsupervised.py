@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedapt_secure.cli.app import BAD_INPUT, DONE, run
+from fedapt_secure.cli.app import run
 from fedapt_secure.log.reader import read_log
+from fedapt_secure.process.exit_status import ExitStatus
 
 SHORT = ["--rounds", "2", "--local-steps", "1", "--augmented-views", "1", "--clients", "3"]
 
 
 def simulated(out: Path, *options: str) -> tuple[dict, dict, set[str]]:
-    assert run(["simulate", "--unsupervised", *SHORT, "--out", str(out), *options]) == DONE
+    assert run(["simulate", "--unsupervised", *SHORT, "--out", str(out), *options]) == ExitStatus.DONE
     said = {
         entry.body["supervision"]
         for log in sorted((out / "logs").glob("clinic-*.jsonl"))
@@ -58,6 +59,6 @@ def test_under_privacy_the_first_stage_alone_and_it_is_said(
 def test_what_cannot_be_is_one_line(
     options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["simulate", *options, "--out", str(tmp_path / "run")]) == BAD_INPUT
+    assert run(["simulate", *options, "--out", str(tmp_path / "run")]) == ExitStatus.BAD_INPUT
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()

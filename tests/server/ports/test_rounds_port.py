@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, Unavailable
 from fedapt_secure.protocol.transport import client_context
 from fedapt_server.ports.outbox import MESSAGES_OF_FULL_SIZE, Outbox
 from fedapt_server.ports.rounds_port import ARRIVALS_PER_MINUTE, GuardedConnection, RoundsPort
@@ -137,7 +137,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(office: Office) -> None
 def test_a_port_that_is_taken(office: Office) -> None:
     async def story() -> None:
         async with Rounds(office):
-            with pytest.raises(InvalidInput, match="change host or port in server.yaml"):
+            with pytest.raises(Unavailable, match="change host or port in server.yaml"):
                 await Rounds(office).port.start()
 
     run(story())

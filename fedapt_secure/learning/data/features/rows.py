@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import system_error
 
 _CHUNK_ROWS: Final = 4096
 
@@ -45,10 +45,8 @@ class FeatureRows:
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
                 mapped = mmap.mmap(file.fileno(), size_bytes)
         except OSError as error:
-            raise InvalidInput(
-                f"cannot keep {size_bytes >> 20} MiB of features in {folder}: {error.strerror}; make room or"
-                " choose another place for the cache"
-            ) from None
+            sentence = f"cannot keep {size_bytes >> 20} MiB of features in {folder}"
+            raise system_error(sentence, error, "make room or choose another place for the cache") from None
         self._values = np.frombuffer(mapped, np.float32).reshape(count, feature_size)
 
     def __setitem__(self, rows: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> None:

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import (
     PRIVATE_FILE_MODE,
     make_private_folder,
@@ -285,7 +285,5 @@ def _explained(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InvalidInput(
-            f"cannot use the feature cache {cache}: {error.strerror or error}; make room or give access, or"
-            " choose another place"
-        ) from None
+        advice = "make room or give access, or choose another place"
+        raise system_error(f"cannot use the feature cache {cache}", error, advice) from None

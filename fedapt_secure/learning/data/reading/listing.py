@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, Unavailable, system_error
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -105,9 +105,9 @@ def _list_images(folder: Path, prefix: str, class_name: str, domain: str | None)
     return Listing(tuple(images), tuple(left_out))
 
 
-def unreadable(source: Path, error: OSError) -> InvalidInput:
+def unreadable(source: Path, error: OSError) -> InvalidInput | Unavailable:
     """Return the one line about a source that the system does not let us read."""
-    return InvalidInput(f"cannot read the images of {source}: {error.strerror or error}")
+    return system_error(f"cannot read the images of {source}", error)
 
 
 def _visible_images(folder: Path) -> Iterator[Path]:

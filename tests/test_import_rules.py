@@ -90,7 +90,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "command comparison",
         "leave_one_out",
     ),
-    "fedapt_secure.cli": ("options", "work", "commands", "app"),
+    "fedapt_secure.cli": ("options preparing", "work", "commands", "app"),
     "fedapt_client": (
         "settings narration session",
         "books membership",

@@ -4,28 +4,29 @@ import argparse
 import sys
 from pathlib import Path
 
-from fedapt_client.settings import SETTINGS_FILE, ClientSettings
-from fedapt_crypto.errors import FedaptError
-from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.process.exit_status import ExitStatus, status_of
+from fedapt_secure.process import ending, interrupts, streams
+from fedapt_secure.process.exit_status import ExitStatus
 
 
 def main() -> int:
     """Take part in the coordinator's session; returns the exit status."""
+    interrupts.install()
+    streams.prepare()
+    return ending.guarded(_run)
+
+
+def _run() -> int:
     parser = argparse.ArgumentParser(prog="fedapt_client", description=__doc__)
     parser.add_argument("--dir", type=Path, default=Path(), help="the party's folder, with client.yaml")
-    options = parser.parse_args()
-    path = options.dir / SETTINGS_FILE
-    try:
-        settings = build(ClientSettings, read_yaml(path), source=str(path))
-        from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
+    folder = parser.parse_args().dir
+    from fedapt_client.settings import SETTINGS_FILE, ClientSettings  # noqa: PLC0415 - not for --help
+    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
 
-        run_until_stopped(InstitutionRunner(options.dir, settings))
-    except FedaptError as error:
-        sys.stderr.write(f"{error}\n")
-        return status_of(error)
-    except KeyboardInterrupt:
-        return ExitStatus.INTERRUPTED
+    path = folder / SETTINGS_FILE
+    settings = build(ClientSettings, read_yaml(path), source=str(path))
+    from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
+
+    run_until_stopped(InstitutionRunner(folder, settings))
     return ExitStatus.DONE
 
 

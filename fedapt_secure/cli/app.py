@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedapt_crypto.errors import FedaptError, InvalidInput
+from fedapt_crypto.errors import InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.cli.commands import cache as cache_commands
 from fedapt_secure.cli.commands import client, compare, server, simulate, use
+from fedapt_secure.cli.preparing import prepare_commands
 from fedapt_secure.privacy.unit import unit_of
-from fedapt_secure.process.exit_status import ExitStatus, status_of
+from fedapt_secure.process.ending import guarded
+from fedapt_secure.process.exit_status import ExitStatus
+from fedapt_secure.process.streams import complain, say
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
 _ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -31,7 +34,7 @@ app.add_typer(cache_commands.app)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -97,7 +100,7 @@ def audit(
     if explain:
         from fedapt_secure.audit.report.wording import explanation  # noqa: PLC0415
 
-        typer.echo(explanation())
+        say(explanation())
         if not paths:
             return
     from fedapt_secure.cli.work.audit import run_audit  # noqa: PLC0415 - numpy and the template engine
@@ -115,36 +118,24 @@ app.command("model-info")(use.model_info)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; errors become one line on standard error."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    return guarded(lambda: _run(list(arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    command = typer.main.get_command(app)
+    prepare_commands(command)
     try:
-        status = typer.main.get_command(app).main(
-            list(arguments), prog_name="fedapt-secure", standalone_mode=False
-        )
-    except FedaptError as error:
-        status = status_of(error)
-        title = "failed" if status is ExitStatus.FAILED else "error"
-        errors.print(f"[red]{title}:[/] {_plain(error)}")
-        return status
+        status = command.main(arguments, prog_name="fedapt-secure", standalone_mode=False)
     except _ClickError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(str(error))
+            say(str(error))
         else:
-            errors.print(f"[red]error:[/] {_plain(_click_message(error))}")
+            complain("error", error.format_message() if hasattr(error, "format_message") else error)
         return ExitStatus.BAD_INPUT
-    except (KeyboardInterrupt, typer.Abort):
-        errors.print("interrupted")
-        return ExitStatus.INTERRUPTED
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except SystemExit:  # how rich says that nobody reads any more
+        return ExitStatus.READER_GONE
     if status == ExitStatus.INTERRUPTED:  # Typer's way of passing on Ctrl-C
-        errors.print("interrupted")
+        raise KeyboardInterrupt
     return int(status or ExitStatus.DONE)
-
-
-def _click_message(error: Exception) -> str:
-    message: str = error.format_message() if hasattr(error, "format_message") else str(error)
-    return message
-
-
-def _plain(message: object) -> str:
-    from rich.markup import escape  # noqa: PLC0415
-
-    return escape(" ".join(str(message).split()))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.private_files import PRIVATE_FILE_MODE, write_atomically
+from fedapt_secure.process.paths import check_path
 
 
 class Settings(BaseModel):
@@ -80,7 +81,7 @@ def build(
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
             raise InvalidInput(f"{source}: unknown option {key!r}; {hint}")
     try:
-        return model.model_validate(dict(fields))
+        built = model.model_validate(dict(fields))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -91,6 +92,11 @@ def build(
         if as_options and where:
             where = "--" + where.replace("_", "-")
         raise InvalidInput(f"{source}: {where}: {message}" if where else f"{source}: {message}") from None
+    for name in model.model_fields:
+        value = getattr(built, name)
+        if isinstance(value, Path):
+            check_path(value, f"{source}: {'--' + name.replace('_', '-') if as_options else name}")
+    return built
 
 
 def write_yaml(path: Path, settings: BaseModel, *, comment: str, mode: int = PRIVATE_FILE_MODE) -> None:

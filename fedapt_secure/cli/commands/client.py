@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed
+from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed, system_error
 from fedapt_secure.cli.commands import client_run
 from fedapt_secure.cli.commands.client_ledger import ledger_app
 from fedapt_secure.cli.options import (
@@ -20,6 +20,7 @@ from fedapt_secure.cli.options import (
     print_json,
 )
 from fedapt_secure.process.exit_status import ExitStatus
+from fedapt_secure.process.interrupts import left_to_asyncio
 
 if TYPE_CHECKING:
     from fedapt_client.membership.desk import Place
@@ -109,7 +110,7 @@ def csr(
     try:
         target.write_bytes(to_file(asked))
     except OSError as error:
-        raise InvalidInput(f"{target}: {error.strerror}") from None
+        raise system_error(f"{target}", error) from None
     typer.echo(f"request in {target}: send it to the coordinator's operator, there is no secret in it")
     typer.echo("then: fedapt-secure client install-cert ANSWER")
 
@@ -132,7 +133,7 @@ def install_cert(
     try:
         certified = from_file(answer.read_bytes(), Certified, str(answer))
     except OSError as error:
-        raise InvalidInput(f"{answer}: {error.strerror}") from None
+        raise system_error(f"{answer}", error) from None
     options = enrolment.Options(data=data, device=device)
     try:
         enrolment.finish_from_file(folder, certified, options)
@@ -303,7 +304,8 @@ def _run(work: Coroutine[Any, Any, Returned]) -> Returned:
     import asyncio  # noqa: PLC0415 - not needed for --help
 
     try:
-        return asyncio.run(work)
+        with left_to_asyncio():
+            return asyncio.run(work)
     except PeerError as error:
         raise RunFailed(f"the coordinator breaks the protocol, nothing was changed: {error}") from None
 

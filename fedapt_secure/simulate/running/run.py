@@ -3,6 +3,7 @@
 import asyncio
 
 from fedapt_secure.config.structured_log import quiet
+from fedapt_secure.process.interrupts import left_to_asyncio
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.simulate.running import alone, session_run
 from fedapt_secure.simulate.setup.federation import Federation
@@ -23,6 +24,7 @@ def carry_out(
     """
     with quiet():
         if method_facts(federation.settings.method).federated:
-            asyncio.run(session_run.run(federation, watch, encoding))
+            with left_to_asyncio():
+                asyncio.run(session_run.run(federation, watch, encoding))
         else:
             alone.run(federation, watch, encoding)

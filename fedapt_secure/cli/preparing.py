@@ -1,0 +1,51 @@
+"""What holds for every command alike, also one that is added tomorrow: legible help, sane paths."""
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fedapt_secure.process.paths import check_path
+from fedapt_secure.process.streams import fitting
+
+
+def prepare_commands(root: Any) -> None:
+    """Make a tree of commands ready to run.
+
+    Help is spelt out where the output's encoding lacks letters of it, before it is laid out in columns; paths
+    that no system takes are refused before a command sees them.
+
+    Args:
+        root: The tree, as Typer makes it.
+    """
+    encoding = sys.stdout.encoding
+    for command in every_command(root):
+        for holder in (command, *command.params):
+            for name in ("help", "short_help", "epilog", "rich_help_panel"):
+                text = getattr(holder, name, None)
+                if isinstance(text, str):
+                    setattr(holder, name, fitting(text, encoding))
+        if command.callback is not None:
+            names = {one.name: next(iter(one.opts), one.name) for one in command.params}
+            command.callback = _checking_paths(command.callback, names)
+
+
+def every_command(root: Any) -> Iterator[Any]:
+    """Return a command and all below it."""
+    yield root
+    for command in getattr(root, "commands", {}).values():
+        yield from every_command(command)
+
+
+def _checking_paths(callback: Callable[..., Any], names: dict[str, str]) -> Callable[..., Any]:
+    @functools.wraps(callback)
+    def checked(**values: Any) -> Any:
+        for name, value in values.items():
+            for one in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(one, Path):
+                    said = names.get(name, name)
+                    check_path(one, said if said.startswith("-") else said.upper())
+        return callback(**values)
+
+    return checked

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from fedapt_client.session.machine import InstitutionSession
 from fedapt_client.session.states import State
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.encoding_watch import EncodingWatch, Progress
-from fedapt_crypto.errors import InvalidInput, PeerError, PolicyRefused, RunFailed
+from fedapt_crypto.errors import InvalidInput, PeerError, PolicyRefused, RunFailed, Unavailable
 from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.privacy.accounting import epsilon_of
@@ -31,6 +32,8 @@ from fedapt_secure.log.line import LogHead
 from fedapt_secure.log.reader import segments
 from fedapt_secure.log.witness import highest_heads
 from fedapt_secure.log.writer import LogWriter
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.reasons import reason_of
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 FIRST_RETRY_S: Final = 0.1
@@ -189,6 +192,17 @@ class InstitutionRunner:
 
     async def _take(self, connection: ClientConnection, data: bytes) -> None:
         """Let the session take a message, and do what follows."""
+        try:
+            await self._take_or_refuse(connection, data)
+        except Unavailable as error:
+            # Nothing can be written now, and nothing that was is lost. The others need not wait: they hear
+            # which kind of reason it is, and we come back when the process is started again.
+            with suppress(*CONNECTION_ERRORS):
+                refusal = m.SessionRefuse(reason=reason_of(error).value)
+                await connection.send(refusal.to_bytes())
+            raise
+
+    async def _take_or_refuse(self, connection: ClientConnection, data: bytes) -> None:
         conduct = self._conduct
         try:
             # Off the event loop: long vectors and ciphertexts take a while, and pings must be answered.

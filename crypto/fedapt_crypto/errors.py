@@ -20,6 +20,12 @@ _REMEDIES: Final[dict[int | None, str]] = {
     errno.EADDRINUSE: "stop what uses the port, or name another one",
 }
 
+_CODES: Final = {
+    errno.ENOSPC: "no_space",
+    errno.EDQUOT: "no_space",
+    errno.EFBIG: "no_space",
+    errno.ENOMEM: "no_memory",
+}
 LACKING: Final = frozenset(_REMEDIES)
 """What the system answers where the machine lacks something for now, and the request was well made."""
 
@@ -64,6 +70,8 @@ class Unavailable(FedaptError):
 
     Nobody gave anything wrong, and nothing is lost: started again later, the same may work.
     """
+
+    code = "disk_error"
 
 
 class RoundAborted(RunFailed):
@@ -138,5 +146,7 @@ def system_error(sentence: str, error: OSError, advice: str | None = None) -> "I
     reason = os.strerror(error.errno) if error.errno in LACKING and error.errno else error.strerror or error
     said = f"{sentence}: {reason}"
     if error.errno in LACKING:
-        return Unavailable(f"{said}; {advice or _REMEDIES[error.errno]}, then start it again")
+        lacking = Unavailable(f"{said}; {advice or _REMEDIES[error.errno]}, then start it again")
+        lacking.code = _CODES.get(error.errno or 0, lacking.code)
+        return lacking
     return InvalidInput(said if advice is None else f"{said}; {advice}")

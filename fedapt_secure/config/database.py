@@ -20,6 +20,7 @@ _REMEDIES: Final = {
     sqlite3.SQLITE_BUSY: "stop the other process that uses it",
 }
 """What to do where the machine lacks something, by SQLite's primary result code."""
+_CODES: Final = {sqlite3.SQLITE_FULL: "no_space", sqlite3.SQLITE_NOMEM: "no_memory"}
 
 
 class Database:
@@ -101,7 +102,11 @@ def unusable(sentence: str, path: Path, error: sqlite3.DatabaseError) -> Invalid
             return system_error(sentence, why)
     remedy = _REMEDIES.get(code)
     said = f"{sentence}: {error}"
-    return InvalidInput(said) if remedy is None else Unavailable(f"{said}; {remedy}, then start it again")
+    if remedy is None:
+        return InvalidInput(said)
+    lacking = Unavailable(f"{said}; {remedy}, then start it again")
+    lacking.code = _CODES.get(code, lacking.code)
+    return lacking
 
 
 def _switch_to_wal(database: sqlite3.Connection) -> None:

@@ -1,8 +1,7 @@
 """The coordinator in one session, without I/O: events in, actions out.
 
 Gather the institutions, run the planned rounds, then open all domain keys and hand out the model. When a
-round begins, and with whom, is decided in `gathering`; it is aborted cleanly when too few remain, and
-attempted anew or left, see `agenda`.
+round begins, and with whom, is decided in `gathering`; how often it is attempted, in `agenda`.
 
 What others hear of has been made durable before (`Keep`): after a crash a session made from its stored
 `Progress` goes on with the round that was interrupted, as a fresh attempt. A session that has ended still

@@ -8,7 +8,7 @@ from typing import get_args
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
-from tests.world.campaign import Figures, Setting, Stopwatch, run_seeds, shrink
+from tests.world.campaign import AUDITED_EVERY, Figures, Setting, Stopwatch, run_seeds, shrink
 
 SEEDS_AT_ONCE = 50
 MAX_SHRUNK = 3
@@ -24,11 +24,17 @@ def main() -> int:
     parser.add_argument("--institutions", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--participation", choices=get_args(Participation), default=EVERYBODY)
+    parser.add_argument(
+        "--audited-every",
+        type=int,
+        default=AUDITED_EVERY,
+        help=f"audit every such schedule's logs (default: {AUDITED_EVERY}; 1 audits all)",
+    )
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args()
     setting = Setting(chosen.scheme, chosen.institutions, chosen.rounds, chosen.participation)
     seeds = range(chosen.seed, chosen.seed + chosen.schedules)
-    figures = _run(seeds, setting, chosen.processes)
+    figures = _run(seeds, setting, chosen.processes, chosen.audited_every)
     print(figures.table())
     for failure in figures.failures:
         print(f"seed {failure.seed}: {failure.error}")
@@ -37,13 +43,13 @@ def main() -> int:
     return 1 if figures.failures else 0
 
 
-def _run(seeds: range, setting: Setting, processes: int) -> Figures:
+def _run(seeds: range, setting: Setting, processes: int, audited_every: int) -> Figures:
     parts = [seeds[at : at + SEEDS_AT_ONCE] for at in range(0, len(seeds), SEEDS_AT_ONCE)]
     figures, watch = Figures(), Stopwatch(len(seeds))
     # Fresh interpreters: a forked one would inherit the threads of libraries half-way.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for done in as_completed([pool.submit(run_seeds, part, setting) for part in parts]):
+        for done in as_completed([pool.submit(run_seeds, part, setting, audited_every) for part in parts]):
             figures.add(done.result())
             line = watch.line(figures)
             if line is not None:

@@ -76,7 +76,7 @@ def run_schedule(
         return world.figures()
 
 
-def run_seeds(seeds: Sequence[int], setting: Setting) -> Figures:
+def run_seeds(seeds: Sequence[int], setting: Setting, audited_every: int = AUDITED_EVERY) -> Figures:
     """Play the schedules of some seeds."""
     logging.getLogger("fedapt_client").setLevel(logging.ERROR)  # operators are told of every refused frame
     figures, base = Figures(), scratch_folder()
@@ -85,7 +85,7 @@ def run_seeds(seeds: Sequence[int], setting: Setting) -> Figures:
             schedule = draw_schedule(seed)
             figures.schedules += 1
             try:
-                audited = seed % AUDITED_EVERY == 0
+                audited = seed % audited_every == 0
                 figures.counts += run_schedule(base, seed, schedule, setting, audited=audited)
             except Exception as error:
                 figures.failures.append(Failure(seed, schedule, f"{type(error).__name__}: {error}"))

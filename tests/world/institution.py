@@ -12,13 +12,14 @@ from websockets.exceptions import ConnectionClosedError
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.session.machine import InstitutionSession
 from fedapt_client.session.states import State as SessionState
-from fedapt_crypto.errors import FedaptError
+from fedapt_crypto.errors import FedaptError, PolicyRefused, Unavailable
+from fedapt_secure.protocol.reasons import Reason
 from tests.world.clock import Clock, Timer
-from tests.world.consortium import client_settings
+from tests.world.consortium import POLICY, client_settings
 from tests.world.invariants import Attempt, Watch
 from tests.world.network import Connection
 from tests.world.stillness import Wire, disconnect, resume
-from tests.world.watched import Fuse, PowerCut, Trainer, WatchedLedger, WatchedLog, close_group
+from tests.world.watched import Disk, Fuse, PowerCut, Trainer, WatchedLedger, WatchedLog, close_group
 
 FIRST_RETRY_S, MAX_RETRY_S = 0.1, 5.0
 
@@ -30,6 +31,8 @@ class Machine(Enum):
     RUNNING = auto()
     ENDED = auto()
     """The session is over, and it holds the model and the record."""
+    OUT = auto()
+    """It does not take part, or its disk has failed; it is started again once that is mended."""
     STOPPED = auto()
     """It ended with an error; `InstitutionHost.reason` says which."""
 
@@ -61,8 +64,11 @@ class InstitutionHost:
         self.watch = watch
         self.machine = Machine.DOWN
         self.reason: BaseException | None = None
-        self.fuse = Fuse()
+        self.disk = Disk()
+        self.broken = False
+        self.fuse = Fuse(disk=self.disk)
         self.retry = Timer()
+        self.refusals = 0
         self.connection: Connection | None = None
         self.crashes = 0
         self._dice = dice
@@ -171,6 +177,22 @@ class InstitutionHost:
         self.machine = Machine.DOWN
         self.watch.ledger_holds(self.name)
 
+    def make_stricter(self, how: int) -> None:
+        """Let the policy refuse the session, or be as it was."""
+        stricter = ("", "max_epsilon: 0.5\n", "minimum_participants: 99\n", "privacy_unit: person\n")
+        changed = stricter[how % len(stricter)]
+        name = changed.split(":")[0]
+        kept = [line for line in POLICY.splitlines() if not name or not line.startswith(name)]
+        (self.folder / "policy.yaml").write_text("\n".join(kept) + "\n" + changed)
+
+    def repair(self) -> None:
+        """Mend disk, images and policy, and start what has ended."""
+        self.disk.fails_in, self.broken = None, False
+        (self.folder / "policy.yaml").write_text(POLICY)
+        if self.machine is Machine.OUT:
+            self.machine = Machine.DOWN
+            self.start()
+
     def stop(self) -> None:
         """Switch the machine off."""
         self._hang_up()
@@ -187,7 +209,9 @@ class InstitutionHost:
             self.reason = error
             self._hang_up()
             self._power_off(None)
-            self.machine = Machine.STOPPED
+            mendable = isinstance(error, Unavailable | PolicyRefused) or error.code == Reason.DATA_UNREADABLE
+            self.machine = Machine.OUT if mendable else Machine.STOPPED
+            self.refusals += mendable
 
     def _hang_up(self) -> None:
         if self.connection is not None:
@@ -196,7 +220,7 @@ class InstitutionHost:
             self.connection = None
 
     def _power_off(self, keep: int | None) -> None:
-        self.fuse = Fuse()
+        self.fuse = Fuse(disk=self.disk)
         self.retry.set(self.clock, None)
         if self._shell is not None:
             self._shell.close()
@@ -223,7 +247,7 @@ class InstitutionHost:
 
     def make_trainer(self, steps: int) -> Trainer:
         """Make what stands in for the learner."""
-        return Trainer(self.name, steps, self._train, self._conclude)
+        return Trainer(self.name, steps, self._train, self._conclude, broken=self.broken)
 
     def _train(self, parameters: np.ndarray) -> np.ndarray:
         attempt: Attempt = (self._ledger.joined.round, self._ledger.joined.attempt)

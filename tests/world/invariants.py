@@ -86,6 +86,12 @@ class Watch:
         if recorded < len(rounds) * plan.local_steps:
             raise Violation(f"{name} used {len(rounds)} rounds, its ledger says {recorded} steps")
 
+    def ledger_agrees(self, name: str, logged: int) -> None:
+        """Check that the ledger says what the audit found, or more: a crash may come before the log's line."""
+        recorded = int(_rows(self.ledgers[name], "SELECT coalesce(sum(steps), 0) FROM reservations")[0][0])
+        if logged > recorded:
+            raise Violation(f"the audit finds {logged} steps of {name}, its ledger says {recorded}")
+
     def sent(self, name: str, data: bytes) -> None:
         """An institution sends a frame."""
         try:

@@ -29,6 +29,14 @@ class Kind(StrEnum):
     CRASH_AT = "crash_at"
     """It goes after ``amount`` further steps of what ``who`` stores or sends."""
     RESTART = "restart"
+    BREAK = "break"
+    """Something is wrong at ``who`` that a session notices when it is offered: images, model, people."""
+    POLICY = "policy"
+    """The policy at ``who`` becomes stricter than the session, in one of several entries, or is as it was."""
+    DISK = "disk"
+    """The disk at ``who`` fails after ``amount`` further entries, until it is mended."""
+    REPAIR = "repair"
+    """All that is wrong at ``who`` is mended, and what has ended there is started again."""
     COORDINATOR_CRASH = "coordinator_crash"
     COORDINATOR_CRASH_AT = "coordinator_crash_at"
     COORDINATOR_RESTART = "coordinator_restart"
@@ -67,6 +75,10 @@ _WEIGHTS: Final = {
     Kind.CRASH: 3,
     Kind.CRASH_AT: 6,
     Kind.RESTART: 6,
+    Kind.BREAK: 2,
+    Kind.POLICY: 2,
+    Kind.DISK: 3,
+    Kind.REPAIR: 8,
     Kind.COORDINATOR_CRASH: 2,
     Kind.COORDINATOR_CRASH_AT: 4,
     Kind.COORDINATOR_RESTART: 5,
@@ -83,7 +95,14 @@ def draw_schedule(seed: int) -> Schedule:
     dice = random.Random(seed)
     kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
     if dice.random() < 0.3:  # a schedule with one or two kinds of trouble goes deeper into them
-        kept = {Kind.FLOW, Kind.WAIT, Kind.RESTART, Kind.COORDINATOR_RESTART, *dice.choices(kinds, k=2)}
+        kept = {
+            Kind.FLOW,
+            Kind.WAIT,
+            Kind.RESTART,
+            Kind.REPAIR,
+            Kind.COORDINATOR_RESTART,
+            *dice.choices(kinds, k=2),
+        }
         weights = [weight if kind in kept else 0 for kind, weight in _WEIGHTS.items()]
     length = dice.randint(5, 60)
     drawn = dice.choices(kinds, weights, k=length)

@@ -14,12 +14,15 @@ import numpy as np
 from fedapt_client import conduct, runner
 from fedapt_client.books import books
 from fedapt_client.books.ledger import Ledger
+from fedapt_client.books.ledger_events import PlannedSession
+from fedapt_crypto.errors import InvalidInput, Unavailable
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.scheme import RoundContext
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan
+from fedapt_secure.protocol.reasons import Reason
 from tests.world.clock import Clock
 
 RECORDS = 270
@@ -28,6 +31,25 @@ NOISE_MULTIPLIER, DELTA = 2.2, 1e-3
 
 class PowerCut(BaseException):
     """The machine stops here; nothing of the party's code may catch it and go on."""
+
+
+@dataclass
+class Disk:
+    """An institution's disk; it outlives its machine's power.
+
+    Attributes:
+        fails_in: How many entries can be written until it fails; ``None`` for as many as there are.
+    """
+
+    fails_in: int | None = None
+
+    def write(self) -> None:
+        """An entry of log or ledger is to be written."""
+        if self.fails_in is None:
+            return
+        if self.fails_in <= 0:
+            raise Unavailable("the disk is full; free disk space, then start it again")
+        self.fails_in -= 1
 
 
 @dataclass
@@ -41,6 +63,7 @@ class Fuse:
 
     crash_in: int | None = None
     cut_in: int | None = None
+    disk: "Disk | None" = None
 
     def effect(self) -> None:
         """Something durable or visible is about to happen or has just happened."""
@@ -76,6 +99,8 @@ class WatchedLog(LogWriter):
 
     def write(self, type: str, body: Any, *, durable: bool | None = None) -> None:
         self._fuse.effect()
+        if self._fuse.disk is not None:
+            self._fuse.disk.write()
         super().write(type, body, durable=durable)
         self._fuse.effect()
 
@@ -102,19 +127,28 @@ class WatchedLedger(Ledger):
     fuse: Fuse
     joined: RoundContext
 
-    def join(self, context: RoundContext) -> None:
+    def record_plan(self, *arguments: Any) -> PlannedSession:
+        self._write()
+        return super().record_plan(*arguments)
+
+    def _write(self) -> None:
         self.fuse.effect()
+        if self.fuse.disk is not None:
+            self.fuse.disk.write()
+
+    def join(self, context: RoundContext) -> None:
+        self._write()
         super().join(context)
         self.joined = context
         self.fuse.effect()
 
     def reserve(self, session: bytes, round_number: int, steps: int) -> None:
-        self.fuse.effect()
+        self._write()
         super().reserve(session, round_number, steps)
         self.fuse.effect()
 
     def release(self, context: RoundContext) -> None:
-        self.fuse.effect()
+        self._write()
         super().release(context)
         self.fuse.effect()
 
@@ -134,6 +168,7 @@ class Trainer:
     steps: int
     on_train: Callable[[np.ndarray], np.ndarray]
     on_conclude: Callable[[np.ndarray], None]
+    broken: bool = False
 
     declared_records = RECORDS
     subjects = None
@@ -147,6 +182,10 @@ class Trainer:
         return (hashlib.sha256(self.name.encode()).digest(),)
 
     def check_possible(self) -> float:
+        if self.broken:
+            error = InvalidInput("an image of DOE_JANE cannot be read")
+            error.code = Reason.DATA_UNREADABLE.value
+            raise error
         return 0.0
 
     def budget(self, steps_spent: int) -> PrivacyBudget:

@@ -155,6 +155,8 @@ class World:
                 return True
             case Kind.CRASH | Kind.CRASH_AT | Kind.CUT_AT | Kind.RESTART:
                 return self._trouble(kind, self._host(who), amount)
+            case Kind.BREAK | Kind.POLICY | Kind.DISK | Kind.REPAIR:
+                return self._go_wrong(kind, self._host(who), amount)
             case Kind.COORDINATOR_CRASH | Kind.COORDINATOR_CRASH_AT | Kind.COORDINATOR_RESTART:
                 return self._trouble_coordinator(kind, amount)
             case Kind.CLOCK:
@@ -203,6 +205,18 @@ class World:
                 host.fuse.crash_in = amount
             case Kind.CUT_AT:
                 host.fuse.cut_in = amount % 8
+        return True
+
+    def _go_wrong(self, kind: Kind, host: InstitutionHost, amount: int) -> bool:
+        match kind:
+            case Kind.BREAK:
+                host.broken = True
+            case Kind.POLICY:
+                host.make_stricter(amount)
+            case Kind.DISK:
+                host.disk.fails_in = amount % 20
+            case Kind.REPAIR:
+                host.repair()
         return True
 
     def _trouble_coordinator(self, kind: Kind, amount: int) -> bool:
@@ -299,6 +313,7 @@ class World:
             connection.held_until = 0.0
         for host in self.institutions.values():
             host.fuse.crash_in = host.fuse.cut_in = None
+            host.repair()
             host.start()
         self.coordinator.fuse.crash_in = None
         self.coordinator.start()
@@ -337,6 +352,7 @@ class World:
         counts["attempts aborted"] = len(self.watch.aborted)
         counts["updates sent"] = len(self.watch.inputs)
         counts["crashes of institutions"] = sum(host.crashes for host in self.institutions.values())
+        counts["refusals and failed disks"] = sum(host.refusals for host in self.institutions.values())
         counts["crashes of the coordinator"] = self.coordinator.crashes
         return counts + self.outcomes
 
@@ -360,6 +376,8 @@ class World:
 
     def _check_nobody_stopped(self) -> None:
         for host in self.institutions.values():
+            if host.machine is Machine.OUT:
+                raise Violation(f"{host.name} is out though nothing is wrong: {host.reason}")
             if host.machine is Machine.STOPPED:
                 raise Violation(f"{host.name} stopped: {type(host.reason).__name__}: {host.reason}")
 
@@ -371,3 +389,7 @@ class World:
         if judgement.verdict not in (Verdict.VERIFIED, Verdict.OPEN):
             found = "; ".join(f"{one.party} {one.file}:{one.line} {one.detail}" for one in judgement.findings)
             raise Violation(f"the audit says {judgement.verdict.name}: {found}")
+        for party in judgement.parties:
+            if not party.is_coordinator:
+                logged = sum(spend.steps for spend in party.spends)
+                self.watch.ledger_agrees(party.party, logged)

@@ -4,25 +4,25 @@ import asyncio
 import shutil
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from fedapt_client.membership.desk import Place, Unreachable, connected, greet
+from fedapt_client.membership.desk import Place, Unreachable, connected, diagnosis, greet, look
 from fedapt_client.membership.enrolment import load_federation
+from fedapt_client.membership.own_times import own_times
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
-from fedapt_crypto.certificates import check_issued, facts
+from fedapt_crypto.certificates import facts
 from fedapt_crypto.errors import FedaptError, PeerError
-from fedapt_crypto.pki import CLOCK_SKEW
 from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import POLICY_FILE, read_policy
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.data.reading.records import UNLABELLED, read_unlabelled
-from fedapt_secure.protocol.transport import client_context, looking_context
+from fedapt_secure.protocol.clocks import Times, span
+from fedapt_secure.protocol.transport import client_context
 
 OLDEST_PYTHON: Final = (3, 11)
 LEAST_FREE_BYTES: Final = 1 << 30
@@ -134,11 +134,17 @@ def _certificate(folder: PartyFolder, now: datetime) -> Iterator[Finding]:
     about = folder.certificate()
     until = f"{about.not_after:%Y-%m-%d}"
     if about.expired(now):
-        advice = "run 'fedapt-secure client csr' and send the file to the coordinator's operator"
-        yield Finding("certificate", "wrong", f"expired on {until}", advice)
+        advice = (
+            "if the line 'clock' is ok, run 'fedapt-secure client csr' and send the file to the coordinator's"
+            " operator"
+        )
+        yield Finding("certificate", "wrong", f"expired on {until}, by this machine's clock", advice)
     elif now < about.not_before:
-        what = f"valid only from {about.not_before:%Y-%m-%d %H:%M} UTC"
-        yield Finding("certificate", "wrong", what, "check this machine's clock")
+        what = f"valid only from {about.not_before:%Y-%m-%d %H:%M} UTC, by this machine's clock"
+        advice = (
+            "the line 'clock' says whether that is wrong; if not, 'fedapt-secure client csr' gets another"
+        )
+        yield Finding("certificate", "wrong", what, advice)
     elif about.renewal_due(now):
         yield Finding("certificate", "note", f"valid until {until}", "run 'fedapt-secure client renew'")
     else:
@@ -204,10 +210,12 @@ def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]
     authority = read_private(folder.authority_file)
     if settings.proxy is not None:
         yield Finding("proxy", "ok", "connections go through the proxy in client.yaml")
+    enrolment = Place(settings.host, settings.enrolment_port, settings.proxy)
     for title, port in (("enrolment port", settings.enrolment_port), ("rounds port", settings.port)):
         place = Place(settings.host, port, settings.proxy)
-        presented = asyncio.run(_presented(place))
-        if presented is not None and (stranger := _stranger(presented, authority)) is not None:
+        looked = asyncio.run(look(place, authority))
+        if looked.presented is not None and looked.certificate is None:
+            stranger = _issuer(looked.presented)
             yield Finding(
                 title,
                 "wrong",
@@ -216,54 +224,45 @@ def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]
                 " wrong: have this host and port exempted from inspection",
             )
             continue
+        times = own_times(folder, looked.theirs)
+        if times.theirs is not None:
+            yield _clock(times)
         try:
             if port == settings.enrolment_port:
-                welcome = asyncio.run(greet(place, client_context(folder)))
-                yield Finding(title, "ok", f"{place}: TLS and certificates are right")
-                yield _clock(welcome.time, time.time())
+                asyncio.run(greet(folder, place))
             else:
-                asyncio.run(_reach(place, folder))
-                yield Finding(title, "ok", f"{place}: TLS and certificates are right")
+                asyncio.run(_reach(place, folder, enrolment))
+            yield Finding(title, "ok", f"{place}: TLS and certificates are right")
         except FedaptError as error:
             where = "" if isinstance(error, Unreachable) else f"{place}: "
             yield Finding(title, "wrong", f"{where}{error}")
 
 
-def _clock(theirs: float, ours: float) -> Finding:
-    apart = abs(theirs - ours)
-    if apart <= 60:
-        return Finding("clock", "ok", f"{apart:.0f} s from the coordinator's")
-    state: Literal["note", "wrong"] = "note" if apart <= CLOCK_SKEW.total_seconds() else "wrong"
-    what = f"{apart:.0f} s from the coordinator's"
-    return Finding("clock", state, what, "synchronise this machine's clock (NTP)")
+def _clock(times: Times) -> Finding:
+    assert times.theirs is not None
+    apart = abs(times.theirs - times.now)
+    what = f"{span(apart)} from the coordinator's"
+    if apart <= timedelta(seconds=60):
+        return Finding("clock", "ok", what)
+    advice = times.advice()
+    if advice is None:
+        return Finding("clock", "note", what, "synchronise this machine's clock (NTP)")
+    return Finding("clock", "wrong", what, advice)
 
 
-def _stranger(presented: bytes, authority: bytes) -> str | None:
-    """Return who issued a certificate, if it was not our authority."""
+def _issuer(presented: bytes) -> str:
     try:
-        check_issued(presented, authority)
+        return facts(presented).issuer
     except PeerError:
-        try:
-            return facts(presented).issuer
-        except PeerError:
-            return "nobody that can be read"
-    return None
+        return "nobody that can be read"
 
 
-async def _presented(place: Place) -> bytes | None:
-    """Return the certificate that is presented at a place; ``None`` where TLS does not get that far."""
-    seen: list[bytes] = []
+async def _reach(place: Place, folder: PartyFolder, enrolment: Place) -> None:
     try:
-        async with connected(place, looking_context(seen)):
+        async with connected(place, client_context(folder)):
             pass
-    except Unreachable:
-        pass  # without a certificate of ours the coordinator hangs up; what it presented was seen
-    return seen[0] if seen else None
-
-
-async def _reach(place: Place, folder: PartyFolder) -> None:
-    async with connected(place, client_context(folder)):
-        pass
+    except Unreachable as error:
+        raise Unreachable(await diagnosis(error.__cause__, place, folder, enrolment)) from None
 
 
 def _model(model: str, pretrained: str | None, device: str, precision: str) -> Iterator[Finding]:

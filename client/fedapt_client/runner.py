@@ -16,7 +16,7 @@ from fedapt_client.books.approval import Approvals, Declined, NotApproved
 from fedapt_client.books.books import Books
 from fedapt_client.conduct import ComeBack, Conduct, Outcome, Replaced, Vanished
 from fedapt_client.institution import Institution
-from fedapt_client.membership.desk import CONNECTION_ERRORS, Place, why
+from fedapt_client.membership.desk import CONNECTION_ERRORS, Place, diagnosis, why
 from fedapt_client.membership.renewal import Renewal
 from fedapt_client.narration import tell
 from fedapt_client.session.machine import InstitutionSession
@@ -146,7 +146,7 @@ class InstitutionRunner:
                     self._check_size(error)
                     now = asyncio.get_running_loop().time()
                     failing_since = failing_since or now
-                    self._gone(error)
+                    await self._gone(error)
                     if not self._go_on(now - failing_since, error):
                         break
                 # Jitter keeps institutions from all coming back at the same instant.
@@ -284,13 +284,15 @@ class InstitutionRunner:
         self._away = None
         tell(self._settings.name, "connected", sentence, coordinator=str(self._place))
 
-    def _gone(self, error: Exception) -> None:
+    async def _gone(self, error: Exception) -> None:
         """Say once, and not at every attempt, that the coordinator is away."""
         reason = why(error, self._place)
         if self._away is None:
             self._log.write("disconnected", {"reason": type(error).__name__})
         if self._away != reason:
-            tell(self._settings.name, "away", f"the coordinator is away: {reason}; trying again")
+            enrolment = Place(self._place.host, self._settings.enrolment_port, self._place.proxy)
+            said = await diagnosis(error, self._place, self._folder, enrolment)
+            tell(self._settings.name, "away", f"the coordinator is away: {said}; trying again")
         self._away = reason
 
     def _go_on(self, failing_s: float, error: Exception) -> bool:

@@ -44,6 +44,10 @@ class CertificateFacts:
         """Whether it is past its last moment."""
         return now > self.not_after
 
+    def valid(self, now: datetime) -> bool:
+        """Whether it has begun and is not over."""
+        return self.not_before <= now <= self.not_after
+
     def renewal_due(self, now: datetime) -> bool:
         """Whether it is in its last third: a month of the usual three to notice that renewing fails."""
         return now > self.not_after - (self.not_after - self.not_before) / 3

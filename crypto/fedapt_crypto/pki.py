@@ -80,7 +80,7 @@ class CertificateAuthority:
         private_key = (key or TlsKey.generate()).private_key
         name = _name(f"{federation} CA")
         certificate = (
-            _builder(name, name, private_key.public_key(), now, CA_LIFETIME)
+            _builder(name, name, private_key.public_key(), now - CLOCK_SKEW, now + CA_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
             .add_extension(
@@ -125,6 +125,7 @@ class CertificateAuthority:
         *,
         server_addresses: tuple[str, ...] = (),
         now: datetime | None = None,
+        begins: datetime | None = None,
         lifetime: timedelta = CERTIFICATE_LIFETIME,
     ) -> bytes:
         """Sign a certificate for the key in a request; everything else in it is chosen here.
@@ -134,23 +135,27 @@ class CertificateAuthority:
             name: Party name, which becomes the common name and a DNS name; the request must ask for it.
             server_addresses: Host names and IP addresses under which a coordinator is reached; none
                 makes a client certificate.
-            now: Start of validity, for tests.
-            lifetime: How long it is valid.
+            now: What time it is, for tests.
+            begins: Start of validity, where it is to be earlier than `CLOCK_SKEW` ago.
+            lifetime: How long it is valid from now on; never beyond the authority's end.
 
         Returns:
             The certificate, PEM.
 
         Raises:
+            InvalidInput: If the authority's own certificate is not valid now.
             MalformedMessage: If the request is none, or for another kind of key.
             VerificationFailed: If its signature does not verify, or it asks for another name.
         """
         key = serialization.load_der_public_key(request_key(request, name))
         assert isinstance(key, ec.EllipticCurvePublicKey)  # request_key lets no other through
         now = now or datetime.now(UTC)
+        first, last = self._validity(now)
+        begins = max(first, min(begins or now, now - CLOCK_SKEW))
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server_addresses else ExtendedKeyUsageOID.CLIENT_AUTH
         alternatives = [x509.DNSName(name), *map(_general_name, server_addresses)]
         certificate = (
-            _builder(_name(name), self._certificate.subject, key, now, lifetime)
+            _builder(_name(name), self._certificate.subject, key, begins, min(last, now + lifetime))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
@@ -163,6 +168,17 @@ class CertificateAuthority:
             .sign(self._private_key, hashes.SHA256())
         )
         return certificate.public_bytes(serialization.Encoding.PEM)
+
+    def _validity(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return from when until when the authority is valid; raises `InvalidInput` where that is not now."""
+        first, last = self._certificate.not_valid_before_utc, self._certificate.not_valid_after_utc
+        if not first <= now < last:
+            raise InvalidInput(
+                f"the federation's authority is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}, and this"
+                f" machine's clock says {now:%Y-%m-%d %H:%M} UTC: nothing was signed; put the clock right, or"
+                " found a new federation if it was wrong when this one was founded"
+            )
+        return first, last
 
     def revocation_list(
         self, revocations: Iterable[Revocation], number: int, *, now: datetime | None = None
@@ -196,8 +212,8 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     public_key: ec.EllipticCurvePublicKey,
-    now: datetime,
-    lifetime: timedelta,
+    begins: datetime,
+    ends: datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -205,8 +221,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + lifetime)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
     )
 
 

@@ -3,7 +3,9 @@
 import fcntl
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from os import pwrite
 from pathlib import Path
 from typing import Final
@@ -100,6 +102,16 @@ def last_entry(path: Path) -> LogEntry | None:
     except OSError:
         return None
     return None if last is None else parse_line(last, f"the last line of {path}")
+
+
+def last_time(path: Path) -> datetime | None:
+    """Return when a log's last whole line was written, rotated or not; ``None`` where none can be read."""
+    for file in reversed(segments(path)):
+        with suppress(InvalidInput):  # whoever opens the log says what is wrong with it
+            entry = last_entry(file)
+            if entry is not None:
+                return entry.time
+    return None
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

@@ -4,7 +4,8 @@
 choose and the configuration that all sign; `parameters` is the flat vector of a method's tensors, `methods`
 its names and sizes, `key_assignment` who holds which key, `initial_context` and `unsupervised` what plans
 say of them; `join_string` invites, `revocation` ends, `headbook` remembers what was seen of others' logs.
-`transport` has the TLS and websocket settings of both ends, `tls_advice` what to tell people.
+`transport` has the TLS and websocket settings of both ends, `tls_advice` what to tell people, `clocks` whose
+clock is wrong.
 
 Comes in: bytes of peers, none of them believed. No torch: the coordinator has none.
 """

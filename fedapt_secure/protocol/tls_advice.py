@@ -10,13 +10,15 @@ _WRONG_HOST = (62, 64)
 _TO_COORDINATOR: Final = {
     _EXPIRED: "a certificate has expired: that institution runs 'fedapt-secure client csr', and"
     " 'fedapt-secure server sign' answers the file",
-    _NOT_YET_VALID: "a certificate is not valid yet: compare the clocks of both machines",
+    _NOT_YET_VALID: "a certificate begins later than this machine's clock: compare the clocks of both"
+    " machines, 'fedapt-secure client doctor' there says which is wrong",
     **dict.fromkeys(_FOREIGN, "a certificate is not of this federation's authority"),
 }
 _TO_INSTITUTION: Final = {
-    _EXPIRED: "the coordinator's certificate has expired: ask its operator to run"
-    " 'fedapt-secure server renew'",
-    _NOT_YET_VALID: "the coordinator's certificate is not valid yet: check this machine's clock",
+    _EXPIRED: "the coordinator's certificate has expired by this machine's clock:"
+    " 'fedapt-secure client doctor' says whether that clock is wrong, or what to ask its operator for",
+    _NOT_YET_VALID: "the coordinator's certificate is not valid yet by this machine's clock:"
+    " 'fedapt-secure client doctor' says whose clock is wrong",
     **dict.fromkeys(
         _WRONG_HOST,
         "the coordinator's certificate is for other addresses: use one of those, or ask its operator to add"
@@ -36,6 +38,17 @@ def refused_client(error: ssl.SSLError) -> str:
         known = _TO_COORDINATOR.get(error.verify_code)
         return known or f"a certificate was refused: {error.verify_message}"
     return f"no TLS connection: {_reason(error)}"
+
+
+def is_about_dates(error: BaseException | None) -> bool:
+    """Whether a handshake failed, as far as one can tell, over when a certificate is valid."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return error.verify_code in (_NOT_YET_VALID, _EXPIRED)
+        case ssl.SSLError():
+            # What OpenSSL sends to who shows a certificate that is over, or that has not begun.
+            return any(alert in _reason(error) for alert in ("certificate expired", "bad certificate"))
+    return False
 
 
 def explain(error: BaseException, where: str) -> str:

@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from fedapt_crypto.errors import InvalidInput
@@ -21,6 +20,7 @@ from fedapt_secure.protocol.revocation import Revocations
 from fedapt_secure.protocol.session import SessionPlan
 from fedapt_secure.protocol.transport import watch_revocations
 from fedapt_server.membership.enrolment_service import EnrolmentService
+from fedapt_server.membership.own_certificate import OwnCertificate
 from fedapt_server.membership.registrar import Registrar
 from fedapt_server.ports.health_port import HealthPort
 from fedapt_server.service import CoordinatorService
@@ -67,10 +67,7 @@ def run(folder: PartyFolder, settings: ServerSettings, options: Options) -> None
     plan = read_plan(folder, settings)
     if plan is None and options.once:
         raise InvalidInput(f"{folder.path / settings.session} is missing: write it, or leave --once out")
-    registrar = Registrar(folder, settings) if folder.authority_key_file.exists() else None
-    if registrar is not None:
-        _renew_if_due(registrar)
-    asyncio.run(_serve(folder, settings, plan, options, registrar))
+    asyncio.run(_serve(folder, settings, plan, options))
 
 
 def read_plan(folder: PartyFolder, settings: ServerSettings) -> SessionPlan | None:
@@ -88,9 +85,9 @@ async def _serve(
     settings: ServerSettings,
     plan: SessionPlan | None,
     options: Options,
-    registrar: Registrar | None,
 ) -> None:
     stop = _stop_on_signals()
+    office = _Office(folder, settings)
     service = CoordinatorService(
         folder,
         settings,
@@ -98,7 +95,9 @@ async def _serve(
         stay=not options.once,
         again=options.new_session,
         end=options.end_session,
+        prepare=office.open,
     )
+    registrar = office.registrar
     renewed: list[Callable[[], None]] = [service.port.renewed]
     revoked: list[Callable[[frozenset[int]], None]] = [service.port.revoked]
     async with AsyncExitStack() as stack:
@@ -113,7 +112,7 @@ async def _serve(
             health = HealthPort(settings.health_port, service.snapshot, service.metrics.text)
             stack.callback(health.close)
             logger.info("health and metrics", extra={"event": "health_listening", "port": health.port})
-        tasks = [_spawn(_watch_certificate(folder, registrar, renewed))]
+        tasks = [_spawn(_watch_certificate(folder, office.certificate, renewed))]
         if folder.revocation_file.exists():
             revocations = Revocations(folder.revocation_file, read_private(folder.authority_file))
             tasks.append(_spawn(watch_revocations(revocations, lambda new: _all(revoked, new), _report)))
@@ -122,6 +121,33 @@ async def _serve(
         await service.run(stop)
         if stop.is_set():
             logger.info("stopped", extra={"event": "stopped"})
+
+
+class _Office:
+    """What of the folder is for one process alone.
+
+    Args:
+        folder: The coordinator's folder.
+        settings: Its settings.
+    """
+
+    registrar: Registrar | None = None
+    certificate: OwnCertificate
+
+    def __init__(self, folder: PartyFolder, settings: ServerSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+
+    def open(self) -> None:
+        """Open the records and renew the certificate if it is due; only for who holds the folder.
+
+        Raises:
+            InvalidInput: If a file cannot be used, or nobody would accept the certificate now.
+        """
+        if self._folder.authority_key_file.exists():
+            self.registrar = Registrar(self._folder, self._settings)
+        self.certificate = OwnCertificate(self._folder, self.registrar)
+        _warn(self.certificate.ready())
 
 
 def _spawn(work: Any) -> "asyncio.Task[None]":
@@ -153,15 +179,14 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _watch_certificate(
-    folder: PartyFolder, registrar: Registrar | None, renewed: list[Callable[[], None]]
+    folder: PartyFolder, own: OwnCertificate, renewed: list[Callable[[], None]]
 ) -> None:
-    """Renew the own certificate in time, and use a renewed one, whoever renewed it."""
+    """Renew the own certificate in time, and use a renewed one, whoever renewed it, if it is valid now."""
     used = folder.certificate().serial
     while True:
         await asyncio.sleep(LOOK_AT_CERTIFICATE_S)
         try:
-            if registrar is not None:
-                await asyncio.to_thread(_renew_if_due, registrar)
+            _warn(await asyncio.to_thread(own.ready))
             certificate = folder.certificate()
             if certificate.serial != used:
                 for listener in renewed:
@@ -173,9 +198,9 @@ async def _watch_certificate(
             logger.warning("%s", error, extra={"event": "certificate"})
 
 
-def _renew_if_due(registrar: Registrar) -> None:
-    if registrar.folder.certificate().renewal_due(datetime.now(UTC)):
-        registrar.renew_own()
+def _warn(line: str | None) -> None:
+    if line is not None:
+        logger.warning("%s", line, extra={"event": "certificate"})
 
 
 def _log_enrolment(event: str, body: dict[str, Any]) -> None:

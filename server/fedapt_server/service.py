@@ -60,6 +60,7 @@ class CoordinatorService:
         stay: Go on after the session has ended, and also where none can begin; until stopped.
         again: Begin a session also where the plan is the one of the session that ended last.
         end: Let no further round of an interrupted session begin, and close its record.
+        prepare: Done once the folder is this service's alone, before anything in it is changed.
 
     Raises:
         InvalidInput: If a file cannot be used, or no session can begin and the service does not stay.
@@ -74,6 +75,7 @@ class CoordinatorService:
         stay: bool = False,
         again: bool = False,
         end: bool = False,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self._folder = folder
         self._plan = plan
@@ -103,6 +105,8 @@ class CoordinatorService:
             continues=LogHead.parse(lost) if lost is not None else None,
         )
         try:
+            if prepare is not None:
+                prepare()
             self._stored = take_up(
                 self._store,
                 plan,

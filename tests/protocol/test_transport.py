@@ -44,7 +44,7 @@ class Federation:
     path: Path
 
     def __post_init__(self) -> None:
-        self.authority = CertificateAuthority.create("test")
+        self.authority = CertificateAuthority.create("test", now=LONG_AGO)
         self.stranger = CertificateAuthority.create("test")
 
     def party(self, name: str, *, by: CertificateAuthority | None = None, **options: Any) -> PartyFolder:
@@ -278,7 +278,7 @@ class TestContexts:
 
 class TestCertificates:
     def test_what_is_in_them(self, federation: Federation) -> None:
-        now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        now = datetime.now(UTC).replace(microsecond=0)
         key = TlsKey.generate()
         issued = sign(federation.authority, key, "coordinator", server_addresses=ADDRESSES, now=now)
         certificate = x509.load_pem_x509_certificate(issued)

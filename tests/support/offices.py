@@ -88,6 +88,14 @@ class Office:
         enrolment.finish(folder, join, request, answer, enrolment.Options(host=HOST))
         return folder
 
+    def expire(self, folder: PartyFolder, name: str, addresses: tuple[str, ...] = ()) -> None:
+        """Give a party a certificate that was over a minute ago."""
+        request = folder.pending_tls_key().request(name)
+        over = self.folder.authority().sign_request(
+            request, name, server_addresses=addresses, now=self.clock(), lifetime=timedelta(minutes=-1)
+        )
+        folder.install_certificate(over, self.folder.authority_file.read_bytes())
+
     def roster(self) -> e.RosterFile:
         signed = self.registrar.roster_file()
         assert signed is not None

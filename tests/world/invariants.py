@@ -87,7 +87,7 @@ class Watch:
             raise Violation(f"{name} used {len(rounds)} rounds, its ledger says {recorded} steps")
 
     def ledger_agrees(self, name: str, logged: int) -> None:
-        """Check that the ledger says what the audit found, or more: a crash may come before the log's line."""
+        """Check that the ledger says what the audit found, or more: the log's line comes after."""
         recorded = int(_rows(self.ledgers[name], "SELECT coalesce(sum(steps), 0) FROM reservations")[0][0])
         if logged > recorded:
             raise Violation(f"the audit finds {logged} steps of {name}, its ledger says {recorded}")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from ssl import SSLContext
 from typing import Any, Final, TypeVar
 
@@ -25,14 +26,18 @@ from websockets.exceptions import (
 )
 
 from fedapt_client.membership.enrolment import Federation, begin_renewal, finish_renewal
+from fedapt_client.membership.own_times import own_times
 from fedapt_client.membership.rosters import store_revocations
+from fedapt_crypto.certificates import CertificateFacts, check_issued
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
-from fedapt_crypto.errors import InvalidInput, RunFailed, UnexpectedMessage
+from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed, UnexpectedMessage
+from fedapt_crypto.private_files import read_private
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.protocol import clocks
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString
-from fedapt_secure.protocol.tls_advice import explain
+from fedapt_secure.protocol.tls_advice import explain, is_about_dates
 from fedapt_secure.protocol.transport import binary, client_context, joining_context, looking_context
 
 TIMEOUT_S: Final = 20.0
@@ -81,13 +86,15 @@ async def enrol(
     """
     failures: list[str] = []
     for host in join.addresses:
-        place = Place(host, join.port, proxy)
+        place, authority = Place(host, join.port, proxy), None
         try:
             authority = await _pinned_authority(place, join.authority_fingerprint)
             async with _conversation(place, joining_context(authority)) as (connection, _):
                 return await _enrol(connection, folder, join, request), host
         except Unreachable as error:
-            failures.append(str(error))
+            dates = authority is not None and is_about_dates(error.__cause__)
+            cause = error.__cause__
+            failures.append(await diagnosis(cause, place, folder, place, authority) if dates else str(error))
     raise Unreachable("; ".join(failures))
 
 
@@ -99,7 +106,7 @@ async def fetch_roster(folder: PartyFolder, place: Place) -> e.RosterFile:
         NotAccepted: If it does not give it to us.
         PeerError: If it breaks the protocol.
     """
-    async with _conversation(place, _member_context(folder)) as (connection, _):
+    async with _as_member(folder, place) as (connection, _):
         await connection.send(e.RosterWanted().to_bytes())
         sent = await _receive(connection, e.RosterSent)
     store_revocations(folder, sent.revocation_list)
@@ -120,31 +127,144 @@ async def renew(folder: PartyFolder, federation: Federation, place: Place) -> da
         Unreachable: If there is no connection to the coordinator.
         NotAccepted: If it does not renew.
         PeerError: If it breaks the protocol.
+        InvalidInput: If what it certifies is not valid by this machine's clock; the old one stays.
     """
-    async with _conversation(place, _member_context(folder)) as (connection, welcome):
+    async with _as_member(folder, place) as (connection, welcome):
         with locked(
             folder.path / ".lock", wait=False
         ):  # a person and a running client may renew at the same time
             renewal = begin_renewal(folder, federation, welcome.nonce)
             await connection.send(e.Renew(renewal=renewal.to_bytes()).to_bytes())
             answer = await _receive(connection, e.Certified)
-            return finish_renewal(folder, federation, renewal, answer)
+            return finish_renewal(folder, federation, renewal, answer, _said(welcome))
 
 
-async def greet(place: Place, context: SSLContext) -> e.Welcome:
-    """Return the coordinator's first message; raises `Unreachable` where there is none."""
-    async with _conversation(place, context) as (_, welcome):
+async def greet(folder: PartyFolder, place: Place) -> e.Welcome:
+    """Return the coordinator's first message to a member; raises `Unreachable` where there is none."""
+    async with _as_member(folder, place) as (_, welcome):
         return welcome
 
 
-def _member_context(folder: PartyFolder) -> SSLContext:
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of a coordinator without trusting it.
+
+    Attributes:
+        presented: The certificate that is presented there, DER; ``None`` where TLS does not get that far.
+        certificate: The same, if our authority issued it, whatever its dates; TLS has proved that the other
+            side holds its key.
+        theirs: What time it says it is, if it is one of ours and said so.
+    """
+
+    presented: bytes | None = None
+    certificate: CertificateFacts | None = None
+    theirs: datetime | None = None
+
+
+async def look(place: Place, authority: bytes) -> Looked:
+    """Look at who answers there, and what time it says it is; nothing is sent.
+
+    Args:
+        place: Where.
+        authority: The federation's, PEM or DER.
+    """
+    seen: list[bytes] = []
+    ours, theirs = None, None
+    try:
+        async with connected(place, looking_context(seen)) as connection:
+            ours = _issued(seen[0], authority)
+            if ours is not None:
+                theirs = _said(await _receive(connection, e.Welcome))
+    except Unreachable as error:
+        # A rounds port wants a certificate, and hangs up; what it presented was seen.
+        ours = _issued(seen[0], authority) if seen else None
+        theirs = None if ours is None else _date(error.__cause__)
+    except (PeerError, NotAccepted):
+        pass
+    return Looked(seen[0] if seen else None, ours, theirs)
+
+
+def _issued(certificate: bytes, authority: bytes) -> CertificateFacts | None:
+    try:
+        return check_issued(certificate, authority)
+    except PeerError:
+        return None
+
+
+async def diagnosis(
+    error: BaseException | None,
+    place: Place,
+    folder: PartyFolder,
+    enrolment: Place,
+    authority: bytes | None = None,
+) -> str:
+    """Return one line about one of `CONNECTION_ERRORS`: `why`, and over dates, whose clock is wrong.
+
+    Args:
+        error: What the connection ended with.
+        place: Where to.
+        folder: The institution's folder.
+        enrolment: The coordinator's enrolment port, which says what time it is there.
+        authority: The federation's authority; by default the one in the folder.
+    """
+    assert isinstance(error, Exception)
+    if not is_about_dates(error):
+        return why(error, place)
+    looked = await look(enrolment, authority or read_private(folder.authority_file))
+    if looked.certificate is None:
+        return why(error, place)
+    times = own_times(folder, looked.theirs)
+    lines = [clocks.of_coordinator(looked.certificate, times)]
+    if times.own is not None:
+        lines.append(clocks.own_certificate(times.own, times))
+    found = next((line for line in (*lines, times.advice()) if line is not None), None)
+    return why(error, place) if found is None else f"{place}: {found}"
+
+
+def check_certificate(folder: PartyFolder, enrolment: Place) -> None:
+    """Check that this institution's certificate is valid now: with another one nothing can begin.
+
+    Raises:
+        InvalidInput: If it is not; whose clock is wrong, if one is, or how to get a new one.
+    """
+    if not folder.certificate().valid(datetime.now(UTC)):
+        asyncio.run(_check_certificate(folder, enrolment))
+
+
+async def _check_certificate(folder: PartyFolder, enrolment: Place) -> None:
     about = folder.certificate()
-    if about.expired(datetime.now(UTC)):
-        raise InvalidInput(
-            f"this institution's certificate expired on {about.not_after:%Y-%m-%d}:"
-            " run 'fedapt-secure client csr' and send the file to the coordinator's operator"
-        )
-    return client_context(folder)
+    if about.valid(datetime.now(UTC)):
+        return
+    looked = await look(enrolment, read_private(folder.authority_file))
+    times = own_times(folder, looked.theirs)
+    line = clocks.own_certificate(about, times)
+    if line is not None:
+        raise InvalidInput(line)
+
+
+@asynccontextmanager
+async def _as_member(folder: PartyFolder, place: Place) -> AsyncIterator[tuple[ClientConnection, e.Welcome]]:
+    """Converse with a certificate of ours; where dates are in the way, the line says whose clock is wrong."""
+    await _check_certificate(folder, place)
+    try:
+        async with _conversation(place, client_context(folder)) as both:
+            yield both
+    except Unreachable as error:
+        raise Unreachable(await diagnosis(error.__cause__, place, folder, place)) from error.__cause__
+
+
+def _said(welcome: e.Welcome) -> datetime:
+    return datetime.fromtimestamp(welcome.time, UTC)
+
+
+def _date(error: BaseException | None) -> datetime | None:
+    """Return the Date of an answer that refuses a connection, if it has one."""
+    said = error.response.headers.get("Date") if isinstance(error, InvalidStatus) else None
+    try:
+        date = None if said is None else parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    return date if date is None or date.tzinfo is not None else None
 
 
 async def _pinned_authority(place: Place, fingerprint: bytes) -> bytes:

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
+from fedapt_client.membership.own_times import own_times
 from fedapt_client.membership.templates import CLIENT
 from fedapt_client.settings import SETTINGS_FILE
 from fedapt_crypto.certificates import facts, request_key, to_der, to_pem
@@ -27,6 +28,7 @@ from fedapt_crypto.private_files import read_private, remove_leftovers, write_at
 from fedapt_secure.config.annotated import write_annotated
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import Settings
+from fedapt_secure.protocol import clocks
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import Address, JoinString, Port, paper_key, token_hash, token_id
 
@@ -158,12 +160,13 @@ def finish(
 
     Raises:
         PeerError: If anything in it is not what was asked for; nothing is stored then.
+        InvalidInput: If the certificate is not valid by this machine's clock; nothing is stored then either.
     """
     if fingerprint_bytes(answer.coordinator_key) != join.coordinator_fingerprint:
         raise VerificationFailed("the answer is not from the coordinator that the join string names")
     if hashlib.sha256(answer.authority).digest() != join.authority_fingerprint:
         raise VerificationFailed("the answer brings another authority than the join string names")
-    _check_answer(answer, request)
+    _check_answer(folder, answer, request, None)
     _install(folder, answer)
     host = options.host or join.addresses[0]
     if not (folder.path / SETTINGS_FILE).exists():  # a file that somebody edited is not overwritten
@@ -223,18 +226,30 @@ def begin_renewal(folder: PartyFolder, federation: Federation, nonce: bytes | No
 
 
 def finish_renewal(
-    folder: PartyFolder, federation: Federation, renewal: e.Renewal, answer: e.Certified
+    folder: PartyFolder,
+    federation: Federation,
+    renewal: e.Renewal,
+    answer: e.Certified,
+    theirs: datetime | None = None,
 ) -> datetime:
     """Check and store a renewed certificate; return until when it is valid.
 
+    Args:
+        folder: The institution's folder.
+        federation: What it pins.
+        renewal: What was asked for.
+        answer: What came.
+        theirs: What time the coordinator says it is, if it could be asked just now.
+
     Raises:
         PeerError: If the answer is not what was asked for; nothing is stored then.
+        InvalidInput: If the certificate is not valid by this machine's clock; nothing is stored then either.
     """
     if answer.coordinator_key.hex() != federation.coordinator_key:
         raise VerificationFailed("the answer is not from the coordinator that this institution joined")
     if hashlib.sha256(answer.authority).hexdigest() != federation.authority_fingerprint:
         raise VerificationFailed("the answer brings another authority than the one that is pinned")
-    _check_answer(answer, renewal)
+    _check_answer(folder, answer, renewal, theirs)
     _install(folder, answer)
     _forget_pending(folder)
     return folder.certificate().not_after
@@ -244,7 +259,7 @@ def finish_from_file(folder: PartyFolder, answer: e.Certified, options: Options)
     """Install an answer that came as a file, to an enrolment or a renewal; ends where those do.
 
     Raises:
-        InvalidInput: If nothing was asked for from this folder.
+        InvalidInput: If nothing was asked for from this folder, or what came is not valid by its clock.
         PeerError: If the answer is not what was asked for.
     """
     if (folder.path / FEDERATION_FILE).exists():
@@ -262,7 +277,9 @@ def finish_from_file(folder: PartyFolder, answer: e.Certified, options: Options)
     return finish(folder, join, request, answer, options)
 
 
-def _check_answer(answer: e.Certified, request: e.Request | e.Renewal) -> None:
+def _check_answer(
+    folder: PartyFolder, answer: e.Certified, request: e.Request | e.Renewal, theirs: datetime | None
+) -> None:
     e.check_signature(answer, answer.coordinator_key, signer="coordinator")
     if answer.request_hash != e.request_hash(request):
         raise VerificationFailed("the answer is to another request than the last one made here")
@@ -271,6 +288,9 @@ def _check_answer(answer: e.Certified, request: e.Request | e.Renewal) -> None:
         raise VerificationFailed("the answer brings a certificate in another name")
     if about.public_key != request_key(request.certificate_request, request.name):
         raise VerificationFailed("the answer brings a certificate for another key")
+    wrong = clocks.brought(about, own_times(folder, theirs))
+    if wrong is not None:
+        raise InvalidInput(wrong)
 
 
 def _install(folder: PartyFolder, answer: e.Certified) -> None:

@@ -182,6 +182,7 @@ def sign(
     from fedapt_crypto.errors import PeerError  # noqa: PLC0415
     from fedapt_secure.cli.work.paper import answer_file, read_file  # noqa: PLC0415
 
+    registrar.certifier.check_clock()  # before an invitation is called expired by a wrong one
     try:
         name, data, lines = answer_file(registrar, read_file(request), str(request))
     except PeerError as error:
@@ -214,11 +215,22 @@ def revoke(
 
 
 @app.command()
-def renew(directory: Folder = HERE, passphrase_file: PassphraseFile = None) -> None:
+def renew(
+    directory: Folder = HERE,
+    clock_is_right: Annotated[
+        bool,
+        typer.Option(
+            "--clock-is-right",
+            help="Also where this machine's clock does not fit the log or the certificate.",
+        ),
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
     """Renew the coordinator's own TLS certificate, for the addresses in its settings."""
-    about = _registrar(directory, passphrase_file).renew_own()
+    about = _registrar(directory, passphrase_file).renew_own(clock_is_right=clock_is_right)
     typer.echo(
-        f"certificate of {about.name!r} renewed, valid until {about.not_after:%Y-%m-%d}; restart the service"
+        f"certificate of {about.name!r} renewed, valid until {about.not_after:%Y-%m-%d}; a running service"
+        " takes it within a minute"
     )
 
 

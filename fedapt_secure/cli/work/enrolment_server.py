@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fedapt_server.membership.enrolment_service import EnrolmentService
+from fedapt_server.membership.own_certificate import OwnCertificate
 from fedapt_server.membership.registrar import Registrar
 
 
@@ -16,11 +17,8 @@ def serve_enrolment(registrar: Registrar, *, once: bool, seconds: float | None, 
     """Serve until somebody has enrolled (``once``), the time is over, or a signal comes.
 
     Raises:
-        InvalidInput: If the port is taken or a file cannot be used.
+        InvalidInput: If the port is taken, a file cannot be used, or nobody would accept the certificate now.
     """
-    if registrar.folder.certificate().renewal_due(datetime.now(UTC)):
-        about = registrar.renew_own()
-        _log("certificate_renewed", {"until": about.not_after.date().isoformat()}, as_json=as_json)
     asyncio.run(_serve(registrar, once=once, seconds=seconds, as_json=as_json))
 
 
@@ -31,6 +29,11 @@ async def _serve(registrar: Registrar, *, once: bool, seconds: float | None, as_
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     await service.start()
+    try:
+        _renew(registrar, service, as_json=as_json)
+    except BaseException:
+        await service.stop()
+        raise
     waiting = [asyncio.create_task(stopped.wait())]
     if once:
         waiting.append(asyncio.create_task(service.enrolled.wait()))
@@ -41,6 +44,19 @@ async def _serve(registrar: Registrar, *, once: bool, seconds: float | None, as_
             task.cancel()
         await service.stop()
         _log("enrolment_closed", {}, as_json=as_json)
+
+
+def _renew(registrar: Registrar, service: EnrolmentService, *, as_json: bool) -> None:
+    """Renew the certificate if it is due; only now, for who has the port is alone here."""
+    folder = registrar.folder
+    before = folder.certificate().serial
+    doubt = OwnCertificate(folder, registrar).ready()
+    if doubt is not None:
+        _log("certificate_not_renewed", {"reason": doubt}, as_json=as_json)
+    about = folder.certificate()
+    if about.serial != before:
+        service.renewed()
+        _log("certificate_renewed", {"until": about.not_after.date().isoformat()}, as_json=as_json)
 
 
 def _log(event: str, body: dict[str, Any], *, as_json: bool) -> None:

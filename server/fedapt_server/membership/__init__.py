@@ -1,7 +1,8 @@
 """Who belongs to the federation: invitations, certificates, the signed roster, revocation.
 
-`store` is the records (SQLite); `registrar` takes the decisions; `publication` makes the signed roster and
-the revocation list from the records; `founding` begins it all, with the files of `templates`.
+`store` is the records (SQLite); `registrar` takes the decisions; `certifying` signs certificates where the
+clock can be believed, `own_certificate` looks after the coordinator's; `publication` makes the signed roster
+and the revocation list from the records; `founding` begins it all, with the files of `templates`.
 `enrolment_desk` answers one conversation at the enrolment port without sockets, `enrolment_service` is the
 port's I/O shell.
 

@@ -14,6 +14,7 @@ from fedapt_crypto.certificates import CertificateFacts, facts, request_key, to_
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, PeerError, VerificationFailed
 from fedapt_crypto.identity import fingerprint_bytes
 from fedapt_crypto.seal import seal
+from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import (
@@ -24,8 +25,9 @@ from fedapt_secure.protocol.join_string import (
     token_hash,
     token_id,
 )
+from fedapt_server.membership.certifying import Certifier, ClockDoubted
 from fedapt_server.membership.publication import Publication
-from fedapt_server.membership.store import MAX_ATTEMPTS, Invitation, MemberRecord, Membership, NewCertificate
+from fedapt_server.membership.store import MAX_ATTEMPTS, Invitation, MemberRecord, Membership
 from fedapt_server.settings import ServerSettings
 
 MEMBERSHIP_FILE: Final = "membership.sqlite"
@@ -37,6 +39,10 @@ NOT_ACCEPTED: Final = (
     " operator for a new one"
 )
 """The one answer to everything that is wrong with a token: an outsider learns nothing from it."""
+NOT_NOW: Final = (
+    "the coordinator cannot certify now, for its clock and its own certificate do not fit: ask its operator"
+    " to restart 'fedapt-secure server run', which says what to do, and then try again"
+)
 
 
 class Refused(PeerError):
@@ -78,6 +84,7 @@ class Registrar:
         self._authority = folder.authority()
         self.authority_der = to_der(self._authority.certificate_pem)
         self._authority_fingerprint = facts(self.authority_der).fingerprint
+        self.certifier = Certifier(folder, settings, self._authority, clock)
         self._publication = Publication(
             folder, settings.federation, self.membership, self._identity, self._authority, clock
         )
@@ -207,17 +214,40 @@ class Registrar:
         name = invitation.name
         invitation = self.membership.invitation(invitation.token_id) or invitation
         if invitation.member is None:
-            certificate, pem = self._certificate(request.certificate_request, name)
             try:
+                certificate, pem = self.certifier.member(request.certificate_request, name)
                 self.membership.enrol(
                     invitation, request.identity_key, request.sealing_key, certificate, now=self.now()
                 )
+            except ClockDoubted as doubt:  # no fault of whoever asks: the attempt does not count
+                raise Refused(str(doubt), public=NOT_NOW, peer=name) from None
             except InvalidInput as error:
                 raise self._failed(invitation, str(error), public=str(error)) from None
             self._publish()
             return self._answer(self._member(name), pem, e.request_hash(request))
         member, earlier = self._again(invitation, invitation.member, request)
-        return self._answer(member, earlier, e.request_hash(request))
+        try:
+            pem = self._valid(member, request.certificate_request, earlier)
+        except (PeerError, InvalidInput) as error:
+            public = NOT_NOW if isinstance(error, ClockDoubted) else str(error)
+            raise Refused(str(error), public=public, peer=name) from None
+        return self._answer(member, pem, e.request_hash(request))
+
+    def _valid(self, member: MemberRecord, certificate_request: bytes, earlier: bytes | None) -> bytes:
+        """Return the certificate that there is for a request, or another one where that is not valid now.
+
+        One that was made under a wrong clock would else be given out for its key for ever.
+
+        Raises:
+            InvalidInput: If none can be made now.
+        """
+        self.certifier.check_clock()
+        if earlier is not None and facts(earlier).valid(self._clock()):
+            return earlier
+        certificate, pem = self.certifier.member(certificate_request, member.name)
+        self.membership.supersede(certificate.public_key)
+        self.membership.certify(member.row, certificate)
+        return pem
 
     def _again(self, invitation: Invitation, row: int, request: e.Request) -> tuple[MemberRecord, bytes]:
         """Return member and certificate for a request that repeats the one that used its invitation."""
@@ -252,23 +282,33 @@ class Registrar:
             if renewal.authority_fingerprint != self._authority_fingerprint:
                 raise VerificationFailed("the renewal is meant for another federation")
             key = request_key(renewal.certificate_request, member.name)
-            pem = self.membership.certificate(member.row, key)
-            if pem is None:
-                certificate, pem = self._certificate(renewal.certificate_request, member.name)
-                self.membership.certify(member.row, certificate)
+            earlier = self.membership.certificate(member.row, key)
+            pem = self._valid(member, renewal.certificate_request, earlier)
         except (PeerError, InvalidInput) as error:
-            raise Refused(str(error), public=str(error), peer=member.name) from None
+            public = NOT_NOW if isinstance(error, ClockDoubted) else str(error)
+            raise Refused(str(error), public=public, peer=member.name) from None
         return self._answer(member, pem, e.request_hash(renewal))
 
-    def renew_own(self) -> CertificateFacts:
-        """Renew the coordinator's own certificate, for the addresses that stand in its settings now."""
-        request = self.folder.pending_tls_key().request(self.settings.name)
-        certificate, pem = self._certificate(
-            request, self.settings.name, server_addresses=self.settings.addresses
-        )
-        self.membership.certify(None, certificate)
-        self.folder.install_certificate(pem, self._authority.certificate_pem)
-        return self.folder.certificate()
+    def renew_own(
+        self, *, clock_is_right: bool = False, ran_until: datetime | None = None
+    ) -> CertificateFacts:
+        """Renew the coordinator's own certificate, for the addresses that stand in its settings now.
+
+        Args:
+            clock_is_right: An operator says so: the clock is not held against what is known.
+            ran_until: What the clock would say if it had run evenly since this process started.
+
+        Raises:
+            ClockDoubted: If the clock does not fit the log's last line or the certificate in use.
+            InvalidInput: If the authority is not valid now.
+        """
+        with locked(self.folder.path / ".lock"):  # a person and the service may renew at the same time
+            request = self.folder.pending_tls_key().request(self.settings.name)
+            certificate, pem = self.certifier.own(request, clock_is_right=clock_is_right, ran_until=ran_until)
+            self.membership.supersede(certificate.public_key)  # of an attempt that was interrupted here
+            self.membership.certify(None, certificate)
+            self.folder.install_certificate(pem, self._authority.certificate_pem)
+            return self.folder.certificate()
 
     def revoke(self, name: str, reason: str) -> bool:
         """Take a member off the roster, revoke its certificates, and withdraw its invitation.
@@ -336,25 +376,6 @@ class Registrar:
         if member is None:
             raise Refused("revoked while it was being enrolled", peer=name)
         return member
-
-    def _certificate(
-        self, request: bytes, name: str, *, server_addresses: tuple[str, ...] = ()
-    ) -> tuple[NewCertificate, bytes]:
-        pem = self._authority.sign_request(
-            request,
-            name,
-            server_addresses=server_addresses,
-            now=self._clock(),
-            lifetime=timedelta(days=self.settings.certificate_days),
-        )
-        about = facts(pem)
-        return NewCertificate(
-            serial=about.serial,
-            public_key=about.public_key,
-            certificate=pem,
-            not_before=int(about.not_before.timestamp()),
-            not_after=int(about.not_after.timestamp()),
-        ), pem
 
     def _answer(self, member: MemberRecord, certificate_pem: bytes, request_hash: bytes) -> e.Certified:
         answer = e.Certified(

@@ -270,6 +270,18 @@ class Membership:
             ).fetchone()
         return None if row is None else bytes(row[0])
 
+    def supersede(self, public_key: bytes) -> None:
+        """Let another certificate be made for a key, whose present one nobody can use or nobody has got.
+
+        It stays on record, so that revoking its member revokes it too.
+        """
+        with self._database.transaction() as database:
+            database.execute(
+                "UPDATE certificates SET public_key = CAST('superseded ' || serial AS BLOB)"
+                " WHERE public_key = ?",
+                (public_key,),
+            )
+
     def member(self, name: str) -> MemberRecord | None:
         """Return the present member of that name."""
         with self._database.reading() as database:

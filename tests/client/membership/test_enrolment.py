@@ -17,7 +17,7 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString
-from tests.support.offices import HOST, Office
+from tests.support.offices import HOST, Clock, Office
 
 COMPLETE = [
     "ca.crt", "client.yaml", "federation.json", "identity.key", "sealing.key", "tls.crt", "tls.key",
@@ -160,7 +160,10 @@ class TestRenewal:
         renewal = enrolment.begin_renewal(folder, federation, bytes(32))
         enrolment.finish_renewal(folder, federation, renewal, office.registrar.renew(renewal))
 
-    def test_killed_at_any_change_key_and_certificate_fit(self, office: Office) -> None:
+    def test_killed_at_any_change_key_and_certificate_fit(self, tmp_path: Path) -> None:
+        clock = Clock()
+        clock.pass_(days=-45)  # or what comes would begin later than this machine's clock
+        office = Office(tmp_path, clock=clock)
         folder = office.enrol()
         for change in range(1, 40):
             office.clock.pass_(days=1)

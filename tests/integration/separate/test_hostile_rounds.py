@@ -52,11 +52,10 @@ async def outsiders(world: World, tmp_path: Path) -> None:
 def expired(world: World, tmp_path: Path) -> ssl.SSLContext:
     """A certificate of the right authority whose time is over."""
     registrar = world.registrar
-    long_ago = registrar._clock() - timedelta(days=200)
     authority = CertificateAuthority.load(world.home.authority_file.read_bytes(), world.home.authority_key())
     key = TlsKey.generate()
     pem = authority.sign_request(
-        key.request("clinic-5"), "clinic-5", now=long_ago, lifetime=timedelta(days=1)
+        key.request("clinic-5"), "clinic-5", now=registrar._clock(), lifetime=timedelta(minutes=-1)
     )
     (tmp_path / "old.crt").write_bytes(pem)
     (tmp_path / "old.key").write_bytes(key.private_pem())

@@ -1,6 +1,7 @@
 """Pictures of an evaluation: what was taken for what, and whose knowledge was used. PNG and SVG."""
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fedapt_crypto.errors import system_error
+from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.evaluation.tally import Counts
 
 if TYPE_CHECKING:
@@ -142,7 +144,11 @@ def _save(figure: "Figure", stem: Path) -> tuple[Path, ...]:
             path = stem.with_suffix(f".{suffix}")
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
             # Tight: long names reach over the edge that the layout has planned for.
-            figure.savefig(path, dpi=_DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
+            content = io.BytesIO()
+            figure.savefig(
+                content, format=suffix, dpi=_DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.12
+            )
+            write_atomically(path, content.getvalue())  # they follow from images: for their owner
             written.append(path)
     except OSError as error:
         raise system_error(f"cannot write the pictures to {stem.parent}", error) from None

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.errors import InvalidInput, system_error
+from fedapt_crypto.private_files import PRIVATE_FILE_MODE
 from fedapt_secure.log.line import MAX_LINE_BYTES, LogEntry, parse_line
 from fedapt_secure.log.reader import segments
 
 _BLOCK_BYTES: Final = 1 << 16
-FILE_MODE: Final = 0o644
-"""A log is written for others to read; the folder it lies in says who may."""
+FILE_MODE: Final = PRIVATE_FILE_MODE
+"""A log is for others to read where its party gives it to them, and not from the party's folder."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.cli.commands import cache as cache_commands
-from fedapt_secure.cli.commands import client, compare, server, simulate, use
+from fedapt_secure.cli.commands import client, compare, documents, server, simulate, use
 from fedapt_secure.cli.preparing import prepare_commands
 from fedapt_secure.privacy.unit import unit_of
 from fedapt_secure.process.ending import guarded
@@ -114,6 +114,7 @@ app.command()(compare.compare)
 app.command()(use.predict)
 app.command()(use.evaluate)
 app.command("model-info")(use.model_info)
+app.command()(documents.docs)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -117,7 +117,12 @@ def test_the_coordinators_image_has_what_a_coordinator_needs(tmp_path: Path) -> 
                 if target.endswith("/"):
                     place /= Path(origin).name
                 if (ROOT / origin).is_dir():
-                    shutil.copytree(ROOT / origin, place, ignore=shutil.ignore_patterns("__pycache__"))
+                    shutil.copytree(
+                        ROOT / origin,
+                        place,
+                        ignore=shutil.ignore_patterns("__pycache__"),
+                        dirs_exist_ok=True,  # as COPY does
+                    )
                 else:
                     place = place / origin if target == "./" and place.is_dir() else place
                     place.parent.mkdir(parents=True, exist_ok=True)

@@ -286,7 +286,7 @@ class Conduct:
             self._institution.settings,
             self._institution.folder.path,
             configuration,
-            self._books.policy.max_delta,
+            self._books.share(configuration.session),
             self._institution.encoding,
         )
         self._learner.check_possible()

@@ -168,7 +168,9 @@ def _policy(folder: PartyFolder) -> Iterator[Finding]:
     path = folder.path / POLICY_FILE
     policy, found = read_policy(path)
     if found:
-        yield Finding("policy", "ok", f"{path}: epsilon {policy.max_epsilon:g} at most over all sessions")
+        share = policy.allowance.session_epsilon
+        detail = f"{path}: epsilon {policy.max_epsilon:g} at most over all sessions, {share:g} in one"
+        yield Finding("policy", "ok", detail)
     else:
         yield Finding("policy", "wrong", f"there is no {path}", "write what this institution allows into it")
 

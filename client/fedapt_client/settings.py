@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.config.policy import POLICY_FILE
-from fedapt_secure.config.settings import Settings
+from fedapt_secure.config.settings import SessionDelta, Settings
 from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
@@ -32,8 +32,9 @@ class ClientSettings(Settings):
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: What the frozen towers compute in: ``auto``, ``float32`` or ``bfloat16``. A local matter:
             the other institutions' may differ.
-        dp_epsilon: Largest ε that this institution spends in the session.
-        dp_delta: δ; by default 1 / (2 x declared records), or the policy's max_delta where that is less.
+        dp_epsilon: Largest ε that this institution spends in a session; by default the policy's
+            session_epsilon, and never more than that.
+        dp_delta: δ; by default 1 / (2 x declared records), or the policy's session_delta where that is less.
         policy: The institution's policy, relative to the party's folder; what must hold in every session.
         ledger: Where the ledger lies, relative to the party's folder; its key lies next to it.
         cache: Folder of the images' features, relative to the party's folder; as sensitive as the images.
@@ -63,8 +64,8 @@ class ClientSettings(Settings):
     precision: Annotated[str, Field(pattern="^(auto|float32|bfloat16)$")] = Field(
         default="auto", description="auto, float32 or bfloat16"
     )
-    dp_epsilon: PositiveFloat = 8.0
-    dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    dp_epsilon: PositiveFloat | None = None
+    dp_delta: SessionDelta | None = None
     policy: Path = Path(POLICY_FILE)
     ledger: Path = Path("ledger.sqlite")
     cache: Path = Path("cache")

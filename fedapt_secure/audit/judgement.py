@@ -326,7 +326,7 @@ def _party(
         refusals=tuple(Refusal(*row) for row in rows),
         refusal_count=int(facts.one(refused, indices)[0]),
         spends=mine,
-        curves={spend.dataset: _curve(spend, facts) for spend in mine},
+        curves={spend.dataset: _curve(spend, facts, indices) for spend in mine},
         private=all(session.plan is not None for session in sessions)
         and not Counter(f.kind for f in findings.kept if f.party == party)[Kind.INSECURE_NOISE],
     )
@@ -343,17 +343,16 @@ def _summary(record: LogRecord, records: Sequence[LogRecord], facts: Facts) -> L
     )
 
 
-def _curve(spend: DatasetSpend, facts: Facts) -> tuple[Point, ...]:
+def _curve(spend: DatasetSpend, facts: Facts, indices: str) -> tuple[Point, ...]:
     """Return ε after each round; sessions before count with their whole plan, as the sum rule has it."""
     points: list[Point] = []
     base = spend.carried
-    for one in sorted(spend.counted, key=lambda entry: entry.record.time):
-        place = one.record.place.log
-        query = (
-            "SELECT round, max(epsilon) FROM spend WHERE log = ? AND session = ?"
-            " GROUP BY round ORDER BY round"
-        )
-        rows = list(facts.rows(query, place, one.record.session))
+    query = (
+        "SELECT round, max(epsilon) FROM spend WHERE log IN (SELECT value FROM json_each(?)) AND session = ?"
+        " GROUP BY round ORDER BY round"
+    )
+    for one in spend.counted:
+        rows = list(facts.rows(query, indices, one.record.session))
         step = max(1, len(rows) // MAX_POINTS)
         kept = rows[::step] + (rows[-1:] if rows and (len(rows) - 1) % step else [])
         points += [Point(one.record.session, number, base + epsilon) for number, epsilon in kept]

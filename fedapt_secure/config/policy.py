@@ -9,13 +9,17 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.config.settings import Settings, build, read_yaml
-from fedapt_secure.privacy.composition import Allowance, CompositionRule
+from fedapt_secure.config.settings import SessionDelta, Settings, build, read_yaml
+from fedapt_secure.privacy.budget import LARGEST_DELTA
+from fedapt_secure.privacy.composition import Allowance, CompositionRule, Rule
 from fedapt_secure.privacy.unit import UnitRule
 
 POLICY_FILE: Final = "policy.yaml"
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+DEFAULT_RULE: Final = "rdp-filter"
+SESSIONS_BY_DEFAULT: Final = 4
+"""Into so many shares a policy divides what it allows, where it does not say how large one may be."""
 Scheme = Literal["masking", "ckks", "none"]
 LARGEST_MESSAGE_BYTES: Final = 64 << 20
 """More than this no version of the protocol sends in one message."""
@@ -30,9 +34,12 @@ class Policy(Settings):
     Attributes:
         max_epsilon: Largest ε for the images of one data set, over all sessions, ever.
         max_delta: Largest δ, likewise.
-        composition: How sessions add up: ``sum`` of their planned (ε, δ), or ``rdp-filter``. Chosen before
-            the first session on a data set and kept.
-        rdp_order: Rényi order α of the filter; by default the one that suits (max_epsilon, max_delta).
+        session_epsilon, session_delta: The largest ε and δ that one session may plan; by default a quarter
+            of the totals.
+        composition: How sessions add up: ``rdp-filter``, or ``sum`` of their planned (ε, δ). Fixed for a data
+            set with its first session: ``None`` leaves each data set its own, and gives new ones the filter.
+        rdp_order: Rényi order α of the filter, fixed likewise; ``None`` gives new data sets the one that
+            suits (max_epsilon, max_delta).
         privacy_unit: ``any``, or ``person``: refuse private sessions on images whose subjects are not known.
         require_differential_privacy: Refuse sessions without it, and noise that a seed decides.
         aggregation: Schemes that are allowed. ``ckks`` tolerates no collusion; under ``none`` the
@@ -47,7 +54,9 @@ class Policy(Settings):
 
     max_epsilon: PositiveFloat = 8.0
     max_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    composition: CompositionRule = "sum"
+    session_epsilon: PositiveFloat | None = None
+    session_delta: SessionDelta | None = None
+    composition: CompositionRule | None = None
     rdp_order: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
     privacy_unit: UnitRule = "any"
     require_differential_privacy: bool = True
@@ -72,8 +81,12 @@ class Policy(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.rdp_order is not None and self.composition != "rdp-filter":
+        if self.rdp_order is not None and self.composition == "sum":
             raise ValueError("rdp_order goes with composition rdp-filter only")
+        if (self.session_epsilon or 0) > self.max_epsilon:
+            raise ValueError("session_epsilon, for one session, is above max_epsilon, for all of them")
+        if (self.session_delta or 0) > self.max_delta:
+            raise ValueError("session_delta, for one session, is above max_delta, for all of them")
         if len(set(self.aggregation)) != len(self.aggregation):
             raise ValueError("aggregation names a scheme twice")
         try:
@@ -84,13 +97,36 @@ class Policy(Settings):
 
     @property
     def allowance(self) -> Allowance:
-        """Figures and rule for what sessions may cost together."""
-        return Allowance(self.max_epsilon, self.max_delta, self.composition, self.rdp_order)
+        """Figures and rule for what sessions may cost together, the rule being that of new data sets."""
+        return Allowance(
+            max_epsilon=self.max_epsilon,
+            max_delta=self.max_delta,
+            composition=self.composition or DEFAULT_RULE,
+            rdp_order=self.rdp_order,
+            session_epsilon=self.session_epsilon or self.max_epsilon / SESSIONS_BY_DEFAULT,
+            session_delta=self.session_delta or min(self.max_delta / SESSIONS_BY_DEFAULT, LARGEST_DELTA),
+        )
+
+    def keeps(self, rule: Rule) -> bool:
+        """Return whether this policy lets a data set keep the rule that its first session fixed."""
+        composition, order = rule
+        named = self.composition is None or self.composition == composition
+        return named and (order is None or self.rdp_order in (None, order))
 
     def to_body(self) -> dict[str, Any]:
-        """Return the policy as logs state it: canonical content, with the order that is really used."""
+        """Return the policy as logs state it: canonical content, with the figures that are really used.
+
+        ``named`` are the entries of the rule that the policy fixes for every data set, also older ones.
+        """
         fields = self.model_dump(mode="json")
-        fields["rdp_order"] = self.allowance.order if self.composition == "rdp-filter" else None
+        allowance = self.allowance
+        fields["session_epsilon"], fields["session_delta"] = (
+            allowance.session_epsilon,
+            allowance.session_delta,
+        )
+        fields["composition"], fields["rdp_order"] = allowance.rule
+        rule = {"composition": self.composition, "rdp_order": self.rdp_order}
+        fields["named"] = [name for name, value in rule.items() if value is not None]
         fields["aggregation"] = sorted(self.aggregation)
         fields["coordinators"] = sorted(set(self.coordinators))
         return fields

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
-from fedapt_secure.config.settings import Settings
+from fedapt_secure.config.settings import SessionDelta, Settings
 from fedapt_secure.config.unsupervised import (
     MAX_VIEWS,
     WHY_NOT_PRIVATE,
@@ -99,7 +99,7 @@ class SimulateSettings(Settings):
     """
 
     dp_epsilon: PositiveFloat | None = None
-    dp_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    dp_delta: SessionDelta | None = None
     ledger: Path | None = None
     max_epsilon: PositiveFloat | None = None
     no_dp: bool = False

@@ -7,6 +7,7 @@ and the plan.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fedapt_crypto.errors import BudgetExhausted, InvalidInput
 from fedapt_secure.privacy.unit import IMAGE, PrivacyUnit, counted
@@ -14,7 +15,12 @@ from fedapt_secure.privacy.unit import IMAGE, PrivacyUnit, counted
 EpsilonOf = Callable[[float, float, int, float], float]
 """(noise_multiplier, sample_rate, steps, delta) to ε of that many Poisson-sampled Gaussian steps."""
 
-MAX_SAFE_DELTA_FACTOR = 10
+LEAST_EPSILON: Final = 0.02
+"""No session is planned for less: the accountant is exact to half of it."""
+LARGEST_DELTA: Final = 0.01
+"""δ of one session at most. δ is the chance that ε promises nothing at all: above 1 % it is no promise that
+anyone could rely on, and with fewer than 50 records 1 / (2 N̂) would be above it."""
+MAX_SAFE_DELTA_FACTOR: Final = 10
 """A warning stands where δ > 1 / (10 N̂): one record in ten data sets could be given away."""
 
 
@@ -30,9 +36,56 @@ def declared_records(true_count: int) -> int:
     return true_count // unit * unit
 
 
-def default_delta(declared: int) -> float:
-    """Return δ = 1 / (2 N̂), the default of ``simulate``."""
-    return 1.0 / (2 * declared)
+def default_delta(declared: int, unit: PrivacyUnit = IMAGE) -> float:
+    """Return δ = 1 / (2 N̂), the default of ``plan`` and ``simulate``.
+
+    Args:
+        declared: N̂.
+        unit: What it counts.
+
+    Raises:
+        InvalidInput: If that is above `LARGEST_DELTA`, which means nothing any more.
+    """
+    delta = 1.0 / (2 * declared)
+    if delta > LARGEST_DELTA:
+        raise InvalidInput(
+            f"with {declared} {counted(unit)} delta would be 1/(2 x {declared}) = {delta:.2g}, and above"
+            f" {LARGEST_DELTA:g} it promises nothing: {round(1 / (2 * LARGEST_DELTA))} {counted(unit)} are"
+            " needed, or give a smaller delta yourself"
+        )
+    return delta
+
+
+def check_delta(delta: float) -> None:
+    """Refuse a δ that no session may have.
+
+    Raises:
+        InvalidInput: If it is not above 0, or above `LARGEST_DELTA`.
+    """
+    if not 0 < delta <= LARGEST_DELTA:
+        raise InvalidInput(
+            f"delta must be above 0 and at most {LARGEST_DELTA:g}, not {delta:g}: with more it promises"
+            " nothing"
+        )
+
+
+@dataclass(frozen=True)
+class SessionShare:
+    """What an institution lets one session plan.
+
+    Attributes:
+        epsilon: ε that it is planned for.
+        delta: δ, or its upper limit.
+        exact: Whether δ is just this; else 1 / (2 N̂) where that is less.
+    """
+
+    epsilon: float
+    delta: float
+    exact: bool = False
+
+    def delta_for(self, declared: int) -> float:
+        """Return δ of a session with N̂ records or persons."""
+        return self.delta if self.exact else min(1.0 / (2 * declared), self.delta)
 
 
 def delta_warning(delta: float, declared: int, unit: PrivacyUnit = IMAGE) -> str | None:
@@ -76,12 +129,12 @@ class PrivacyPlan:
     def __post_init__(self) -> None:
         checks = {
             "epsilon must be a positive number": _positive(self.epsilon_budget),
-            "delta must lie between 0 and 1": 0 < self.delta < 1,
             "the noise multiplier must be a positive number": _positive(self.noise_multiplier),
             "the sample rate must lie in (0, 1]": 0 < self.sample_rate <= 1,
             "the number of steps must be at least 1": self.max_steps >= 1,
             "the declared record count must be at least 1": self.declared_records >= 1,
         }
+        check_delta(self.delta)
         for rule, holds in checks.items():
             if not holds:
                 raise InvalidInput(rule)

@@ -21,7 +21,7 @@ from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_json
 from fedapt_secure.audit.report.text import print_report
 from fedapt_secure.log.line import parse_line
-from tests.audit.harness import Federation, Terms, federation, forge
+from tests.audit.harness import Federation, Terms, digest, federation, forge
 
 ONE_SESSION = recompute({(0.5, 2.2): 12}, 1e-3).epsilon
 CLINICS = {"clinic-1", "clinic-2", "clinic-3"}
@@ -175,8 +175,75 @@ class TestBudgets:
         judgement = judged(made, tmp_path)
         for one in only(judgement, Kind.BUDGET):
             line = (tmp_path / "logs" / str(one.file)).read_text().splitlines()[(one.line or 0) - 1]
-            assert '"session_accepted"' in line
+            assert '"spend"' in line, "where it begins to count"
         assert party(judgement).spends[0].margin == pytest.approx(5 - 2 * (ONE_SESSION + 0.01))
+
+    def test_a_session_that_never_began_costs_nothing(self, tmp_path: Path) -> None:
+        """Somebody else said no: the next session may spend everything."""
+        made = Federation(3, Terms(max_epsilon=ONE_SESSION + 0.1))
+        made.session(1, 0, steps=1, close=False)
+        made.spent = {name: [] for name in made.names}
+        made.session(2)
+        judgement = judged(made, tmp_path)
+        assert {one.kind for one in judgement.findings} == {Kind.NOT_CLOSED}
+        (spend,) = party(judgement).spends
+        assert spend.committed == pytest.approx(ONE_SESSION + 0.01)
+        assert [one.record.session for one in spend.counted] == [digest("session", 2)[:16].hex()]
+        assert party(judgement).sessions == 2
+
+    def test_the_policy_where_a_session_begins_counts(self, tmp_path: Path) -> None:
+        """Accepted under one policy, begun under another."""
+        for most, verdict in ((50.0, Verdict.VERIFIED), (1.0, Verdict.VIOLATED)):
+            made = Federation(3, Terms(max_epsilon=6.0 if most < 6 else 1.0))
+            change = made._round
+
+            def begin(*args: Any, change: Any = change, most: float = most, made: Any = made) -> Any:
+                made.terms.max_epsilon = most
+                for name in made.names:
+                    made.logs[name].write("policy", made.policy(name))
+                return change(*args)
+
+            made._round = begin  # type: ignore[method-assign]
+            made.session(1)
+            assert judged(made, tmp_path / str(most)).verdict is verdict
+
+    @pytest.mark.parametrize(
+        ("share", "kind"), [({"session_epsilon": 1.0}, Kind.BUDGET), ({"session_delta": 1e-4}, Kind.DELTA)]
+    )
+    def test_a_session_beyond_its_share(self, tmp_path: Path, share: dict[str, Any], kind: Kind) -> None:
+        made = Federation(3)
+        plain = made.policy
+        made.policy = lambda name: plain(name) | share  # type: ignore[method-assign]
+        for name in made.names:
+            made.logs[name].write("policy", made.policy(name))
+        made.session(1)
+        found = only(judged(made, tmp_path), kind)
+        assert "the policy allows one session" in found[0].detail
+
+    @pytest.mark.parametrize("named", [["composition"], []])
+    def test_another_rule_than_the_policy_names(self, tmp_path: Path, named: list[str]) -> None:
+        made = Federation(3)
+        plain, plan = made.policy, made.plan
+        made.policy = lambda name: plain(name) | {"named": named}  # type: ignore[method-assign]
+        made.plan = lambda name: plan(name) | {"composition": "rdp-filter", "rdp_order": 6.0}
+        for name in made.names:
+            made.logs[name].write("policy", made.policy(name))
+        made.session(1)
+        judgement = judged(made, tmp_path)
+        if named:
+            assert "counted by composition rdp-filter" in only(judgement, Kind.PLAN)[0].detail
+        else:
+            assert judgement.verdict is Verdict.VERIFIED, judgement.findings
+        assert party(judgement).spends[0].rule == ("rdp-filter", 6.0)
+
+    def test_the_rule_of_a_data_set_cannot_be_changed(self, tmp_path: Path) -> None:
+        made = Federation(3)
+        plan = made.plan
+        made.plan = lambda name: plan(name) | {"composition": "rdp-filter", "rdp_order": 6.0}
+        made.session(1)
+        made.plan = lambda name: plan(name) | {"composition": "rdp-filter", "rdp_order": 7.0}
+        made.session(2)
+        assert "the rule was changed" in only(judged(made, tmp_path), Kind.PLAN)[0].detail
 
     def test_an_interrupted_session_counts_with_its_whole_plan(self, tmp_path: Path) -> None:
         made = Federation(3)

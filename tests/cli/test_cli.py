@@ -185,8 +185,14 @@ class TestBadOptions:
             (["--epsilon", "8", "--records", "-3"], "at least one labelled image"),
             (["--epsilon", "8", "--records", "270", "--rounds", "0"], "at least 1"),
             (["--epsilon", "8", "--records", "270", "--local-steps", "0"], "at least 1"),
-            (["--epsilon", "8", "--records", "270", "--delta", "nan"], "0 < delta < 1"),
-            (["--epsilon", "8", "--records", "270", "--delta", "1"], "0 < delta < 1"),
+            (
+                ["--epsilon", "8", "--records", "270", "--delta", "nan"],
+                "delta must be above 0 and at most 0.01",
+            ),
+            (
+                ["--epsilon", "8", "--records", "270", "--delta", "1"],
+                "delta must be above 0 and at most 0.01",
+            ),
             (["--epsilon", "8", "--records", "270", "--sample-rate", "0"], "sample rate in (0, 1]"),
             (["--epsilon", "8", "--records", "270", "--sample-rate", "nan"], "sample rate in (0, 1]"),
         ],

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from fedapt_client.books.fingerprints import KEY_FILE
+from fedapt_secure.audit.checks.renyi import rdp_epsilon
 from fedapt_secure.cli.app import run
 from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.learning.privacy.accounting import epsilon_of
+from fedapt_secure.privacy.composition import Allowance, planned_rdp
 from fedapt_secure.process.exit_status import ExitStatus
 from tests.client.books.ledgers import MINE, OTHER, context, images, open_ledger, terms
 
@@ -56,19 +58,45 @@ def test_show_adds_up_what_began(folder: Path, capsys: pytest.CaptureFixture[str
 def test_show_for_people(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     out = " ".join(answer(capsys, "show", "--dir", folder).split())
-    for word in ("ε at most 5 and δ at most 1e-05", "sum of planned", "per image, not per person", "PLD"):
+    for word in (
+        "ε at most 5 and δ at most 1e-05 for each data set over all sessions",
+        "one session: ε at most 1.25 and δ at most 2.5e-06",
+        "rule for new data sets: Rényi filter of order",
+        "│ sum │",
+        "per image, not per person",
+        "PLD",
+    ):
         assert word in out
 
 
-def test_show_under_the_filter(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+def test_show_under_the_filter(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """Each data set by the rule that its first session fixed, whatever the policy is for new ones."""
     monkeypatch.setenv("COLUMNS", "300")
-    policy = Policy(max_epsilon=5.0, composition="rdp-filter")
-    write_yaml(folder / "policy.yaml", policy, comment="Ours.")
-    shown = json.loads(answer(capsys, "show", "--dir", folder, "--json"))
-    filtered = shown["datasets"][0]["rdp_filter"]
-    assert filtered["budget"] == pytest.approx(policy.allowance.rdp_budget)
-    assert filtered["spent"] == pytest.approx(2 * shown["datasets"][1]["rdp_filter"]["spent"])
-    assert "Rényi filter" in answer(capsys, "show", "--dir", folder)
+    policy = Policy(max_epsilon=5.0)
+    write_yaml(tmp_path / "policy.yaml", policy, comment="Ours.")
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+    rule = {"composition": "rdp-filter", "rdp_order": 6.0}
+    for session, shown, fixed in ((MINE, 1, rule), (OTHER, 1, rule), (THIRD, 2, {}), (b"4" * 16, 3, rule)):
+        ledger.record_plan(terms(session, **SIGMA, **fixed), images(shown))
+        if shown < 3:
+            ledger.reserve(session, 1, 4)
+    two, by_sum, none = json.loads(answer(capsys, "show", "--dir", tmp_path, "--json"))["datasets"]
+    assert (two["composition"], by_sum["composition"], none["composition"]) == (
+        "rdp-filter",
+        "sum",
+        "rdp-filter",
+    )
+    filtered = two["rdp_filter"]
+    assert filtered["order"] == 6.0
+    assert filtered["budget"] == pytest.approx(Allowance(5.0, 1e-5, "rdp-filter", 6.0).rdp_budget)
+    assert filtered["spent"] == pytest.approx(2 * planned_rdp(terms(**SIGMA).cost, 6.0))
+    assert two["epsilon_counted"] == pytest.approx(rdp_epsilon(filtered["spent"], 6.0, 1e-5))
+    assert by_sum["rdp_filter"] is None
+    assert by_sum["epsilon_counted"] == by_sum["epsilon"] == epsilon_of(3.0, 0.5, 10, 1e-6)
+    assert (none["epsilon_counted"], none["rdp_filter"]["order"]) == (0.0, policy.allowance.order)
+    shown = answer(capsys, "show", "--dir", tmp_path)
+    assert "RDP(6)" in shown
+    assert "│ sum │" in " ".join(shown.split())
 
 
 def test_overlaps_are_named_and_both_sides_count(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

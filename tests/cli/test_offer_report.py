@@ -10,6 +10,7 @@ from fedapt_client.narration import said_of_rounds
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN
 from fedapt_secure.cli.work.offer_report import offer_fields, print_offer
+from fedapt_secure.config.policy import Policy
 from tests.protocol.federation import Federation
 
 DOMAINS = ("ink", "chalk", "print")
@@ -21,7 +22,7 @@ def settings(name: str) -> ClientSettings:
 
 def offered(name: str, participation: str, rounds: int = 6) -> tuple[Federation, dict]:
     federation = Federation(6, domains=DOMAINS, participation=participation, rounds=rounds, local_steps=4)
-    return federation, offer_fields(federation.configuration, settings(name))
+    return federation, offer_fields(federation.configuration, settings(name), Policy())
 
 
 def test_a_sampled_session_says_whose_turn_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,9 +63,33 @@ def test_people_read_what_privacy_counts(
     if content is not None:
         data.write_text(content)
     own = settings("clinic-2").model_copy(update={"data": data})
-    print_offer(offer_fields(Federation(3).configuration, own))
+    print_offer(offer_fields(Federation(3).configuration, own, Policy()))
     shown = " ".join(capsys.readouterr().out.split())
     assert expected in shown
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected", "refused"),
+    [
+        ({}, "epsilon 2 at most, delta 1/(2 x records) and at most 2.5e-06;", None),
+        ({"dp_epsilon": 1.0, "dp_delta": 1e-6}, "epsilon 1 at most, delta 1e-06;", None),
+        ({"dp_epsilon": 8.0}, "epsilon 8 at most,", "client.yaml asks for dp_epsilon 8 "),
+        ({"dp_epsilon": 3.0, "dp_delta": 1e-5}, "", "asks for dp_epsilon 3 and dp_delta 1e-05 "),
+    ],
+)
+def test_people_read_what_it_costs_of_how_much(
+    capsys: pytest.CaptureFixture[str], asked: dict, expected: str, refused: str | None
+) -> None:
+    own = settings("clinic-2").model_copy(update=asked)
+    print_offer(offer_fields(Federation(3).configuration, own, Policy()))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert expected in shown
+    assert (
+        "the policy allows one session epsilon 2 and delta 2.5e-06, all sessions on the same images 8 and"
+        " 1e-05"
+    ) in shown
+    assert ("WOULD BE REFUSED" in shown) == (refused is not None)
+    assert refused is None or refused in shown
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5, 20])

@@ -19,7 +19,7 @@ POLICIES = st.builds(
     Policy,
     max_epsilon=st.floats(0.01, 1e3),
     max_delta=st.floats(1e-12, 0.5),
-    composition=st.sampled_from(["sum", "rdp-filter"]),
+    composition=st.sampled_from([None, "sum", "rdp-filter"]),
     require_differential_privacy=st.booleans(),
     aggregation=st.lists(st.sampled_from(["masking", "ckks", "none"]), min_size=1, unique=True).map(tuple),
     minimum_participants=st.integers(1, 100),
@@ -43,7 +43,8 @@ def test_without_a_file_the_conservative_defaults_hold(tmp_path: Path) -> None:
     assert policy.minimum_participants == 3
     assert policy.max_delta <= 1e-5
     assert policy.share_metrics == "no"
-    assert policy.composition == "sum"
+    assert (policy.composition, policy.allowance.composition) == (None, "rdp-filter")
+    assert (policy.allowance.session_epsilon, policy.allowance.session_delta) == (2.0, 2.5e-6)
 
 
 @given(POLICIES)
@@ -90,7 +91,15 @@ def test_mistakes_are_named() -> None:
     refuse("unattended: ", unattended="perhaps")
     refuse("unattended: ", unattended=1)
     refuse("coordinators: 'b549' is not a fingerprint", coordinators=["b549"])
-    refuse("rdp_order goes with composition rdp-filter only", rdp_order=4)
+    refuse("rdp_order goes with composition rdp-filter only", composition="sum", rdp_order=4)
+    refuse("session_epsilon, for one session, is above max_epsilon", session_epsilon=9)
+    refuse("session_delta, for one session, is above max_delta", session_delta=1e-4)
+    refuse("session_epsilon: ", session_epsilon=0)
+    refuse(
+        "session_delta: delta must be .* at most 0.01, not 0.02",
+        session_delta=0.02,
+        max_delta=0.1,
+    )
     refuse("rdp_order: ", composition="rdp-filter", rdp_order=1)
     refuse("choose an order above", composition="rdp-filter", rdp_order=1.5, max_delta=1e-5)
 
@@ -101,7 +110,11 @@ def test_what_logs_state_gives_the_hash(policy: Policy) -> None:
     content = json.dumps(body, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(content.encode()).hexdigest() == policy.hash
     expected = default_rdp_order(policy.max_epsilon, policy.max_delta)
-    assert body["rdp_order"] == (expected if policy.composition == "rdp-filter" else None)
+    assert body["composition"] == (policy.composition or "rdp-filter")
+    assert body["rdp_order"] == (None if policy.composition == "sum" else expected)
+    assert body["named"] == ([] if policy.composition is None else ["composition"])
+    assert body["session_epsilon"] == policy.max_epsilon / 4
+    assert body["session_delta"] == min(policy.max_delta / 4, 0.01)
 
 
 @given(POLICIES, POLICIES)

@@ -14,6 +14,7 @@ from fedapt_secure.config.settings import build, read_yaml, write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, MAX_STEPS, SimulateSettings
 from fedapt_secure.learning.data.dealing import DIGITS
 from fedapt_secure.learning.data.layouts.registry import LAYOUTS
+from fedapt_secure.privacy.budget import LARGEST_DELTA
 
 NOT_THE_DEFAULT = {
     "dp_epsilon": 1.5,
@@ -116,7 +117,7 @@ class TestRoundTrip:
     @settings(max_examples=50, deadline=None)
     @given(
         st.floats(min_value=0, exclude_min=True, allow_infinity=False),
-        st.floats(0, 1, exclude_min=True, exclude_max=True),
+        st.floats(0, LARGEST_DELTA, exclude_min=True),
     )
     def test_numbers_survive_to_the_last_bit(self, tmp_path_factory, epsilon: float, delta: float) -> None:
         file = tmp_path_factory.getbasetemp() / "numbers.yaml"
@@ -141,7 +142,7 @@ class TestBounds:
     @pytest.mark.parametrize(
         ("field", "values"),
         [
-            ("dp_delta", [0, 1, -1e-5, math.nan, math.inf]),
+            ("dp_delta", [0, 0.0101, 1, -1e-5, math.nan, math.inf]),
             ("sample_rate", [0, 1.01, math.nan]),
             ("momentum", [-0.1, 1, math.nan]),
             ("seed", [-1, 2**63, 0.5]),

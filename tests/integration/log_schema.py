@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 PLAN = (
     "declared_records delta epsilon_budget max_steps noise_multiplier sample_rate unit warning"
-    " accountant dataset epsilon_planned mechanism noise overlaps spent_before"
+    " accountant composition dataset epsilon_planned mechanism noise overlaps rdp_order spent_before"
 )
 HEAD = "hash log party seq signature"
 
@@ -54,7 +54,7 @@ INSTITUTION = BOTH | {
     "policy": (
         "hash max_delta max_epsilon minimum_participants require_differential_privacy share_metrics"
         " aggregation composition rdp_order source coordinators max_message_bytes unattended"
-        " privacy_unit"
+        " privacy_unit session_epsilon session_delta named"
     ),
     "session_accepted": "configuration participation privacy roster secure_aggregation session supervision",
     "group_key_made": "",

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.errors import BudgetExhausted, InvalidInput
 from fedapt_secure.privacy.budget import (
+    LARGEST_DELTA,
     PrivacyBudget,
     PrivacyPlan,
+    SessionShare,
     declared_records,
     default_delta,
     delta_warning,
@@ -56,12 +58,25 @@ class TestDeclaredRecords:
 
 
 class TestDelta:
-    @given(st.integers(1, 10**9))
+    @given(st.integers(50, 10**9))
     def test_the_default_is_one_over_twice_the_records_and_comes_with_a_warning(self, declared: int) -> None:
         delta = default_delta(declared)
-        assert 0 < delta <= 0.5
+        assert 0 < delta <= LARGEST_DELTA
         assert math.isclose(delta * declared, 0.5)
         assert delta_warning(delta, declared) is not None
+
+    @pytest.mark.parametrize("declared", [1, 3, 49])
+    def test_too_few_records_for_any_are_refused(self, declared: int) -> None:
+        with pytest.raises(InvalidInput, match="50 persons are needed, or give a smaller delta") as caught:
+            default_delta(declared, "person")
+        assert f"with {declared} persons" in str(caught.value)
+
+    @given(st.integers(1, 10**6), st.floats(1e-9, 0.01))
+    def test_a_share_is_the_smaller_of_both_or_just_what_was_asked_for(
+        self, declared: int, most: float
+    ) -> None:
+        assert SessionShare(1.0, most).delta_for(declared) == min(1 / (2 * declared), most)
+        assert SessionShare(1.0, most, exact=True).delta_for(declared) == most
 
     @given(st.integers(1, 10**9), st.floats(1e-9, 1))
     def test_no_warning_up_to_a_tenth_of_a_record(self, declared: int, share: float) -> None:
@@ -89,7 +104,11 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("field", "rule", "values"),
         [
-            ("delta", "delta must lie", [0.0, 1.0, -1e-5, 2.0, math.nan, math.inf]),
+            (
+                "delta",
+                "delta must be above 0 and at most 0.01",
+                [0.0, 0.0101, 1.0, -1e-5, 2.0, math.nan, math.inf],
+            ),
             ("sample_rate", "sample rate must lie", [0.0, -0.5, 1.0000001, math.nan, math.inf]),
             ("max_steps", "number of steps", [0, -1, math.nan]),
             ("declared_records", "declared record count", [0, -1, math.nan]),
@@ -101,7 +120,7 @@ class TestPlan:
                 plan(**{field: value})
 
     def test_the_edges_of_what_is_allowed(self) -> None:
-        plan(sample_rate=1.0, max_steps=1, declared_records=1, delta=1 - 1e-9, epsilon_budget=1e-9)
+        plan(sample_rate=1.0, max_steps=1, declared_records=1, delta=LARGEST_DELTA, epsilon_budget=1e-9)
 
     def test_it_cannot_be_changed_afterwards(self) -> None:
         fixed = plan()

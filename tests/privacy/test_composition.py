@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
 from fedapt_crypto.errors import InvalidInput, PolicyRefused
+from fedapt_secure.audit.checks.renyi import rdp_epsilon
+from fedapt_secure.config.policy import Policy
+from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_noise
 from fedapt_secure.privacy.composition import (
     Allowance,
     SessionCost,
     check_allowance,
+    conversion_cost,
     default_rdp_order,
+    largest_share,
     planned_rdp,
+    planned_rdp_of,
     pld_epsilon,
     sum_of_plans,
 )
@@ -49,8 +55,7 @@ class TestDefaultOrder:
         epsilon, delta = figures
         logarithm = math.log(1 / delta)
         order = default_rdp_order(epsilon, delta)
-        allowance = Allowance(epsilon, delta, "rdp-filter")
-        rho = allowance.rdp_budget / order
+        rho = (epsilon - logarithm / (order - 1)) / order  # by the plain conversion, which the order is for
         assert rho + 2 * math.sqrt(rho * logarithm) == pytest.approx(epsilon, rel=1e-6)
 
         def converted(log_order: float) -> float:
@@ -61,11 +66,29 @@ class TestDefaultOrder:
 
     @given(FIGURES)
     def test_it_leaves_a_budget(self, figures) -> None:
-        assert 0 < Allowance(*figures, "rdp-filter").rdp_budget < figures[0]
+        epsilon, delta = figures
+        allowance = Allowance(epsilon, delta, "rdp-filter")
+        assert allowance.rdp_budget > epsilon - math.log(1 / delta) / (allowance.order - 1) > 0
 
-    def test_an_order_without_a_budget_is_refused_with_the_smallest_that_has_one(self) -> None:
+    @given(FIGURES, st.floats(1.5, 300))
+    def test_the_budget_at_an_order_means_just_epsilon(self, figures, order) -> None:
+        """By the conversion of the audit, which shares no code with this one."""
+        epsilon, delta = figures
+        budget = epsilon - conversion_cost(order, delta)
+        assert rdp_epsilon(budget, order, delta) == pytest.approx(epsilon, rel=1e-9, abs=1e-9)
+
+    @given(st.floats(0.05, 5), st.floats(1e-9, 0.01), st.floats(1.5, 60))
+    def test_the_conversion_holds_for_the_gaussian_mechanism(self, sigma, delta, order) -> None:
+        """Against the exact δ(ε) of Balle and Wang 2018, without sampling."""
+        sigma = 1 / sigma
+        epsilon = order / (2 * sigma**2) + conversion_cost(order, delta)
+        if epsilon > 0:
+            low, high = (stats.norm.logcdf(sign / (2 * sigma) - epsilon * sigma) for sign in (-1, 1))
+            assert math.exp(high) - math.exp(epsilon + low) <= delta * (1 + 1e-9)
+
+    def test_an_order_without_a_budget_is_refused_with_one_that_has_one(self) -> None:
         with pytest.raises(InvalidInput, match="choose an order above 2.439"):
-            Allowance(8.0, 1e-5, "rdp-filter", 2.4)
+            Allowance(8.0, 1e-5, "rdp-filter", 2.2)
         assert Allowance(8.0, 1e-5, "rdp-filter", 2.44).rdp_budget > 0
         Allowance(8.0, 1e-5, "sum", None)
 
@@ -185,7 +208,7 @@ class TestFilter:
         for order in (3.0, 30.0):
             allowance = Allowance(8.0, 1e-5, "rdp-filter", order)
             assert allowance.order == order
-            fits = planned_rdp(new, order) <= 8.0 - math.log(1e5) / (order - 1)
+            fits = rdp_epsilon(planned_rdp(new, order), order, 1e-5) <= 8.0
             assert (allowed(allowance, [], new) is None) == fits
 
 
@@ -199,6 +222,89 @@ def test_a_session_without_private_noise_has_no_bound(composition: str, earlier:
     assert sum_of_plans([bare, cost()], a_tenth_a_step).epsilon == math.inf
     assert planned_rdp(bare, 3.0) == math.inf
     assert pld_epsilon([bare], 1e-5) == math.inf
+
+
+QUARTER = Allowance(8.0, 1e-5, session_epsilon=2.0, session_delta=2.5e-6)
+
+
+class TestShare:
+    """How much one session may plan, and what a refusal says."""
+
+    @pytest.mark.parametrize(
+        ("new", "rule", "says"),
+        [
+            (cost(21, 1e-6), "session_epsilon", "plans epsilon 2.1, and one session may plan 2."),
+            (cost(20, 2.6e-6), "session_delta", "plans delta 2.6e-06, and one session may plan 2.5e-06."),
+        ],
+    )
+    def test_more_than_a_share_is_refused_with_what_would_fit(self, new, rule: str, says: str) -> None:
+        with pytest.raises(PolicyRefused) as caught:
+            check_allowance(QUARTER, [], new, a_tenth_a_step)
+        assert caught.value.rule == rule
+        assert says in str(caught.value)
+        assert "At most epsilon 2 with delta " in str(caught.value)
+        assert f"or raise {rule} in policy.yaml" in str(caught.value)
+
+    def test_what_is_left_is_less_than_a_share(self) -> None:
+        earlier = [cost(20, 2.5e-6)] * 3 + [cost(15, 2e-6)]
+        with pytest.raises(PolicyRefused, match="epsilon 0.5 with delta 5e-07 would fit now") as caught:
+            check_allowance(QUARTER, earlier, cost(20, 1e-6), a_tenth_a_step)
+        assert caught.value.rule == "max_epsilon"
+        with pytest.raises(PolicyRefused, match="Nothing is left .* needs a larger max_delta") as caught:
+            check_allowance(QUARTER, [cost(1, 2.5e-6)] * 4, cost(20, 1e-6), a_tenth_a_step)
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.tuples(st.integers(1, 30), st.floats(1e-8, 3e-6)), max_size=6),
+        st.tuples(st.integers(1, 100), st.floats(1e-8, 1e-5)),
+        st.sampled_from(["sum", "rdp-filter"]),
+    )
+    def test_what_it_says_would_fit_does(self, earlier, new, composition) -> None:
+        allowance = Allowance(8.0, 1e-5, composition, None, 2.0, 2.5e-6)
+        before = [cost(steps, delta, sigma=6.0) for steps, delta in earlier]
+        asked = cost(*new, sigma=0.9)
+        fits = largest_share(allowance, before, asked, by_rdp)
+        if fits is None:
+            return
+        epsilon, delta = fits
+        assert 0.02 < epsilon <= 2.0
+        assert 0 < delta <= 2.5e-6
+        if by_rdp(1e4, asked.sample_rate, asked.max_steps, delta) >= epsilon:
+            return  # less than this accountant can plan for
+        sigma = optimize.brentq(
+            lambda sigma: by_rdp(sigma, asked.sample_rate, asked.max_steps, delta) - epsilon, 0.2, 1e4
+        )
+        planned = SessionCost(sigma * (1 + 1e-9), asked.sample_rate, asked.max_steps, delta)
+        check_allowance(allowance, before, planned, by_rdp)
+        more = SessionCost(sigma * 0.8, asked.sample_rate, asked.max_steps, delta)
+        with pytest.raises(PolicyRefused):
+            check_allowance(allowance, before, more, by_rdp)
+
+
+def by_rdp(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
+    """A quick accountant: by the divergence at one order."""
+    spent = planned_rdp(SessionCost(noise_multiplier, sample_rate, steps, delta), 64.0)
+    return max(0.0, spent + conversion_cost(64.0, delta))
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "rate", "steps", "sessions"), [(1.0, 0.5, 60, 35), (2.0, 0.5, 60, 10), (1.0, 0.1, 60, 44)]
+)
+def test_how_many_sessions_the_default_policy_allows(
+    epsilon: float, rate: float, steps: int, sessions: int
+) -> None:
+    """Within (8, 1e-5), each planned with δ = 2.5e-6: by the sum it would be 8 of ε = 1 and 4 by δ alone."""
+    allowance = Policy().allowance
+    assert (allowance.max_epsilon, allowance.max_delta, allowance.composition) == (8.0, 1e-5, "rdp-filter")
+    assert (allowance.session_epsilon, allowance.session_delta) == (2.0, 2.5e-6)
+    sigma = plan_noise(epsilon, allowance.session_delta, rate, steps)
+    one = SessionCost(sigma, rate, steps, allowance.session_delta)
+    check_allowance(allowance, [one] * (sessions - 1), one, epsilon_of)
+    with pytest.raises(PolicyRefused) as caught:
+        check_allowance(allowance, [one] * sessions, one, epsilon_of)
+    assert caught.value.rule == "max_epsilon"
+    assert rdp_epsilon(planned_rdp_of([one] * sessions, allowance.order), allowance.order, 1e-5) <= 8.0
+    assert pld_epsilon([one] * sessions, 1e-5) < 8.0
 
 
 class TestPld:

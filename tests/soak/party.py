@@ -30,7 +30,7 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
-from fedapt_secure.privacy.budget import PrivacyBudget, declared_records, default_delta
+from fedapt_secure.privacy.budget import PrivacyBudget, SessionShare, declared_records
 from fedapt_secure.protocol.session import SessionConfiguration
 
 RECORDS = 1000
@@ -54,7 +54,7 @@ class MadeUpLearner:
         settings: ClientSettings,
         folder: Path,
         configuration: SessionConfiguration,
-        max_delta: float,
+        share: SessionShare,
         progress: object = None,
     ) -> None:
         self._settings = settings
@@ -62,9 +62,9 @@ class MadeUpLearner:
         self._configuration = configuration
         plan = configuration.plan
         self.declared_records = declared_records(RECORDS)
-        delta = settings.dp_delta or min(default_delta(self.declared_records), max_delta)
+        delta = share.delta_for(self.declared_records)
         steps = plan.rounds * plan.local_steps
-        self.privacy_plan = plan_session(settings.dp_epsilon, delta, RECORDS, plan.sample_rate, steps)
+        self.privacy_plan = plan_session(share.epsilon, delta, RECORDS, plan.sample_rate, steps)
         self.image_digests = (hashlib.sha256(settings.name.encode()).digest(),)
         self.subjects = None
 

@@ -30,7 +30,7 @@ from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
-from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan
+from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, SessionShare
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 
@@ -79,7 +79,7 @@ class KnownLearner:
         settings: ClientSettings,
         folder: Path,
         configuration: SessionConfiguration,
-        max_delta: float,
+        share: SessionShare,
         progress: object = None,
     ) -> None:
         self._name, self._folder, self._plan = settings.name, folder, configuration.plan

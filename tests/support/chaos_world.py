@@ -41,6 +41,8 @@ LOOK_S = 0.001
 POLICY = {
     "max_epsilon": 8.0,
     "max_delta": 0.01,
+    "session_epsilon": 8.0,  # the one session of this world takes it all
+    "session_delta": 0.01,
     "minimum_participants": 3,
     "aggregation": ["masking", "ckks"],
     "unattended": True,

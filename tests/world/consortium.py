@@ -19,6 +19,8 @@ from tests.protocol.federation import DOMAINS, make_plan
 POLICY = """\
 max_epsilon: 8.0
 max_delta: 0.01
+session_epsilon: 8.0
+session_delta: 0.01
 minimum_participants: 2
 aggregation: [masking, ckks]
 unattended: true

@@ -1,6 +1,7 @@
 """An institution's policy and ledger together: what is admitted, what is reserved, what the log is told."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from fedapt_client.books.ledger_events import (
 from fedapt_client.books.own_log import check_ledger, read_own_log
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.settings import ClientSettings
-from fedapt_crypto.errors import PolicyRefused
+from fedapt_crypto.errors import InvalidInput, PolicyRefused
 from fedapt_secure.config.policy import read_policy
-from fedapt_secure.privacy.budget import EpsilonOf, PrivacyBudget, PrivacyPlan
-from fedapt_secure.privacy.composition import check_allowance, sum_of_plans
+from fedapt_secure.privacy.budget import EpsilonOf, PrivacyBudget, PrivacyPlan, SessionShare
+from fedapt_secure.privacy.composition import Rule, check_allowance, planned_rdp_of, sum_of_plans
 from fedapt_secure.privacy.unit import IMAGE, PERSON, said
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -48,7 +49,7 @@ class Books:
         own = read_own_log(folder / settings.log)
         check_ledger(own, self.ledger, folder / settings.ledger)
         self._logged_policy = own.policy_hash
-        self._checked_under = self.policy.hash
+        self._checked_under: str | None = None
         self.own = own
 
     @property
@@ -79,7 +80,9 @@ class Books:
         self.policy, self._from_file = read_policy(self._policy_file)
 
     def check_again(self, session: bytes) -> None:
-        """Hold a session on record against a policy that has changed since it was accepted.
+        """Hold a session on record against a policy that may have changed since it was accepted.
+
+        Judged once for every policy, and anew after every start: a policy may have changed meanwhile.
 
         Raises:
             PolicyRefused: If the policy does not allow it any more, naming the rule.
@@ -88,8 +91,24 @@ class Books:
             return
         planned = self.ledger.plan(session)
         self._check_noise(private=planned.terms.noise_multiplier is not None)
-        self._admit(self.ledger.counted(planned), planned.terms, begun=True)
+        self._admit(self.ledger.counted(planned), planned.terms)
         self._checked_under = self.policy.hash
+
+    def share(self, session: bytes) -> SessionShare:
+        """Return the ε and δ for which a session is to be planned.
+
+        They are those on record, for a session that was accepted before; else what the settings ask for,
+        which `accept` judges, and where they ask for nothing what the policy allows one session.
+        """
+        allowance, settings = self.policy.allowance, self._settings
+        on_record = next((one.terms for one in self.ledger.sessions if one.terms.session == session), None)
+        if on_record is not None and on_record.epsilon_budget is not None and on_record.delta is not None:
+            return SessionShare(on_record.epsilon_budget, on_record.delta, exact=True)
+        return SessionShare(
+            epsilon=settings.dp_epsilon or allowance.session_epsilon,
+            delta=settings.dp_delta or allowance.session_delta,
+            exact=settings.dp_delta is not None,
+        )
 
     def accept(
         self,
@@ -114,8 +133,7 @@ class Books:
         """
         self._check_noise(private=plan is not None)
         terms = self._terms(configuration, plan, declared_records)
-        planned = self.ledger.record_plan(terms, image_digests, subjects or ())
-        self._checked_under = self.policy.hash
+        planned = self.ledger.record_plan(terms, image_digests, subjects or (), self._with_rule)
         return {
             "session": configuration.session.hex(),
             "configuration": configuration.hash.hex(),
@@ -158,7 +176,7 @@ class Books:
     def _terms(
         self, configuration: SessionConfiguration, plan: PrivacyPlan | None, declared_records: int
     ) -> Terms:
-        training, rule = configuration.plan, self.policy.composition
+        training, (composition, order) = configuration.plan, self.policy.allowance.rule
         insecure = self._settings.insecure_deterministic_noise
         return Terms(
             session=configuration.session,
@@ -172,14 +190,16 @@ class Books:
             delta=None if plan is None else plan.delta,
             epsilon_budget=None if plan is None else plan.epsilon_budget,
             declared_records=declared_records,
-            composition=rule,
-            rdp_order=self.policy.allowance.order if rule == "rdp-filter" else None,
+            composition=composition,
+            rdp_order=order,
         )
 
     def _plan_body(self, planned: PlannedSession, plan: PrivacyPlan) -> dict[str, Any]:
         epsilon = self._epsilon_of(plan.noise_multiplier, plan.sample_rate, plan.max_steps, plan.delta)
-        before = sum_of_plans([one.terms.cost for one in self.ledger.counted(planned)], self._epsilon_of)
-        return plan_body(planned, epsilon, before)
+        costs = [one.terms.cost for one in self.ledger.counted(planned)]
+        order = planned.terms.rdp_order
+        rdp = None if order is None else planned_rdp_of(costs, order)
+        return plan_body(planned, epsilon, sum_of_plans(costs, self._epsilon_of), rdp)
 
     def _check_noise(self, *, private: bool) -> None:
         insecure = self._settings.insecure_deterministic_noise
@@ -189,25 +209,52 @@ class Books:
                 rule="require_differential_privacy",
             )
 
-    def _admit(self, earlier: Sequence[PlannedSession], terms: Terms, *, begun: bool = False) -> None:
-        """Judge a session by the policy, next to the sessions that count.
+    def _with_rule(self, earlier: Sequence[PlannedSession], terms: Terms) -> Terms:
+        """Return a session's terms with the rule of composition that its images have, where they have one."""
+        rules = _rules(one.terms for one in earlier)
+        if len(rules) != 1 or not self.policy.keeps(rules[0]):
+            return terms  # a new data set; or `_admit` says what does not fit
+        composition, order = rules[0]
+        return replace(terms, composition=composition, rdp_order=order)
 
-        One that has ``begun`` is held to the rule of composition itself: it is on record with one.
-        """
+    def _admit(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
+        """Judge a session by the policy, next to the sessions that count."""
         if not terms.private:
             return  # only a policy without require_differential_privacy lets one come this far
         self._check_unit(earlier, terms)
-        allowance = self.policy.allowance
-        order = allowance.order if allowance.composition == "rdp-filter" else None
-        for one in (*(planned.terms for planned in earlier), *([terms] if begun else [])):
-            if one.private and (one.composition, one.rdp_order) != (allowance.composition, order):
-                named = f" of order {one.rdp_order:.6g}" if one.rdp_order is not None else ""
+        self._check_rule(earlier, terms)
+        try:
+            allowance = replace(
+                self.policy.allowance, composition=terms.composition, rdp_order=terms.rdp_order
+            )
+        except InvalidInput:  # lower limits than when the order was fixed
+            raise PolicyRefused(
+                f"at Rényi order {terms.rdp_order:.6g}, which these images keep, epsilon"
+                f" {self.policy.max_epsilon:g} and delta {self.policy.max_delta:g} allow nothing: raise"
+                " max_epsilon in policy.yaml",
+                rule="max_epsilon",
+            ) from None
+        check_allowance(allowance, [one.terms.cost for one in earlier], terms.cost, self._epsilon_of)
+
+    def _check_rule(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
+        """Hold the rule of composition against the policy's and that of the sessions that count."""
+        before = _rules(one.terms for one in earlier)
+        for rule in before or [(terms.composition, terms.rdp_order)]:
+            if not self.policy.keeps(rule):
                 raise PolicyRefused(
-                    f"the rule for these images was fixed with their first session: {one.composition}"
-                    f"{named}; put it back",
+                    f"the rule for these images was fixed with their first session: {_named(rule)}. Write"
+                    f" {_lines(rule)} into policy.yaml; or leave the entry out, then every data set keeps its"
+                    " own",
                     rule="composition",
                 )
-        check_allowance(allowance, [one.terms.cost for one in earlier], terms.cost, self._epsilon_of)
+        both = list(dict.fromkeys((*before, (terms.composition, terms.rdp_order))))
+        if len(both) > 1:
+            raise PolicyRefused(
+                "sessions on these images were accepted under rules that do not add up:"
+                f" {' and '.join(_named(rule) for rule in both)}. Images of one data set alone, in a new"
+                " session, keep theirs",
+                rule="composition",
+            )
 
     def _check_unit(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
         """Hold a session's unit of privacy against the policy's, and that of the sessions that count.
@@ -228,3 +275,19 @@ class Books:
                     f" this one would be {said(terms.unit)}, and the two do not add up: {back}",
                     rule="privacy_unit",
                 )
+
+
+def _rules(sessions: Iterable[Terms]) -> list[Rule]:
+    """Return the rules under which private sessions were accepted, without repetition."""
+    return list(dict.fromkeys((one.composition, one.rdp_order) for one in sessions if one.private))
+
+
+def _named(rule: Rule) -> str:
+    composition, order = rule
+    return composition if order is None else f"{composition} of order {order:.6g}"
+
+
+def _lines(rule: Rule) -> str:
+    """Return a rule as the entries of a policy, in full: a rounded order would be another one."""
+    composition, order = rule
+    return f"'composition: {composition}'" + ("" if order is None else f" and 'rdp_order: {order!r}'")

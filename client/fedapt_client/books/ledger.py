@@ -2,8 +2,9 @@
 
 Rules that survive a crash at any statement:
 - a round is joined at most once and only if it is newer than all before;
-- a session's terms are on record before its first step and never change; its first reservation takes all
-  planned steps out of the data set's allowance, for good;
+- a session's terms are on record before its first step and never change; it counts from its first reservation
+  on, which takes all planned steps out of the data set's allowance for good
+  (`fedapt_secure.privacy.composition` has the rule that ledger, policy and audit share);
 - steps are reserved before training and never given back; an update is released at most once;
 - a data set is known by its images, and by its people where they are named. One that shares an image or a
   person with an earlier one carries all of that one's spend: simple, and never below the truth.
@@ -12,6 +13,7 @@ Rules that survive a crash at any statement:
 import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,9 @@ _KEY_CHECK: Final = "fingerprint key"
 
 Admission = Callable[[Sequence[PlannedSession], Terms], None]
 """Raises `PolicyRefused` where a session's terms do not fit next to the sessions that count."""
+
+Settle = Callable[[Sequence[PlannedSession], Terms], Terms]
+"""Returns a new session's terms as they are to be recorded, next to the sessions that count."""
 
 
 class Ledger:
@@ -70,14 +75,21 @@ class Ledger:
             return self._counted(database, planned.terms.session, (planned.dataset, *planned.overlaps))
 
     def record_plan(
-        self, terms: Terms, image_digests: Collection[bytes], subjects: Collection[str] = ()
+        self,
+        terms: Terms,
+        image_digests: Collection[bytes],
+        subjects: Collection[str] = (),
+        settle: Settle | None = None,
     ) -> PlannedSession:
         """Fix a session's terms for a set of images; the same again later is fine, anything else is not.
+
+        One that has not begun by then is judged again.
 
         Args:
             terms: What the session is going to do.
             image_digests: SHA-256 of each training image's file.
             subjects: Whose images they are, where the data says so.
+            settle: Gives a new session the rule of composition that these images have.
 
         Returns:
             The session on record, with the data set that was recognised or made.
@@ -93,16 +105,22 @@ class Ledger:
         with self._file.transaction() as database:
             found = self._planned(database, terms.session)
             if found is not None:
-                if found.terms != terms:
+                kept = found.terms  # with the rule of composition that it was accepted under
+                if kept != replace(terms, composition=kept.composition, rdp_order=kept.rdp_order):
                     raise InvalidInput("this session already has another privacy plan on record; not changed")
                 if found.images != images_hash(known_by):
                     raise InvalidInput(
                         "the training images are not those with which this session was accepted: put them"
                         " back, or wait for the next session"
                     )
+                if not found.steps_taken:  # nothing is used yet, and the policy may have changed
+                    datasets = (found.dataset, *found.overlaps)
+                    self._admission(self._counted(database, terms.session, datasets), kept)
                 return found
             dataset, overlaps = self._recognise(database, known_by)
-            self._admission(self._counted(database, terms.session, (dataset, *overlaps)), terms)
+            counted = self._counted(database, terms.session, (dataset, *overlaps))
+            terms = terms if settle is None else settle(counted, terms)
+            self._admission(counted, terms)
             database.executemany(
                 "INSERT INTO images VALUES (?, ?) ON CONFLICT DO NOTHING",
                 [(one, dataset) for one in known_by],

@@ -4,6 +4,7 @@ Immutable facts only. ε is computed from them by `fedapt_secure.privacy.composi
 truth.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Final, Literal
@@ -36,7 +37,7 @@ class Terms:
         sample_rate: q.
         max_steps: Steps of all rounds.
         declared_records: N̂, a count of units.
-        composition: The policy's rule when the session was accepted.
+        composition: The rule of these images: the policy's at their first session.
         rdp_order: Its order, for the Rényi filter alone.
     """
 
@@ -124,13 +125,16 @@ class LedgerEvent:
     detail: str
 
 
-def plan_body(planned: PlannedSession, epsilon_planned: float, before: Spent) -> dict[str, Any]:
-    """Return the plan as the log states it; ε that nothing bounds is null there.
+def plan_body(
+    planned: PlannedSession, epsilon_planned: float, before: Spent, rdp: float | None
+) -> dict[str, Any]:
+    """Return the plan as the log states it; what nothing bounds is null there.
 
     Args:
         planned: The session's plan.
         epsilon_planned: ε if all its steps are taken.
         before: What was spent before it.
+        rdp: Their planned Rényi divergence at the plan's order; ``None`` under the sum rule.
     """
     terms = planned.terms
     assert terms.delta is not None
@@ -148,8 +152,11 @@ def plan_body(planned: PlannedSession, epsilon_planned: float, before: Spent) ->
         "epsilon_budget": terms.epsilon_budget,
         "epsilon_planned": epsilon_planned,
         "accountant": ACCOUNTANT,
+        "composition": terms.composition,
+        "rdp_order": terms.rdp_order,
         "spent_before": {
-            "epsilon": before.epsilon if before.epsilon != float("inf") else None,
+            "epsilon": before.epsilon if math.isfinite(before.epsilon) else None,
+            "rdp": rdp if rdp is not None and math.isfinite(rdp) else None,
             "delta": before.delta,
             "sessions": before.sessions,
         },

@@ -31,8 +31,9 @@ device: {device}
 # What the frozen CLIP computes in: float32, bfloat16, or auto, which is bfloat16 on a GPU that has it.
 # precision: auto
 
-# What this institution spends in a session at most, and its delta; null: 1 / (2 x declared records).
-# dp_epsilon: 8.0
+# What this institution spends in a session, at most session_epsilon and session_delta of policy.yaml. null:
+# just that epsilon; and that delta, or 1 / (2 x declared records) where it is less.
+# dp_epsilon: null
 # dp_delta: null
 
 # What it insists on, whatever the coordinator offers, and what its images may be used for in all: see there.

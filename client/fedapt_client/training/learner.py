@@ -33,7 +33,7 @@ from fedapt_secure.learning.methods.settings import TrainingSettings
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.learning.training.unlabelled_records import UnlabelledRecords
-from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, declared_records, default_delta
+from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, SessionShare, declared_records
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import Vector, unflatten
 from fedapt_secure.protocol.reasons import Reason, told_as
@@ -57,7 +57,7 @@ class Learner:
         settings: The institution's settings.
         folder: Its folder.
         configuration: The session.
-        max_delta: The policy's limit on δ; the default 1 / (2 x declared records) stays below it.
+        share: The ε and δ that the session may plan.
         progress: Told while images are encoded.
 
     Raises:
@@ -69,7 +69,7 @@ class Learner:
         settings: ClientSettings,
         folder: Path,
         configuration: SessionConfiguration,
-        max_delta: float,
+        share: SessionShare,
         progress: Progress | None = None,
     ) -> None:
         plan = configuration.plan
@@ -107,8 +107,8 @@ class Learner:
         self.privacy_plan: PrivacyPlan | None = None
         if plan.differential_privacy:
             self.privacy_plan = plan_session(
-                settings.dp_epsilon,
-                settings.dp_delta or min(default_delta(self.declared_records), max_delta),
+                share.epsilon,
+                share.delta_for(self.declared_records),
                 len(units),
                 plan.sample_rate,
                 configuration.planned_steps(settings.name),

@@ -1,9 +1,10 @@
 """Privacy spent, data set by data set: plans and steps from a party's log, ε computed anew, budgets held.
 
-The policy names the rule for several sessions on one data set. ``sum``: the sessions' planned (ε, δ) add up;
-a session counts with its whole plan from its first step on. ``rdp-filter``: the Rényi divergences of what was
-planned add up at one order fixed beforehand (Feldman and Zrnic, "Individual privacy accounting via a Rényi
-filter", NeurIPS 2021) and are converted to (ε, δ) once.
+A data set's rule for several sessions is fixed with its first one. ``sum``: the sessions' planned (ε, δ) add
+up. ``rdp-filter``: the Rényi divergences of what was planned add up at one order fixed beforehand (Feldman
+and Zrnic, "Individual privacy accounting via a Rényi filter", NeurIPS 2021) and are converted to (ε, δ) once.
+Under both a session counts with its whole plan from its first ``spend`` line on; there it is held against the
+policy in force at that line, next to all that had begun before (`fedapt_secure.privacy.composition`).
 """
 
 import math
@@ -11,82 +12,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from fedapt_secure.audit.checks.recompute import NOTHING, Recomputed, merged, recompute
-from fedapt_secure.audit.checks.renyi import rdp_epsilon, renyi_divergence
+from fedapt_secure.audit.checks.history import AGREEMENT, Carried, History, Rule, SessionSpend, divergence
+from fedapt_secure.audit.checks.recompute import Recomputed, merged, recompute
+from fedapt_secure.audit.checks.renyi import rdp_epsilon
 from fedapt_secure.audit.evidence import bodies as b
-from fedapt_secure.audit.evidence.collect import SECURE_NOISE, LogRecord, SessionRecord
+from fedapt_secure.audit.evidence.collect import SECURE_NOISE, LogRecord
+from fedapt_secure.audit.evidence.facts import Place
 from fedapt_secure.audit.findings import Findings, Kind
 from fedapt_secure.privacy.unit import PrivacyUnit, said
 
-AGREEMENT: Final = 1.01
-"""The two accountants are bounds from above with errors of their own; this far apart they still agree."""
 _ROUNDING: Final = 1 + 1e-9
-
-
-@dataclass(frozen=True)
-class SessionSpend:
-    """One session's privacy, as planned and as taken.
-
-    Attributes:
-        record: The session. plan: Its plan. party: Whose.
-        planned, taken: ε of the planned and of the taken steps, computed anew.
-    """
-
-    party: str
-    record: SessionRecord
-    plan: b.Plan
-    planned: Recomputed
-    taken: Recomputed
-
-    @property
-    def committed(self) -> float:
-        """What the session counts for under the sum rule: the larger of both accountants' planned ε.
-
-        Infinite where somebody could foretell the noise, and so subtract it.
-        """
-        if self.plan.noise != SECURE_NOISE:
-            return math.inf
-        return max(self.planned.epsilon, self.plan.epsilon_planned)
 
 
 @dataclass
 class DatasetSpend:
-    """One data set's privacy over all sessions of a party.
+    """One data set's privacy over all sessions of a party that have begun.
 
     Attributes:
-        party: Whose. dataset: Its random identifier. policy: The policy at its last session.
+        party: Whose. dataset: Its random identifier. unit: What one record is, ``image`` or ``person``.
+        rule: Its rule for several sessions. policy: The policy at the beginning of the last one.
         sessions: Those on it. overlapping: Those on data sets that share records with it.
-        carried: ε that the ledger had counted before the first line that was given.
+        beyond: What the ledger had counted that the given lines do not show.
     """
 
     party: str
     dataset: str
+    unit: PrivacyUnit
+    rule: Rule
     policy: b.Policy | None = None
     sessions: list[SessionSpend] = field(default_factory=list)
     overlapping: list[SessionSpend] = field(default_factory=list)
-    carried: float = 0.0
+    beyond: Carried = field(default_factory=Carried)
 
     @property
     def counted(self) -> list[SessionSpend]:
-        """All sessions that count against its budget."""
-        return [*self.sessions, *self.overlapping]
+        """All sessions that count against its budget, in the order in which they began."""
+        return sorted((*self.sessions, *self.overlapping), key=lambda one: one.began or one.accepted)
 
     @property
-    def unit(self) -> PrivacyUnit:
-        """What one record is: ``image`` or ``person``."""
-        return self.sessions[-1].plan.unit
+    def carried(self) -> float:
+        """ε that the ledger had counted and the given lines do not show."""
+        return self.beyond.epsilon
 
     @property
     def composition(self) -> str:
         """The rule for several sessions."""
-        return self.policy.composition if self.policy is not None else "sum"
+        return self.rule[0]
 
     @property
     def budget(self) -> float | None:
         """The largest ε that the policy allows; without a policy what the only session asked for."""
         if self.policy is not None and self.policy.max_epsilon is not None:
             return self.policy.max_epsilon
-        return self.sessions[0].plan.epsilon_budget if len(self.counted) == 1 else None
+        return self.counted[0].plan.epsilon_budget if len(self.counted) == 1 else None
 
     @property
     def spent(self) -> float:
@@ -115,40 +93,26 @@ class DatasetSpend:
 
     @property
     def committed(self) -> float:
-        """What counts against the budget, by the policy's rule."""
-        if self.composition == "sum":
-            return self.carried + sum(one.committed for one in self.counted)
-        order = self.order
-        if order is None:
-            return math.inf  # a filter without its order allows nothing
-        if any(one.plan.noise != SECURE_NOISE for one in self.counted):
-            return math.inf
-        try:
-            divergence = sum(
-                one.plan.max_steps * renyi_divergence(one.plan.sample_rate, one.plan.noise_multiplier, order)
-                for one in self.counted
-            )
-        except ValueError:  # an order that no divergence can be computed at bounds nothing
-            return math.inf
-        return self.carried + rdp_epsilon(divergence, order, self.delta_of_rule)
+        """What counts against the budget, by the data set's rule."""
+        return _committed(self.counted, self.beyond, self.rule, self.delta_of_rule)
 
     @property
     def order(self) -> float | None:
         """The order of the Rényi filter, ``None`` under the sum rule."""
-        return self.policy.rdp_order if self.policy is not None else None
+        return self.rule[1]
 
     @property
     def delta_of_rule(self) -> float:
         """δ that goes with `committed`."""
         if self.composition == "rdp-filter":
             limit = self.policy.max_delta if self.policy is not None else None
-            return limit if limit is not None else min(one.plan.delta for one in self.counted)
+            return limit if limit is not None else min((one.plan.delta for one in self.counted), default=1.0)
         return self.delta
 
     @property
     def delta(self) -> float:
         """The sessions' δ, summed."""
-        return sum(one.plan.delta for one in self.counted)
+        return self.beyond.delta + sum(one.plan.delta for one in self.counted)
 
     @property
     def margin(self) -> float | None:
@@ -179,50 +143,56 @@ def account(records: Sequence[LogRecord], findings: Findings) -> list[DatasetSpe
         findings: Where broken rules go.
 
     Returns:
-        One entry for each party and data set, in order of first use.
+        One entry for each party and data set that anything counts against, in order of first use.
     """
-    datasets: dict[tuple[str, str], DatasetSpend] = {}
+    found: list[DatasetSpend] = []
     for party in dict.fromkeys(record.party for record in records):
-        own = [record for record in records if record.party == party]
-        sessions = [session for record in own for session in record.sessions.values()]
-        planned = sorted((one for one in sessions if one.plan is not None), key=lambda one: one.time)
-        done: list[SessionSpend] = []
-        for session in planned:
-            plan = session.plan
-            if plan is None:
-                continue
-            spend = SessionSpend(party, session, plan, *_both(session, plan))
+        history = History(party, [record for record in records if record.party == party], findings)
+        for spend in history.sessions:
             _check_statements(spend, findings)
-            before = [one for one in done if _share_records(one.plan, plan)]
-            _check_unit(spend, before, findings)
-            entry = datasets.setdefault((party, plan.dataset), DatasetSpend(party, plan.dataset))
-            entry.policy = session.policy
-            entry.sessions.append(spend)
-            entry.overlapping = [one for one in before if one.plan.dataset != plan.dataset]
-            _carry(entry, spend, before, findings)
-            if plan.noise == SECURE_NOISE:  # another noise was found fault with already
-                _check_budget(entry, spend, findings)
-            done.append(spend)
-            for other in datasets.values():  # what is spent here counts for older data sets it overlaps, too
-                shared = other.party == party and other.dataset != plan.dataset
-                if shared and _share_records(other.sessions[-1].plan, plan):
-                    other.overlapping.append(spend)
-    return list(datasets.values())
+            _check_before(spend, history, findings)
+        for spend in history.begun:
+            _check_beginning(spend, history, findings)
+        found += _by_dataset(party, history)
+    return found
 
 
-def _share_records(one: b.Plan, other: b.Plan) -> bool:
-    return one.dataset == other.dataset or one.dataset in other.overlaps or other.dataset in one.overlaps
+def _by_dataset(party: str, history: History) -> list[DatasetSpend]:
+    """Return each data set with what counts against it; sessions carry those of all that they overlap."""
+    entries = []
+    for dataset in dict.fromkeys(one.plan.dataset for one in history.sessions):
+        linked = {dataset}.union(*(one.names for one in history.sessions if dataset in one.names))
+        counted = [one for one in history.begun if one.touches(linked)]
+        own = [one for one in history.sessions if one.plan.dataset == dataset]
+        last = counted[-1] if counted else own[-1]
+        entry = DatasetSpend(
+            party=party,
+            dataset=dataset,
+            unit=own[-1].plan.unit,
+            rule=last.rule,
+            policy=last.policy,
+            sessions=[one for one in counted if one.plan.dataset == dataset],
+            overlapping=[one for one in counted if one.plan.dataset != dataset],
+            beyond=history.carried(linked),
+        )
+        if counted or entry.carried:
+            entries.append(entry)
+    return entries
 
 
-def _both(session: SessionRecord, plan: b.Plan) -> tuple[Recomputed, Recomputed]:
-    event = (plan.sample_rate, plan.noise_multiplier)
-    limit = min(plan.epsilon_budget, plan.epsilon_planned * AGREEMENT)
-    planned = recompute({event: plan.max_steps}, plan.delta, limit=limit)
-    if session.steps == plan.max_steps:
-        return planned, planned
-    if session.steps == 0:
-        return planned, NOTHING
-    return planned, recompute({event: session.steps}, plan.delta, limit=session.epsilon * AGREEMENT)
+def _committed(sessions: Sequence[SessionSpend], beyond: Carried, rule: Rule, delta: float) -> float:
+    """Return ε that sessions commit together under a rule, at the δ that goes with it."""
+    composition, order = rule
+    if composition == "sum":
+        return beyond.epsilon + sum(one.committed for one in sessions)
+    if order is None or any(one.plan.noise != SECURE_NOISE for one in sessions):
+        return math.inf  # a filter without its order allows nothing
+    total = divergence(sessions, order)
+    if beyond.rdp is None:  # an older log states its ε alone, which is more
+        return beyond.epsilon + rdp_epsilon(total, order, delta)
+    if math.isinf(beyond.epsilon):
+        return math.inf
+    return rdp_epsilon(total + beyond.rdp, order, delta) if total + beyond.rdp else 0.0
 
 
 def _check_statements(spend: SessionSpend, findings: Findings) -> None:
@@ -234,84 +204,143 @@ def _check_statements(spend: SessionSpend, findings: Findings) -> None:
         ("spent", session.epsilon, spend.taken),
     ):
         if found.epsilon > stated * AGREEMENT:
-            findings.violated(
+            _violated(
+                findings,
                 Kind.UNDERSTATED,
-                spend.party,
-                place.file,
-                place.line,
+                spend,
+                place,
                 f"{short} says ε = {stated:.3f} {what}; noise, sampling and steps imply {found.epsilon:.3f}",
             )
     if spend.planned.epsilon > plan.epsilon_budget:
-        findings.violated(
+        _violated(
+            findings,
             Kind.BUDGET,
-            spend.party,
-            place.file,
-            place.line,
+            spend,
+            place,
             f"{short} asked for ε ≤ {plan.epsilon_budget:g} and its plan implies {spend.planned.epsilon:.3f}",
         )
 
 
-def _check_unit(spend: SessionSpend, before: Sequence[SessionSpend], findings: Findings) -> None:
-    """Find fault with sessions on shared records that count in different units: their ε do not add up."""
-    place = spend.record.place
-    others = {one.plan.unit for one in before} - {spend.plan.unit}
-    if others:
-        findings.violated(
+def _check_before(spend: SessionSpend, history: History, findings: Findings) -> None:
+    """Hold what a plan says was spent before against the sessions that had begun before that line.
+
+    More may have been: what the log cannot show is carried. Less cannot.
+    """
+    for statement in spend.statements:
+        before = statement.before
+        if before.epsilon is None:
+            continue  # it counts as unbounded
+        known = history.known(spend, statement.position)
+        epsilon = sum(one.plan.epsilon_planned for one in known)
+        order = spend.rule[1]
+        rdp = divergence(known, order) if order is not None and before.rdp is not None else 0.0
+        if (
+            before.sessions < len(known)
+            or before.epsilon * AGREEMENT < epsilon
+            or (before.rdp or 0.0) * AGREEMENT < rdp
+        ):
+            _violated(
+                findings,
+                Kind.PLAN,
+                spend,
+                statement.place,
+                f"the plan counts ε = {before.epsilon:.3f} of {before.sessions} earlier sessions on this"
+                f" data; the log holds {len(known)} with ε = {epsilon:.3f} that had begun before",
+            )
+    _check_named_rule(spend, findings)
+
+
+def _check_named_rule(spend: SessionSpend, findings: Findings) -> None:
+    """Hold a plan's rule against what the policy names; with a part missing its first line is not known."""
+    policy, plan = spend.record.policy, spend.plan
+    if not spend.whole or policy is None or plan.composition is None:
+        return
+    named: dict[str, tuple[object, object]] = {"composition": (plan.composition, policy.composition)}
+    if plan.composition == "rdp-filter":
+        named["rdp_order"] = (plan.rdp_order, policy.rdp_order)
+    for entry, (found, wanted) in named.items():
+        if entry in policy.named and found != wanted:
+            _violated(
+                findings,
+                Kind.PLAN,
+                spend,
+                spend.record.place,
+                f"the plan is counted by {entry} {found}; the policy names {wanted}",
+            )
+
+
+def _check_beginning(spend: SessionSpend, history: History, findings: Findings) -> None:
+    """Hold a session that begins against all that had begun before it, and the policy in force there."""
+    if spend.start is None or spend.began is None:
+        return
+    before, place = history.known(spend, spend.began), spend.start.place
+    short = f"session {spend.record.session[:8]}…"
+    units = {one.plan.unit for one in before} - {spend.plan.unit}
+    if units:  # their ε do not add up
+        _violated(
+            findings,
             Kind.UNIT,
-            spend.party,
-            place.file,
-            place.line,
-            f"session {spend.record.session[:8]}… is {said(spend.plan.unit)}, earlier ones on this data are"
-            f" {' or '.join(said(one) for one in sorted(others))}: their ε do not add up",
+            spend,
+            place,
+            f"{short} is {said(spend.plan.unit)}, earlier ones on this data are"
+            f" {' or '.join(said(one) for one in sorted(units))}: their ε do not add up",
         )
-
-
-def _carry(
-    entry: DatasetSpend, spend: SessionSpend, before: Sequence[SessionSpend], findings: Findings
-) -> None:
-    """Take over what the ledger knew of before this log, and notice what it should have known."""
-    stated, known = spend.plan.spent_before, sum(one.plan.epsilon_planned for one in before)
-    if stated.epsilon is None:
-        entry.carried = math.inf  # a session without private noise has used these records
-        return
-    place = spend.record.place
-    if stated.sessions < len(before) or (entry.composition == "sum" and stated.epsilon * AGREEMENT < known):
-        findings.violated(
+    rules = dict.fromkeys(one.rule for one in before if one.plan.composition is not None)
+    if spend.plan.composition is not None and any(rule != spend.rule for rule in rules):
+        _violated(
+            findings,
             Kind.PLAN,
-            spend.party,
-            place.file,
-            place.line,
-            f"the plan counts ε = {stated.epsilon:.3f} of {stated.sessions} earlier sessions on this data;"
-            f" the log holds {len(before)} with ε = {known:.3f}",
+            spend,
+            place,
+            f"{short} is counted by {_rule(spend.rule)}, earlier ones on this data by"
+            f" {' or '.join(_rule(rule) for rule in rules)}: the rule was changed",
         )
-    if stated.sessions > len(before):
-        entry.carried = max(entry.carried, stated.epsilon - known, 0.0)
+    if spend.plan.noise == SECURE_NOISE:  # another noise was found fault with already
+        _check_budget(spend, before, history.carried(spend.names, until=spend.began), findings)
 
 
-def _check_budget(entry: DatasetSpend, spend: SessionSpend, findings: Findings) -> None:
-    """Hold everything committed on a data set against the policy in force when this session began."""
-    policy, place = spend.record.policy, spend.record.place
-    if policy is None:
+def _check_budget(
+    spend: SessionSpend, before: Sequence[SessionSpend], beyond: Carried, findings: Findings
+) -> None:
+    """Hold everything committed on a session's data against the policy in force where it begins."""
+    policy, plan = spend.policy, spend.plan
+    if policy is None or spend.start is None:
         return
-    if policy.max_epsilon is not None and not entry.committed <= policy.max_epsilon * _ROUNDING:
-        findings.violated(
+    delta = beyond.delta + sum(one.plan.delta for one in (*before, spend))
+    if spend.rule[0] == "rdp-filter":  # the filter's δ covers the sessions'
+        delta = policy.max_delta if policy.max_delta is not None else plan.delta
+    committed = _committed([*before, spend], beyond, spend.rule, delta)
+    with_it = f"with session {spend.record.session[:8]}…"
+    on_it = f"is committed on data set {plan.dataset[:8]}…; the policy allows"
+    alone = f"session {spend.record.session[:8]}… plans"
+    for kind, found, most, words in (
+        (Kind.BUDGET, committed, policy.max_epsilon, f"{with_it} ε = {_number(committed)} {on_it}"),
+        (Kind.DELTA, delta, policy.max_delta, f"{with_it} δ = {delta:.2e} {on_it}"),
+        (
             Kind.BUDGET,
-            spend.party,
-            place.file,
-            place.line,
-            f"with session {spend.record.session[:8]}… ε = {_number(entry.committed)} is committed on data"
-            f" set {entry.dataset[:8]}…; the policy allows {policy.max_epsilon:g}",
-        )
-    delta = entry.delta_of_rule if policy.composition == "rdp-filter" else entry.delta
-    if policy.max_delta is not None and delta > policy.max_delta * _ROUNDING:
-        findings.violated(
+            plan.epsilon_planned,
+            policy.session_epsilon,
+            f"{alone} ε = {plan.epsilon_planned:.3f}; the policy allows one session",
+        ),
+        (
             Kind.DELTA,
-            spend.party,
-            place.file,
-            place.line,
-            f"with session {spend.record.session[:8]}… δ = {delta:.2e} is committed on data set"
-            f" {entry.dataset[:8]}…; the policy allows {policy.max_delta:.2e}",
-        )
+            plan.delta,
+            policy.session_delta,
+            f"{alone} δ = {plan.delta:.2e}; the policy allows one session",
+        ),
+    ):
+        if most is not None and not found <= most * _ROUNDING:
+            limit = f"{most:g}" if kind is Kind.BUDGET else f"{most:.2e}"
+            _violated(findings, kind, spend, spend.start.place, f"{words} {limit}")
+
+
+def _violated(findings: Findings, kind: Kind, spend: SessionSpend, place: Place, detail: str) -> None:
+    findings.violated(kind, spend.party, place.file, place.line, detail)
+
+
+def _rule(rule: Rule) -> str:
+    composition, order = rule
+    return composition if order is None else f"{composition} of order {order:.6g}"
 
 
 def _number(value: float) -> str:

@@ -21,6 +21,7 @@ Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
+Order = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 Names = Annotated[list[PartyName], Field(max_length=4096)]
 
 
@@ -37,7 +38,12 @@ class Policy(Body):
     max_epsilon: Positive | None
     max_delta: Probability | None
     composition: Literal["sum", "rdp-filter"]
-    rdp_order: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None
+    rdp_order: Order | None
+    named: list[Text] = []
+    """Which entries of the rule hold for every data set; others are those of new ones. Not in older logs."""
+    session_epsilon: Positive | None = None
+    session_delta: Probability | None = None
+    """The largest share of one session; not in logs of before there was one."""
     require_differential_privacy: bool
     aggregation: list[Text]
     minimum_participants: Count
@@ -48,9 +54,13 @@ class Policy(Body):
 
 
 class SpentBefore(Body):
-    """What the ledger held against the data set when the plan was made; no ε where nothing bounds it."""
+    """What the ledger held against the data set when the plan was made; no ε where nothing bounds it.
+
+    ``rdp``: the sessions' planned Rényi divergence at the plan's order; not in older logs, nor under the sum.
+    """
 
     epsilon: NotNegative | None
+    rdp: NotNegative | None = None
     delta: NotNegative
     sessions: Count
 
@@ -69,6 +79,9 @@ class Plan(Body):
     delta: Probability
     epsilon_budget: Positive
     epsilon_planned: NotNegative
+    composition: Literal["sum", "rdp-filter"] | None = None
+    """The data set's rule; in older logs it stands in the policy alone."""
+    rdp_order: Order | None = None
     spent_before: SpentBefore
 
 

@@ -40,6 +40,21 @@ class Close:
     missing: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """A session's first ``spend`` line: from here on it counts against its data set.
+
+    Attributes:
+        place: Where it stands. policy: The policy in force there.
+        late: Whether steps had been reserved before, of which no line tells: a crash came between ledger and
+            log, or the line stands in a part that was not given.
+    """
+
+    place: Place
+    policy: b.Policy | None
+    late: bool
+
+
 @dataclass
 class SessionRecord:
     """One session in the eyes of one log.
@@ -48,6 +63,9 @@ class SessionRecord:
         place, time: Where and when it was accepted or first mentioned.
         accepted: The line by which the party entered it, or ``None`` where that stands in an earlier part.
         policy: The policy in force when it was accepted.
+        began: Its beginning, ``None`` while it has not begun.
+        spent_before: What each acceptance says of earlier sessions, and where: the first, and those after
+            restarts that say something else.
         steps: Steps spent, from the running totals. epsilon: What the training accountant said of them.
         completed: Completed rounds. rounds: Every ended attempt, for the coordinator's log only.
         close: The close record.
@@ -58,6 +76,8 @@ class SessionRecord:
     time: datetime
     accepted: b.SessionAccepted | b.SessionStarted | None = None
     policy: b.Policy | None = None
+    began: Beginning | None = None
+    spent_before: list[tuple[Place, b.SpentBefore]] = field(default_factory=list)
     steps: int = 0
     epsilon: float = 0.0
     completed: int = 0
@@ -183,8 +203,12 @@ class Collector:
         self, place: Place, time: datetime, body: b.SessionAccepted | b.SessionStarted
     ) -> None:
         session = self._session(place, time, body.session)
+        if isinstance(body, b.SessionAccepted) and body.privacy is not None:
+            stated = body.privacy.spent_before
+            if not session.spent_before or session.spent_before[-1][1] != stated:
+                session.spent_before.append((place, stated))
         if session.accepted is not None:
-            if not _same_terms(session.accepted, body):
+            if not same_terms(session.accepted, body):
                 self._violated(Kind.PLAN, place, "the session's terms or its plan changed after it had begun")
             return
         session.accepted, session.policy, session.place, session.time = body, self._policy, place, time
@@ -215,6 +239,8 @@ class Collector:
         session = self._session(place, time, body.session)
         self._facts.add_spend(place, body)
         before = session.steps
+        if session.began is None:
+            session.began = Beginning(place, self._policy, late=body.total_steps > body.steps)
         late = session.accepted is None and not self.record.is_whole
         # After a crash between ledger and log a total holds steps that have no line of their own.
         if body.total_steps < before + body.steps and not late:
@@ -290,13 +316,19 @@ class Collector:
         self._findings.violated(kind, self.record.party, place.file, place.line, detail)
 
 
-def _same_terms(
+def same_terms(
     one: b.SessionAccepted | b.SessionStarted, other: b.SessionAccepted | b.SessionStarted
 ) -> bool:
-    """Tell whether an acceptance after a restart repeats the first; what was spent before may have grown."""
+    """Tell whether an acceptance after a restart repeats the first.
+
+    What was spent before may have grown; and the program may have been updated in between, to a version that
+    also states the rule of composition.
+    """
     if isinstance(one, b.SessionAccepted) and isinstance(other, b.SessionAccepted):
         before, after = one.privacy, other.privacy
         if before is not None and after is not None:
-            plan = after.model_copy(update={"spent_before": before.spent_before})
-            other = other.model_copy(update={"privacy": plan})
+            update: dict[str, object] = {"spent_before": before.spent_before}
+            if before.composition is None:
+                update |= {"composition": None, "rdp_order": None}
+            other = other.model_copy(update={"privacy": after.model_copy(update=update)})
     return one == other

@@ -4,8 +4,9 @@ import json
 import math
 from typing import Any, Final
 
+from fedapt_secure.audit.checks.history import SessionSpend
 from fedapt_secure.audit.checks.recompute import Recomputed
-from fedapt_secure.audit.checks.spend import DatasetSpend, SessionSpend
+from fedapt_secure.audit.checks.spend import DatasetSpend
 from fedapt_secure.audit.findings import Finding
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement
 from fedapt_secure.audit.report import wording

@@ -66,7 +66,7 @@ def run(
     settings = settings.model_copy(update={"data": (data or settings.data).absolute()})
 
     def show(configuration: "SessionConfiguration") -> None:
-        _show_offer(configuration, settings, as_json=as_json)
+        _show_offer(configuration, settings, folder.path, as_json=as_json)
 
     def ask(configuration: "SessionConfiguration") -> bool:
         show(configuration)
@@ -164,10 +164,14 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
     return build(ClientSettings, read_yaml(path), source=str(path))
 
 
-def _show_offer(configuration: "SessionConfiguration", settings: "ClientSettings", *, as_json: bool) -> None:
+def _show_offer(
+    configuration: "SessionConfiguration", settings: "ClientSettings", folder: Path, *, as_json: bool
+) -> None:
     from fedapt_secure.cli.work.offer_report import offer_fields, print_offer  # noqa: PLC0415
+    from fedapt_secure.config.policy import read_policy  # noqa: PLC0415
 
-    fields = offer_fields(configuration, settings)
+    policy, _ = read_policy(folder / settings.policy)
+    fields = offer_fields(configuration, settings, policy)
     if as_json:
         print_json({"offer": fields})
     else:

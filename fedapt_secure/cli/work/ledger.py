@@ -19,7 +19,7 @@ from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.policy import POLICY_FILE, Policy, read_policy
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.privacy.budget import EpsilonOf
-from fedapt_secure.privacy.composition import planned_rdp, pld_epsilon, sum_of_plans
+from fedapt_secure.privacy.composition import conversion_cost, planned_rdp_of, pld_epsilon, sum_of_plans
 from fedapt_secure.privacy.unit import said
 
 LEDGER_FILE = "ledger.sqlite"
@@ -84,13 +84,8 @@ def show(folder: Path, *, as_json: bool) -> None:
         }
         typer.echo(json.dumps(fields, indent=2, allow_nan=False))
         return
-    policy = opened.policy
-    rule = "sum of planned (ε, δ)" if policy.composition == "sum" else "Rényi filter"
-    console.print(
-        f"policy ({opened.policy_source}): ε at most {policy.max_epsilon:g} and δ at most"
-        f" {policy.max_delta:.3g} for each data set over all sessions; rule: {rule}; {_units(datasets)}",
-        highlight=False,
-    )
+    for line in _policy_lines(opened, datasets):
+        console.print(line, highlight=False)
     if not datasets:
         console.print("no session is on record")
         return
@@ -102,6 +97,22 @@ def show(folder: Path, *, as_json: bool) -> None:
     console.print(
         "Information only: ε by PLD is all sessions composed as if they had been fixed together.",
         highlight=False,
+    )
+
+
+def _policy_lines(opened: Opened, datasets: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    policy, allowance = opened.policy, opened.policy.allowance
+    scope = "for new data sets" if policy.composition is None else "for all data sets"
+    rule = (
+        "sum of planned (ε, δ)"
+        if allowance.composition == "sum"
+        else f"Rényi filter of order {allowance.order:.4g}"
+    )
+    return (
+        f"policy ({opened.policy_source}): ε at most {policy.max_epsilon:g} and δ at most"
+        f" {policy.max_delta:.3g} for each data set over all sessions",
+        f"one session: ε at most {allowance.session_epsilon:.4g} and δ at most {allowance.session_delta:.3g};"
+        f" rule {scope}: {rule}; {_units(datasets)}",
     )
 
 
@@ -126,16 +137,22 @@ def _names(one: PlannedSession) -> set[bytes]:
 def _dataset(
     dataset: bytes, sessions: Sequence[PlannedSession], policy: Policy, epsilon_of: EpsilonOf
 ) -> dict[str, Any]:
-    costs = [one.terms.cost for one in sessions if one.steps_taken > 0]
-    spent, allowance = sum_of_plans(costs, epsilon_of), policy.allowance
-    filtered = None
-    if policy.composition == "rdp-filter":
-        used = math.fsum(planned_rdp(cost, allowance.order) for cost in costs)
+    begun = [one.terms for one in sessions if one.steps_taken > 0]
+    costs = [terms.cost for terms in begun]
+    spent = sum_of_plans(costs, epsilon_of)
+    composition, order = next(
+        ((terms.composition, terms.rdp_order) for terms in reversed(begun) if terms.private),
+        policy.allowance.rule,
+    )
+    filtered, counted = None, spent.epsilon
+    if order is not None:
+        used, cost = planned_rdp_of(costs, order), conversion_cost(order, policy.max_delta)
+        counted = max(0.0, used + cost) if costs else 0.0
         filtered = {
-            "order": allowance.order,
-            "budget": allowance.rdp_budget,
+            "order": order,
+            "budget": policy.max_epsilon - cost,
             "spent": _finite(used),
-            "remaining": _finite(allowance.rdp_budget - used),
+            "remaining": _finite(policy.max_epsilon - cost - used),
         }
     others = set().union(*(_names(one) for one in sessions)) - {dataset}
     return {
@@ -144,7 +161,9 @@ def _dataset(
         "sessions": len(costs),
         "sessions_not_begun": len(sessions) - len(costs),
         "private": all(cost.noise_multiplier is not None for cost in costs),
+        "composition": composition,
         "epsilon": _finite(spent.epsilon),
+        "epsilon_counted": _finite(counted),
         "max_epsilon": policy.max_epsilon,
         "epsilon_remaining": _finite(policy.max_epsilon - spent.epsilon),
         "delta": spent.delta,
@@ -167,30 +186,32 @@ def _finite(value: float) -> float | None:
 
 
 def _show_table(datasets: Sequence[dict[str, Any]]) -> Table:
-    filtered = datasets[0]["rdp_filter"]
-    left = "ε left" if filtered is None else f"left of RDP({filtered['order']:.4g})"
     table = Table(title="Spent by data set")
     table.add_column("data set")
     mixed = len({one["unit"] for one in datasets}) > 1
     if mixed:
         table.add_column("per")
     table.add_column("overlaps")
-    for column in ("sessions", "ε planned", left, "δ planned", "δ left", "ε by PLD"):
+    for column in ("sessions", "rule", "ε counted", "left", "δ planned", "δ left", "ε by PLD"):
         table.add_column(column, justify="right")
     for one in datasets:
+        filtered = one["rdp_filter"]
         if filtered is None:
-            remaining = "none" if one["epsilon_remaining"] is None else _number(one["epsilon_remaining"])
+            rule, delta_left = "sum", f"{one['delta_remaining']:.2e}"
+            left = "none" if one["epsilon_remaining"] is None else f"ε {_number(one['epsilon_remaining'])}"
         else:
-            remaining = f"{_number(one['rdp_filter']['remaining'])} of {filtered['budget']:.3f}"
+            rule, delta_left = f"RDP({filtered['order']:.4g})", "-"
+            left = f"{_number(filtered['remaining'])} of {filtered['budget']:.3f}"
         table.add_row(
             one["dataset"][:12],
             *([one["unit"]] if mixed else []),
             ", ".join(other[:12] for other in one["overlaps"]) or "-",
             str(one["sessions"]),
-            _number(one["epsilon"]),
-            remaining,
+            rule,
+            _number(one["epsilon_counted"]),
+            left,
             f"{one['delta']:.2e}",
-            f"{one['delta_remaining']:.2e}" if filtered is None else "-",
+            delta_left,
             _number(one["pld"]["epsilon"]),
         )
     return table

@@ -8,13 +8,16 @@ from fedapt_secure.privacy.unit import PrivacyUnit, counted, said, unit_of
 
 if TYPE_CHECKING:
     from fedapt_client.settings import ClientSettings
+    from fedapt_secure.config.policy import Policy
     from fedapt_secure.protocol.session import SessionConfiguration
 
 MOST_CLASSES_SHOWN = 20
 
 
-def offer_fields(configuration: "SessionConfiguration", settings: "ClientSettings") -> dict[str, Any]:
-    """Return a session as its institutions are to see it; all of it is covered by the hash.
+def offer_fields(
+    configuration: "SessionConfiguration", settings: "ClientSettings", policy: "Policy"
+) -> dict[str, Any]:
+    """Return a session as its institutions are to see it: what the hash covers, and this one's own share.
 
     Raises:
         InvalidInput: If this institution is not on the session's roster.
@@ -23,9 +26,14 @@ def offer_fields(configuration: "SessionConfiguration", settings: "ClientSetting
     from fedapt_crypto.identity import fingerprint  # noqa: PLC0415
 
     plan, roster = configuration.plan, configuration.roster
+    allowance = policy.allowance
     privacy = {
-        "epsilon": settings.dp_epsilon,
+        "epsilon": settings.dp_epsilon or allowance.session_epsilon,
         "delta": settings.dp_delta,
+        "session_epsilon": allowance.session_epsilon,
+        "session_delta": allowance.session_delta,
+        "max_epsilon": policy.max_epsilon,
+        "max_delta": policy.max_delta,
         "sample_rate": plan.sample_rate,
         "steps": configuration.planned_steps(settings.name),
         "max_grad_norm": plan.max_grad_norm,
@@ -90,6 +98,7 @@ def print_offer(fields: dict[str, Any]) -> None:
         ("training", f"{fields['rounds']} rounds of {fields['local_steps']} steps"),
         *([] if fields["supervision"] == "labels" else [("without labels", fields["supervision"])]),
         ("privacy", _privacy(fields["privacy"])),
+        *([] if fields["privacy"] is None else [("", _share(fields["privacy"]))]),
         ("aggregation", fields["secure_aggregation"]),
         ("participants", _participants(fields)),
         *([] if fields["participation"] == "all" else [("this institution", fields["said_of_rounds"])]),
@@ -122,9 +131,28 @@ def _privacy(privacy: dict[str, Any] | None) -> str:
     delta = privacy["delta"]
     unit = privacy["unit"]
     counts = "records" if unit is None else counted(unit)
-    shown = f"{delta:g}" if delta is not None else f"1/(2 x {counts}), at most the policy's max_delta"
+    most = f"{privacy['session_delta']:g}"
+    shown = f"{delta:g}" if delta is not None else f"1/(2 x {counts}) and at most {most}"
     per = "per image or per person, as the data will say" if unit is None else said(unit)
     return (
         f"epsilon {privacy['epsilon']:g} at most, delta {shown}; {privacy['steps']} steps with sampling rate"
         f" {privacy['sample_rate']:g}, clipping at {privacy['max_grad_norm']:g}; {per}"
     )
+
+
+def _share(privacy: dict[str, Any]) -> str:
+    """Return what the policy allows one session, of how much in all; and whether this one asks for more."""
+    share = (
+        f"the policy allows one session epsilon {privacy['session_epsilon']:g} and delta"
+        f" {privacy['session_delta']:g}, all sessions on the same images {privacy['max_epsilon']:g} and"
+        f" {privacy['max_delta']:g}"
+    )
+    over = [
+        name
+        for name in ("epsilon", "delta")
+        if privacy[name] is not None and privacy[name] > privacy[f"session_{name}"]
+    ]
+    if not over:
+        return share
+    asked = " and ".join(f"dp_{name} {privacy[name]:g}" for name in over)
+    return f"{share}. WOULD BE REFUSED: client.yaml asks for {asked}"

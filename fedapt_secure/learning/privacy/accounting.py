@@ -16,7 +16,13 @@ from opacus.accountants.analysis.prv import Domain
 from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.privacy.budget import PrivacyPlan, declared_records, default_delta
+from fedapt_secure.privacy.budget import (
+    LEAST_EPSILON,
+    PrivacyPlan,
+    check_delta,
+    declared_records,
+    default_delta,
+)
 from fedapt_secure.privacy.unit import IMAGE, PrivacyUnit
 
 _ORDERS: Final = (*range(2, 65), 128, 256, 512)
@@ -134,7 +140,7 @@ def plan_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> 
     _check_setting(sample_rate, steps, delta)
     if not (0 < epsilon < math.inf and steps >= 1):
         raise InvalidInput("the privacy budget needs a positive epsilon and at least one step")
-    if epsilon <= 2 * _EPSILON_ERROR:
+    if epsilon <= LEAST_EPSILON:
         raise InvalidInput(f"epsilon {epsilon:g} is too small to plan for: the accountant is exact to 0.01")
 
     def excess(log_sigma: float) -> float:
@@ -222,10 +228,11 @@ def plan_session(
         unit: What is counted: images or persons.
 
     Raises:
-        InvalidInput: If there are none, or the budget cannot be met.
+        InvalidInput: If there are none, δ is out of range, or the budget cannot be met.
     """
     declared = declared_records(count)
-    delta = default_delta(declared) if delta is None else delta
+    delta = default_delta(declared, unit) if delta is None else delta
+    check_delta(delta)
     return PrivacyPlan(
         epsilon_budget=epsilon,
         delta=delta,

@@ -22,6 +22,7 @@ from fedapt_client.training.learner import Learner, scores_to_fields, session_ba
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.config.simulate import DEFAULT_EPSILON
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.data.dealing import DealtInstitution
 from fedapt_secure.learning.evaluation.scores import Scores
@@ -30,6 +31,7 @@ from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.learning.privacy.mechanism import MECHANISM_NAME
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.log.writer import LogWriter
+from fedapt_secure.privacy.budget import LARGEST_DELTA, SessionShare
 from fedapt_secure.protocol.methods import ZERO_SHOT
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan, model_hash
 from fedapt_secure.simulate.running.session_run import EncodingProgress, Watch
@@ -95,7 +97,7 @@ class _Alone:
     def work(self) -> "_Alone":
         """Get the features ready, and train where the method trains."""
         if self._plan.method == ZERO_SHOT:
-            self._learner = self._ready(max_delta=0.5)
+            self._learner = self._ready(SessionShare(DEFAULT_EPSILON, LARGEST_DELTA))  # nothing is spent
             self._learner.conclude(np.zeros(0, np.float32), ())
             return self
         folder = PartyFolder(self.folder)
@@ -107,10 +109,10 @@ class _Alone:
             log.close()
         return self
 
-    def _ready(self, max_delta: float) -> Learner:
+    def _ready(self, share: SessionShare) -> Learner:
         watch = EncodingWatch(self.name, self._progress)
         try:
-            return Learner(self._settings, self.folder, self._configuration, max_delta, watch)
+            return Learner(self._settings, self.folder, self._configuration, share, watch)
         finally:
             watch.stop()
 
@@ -118,7 +120,7 @@ class _Alone:
         policy, session = books.policy_body(), self._configuration.session
         if policy is not None:
             log.write("policy", policy)
-        learner = self._learner = self._ready(books.policy.max_delta)
+        learner = self._learner = self._ready(books.share(session))
         learner.check_possible()
         accepted = books.accept(
             self._configuration,

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from fedapt_crypto.errors import system_error
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import make_private_folder
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.policy import Policy
@@ -11,7 +11,8 @@ from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
 from fedapt_secure.learning.data.reading.records import is_test_record, read_records
 from fedapt_secure.privacy.budget import declared_records, default_delta
-from fedapt_secure.protocol.methods import method_facts
+from fedapt_secure.privacy.unit import IMAGE, PERSON, PrivacyUnit
+from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
 
 LEDGER_NAME = "ledger.sqlite"
 CACHE_NAME = "cache"
@@ -22,7 +23,8 @@ def fitting_policy(
 ) -> Policy:
     """Return a policy under which this run is allowed, and over a lasting ledger no more than asked for.
 
-    δ grows with ``max_epsilon``: as many runs like this one as ε allows.
+    The run is one session, and may plan all that it asks for. δ grows with ``max_epsilon``, and runs add up:
+    as many like this one as ε allows, whatever their size.
 
     Args:
         settings: What the run was asked for.
@@ -31,10 +33,16 @@ def fitting_policy(
     """
     epsilon, federated = settings.epsilon, method_facts(settings.method).federated
     fields: dict[str, object] = {}
-    if epsilon is not None:
+    if epsilon is not None and settings.method != ZERO_SHOT:  # which plans nothing
         max_epsilon = settings.max_epsilon or epsilon
-        delta = settings.dp_delta or default_delta(declared_records(_training_count(institution, dataset)))
-        fields = {"max_epsilon": max_epsilon, "max_delta": min(delta * max_epsilon / epsilon, 0.5)}
+        delta = settings.dp_delta or _default_delta(institution, dataset)
+        fields = {
+            "max_epsilon": max_epsilon,
+            "max_delta": min(delta * max_epsilon / epsilon, 0.5),
+            "session_epsilon": epsilon,
+            "session_delta": delta,
+            "composition": "sum",
+        }
     return Policy.model_validate(
         {
             **fields,
@@ -53,9 +61,23 @@ def exchange_of(settings: SimulateSettings) -> str:
     return settings.secure_aggregation if method_facts(settings.method).federated else registry.NONE
 
 
-def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> int:
+def _default_delta(institution: DealtInstitution, dataset: DealtDataset) -> float:
+    """Return δ that follows from how many records or persons an institution has.
+
+    Raises:
+        InvalidInput: If they are too few for any, naming whose.
+    """
+    count, unit = _training_count(institution, dataset)
+    try:
+        return default_delta(declared_records(count), unit)
+    except InvalidInput as error:
+        raise InvalidInput(f"{institution.name}: {error}") from None
+
+
+def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> tuple[int, PrivacyUnit]:
     """Count training images, or persons, as the institution will; a broken one costs δ nothing there."""
     units: set[str | int] = set()
+    unit: PrivacyUnit = IMAGE
     for number, record in enumerate(read_records(institution.data, dataset.class_names).records):
         try:
             digest = hashlib.sha256(record.path.read_bytes()).digest()
@@ -63,7 +85,8 @@ def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> int
             continue  # counted and named by the institution when it reads its images
         if not is_test_record(record, digest):
             units.add(number if record.subject is None else record.subject)
-    return max(1, len(units))
+            unit = IMAGE if record.subject is None else PERSON
+    return max(1, len(units)), unit
 
 
 def ledger_path(settings: SimulateSettings, name: str) -> Path:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fedapt_client.books.books import Books
 from fedapt_client.books.ledger_events import Terms
@@ -16,6 +17,7 @@ from fedapt_crypto.errors import BudgetExhausted, InvalidInput, PolicyRefused
 from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan
+from fedapt_secure.privacy.composition import planned_rdp_of
 from fedapt_secure.protocol.session import SessionConfiguration
 from tests.audit.logs import open_log
 from tests.client.books.ledgers import images
@@ -47,6 +49,13 @@ def open_books(folder: Path, policy: Policy | None = None, **settings: object) -
     return Books(folder, ClientSettings(**fields), one_a_step, "gaussian-grid")
 
 
+def ours(**fields: object) -> Policy:
+    """A policy under which sessions add up, and one may take all."""
+    figures = {"max_epsilon": 8.0, "max_delta": 1e-5, "composition": "sum"} | fields
+    shares = {"session_epsilon": figures["max_epsilon"], "session_delta": figures["max_delta"]}
+    return Policy(**(shares | figures))
+
+
 def accept(books: Books, number: int = 0, plan: PrivacyPlan | None = PLAN, shown=(1, 2, 3)) -> dict:
     return books.accept(configuration(number), plan, 270, images(*shown), None)
 
@@ -57,7 +66,7 @@ def spend(books: Books, number: int = 0) -> None:
 
 class TestAccept:
     def test_the_log_is_told_the_whole_plan_and_nothing_about_images(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path)
+        books = open_books(tmp_path, ours())
         body = accept(books)
         dataset = body["privacy"]["dataset"]
         assert re.fullmatch("[0-9a-f]{32}", dataset)
@@ -82,7 +91,9 @@ class TestAccept:
                 "epsilon_budget": 3.0,
                 "epsilon_planned": 3.0,
                 "accountant": "prv",
-                "spent_before": {"epsilon": 0.0, "delta": 0.0, "sessions": 0},
+                "composition": "sum",
+                "rdp_order": None,
+                "spent_before": {"epsilon": 0.0, "rdp": None, "delta": 0.0, "sessions": 0},
                 "warning": None,
             },
         }
@@ -90,7 +101,7 @@ class TestAccept:
             assert digest.hex() not in json.dumps(body)
 
     def test_what_was_spent_before_is_stated(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path)
+        books = open_books(tmp_path, ours())
         for number in (1, 2):
             accept(books, number)
             spend(books, number)
@@ -99,10 +110,10 @@ class TestAccept:
         with pytest.raises(PolicyRefused):
             accept(books, 3)
         body = accept(books, 5, shown=(77,))
-        assert body["privacy"]["spent_before"] == {"epsilon": 0.0, "delta": 0.0, "sessions": 0}
-        both = open_books(tmp_path, Policy(max_epsilon=20.0))
+        assert body["privacy"]["spent_before"] == {"epsilon": 0.0, "rdp": None, "delta": 0.0, "sessions": 0}
+        both = open_books(tmp_path, ours(max_epsilon=20.0))
         body = accept(both, 6, shown=(1, 9))
-        assert body["privacy"]["spent_before"] == {"epsilon": 9.0, "delta": 3e-6, "sessions": 3}
+        assert body["privacy"]["spent_before"] == {"epsilon": 9.0, "rdp": None, "delta": 3e-6, "sessions": 3}
         assert len(body["privacy"]["overlaps"]) == 1
 
     def test_a_session_without_privacy_where_that_is_allowed(self, tmp_path: Path) -> None:
@@ -119,16 +130,16 @@ class TestAccept:
     ) -> None:
         options = {"insecure_deterministic_noise": True, "experiment_seed": 1}
         with pytest.raises(PolicyRefused, match="protects nobody") as caught:
-            accept(open_books(tmp_path, **options))
+            accept(open_books(tmp_path, ours(), **options))
         assert caught.value.rule == "require_differential_privacy"
         books = open_books(tmp_path, Policy(require_differential_privacy=False), **options)
         assert accept(books)["privacy"]["noise"] == "insecure-deterministic"
         spend(books)
         with pytest.raises(PolicyRefused, match="policy rule max_epsilon: a session without private noise"):
-            accept(open_books(tmp_path, Policy()), 1)
+            accept(open_books(tmp_path, ours()), 1)
 
     def test_restarted_with_the_same_session_it_says_the_same(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(max_epsilon=3.0))
+        books = open_books(tmp_path, ours(max_epsilon=3.0))
         first = accept(books)
         spend(books)
         assert accept(open_books(tmp_path)) == first
@@ -136,7 +147,7 @@ class TestAccept:
 
 class TestRules:
     def test_the_sum_of_plans_is_limited(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(max_epsilon=6.0))
+        books = open_books(tmp_path, ours(max_epsilon=6.0))
         for number in (1, 2):
             accept(books, number)
             spend(books, number)
@@ -146,7 +157,7 @@ class TestRules:
         accept(books, 4, shown=(10, 11))
 
     def test_delta_is_limited(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(max_epsilon=100.0, max_delta=1.5e-6))
+        books = open_books(tmp_path, ours(max_epsilon=100.0, max_delta=1.5e-6))
         accept(books, 1)
         spend(books, 1)
         with pytest.raises(PolicyRefused) as caught:
@@ -154,29 +165,73 @@ class TestRules:
         assert caught.value.rule == "max_delta"
 
     def test_the_rule_of_composition_stays_what_it_was(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(max_epsilon=100.0))
+        books = open_books(tmp_path, ours(max_epsilon=100.0))
         accept(books, 1)
         spend(books, 1)
-        changed = open_books(tmp_path, Policy(max_epsilon=100.0, composition="rdp-filter"))
-        with pytest.raises(PolicyRefused, match="fixed with their first session: sum; put it back") as caught:
+        changed = open_books(tmp_path, ours(max_epsilon=100.0, composition="rdp-filter"))
+        with pytest.raises(PolicyRefused, match="first session: sum. Write 'composition: sum'") as caught:
             accept(changed, 2)
         assert caught.value.rule == "composition"
         accept(changed, 3, shown=(50,))
         spend(changed, 3)
-        reordered = open_books(tmp_path, Policy(max_epsilon=100.0, composition="rdp-filter", rdp_order=3.0))
-        with pytest.raises(PolicyRefused, match="rdp-filter of order 1.47"):
+        reordered = open_books(tmp_path, ours(max_epsilon=100.0, composition="rdp-filter", rdp_order=3.0))
+        with pytest.raises(PolicyRefused, match="rdp-filter of order 1.47") as caught:
             accept(reordered, 4, shown=(50,))
+        lines = "\n".join(re.findall(r"'([^']*: [^']*)'", str(caught.value)))
+        whole = yaml.safe_load(lines) | {"max_epsilon": 100.0}
+        accept(open_books(tmp_path, ours(**whole)), 4, shown=(50,))  # what it says to write is taken
+
+    def test_a_policy_that_names_no_rule_leaves_every_data_set_its_own(self, tmp_path: Path) -> None:
+        """As after an update from a version whose default was the sum, or with another limit."""
+        books = open_books(tmp_path, ours(max_epsilon=6.0))
+        accept(books, 1)
+        spend(books, 1)
+        silent = open_books(tmp_path, ours(max_epsilon=20.0, composition=None))
+        old = accept(silent, 2)["privacy"]
+        assert (old["composition"], old["rdp_order"], old["spent_before"]["rdp"]) == ("sum", None, None)
+        spend(silent, 2)
+        new = accept(silent, 3, shown=(50,))["privacy"]
+        assert (new["composition"], new["rdp_order"]) == ("rdp-filter", silent.policy.allowance.order)
+        spend(silent, 3)
+        raised = open_books(tmp_path, ours(max_epsilon=40.0, composition=None))
+        assert raised.policy.allowance.order != new["rdp_order"]
+        again = accept(raised, 4, shown=(50,))["privacy"]
+        assert again["rdp_order"] == new["rdp_order"]
+        assert again["spent_before"]["rdp"] == planned_rdp_of(
+            [raised.ledger.plan(configuration(3).session).terms.cost], new["rdp_order"]
+        )
+        with pytest.raises(PolicyRefused, match="2 sessions on these images spent epsilon 6") as caught:
+            accept(open_books(tmp_path, ours(max_epsilon=8.0, composition=None)), 5)
+        assert caught.value.rule == "max_epsilon"
+        with pytest.raises(PolicyRefused, match="at Rényi order .* raise max_epsilon") as caught:
+            accept(open_books(tmp_path, ours(max_epsilon=4.0, composition=None)), 6, shown=(50,))
+        assert caught.value.rule == "max_epsilon"
+        with pytest.raises(PolicyRefused, match="rules that do not add up: sum and rdp-filter") as caught:
+            accept(raised, 7, shown=(1, 50))
+        assert caught.value.rule == "composition"
+
+    def test_of_two_accepted_under_different_rules_only_one_may_begin(self, tmp_path: Path) -> None:
+        accept(open_books(tmp_path, ours(composition="rdp-filter")), 1)
+        books = open_books(tmp_path, ours())
+        accept(books, 2)
+        spend(books, 2)
+        for policy in (ours(), ours(composition=None)):
+            with pytest.raises(PolicyRefused, match="do not add up|fixed with their first") as caught:
+                spend(open_books(tmp_path, policy), 1)
+            assert caught.value.rule == "composition"
+        accept(books, 3)  # and the images are not locked for ever
+        assert books.ledger.steps_spent(configuration(1).session) == 0
 
     def test_a_limit_may_be_raised_and_lowered(self, tmp_path: Path) -> None:
         for number, most in enumerate((3.0, 6.0), start=1):
-            books = open_books(tmp_path, Policy(max_epsilon=most))
+            books = open_books(tmp_path, ours(max_epsilon=most))
             accept(books, number)
             spend(books, number)
         with pytest.raises(PolicyRefused):
-            accept(open_books(tmp_path, Policy(max_epsilon=5.0)), 3)
+            accept(open_books(tmp_path, ours(max_epsilon=5.0)), 3)
 
     def test_the_filter_is_judged_by_renyi_divergence(self, tmp_path: Path) -> None:
-        policy = Policy(max_epsilon=8.0, composition="rdp-filter")
+        policy = ours(max_epsilon=8.0, composition="rdp-filter")
         books = open_books(tmp_path, policy)
         quiet = PrivacyPlan(3.0, 1e-6, 8.0, 0.5, 3, 270)
         for number in range(1, 5):  # four sums of 3 exceed 8, the filter has room
@@ -187,7 +242,7 @@ class TestRules:
             accept(books, 9, plan=loud)
 
     def test_of_two_accepted_sessions_one_may_begin(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(max_epsilon=3.0))
+        books = open_books(tmp_path, ours(max_epsilon=3.0))
         accept(books, 1)
         accept(books, 2)
         spend(books, 2)
@@ -197,7 +252,7 @@ class TestRules:
 
 class TestSpend:
     def test_the_line_about_a_round(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path)
+        books = open_books(tmp_path, ours())
         dataset = accept(books)["privacy"]["dataset"]
         session = configuration().session
         budget = PrivacyBudget(PLAN, one_a_step)
@@ -229,7 +284,7 @@ class TestPolicyInTheLog:
         log = open_log(tmp_path / "log.jsonl")
         log.write("policy", body)
         assert open_books(tmp_path).policy_body() is None
-        changed = open_books(tmp_path, Policy(max_epsilon=1.0)).policy_body()
+        changed = open_books(tmp_path, ours(max_epsilon=1.0)).policy_body()
         assert (changed["max_epsilon"], changed["source"]) == (1.0, "policy.yaml")
         log.write("policy", changed)
         assert open_books(tmp_path).policy_body() is None
@@ -265,7 +320,7 @@ def write_log(folder: Path, *lines: tuple[str, dict], name: str = "log.jsonl") -
 class TestLedgerAgainstLog:
     @pytest.mark.parametrize("loss", ["gone", "empty", "older", "other"])
     def test_a_ledger_that_lacks_a_session_is_refused(self, tmp_path: Path, loss: str) -> None:
-        books = open_books(tmp_path, Policy(max_epsilon=100.0))
+        books = open_books(tmp_path, ours(max_epsilon=100.0))
         body = accept(books, 1)
         older = (tmp_path / "ledger.sqlite").read_bytes()
         write_log(tmp_path, ("session_accepted", body), ("session_accepted", accept(books, 2)))
@@ -287,7 +342,7 @@ class TestLedgerAgainstLog:
         assert "\n" not in str(caught.value)
 
     def test_a_ledger_that_lacks_a_spend_is_refused(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path)
+        books = open_books(tmp_path, ours())
         line = ("session_accepted", accept(books))
         before = (tmp_path / "ledger.sqlite").read_bytes()
         spend(books)
@@ -347,10 +402,10 @@ def test_terms_without_bound_cost_infinitely_much() -> None:
 
 class TestPolicyThatChanges:
     def change(self, folder: Path, **fields: object) -> None:
-        write_yaml(folder / "policy.yaml", Policy(**fields), comment="Ours.")
+        write_yaml(folder / "policy.yaml", ours(**fields), comment="Ours.")
 
     def test_it_holds_from_then_on_and_is_logged_once(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy())
+        books = open_books(tmp_path, ours())
         assert books.policy_body() is not None
         books.read_policy_again()
         assert books.policy_body() is None
@@ -366,15 +421,15 @@ class TestPolicyThatChanges:
 
     @pytest.mark.parametrize("begun", [False, True])
     def test_a_session_under_way_is_held_against_it(self, tmp_path: Path, begun: bool) -> None:
-        books = open_books(tmp_path, Policy())
+        books = open_books(tmp_path, ours())
         accept(books)
         if begun:
             spend(books)
         session = configuration().session
         books.check_again(session)
         changes = (
-            ("max_epsilon", {"max_epsilon": 2.5}),
-            ("max_delta", {"max_delta": 1e-7}),
+            ("session_epsilon", {"max_epsilon": 2.5}),
+            ("session_delta", {"session_delta": 1e-7}),
             ("composition", {"composition": "rdp-filter"}),
         )
         for rule, change in changes:
@@ -398,7 +453,7 @@ class TestPolicyThatChanges:
             books.check_again(configuration().session)
 
     def test_a_broken_file_is_no_policy_and_the_old_one_is_not_fallen_back_on(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy())
+        books = open_books(tmp_path, ours())
         (tmp_path / "policy.yaml").write_text("unattended: perhaps\n")
         with pytest.raises(InvalidInput, match="unattended"):
             books.read_policy_again()
@@ -414,13 +469,13 @@ class TestUnit:
         return books.accept(configuration(number), plan, 270, images(*shown), subjects)
 
     def test_the_log_is_told_the_unit_and_nobodys_name(self, tmp_path: Path) -> None:
-        body = self.accept(open_books(tmp_path), 1, self.PEOPLE, subjects=("ada", "ada", "bea"))
+        body = self.accept(open_books(tmp_path, ours()), 1, self.PEOPLE, subjects=("ada", "ada", "bea"))
         assert body["privacy"]["unit"] == "person"
         assert "ada" not in json.dumps(body)
         assert b"ada" not in (tmp_path / "ledger.sqlite").read_bytes()
 
     def test_a_person_on_other_images_is_known_again_and_charged(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(max_epsilon=8.0))
+        books = open_books(tmp_path, ours(max_epsilon=8.0))
         first = self.accept(books, 1, self.PEOPLE, (1, 2), ("ada", "bea"))
         spend(books, 1)
         stranger = self.accept(books, 2, self.PEOPLE, (3,), ("cem",))
@@ -430,7 +485,7 @@ class TestUnit:
         assert stranger["privacy"]["spent_before"]["sessions"] == 0
 
     def test_a_person_of_two_data_sets_links_them(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path)
+        books = open_books(tmp_path, ours())
         for number, who in ((1, "ada"), (2, "bea")):
             self.accept(books, number, self.PEOPLE, (number,), (who,))
         assert len(self.accept(books, 3, self.PEOPLE, (8, 9), ("ada", "bea"))["privacy"]["overlaps"]) == 1
@@ -439,7 +494,7 @@ class TestUnit:
     def test_a_data_set_keeps_the_unit_of_its_first_session(
         self, tmp_path: Path, first_is_person: bool
     ) -> None:
-        books = open_books(tmp_path)
+        books = open_books(tmp_path, ours())
         people, plain = (self.PEOPLE, ("ada",) * 3), (self.IMAGES, None)
         first, second = (people, plain) if first_is_person else (plain, people)
         for number, (plan, subjects) in ((1, first), (2, second)):  # nothing has begun: nothing is fixed
@@ -456,14 +511,14 @@ class TestUnit:
         spend(books, 4)
 
     def test_a_policy_may_ask_for_persons(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(privacy_unit="person"))
+        books = open_books(tmp_path, ours(privacy_unit="person"))
         with pytest.raises(PolicyRefused, match="column subject") as refused:
             self.accept(books, 1, self.IMAGES)
         assert refused.value.rule == "privacy_unit"
         self.accept(books, 2, self.PEOPLE, subjects=("ada",) * 3)
 
     def test_the_same_session_with_other_people_is_another_one(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path)
+        books = open_books(tmp_path, ours())
         self.accept(books, 1, self.PEOPLE, subjects=("ada", "bea"))
         self.accept(books, 1, self.PEOPLE, subjects=("bea", "ada", "ada"))
         with pytest.raises(InvalidInput, match="not those"):

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedapt_client.books.ledger import Ledger
 from fedapt_crypto.errors import BudgetExhausted, InvalidInput, ReplayedExecution
 from fedapt_crypto.secagg.scheme import RoundContext
 from tests.client.books.ledgers import MINE, OTHER, context, images, open_ledger, terms
@@ -115,8 +116,6 @@ class TestPlan:
             {"sample_rate": 0.2},
             {"max_steps": 61},
             {"declared_records": 280},
-            {"composition": "rdp-filter"},
-            {"rdp_order": 3.0},
         ],
     )
     def test_another_one_is_refused_and_not_stored(self, path: Path, change: dict[str, object]) -> None:
@@ -125,6 +124,21 @@ class TestPlan:
             ledger.record_plan(terms(**change), images(1, 2, 3))
         assert ledger.plan(MINE).terms == terms()
         ledger.record_plan(terms(OTHER, **change), images(1, 2, 3))
+
+    def test_the_rule_of_composition_is_kept_as_it_was_accepted(self, path: Path) -> None:
+        ledger = open_ledger(path, [MINE])
+        again = ledger.record_plan(terms(composition="rdp-filter", rdp_order=3.0), images(1, 2, 3))
+        assert again.terms == terms() == ledger.plan(MINE).terms
+
+    def test_one_that_has_not_begun_is_judged_again(self, path: Path) -> None:
+        open_ledger(path, [MINE])
+        judged: list[bytes] = []
+        ledger = Ledger(path, lambda earlier, new: judged.append(new.session))
+        ledger.record_plan(terms(), images(1, 2, 3))
+        ledger.reserve(MINE, 1, 4)
+        assert judged == [MINE, MINE]
+        ledger.record_plan(terms(), images(1, 2, 3))
+        assert judged == [MINE, MINE], "it counts already, whatever the policy says now"
 
     @pytest.mark.parametrize("others", [(1, 2), (1, 2, 3, 4), (1, 2, 4)])
     def test_other_images_in_the_same_session_are_refused(self, path: Path, others: tuple[int, ...]) -> None:

@@ -12,6 +12,7 @@ from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.clip.context_words import initial_context
 from fedapt_secure.learning.data.dealing import DIGIT_TEMPLATE
 from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, write_digits
+from fedapt_secure.privacy.budget import SessionShare
 from tests.protocol.federation import Federation
 
 HOW = {"augmentations": ("jitter",), "views": 2, "consistency_rounds": 1}
@@ -68,7 +69,7 @@ def learner(images, backbone, tmp_path):
         )
         folder = tmp_path / f"{kind}-{private}"
         folder.mkdir()
-        return Learner(settings, folder, federation.configuration, 0.1)
+        return Learner(settings, folder, federation.configuration, SessionShare(8.0, 0.01))
 
     return make
 

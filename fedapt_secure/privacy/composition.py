@@ -231,7 +231,7 @@ def _exceeded(
             return None
         return "max_epsilon", (
             f"this session and {_sessions(len(earlier))} before it on these images would cost"
-            f" {spent + asked:.4g} of {allowance.rdp_budget:.4g} at Rényi order {allowance.order:.4g}"
+            f" {spent + asked:.5g} of {allowance.rdp_budget:.5g} at Rényi order {allowance.order:.4g}"
             f" (epsilon {allowance.max_epsilon:g}, delta {allowance.max_delta:g})"
         )
     for rule, spent, asked, limit in (

@@ -63,8 +63,8 @@ GLOSSARY: Final = (
     ),
     (
         "Planned",
-        "The ε of everything that was reserved before training began. It counts in full against the budget,"
-        " also where less was used: what is reserved is never given back.",
+        "The ε of all sessions that have begun. Each counts in full as it was planned from its first step on,"
+        " also where less was used: what is reserved is never given back. One that never began costs nothing.",
     ),
     ("Spent", "The ε of the training steps that were taken, as the institution's log states it."),
     (

@@ -198,7 +198,7 @@ def _show_table(datasets: Sequence[dict[str, Any]]) -> Table:
         filtered = one["rdp_filter"]
         if filtered is None:
             rule, delta_left = "sum", f"{one['delta_remaining']:.2e}"
-            left = "none" if one["epsilon_remaining"] is None else f"ε {_number(one['epsilon_remaining'])}"
+            left = "none" if one["epsilon_remaining"] is None else _number(one["epsilon_remaining"])
         else:
             rule, delta_left = f"RDP({filtered['order']:.4g})", "-"
             left = f"{_number(filtered['remaining'])} of {filtered['budget']:.3f}"

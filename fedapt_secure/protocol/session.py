@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.errors import InvalidInput
@@ -15,6 +15,7 @@ from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
+from fedapt_secure.protocol.class_names import check_class_names
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
 from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
@@ -37,7 +38,7 @@ class SessionPlan(BaseModel):
     """What the coordinator's operator decides before a session; public, no secret in it.
 
     Attributes:
-        class_names: M class names, as they stand in prompts.
+        class_names: M class names, as they stand in prompts; all different, see `class_names`.
         domains: Names of the domains; a member of the roster says its own by its place.
         zero_shot_template: Caption with one ``{}``, for the comparison without learning.
         model: open_clip model name, or ``tiny``.
@@ -103,6 +104,12 @@ class SessionPlan(BaseModel):
     phase_timeout_s: PositiveFloat
     gather_timeout_s: PositiveFloat
     return_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1_209_600.0
+
+    @field_validator("class_names")
+    @classmethod
+    def _classes_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_class_names(names)
+        return names
 
     @model_validator(mode="after")
     def _consistent(self) -> "SessionPlan":

@@ -17,6 +17,7 @@ from fedapt_secure.learning.clip.class_names import spoken_names
 from fedapt_secure.learning.clip.device import in_precision
 from fedapt_secure.learning.clip.shared_context import encode_names
 from fedapt_secure.learning.clip.templates import PLACE, zero_shot_templates
+from fedapt_secure.protocol.class_names import check_class_names
 
 
 class PromptedText:
@@ -193,5 +194,9 @@ def _averaged(backbone: Backbone, class_names: tuple[str, ...], sentences: tuple
 def _check_names(class_names: Sequence[str]) -> None:
     if not class_names:
         raise InvalidInput("there is no class to tell apart")
-    if not all(spoken_names(class_names)) or len(set(class_names)) != len(class_names):
-        raise InvalidInput("class names must be different from each other and not empty")
+    if not all(spoken_names(class_names)):
+        raise InvalidInput("a class name has no word that a prompt could say")
+    try:
+        check_class_names(class_names)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None

@@ -96,7 +96,9 @@ def test_names_that_would_be_spoken_alike_are_said_as_written(tiny):
 
 
 def test_names_that_the_model_reads_alike_are_refused(tiny):
-    with pytest.raises(InvalidInput, match="reads the classes 'Cat' and 'cat' as the same words"):
+    with pytest.raises(InvalidInput, match="reads the classes 'red  cat' and 'red cat' as the same words"):
+        PromptedText(tiny, ["dog", "red  cat", "red cat"], context_tokens=4)
+    with pytest.raises(InvalidInput, match="'Cat' and 'cat' are one class"):
         PromptedText(tiny, ["dog", "Cat", "cat"], context_tokens=4)
 
 

@@ -1,13 +1,17 @@
+import io
+import shutil
 from hashlib import sha256
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.data.dealing import DealOptions, deal_dataset
 from fedapt_secure.learning.data.layouts.pacs import PACS
 from fedapt_secure.learning.data.reading.records import is_test_record, read_records
+from fedapt_secure.simulate.results.balance_table import print_balance
 from tests.learning.data.trees import write_domains
 
 
@@ -110,9 +114,28 @@ def test_the_folder_deal_is_seeded(tmp_path, domains_folder):
 def test_differing_class_lists_are_named(tmp_path, domains_folder):
     (domains_folder / "photo" / "guitar").rename(domains_folder / "photo" / "violin")
     with pytest.raises(
-        InvalidInput, match="photo against art_work: unknown class 'violin'; missing 'guitar'"
+        InvalidInput, match="photo against the others: unknown class 'violin'; missing 'guitar'"
     ):
         hand_out(tmp_path / "out", "folder", None, 0, domains_folder)
+
+
+def test_a_domain_may_lack_a_class_and_is_told_so(tmp_path, domains_folder):
+    shutil.rmtree(domains_folder / "photo" / "guitar")
+    (domains_folder / "sketch" / "guitar").rename(domains_folder / "sketch" / "Guitar ")
+    dealt = hand_out(tmp_path / "out", "folder", None, 0, domains_folder)
+    assert dealt.class_names == ("fire_truck", "guitar")
+    labels = [
+        {record.label for record in read_records(one.data, dealt.class_names).records}
+        for one in dealt.institutions
+    ]
+    assert dict(zip(dealt.domains, labels, strict=True)) == {
+        "art_work": {0, 1},
+        "photo": {0},
+        "sketch": {0, 1},
+    }
+    out = io.StringIO()
+    print_balance(Console(file=out, width=120), dealt)
+    assert "clinic-2 has no image of: guitar" in out.getvalue()
 
 
 def test_unusable_folders_are_refused(tmp_path, domains_folder):

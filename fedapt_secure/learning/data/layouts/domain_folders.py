@@ -50,7 +50,7 @@ class DomainFolders:
             )
         return DomainSet(
             class_names,
-            {domain: numbered(found.images, class_names) for domain, found in listings.items()},
+            {domain: numbered(found.images, class_names, domain) for domain, found in listings.items()},
             tuple(one for found in listings.values() for one in found.left_out),
         )
 

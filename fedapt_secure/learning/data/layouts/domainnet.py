@@ -53,7 +53,8 @@ class DomainNet:
         class_names = self._class_names(root, numbers)
         _check_present(root, images, class_names)
         return DomainSet(
-            class_names, {domain: numbered(found, class_names) for domain, found in images.items()}
+            class_names,
+            {domain: numbered(found, class_names, domain) for domain, found in images.items()},
         )
 
     def _split_files(self, root: Path, chosen: Sequence[str]) -> dict[tuple[str, str], Path]:

@@ -1,4 +1,7 @@
-"""Any folder ``domain/class/image``, and any manifest with a column ``domain``."""
+"""Any folder ``domain/class/image``, and any manifest with a column ``domain``.
+
+The classes are those of all domains together; a domain may lack some, as an institution may in a session.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_domains
-from fedapt_secure.learning.data.reading.classes import agreed_classes
+from fedapt_secure.learning.data.reading.classes import all_classes
 from fedapt_secure.learning.data.reading.listing import Listed, Listing, list_class_folders, list_folders
 from fedapt_secure.learning.data.reading.manifest import read_manifest
 from fedapt_secure.learning.data.reading.records import numbered
@@ -28,7 +31,7 @@ class AnyFolder:
             wanted: Names of the domains to read; empty for all.
 
         Raises:
-            InvalidInput: If there is no domain, a domain has no image, or the domains' classes differ.
+            InvalidInput: If there is no domain, a domain has no image, or classes are named ambiguously.
         """
         folders = {folder.name: folder for folder in list_folders(root)}
         if not folders:
@@ -55,7 +58,7 @@ class AnyManifest:
             wanted: Names of the domains to read; empty for all.
 
         Raises:
-            InvalidInput: If the manifest cannot be used, or the domains' classes differ.
+            InvalidInput: If the manifest cannot be used, or classes are named ambiguously.
         """
         by_domain: dict[str, list[Listed]] = {}
         for image in read_manifest(root):
@@ -67,11 +70,11 @@ class AnyManifest:
 
 
 def _domain_set(found: dict[str, Listing]) -> DomainSet:
-    class_names = agreed_classes(
+    class_names = all_classes(
         [(domain, {image.class_name for image in one.images}) for domain, one in found.items()]
     )
     return DomainSet(
         class_names,
-        {domain: numbered(one.images, class_names) for domain, one in found.items()},
+        {domain: numbered(one.images, class_names, domain) for domain, one in found.items()},
         tuple(left_out for one in found.values() for left_out in one.left_out),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.data.reading.classes import class_differences
+from fedapt_secure.learning.data.reading.classes import check_apart, class_numbers
 from fedapt_secure.learning.data.reading.listing import (
     IMAGE_SUFFIXES,
     LeftOut,
@@ -68,7 +68,7 @@ def read_records(source: Path, class_names: Sequence[str] | None = None) -> Reco
 
     Raises:
         InvalidInput: If the source cannot be read, holds no image or several domains, or has a class that
-            is not expected.
+            is not expected, or one under two names.
     """
     listing = Listing(_one_domain(source)) if is_manifest(source) else list_class_folders(source)
     if not listing.images:
@@ -76,14 +76,7 @@ def read_records(source: Path, class_names: Sequence[str] | None = None) -> Reco
             f"there is no image in {source}: expected {source.name}/CLASS/IMAGE with one of the suffixes"
             f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the columns path,label"
         )
-    found = {image.class_name for image in listing.images}
-    names = tuple(sorted(found)) if class_names is None else tuple(class_names)
-    if not found <= set(names):
-        raise InvalidInput(
-            f"the classes of {source} are not the session's: {class_differences(names, found)}; name the"
-            " folders or labels as the session does"
-        )
-    return RecordSet(names, numbered(listing.images, names), listing.left_out)
+    return _record_set(source, listing, class_names)
 
 
 def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> RecordSet:
@@ -110,19 +103,33 @@ def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> R
             f"there is no image in {source}: expected files with one of the suffixes"
             f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the column path"
         )
+    try:
+        return _record_set(source, listing, class_names)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}, or put images without a label directly into the folder") from None
+
+
+def _record_set(source: Path, listing: Listing, class_names: Sequence[str] | None) -> RecordSet:
     found = {image.class_name for image in listing.images} - {""}
+    if class_names is None:
+        check_apart(found, source)
     names = tuple(sorted(found)) if class_names is None else tuple(class_names)
-    if not found <= set(names):
-        raise InvalidInput(
-            f"the classes of {source} are not the session's: {class_differences(names, found)}; name the"
-            " folders or labels as the session does, or put images without a label directly into the folder"
-        )
-    return RecordSet(names, numbered(listing.images, names), listing.left_out)
+    return RecordSet(names, numbered(listing.images, names, source), listing.left_out)
 
 
-def numbered(images: Sequence[Listed], class_names: Sequence[str]) -> tuple[Record, ...]:
-    """Return images as records, labelled with their class's position in ``class_names``."""
-    index = {name: position for position, name in enumerate(class_names)} | {"": UNLABELLED}
+def numbered(images: Sequence[Listed], class_names: Sequence[str], where: object) -> tuple[Record, ...]:
+    """Return images as records, labelled with their class's position in ``class_names``.
+
+    Args:
+        images: What was listed.
+        class_names: The classes in order; names are matched as `class_numbers` has it.
+        where: Where the images are from, for messages.
+
+    Raises:
+        InvalidInput: If a name is of no class, or two are of one.
+    """
+    found = {one.class_name for one in images} - {""}
+    index = {**class_numbers(class_names, found, where), "": UNLABELLED}
     return tuple(Record(one.path, index[one.class_name], one.name, one.split, one.subject) for one in images)
 
 

@@ -83,12 +83,38 @@ def test_an_institution_holds_one_domain(tmp_path):
 
 def test_other_classes_than_the_sessions_are_listed(folder):
     with pytest.raises(InvalidInput) as caught:
-        read_records(folder, ["Cat", "bird", *(f"class {n}" for n in range(400))])
+        read_records(folder, ["Cats", "bird", *(f"class {n}" for n in range(400))])
     message = str(caught.value)
-    assert "unknown class 'cat' (closest: 'Cat'), 'dog'" in message
-    assert "missing 'Cat', 'bird', 'class 0'" in message
+    assert "unknown class 'cat' (closest: 'Cats'), 'dog'" in message
+    assert "missing 'Cats', 'bird', 'class 0'" in message
     assert "397 more" in message
     assert len(message) < 500
+
+
+def test_a_folder_in_another_form_is_the_sessions_class(tmp_path):
+    names = ("me\u0301lanome", "Naevus ")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"")
+    found = read_records(tmp_path, ["naevus", "m\u00e9lanome"])
+    assert {one.path.parent.name: one.label for one in found.records} == dict(zip(names, (1, 0), strict=True))
+    (tmp_path / "naevus").mkdir()
+    (tmp_path / "naevus" / "b.png").write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"'Naevus ' \(differs by .*'naevus' both stand for the session's"):
+        read_records(tmp_path, ["naevus", "m\u00e9lanome"])
+    with pytest.raises(InvalidInput, match="'Naevus ' and 'naevus' are one class"):
+        read_records(tmp_path)
+
+
+def test_labels_of_a_manifest_are_matched_alike(tmp_path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path,label\na.png,me\u0301lanome\nb.png,NAEVUS\n")
+    assert [one.label for one in read_records(manifest, ["naevus", "m\u00e9lanome"]).records] == [1, 0]
+    manifest.write_text("path,label\na.png,naevus\nb.png,NAEVUS\n")
+    with pytest.raises(
+        InvalidInput, match=r"'NAEVUS' \(differs by capital letters\) and 'naevus' both stand"
+    ):
+        read_records(manifest, ["naevus", "other"])
 
 
 def test_what_is_called_like_an_image_and_is_none_is_counted(folder):

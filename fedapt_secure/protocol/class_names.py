@@ -1,0 +1,111 @@
+"""When two class names are the same one, and in which words two that look alike are told apart.
+
+Names come from people, file systems and spreadsheets: one writes ``Naevus``, another ``naevus `` with a space
+at the end, and a disk may keep é as one character or as e with an accent. All of these are one class.
+Coordinator and institution compare by `compared`, and by nothing else.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from typing import Final
+
+_MOST_CHARACTERS: Final = 40
+_MOST_TOLD: Final = 2
+
+
+def compared(name: str) -> str:
+    """Return what stands for a class name in comparisons: NFC, trimmed and case-folded.
+
+    It may be empty, for a name of blanks. What it returns stands for itself.
+    """
+    folded = unicodedata.normalize("NFC", name).casefold()
+    # Folding may leave letters and accents apart, and composing may give a letter that folds once more.
+    while (again := unicodedata.normalize("NFC", folded).casefold()) != folded:
+        folded = again
+    return folded.strip()
+
+
+def shown(name: str) -> str:
+    """Return a name in quotes, cut where it is long; accents that stand apart are written as escapes."""
+    short = name if len(name) <= _MOST_CHARACTERS else name[: _MOST_CHARACTERS - 3] + "..."
+    return repr(short) if unicodedata.is_normalized("NFC", short) else ascii(short)
+
+
+def collision(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first two names of a list that are one and the same class; ``None`` where all differ."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = compared(name)
+        if key in seen:
+            return seen[key], name
+        seen[key] = name
+    return None
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Raise `ValueError` where a list of classes names one twice, or has one of blanks only."""
+    blank = [name for name in names if not compared(name)]
+    if blank:
+        raise ValueError(f"the class name {blank[0]!r} is blank: give it a word that prompts can say")
+    twice = collision(names)
+    if twice is not None:
+        raise ValueError(
+            f"{both(*twice)}; class names are compared without capitals, without spaces at their ends and"
+            " with accents composed: leave one out, or give it a name of its own"
+        )
+
+
+def both(first: str, second: str) -> str:
+    """Say of two names that are one class how the second one is written."""
+    if first == second:
+        return f"the class {shown(first)} is named twice"
+    ways = " and ".join(_ways(first, second))
+    return f"{shown(first)} and {shown(second)} are one class: the second differs by {ways} only"
+
+
+def written(name: str, as_expected: str) -> str:
+    """Return a name with how it is written otherwise than the one that it stands for."""
+    ways = " and ".join(_ways(as_expected, name))
+    return f"{shown(name)} (differs by {ways})" if ways else shown(name)
+
+
+def _ways(first: str, second: str) -> list[str]:
+    ways = []
+    if first.lstrip() != first or second.lstrip() != second:
+        ways.append("a space at the beginning")
+    if first.rstrip() != first or second.rstrip() != second:
+        ways.append("a space at the end")
+    composed = [unicodedata.normalize("NFC", name) for name in (first, second)]
+    if composed != [first, second]:
+        ways.append("accents that are characters of their own (Unicode NFD, not NFC)")
+    if composed[0].strip() != composed[1].strip():
+        ways.append("capital letters")
+    return ways
+
+
+def lookalikes(expected: str, found: str) -> str:
+    """Say which characters tell apart two names that the eye may take for one; empty where it does not.
+
+    That is so where only characters beyond ASCII differ: a Cyrillic а for a Latin a, one dash for another.
+
+    Args:
+        expected: The name that should be there.
+        found: The name that is there, another class.
+    """
+    matcher = SequenceMatcher(None, expected, found, autojunk=False)
+    parts = []
+    for tag, start, end, from_, to in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        there, instead = found[from_:to], expected[start:end]
+        if there.isascii() and instead.isascii():
+            return ""
+        parts.append(f"{_characters(there)} in place of {_characters(instead)}")
+    return "; ".join(parts) if len(parts) <= _MOST_TOLD else ""
+
+
+def _characters(text: str) -> str:
+    if not text:
+        return "nothing"
+    return " ".join(f"U+{ord(one):04X} {unicodedata.name(one, 'without a name')}" for one in text)

@@ -22,6 +22,7 @@ from fedapt_crypto.secagg.ckks import messages as ckks_messages
 from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
 from fedapt_crypto.secagg.masking import institution as masking_institution
 from fedapt_crypto.secagg.masking import messages
+from fedapt_secure.config.ranges import Range
 from fedapt_secure.log import heads
 from fedapt_secure.protocol import messages as session_messages
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
@@ -48,6 +49,9 @@ def type_of(annotation: Any, metadata: Iterable[Any]) -> str:
         if low is not None and low == high:
             return f"{low} bytes"
         return "bytes" if high is None else f"bytes, {low or 0} to {high}"
+    for allowed in (m for m in flat if isinstance(m, Range)):
+        kind = {int: "integer", float: "float64"}[annotation]
+        return f"{kind}, {allowed}"
     if annotation is int:
         least = next((m.ge for m in flat if isinstance(m, Ge)), None)
         most = next((m.le for m in flat if isinstance(m, Le)), None)

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.config import ranges
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import SessionDelta, Settings
 from fedapt_secure.log.line import HEAD_PATTERN
@@ -14,8 +15,6 @@ from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
 SETTINGS_FILE: Final = "client.yaml"
 """Its name in the institution's folder."""
-
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ClientSettings(Settings):
@@ -51,9 +50,9 @@ class ClientSettings(Settings):
 
     name: PartyName
     host: str = "localhost"
-    port: Annotated[int, Field(ge=1, le=65535)]
-    enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
-    answer_within_s: PositiveFloat = PING_TIMEOUT_S
+    port: Annotated[int, ranges.PORT]
+    enrolment_port: Annotated[int, ranges.PORT] = 8444
+    answer_within_s: Annotated[float, ranges.ANSWER_TIME] = PING_TIMEOUT_S
     proxy: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
         default=None, repr=False, description="http://HOST:PORT or https://HOST:PORT"
     )
@@ -64,14 +63,14 @@ class ClientSettings(Settings):
     precision: Annotated[str, Field(pattern="^(auto|float32|bfloat16)$")] = Field(
         default="auto", description="auto, float32 or bfloat16"
     )
-    dp_epsilon: PositiveFloat | None = None
+    dp_epsilon: Annotated[float, ranges.EPSILON] | None = None
     dp_delta: SessionDelta | None = None
     policy: Path = Path(POLICY_FILE)
     ledger: Path = Path("ledger.sqlite")
     cache: Path = Path("cache")
     log: Path = Path("log.jsonl")
     log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
-    experiment_seed: Annotated[int, Field(ge=0)] | None = None
+    experiment_seed: Annotated[int, ranges.SEED] | None = None
     insecure_deterministic_noise: bool = False
     vanish_at: tuple[str, ...] = ()
 

@@ -17,7 +17,8 @@ RingVector = NDArray[np.uint32]
 """A vector over the integers modulo 2**32."""
 
 _LARGEST: Final = 2**31 - 1
-_MAX_FRACTION_BITS: Final = 30
+MAX_FRACTION_BITS: Final = 30
+"""However small the clip range is, steps are no finer than 2⁻³⁰."""
 _MIN_FRACTION_BITS: Final = -20
 
 
@@ -47,7 +48,7 @@ class FixedPoint:
     @property
     def fraction_bits(self) -> int:
         """f, the most fraction bits with which ``clip`` still fits below the limit."""
-        bits = min(_MAX_FRACTION_BITS, math.floor(math.log2(self.limit / self.clip)))
+        bits = min(MAX_FRACTION_BITS, math.floor(math.log2(self.limit / self.clip)))
         # The quotient is rounded: at an edge one bit too many could be left, and both ends must agree.
         return bits if Fraction(self.clip) * Fraction(2) ** bits <= self.limit else bits - 1
 

@@ -11,7 +11,9 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.cli.commands import cache as cache_commands
 from fedapt_secure.cli.commands import client, compare, documents, server, simulate, use
+from fedapt_secure.cli.options import within
 from fedapt_secure.cli.preparing import prepare_commands
+from fedapt_secure.config import ranges
 from fedapt_secure.privacy.unit import unit_of
 from fedapt_secure.process.ending import guarded
 from fedapt_secure.process.exit_status import ExitStatus
@@ -49,15 +51,28 @@ def _root(
 
 @app.command()
 def plan(
-    epsilon: Annotated[float, typer.Option(help="ε to stay within over the whole session.")],
-    records: Annotated[int | None, typer.Option(help="Training images of the institution.")] = None,
+    epsilon: Annotated[
+        float,
+        typer.Option(help="ε to stay within over the whole session.", callback=within(ranges.EPSILON)),
+    ],
+    records: Annotated[
+        int | None,
+        typer.Option(help="Training images of the institution.", callback=within(ranges.COUNT_OF_RECORDS)),
+    ] = None,
     persons: Annotated[
-        int | None, typer.Option(help="In their place, where images have subjects: people to train on.")
+        int | None,
+        typer.Option(
+            help="In their place, where images have subjects: people to train on.",
+            callback=within(ranges.COUNT_OF_RECORDS),
+        ),
     ] = None,
     delta: Annotated[float | None, typer.Option(help="δ (default 1/(2 x declared number)).")] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds.")] = 15,
-    local_steps: Annotated[int, typer.Option(help="Steps a round.")] = 4,
-    sample_rate: Annotated[float, typer.Option(help="Share of them drawn for a step, q.")] = 0.5,
+    rounds: Annotated[int, typer.Option(help="Rounds.", callback=within(ranges.ROUNDS))] = 15,
+    local_steps: Annotated[int, typer.Option(help="Steps a round.", callback=within(ranges.LOCAL_STEPS))] = 4,
+    sample_rate: Annotated[
+        float,
+        typer.Option(help="Share of them drawn for a step, q.", callback=within(ranges.SAMPLE_RATE)),
+    ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan a budget before anything is spent: noise, steps, and ε after each round."""

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.ranges import Range
 
 if TYPE_CHECKING:  # cryptography and pydantic take longer to load than --help may take
     from fedapt_crypto.protected_keys import Passphrase
@@ -25,6 +27,20 @@ PassphraseFile = Annotated[
     typer.Option(help="File with the passphrase of the key files; or set FEDAPT_PASSPHRASE."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def within(allowed: Range) -> Callable[[typer.CallbackParam, float | None], float | None]:
+    """Return what checks a number of the command line, as ``callback`` of its option."""
+
+    def check(option: typer.CallbackParam, value: float | None) -> float | None:
+        try:
+            if value is not None:
+                allowed.check(value)
+        except ValueError as error:
+            raise InvalidInput(f"{option.opts[0]}: {error}") from None
+        return value
+
+    return check
 
 
 def duration(text: str) -> timedelta:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config import ranges
 from fedapt_secure.config.settings import SessionDelta, Settings, build, read_yaml
 from fedapt_secure.privacy.budget import LARGEST_DELTA
 from fedapt_secure.privacy.composition import Allowance, CompositionRule, Rule
@@ -16,15 +17,12 @@ from fedapt_secure.privacy.unit import UnitRule
 
 POLICY_FILE: Final = "policy.yaml"
 
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DEFAULT_RULE: Final = "rdp-filter"
 SESSIONS_BY_DEFAULT: Final = 4
 """Into so many shares a policy divides what it allows, where it does not say how large one may be."""
 Scheme = Literal["masking", "ckks", "none"]
 LARGEST_MESSAGE_BYTES: Final = 64 << 20
 """More than this no version of the protocol sends in one message."""
-LEAST_MESSAGE_BYTES: Final = 1 << 16
-"""With less not even a session could be offered."""
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -52,21 +50,19 @@ class Policy(Settings):
         unattended: Whether a session that keeps all other rules is joined without a person's approval.
     """
 
-    max_epsilon: PositiveFloat = 8.0
+    max_epsilon: Annotated[float, ranges.EPSILON] = 8.0
     max_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    session_epsilon: PositiveFloat | None = None
+    session_epsilon: Annotated[float, ranges.EPSILON] | None = None
     session_delta: SessionDelta | None = None
     composition: CompositionRule | None = None
-    rdp_order: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
+    rdp_order: Annotated[float, ranges.RDP_ORDER] | None = None
     privacy_unit: UnitRule = "any"
     require_differential_privacy: bool = True
     aggregation: Annotated[tuple[Scheme, ...], Field(min_length=1)] = ("masking",)
-    minimum_participants: Annotated[int, Field(ge=1)] = 3
+    minimum_participants: Annotated[int, ranges.MINIMUM_PARTICIPANTS] = 3
     share_metrics: Literal["no", "masked"] = "no"
     coordinators: tuple[str, ...] = ()
-    max_message_bytes: Annotated[int, Field(ge=LEAST_MESSAGE_BYTES, le=LARGEST_MESSAGE_BYTES)] = (
-        LARGEST_MESSAGE_BYTES
-    )
+    max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_COORDINATOR] = LARGEST_MESSAGE_BYTES
     unattended: Annotated[bool, Field(strict=True)] = False
 
     @field_validator("share_metrics", mode="before")

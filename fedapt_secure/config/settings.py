@@ -6,23 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.private_files import PRIVATE_FILE_MODE, write_atomically
-from fedapt_secure.privacy.budget import check_delta
+from fedapt_secure.config import ranges
 from fedapt_secure.process.paths import check_path
 
-
-def _delta(value: float) -> float:
-    try:
-        check_delta(value)
-    except InvalidInput as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
-SessionDelta = Annotated[float, AfterValidator(_delta)]
+SessionDelta = Annotated[float, ranges.SESSION_DELTA]
 """δ of one session, in (0, `LARGEST_DELTA`]."""
 
 

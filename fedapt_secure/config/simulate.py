@@ -7,17 +7,10 @@ from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
+from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.settings import SessionDelta, Settings
-from fedapt_secure.config.unsupervised import (
-    MAX_VIEWS,
-    WHY_NOT_PRIVATE,
-    Augmentation,
-    check_augmentations,
-)
-
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1)]
+from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE, Augmentation, check_augmentations
 
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -27,13 +20,10 @@ ALL_DOMAINS: Final = "all"
 KEY_EACH: Final = "per-institution"
 LOCAL: Final = "local"
 RAY: Final = "ray"
-MIN_DIRICHLET, MAX_DIRICHLET = 1e-6, 1e6
-MAX_STEPS = 100_000
-"""Beyond it the exact accounting of the steps takes more memory than a desktop machine has."""
 
 
 class SimulateSettings(Settings):
-    """What one simulation does; field names are option names.
+    """What one simulation does; field names are option names. Numbers lie in `ranges`, with reasons.
 
     Attributes:
         dp_epsilon: ε for each institution over the whole run; ``None`` means 8 unless ``no_dp``.
@@ -98,37 +88,37 @@ class SimulateSettings(Settings):
         fail: ``NAME@ROUND:PHASE`` entries: that institution vanishes on entering the phase.
     """
 
-    dp_epsilon: PositiveFloat | None = None
+    dp_epsilon: Annotated[float, ranges.EPSILON] | None = None
     dp_delta: SessionDelta | None = None
     ledger: Path | None = None
-    max_epsilon: PositiveFloat | None = None
+    max_epsilon: Annotated[float, ranges.EPSILON] | None = None
     no_dp: bool = False
     insecure_deterministic_noise: bool = False
-    clients: PositiveInt | None = None
-    institutions_per_domain: PositiveInt | None = None
+    clients: Annotated[int, ranges.INSTITUTIONS] | None = None
+    institutions_per_domain: Annotated[int, ranges.INSTITUTIONS] | None = None
     unsupervised: bool = False
-    pseudo_label_confidence: Annotated[float, Field(ge=0, lt=1)] | None = None
-    consistency_rounds: Annotated[int, Field(ge=0)] | None = None
+    pseudo_label_confidence: Annotated[float, ranges.CONFIDENCE] | None = None
+    consistency_rounds: Annotated[int, ranges.CONSISTENCY_ROUNDS] | None = None
     augmentations: tuple[Augmentation, ...] | None = None
-    augmented_views: Annotated[int, Field(ge=1, le=MAX_VIEWS)] | None = None
+    augmented_views: Annotated[int, ranges.VIEWS] | None = None
     initial_context: ShortText | None = None
     method: str = "fedapt"
-    rounds: PositiveInt = 15
-    local_steps: PositiveInt = 4
-    sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    learning_rate: PositiveFloat | None = None
+    rounds: Annotated[int, ranges.ROUNDS] = 15
+    local_steps: Annotated[int, ranges.LOCAL_STEPS] = 4
+    sample_rate: Annotated[float, ranges.SAMPLE_RATE] = 0.5
+    learning_rate: Annotated[float, ranges.LEARNING_RATE] | None = None
     gradient_units: GradientUnits = TEXT_FEATURES
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    proximal_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    max_grad_norm: PositiveFloat = 1.0
-    temperature: PositiveFloat = 0.01
-    keys: PositiveInt | Literal["per-institution"] | None = None
-    context_tokens: PositiveInt = 8
+    momentum: Annotated[float, ranges.MOMENTUM] = 0.9
+    weight_decay: Annotated[float, ranges.WEIGHT_DECAY] = 0.0
+    proximal_weight: Annotated[float, ranges.PROXIMAL_WEIGHT] | None = None
+    max_grad_norm: Annotated[float, ranges.MAX_GRAD_NORM] = 1.0
+    temperature: Annotated[float, ranges.TEMPERATURE] = 0.01
+    keys: Annotated[int, ranges.KEYS] | Literal["per-institution"] | None = None
+    context_tokens: Annotated[int, ranges.CONTEXT_TOKENS] = 8
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
     participation: Participation = "all"
-    update_clip: PositiveFloat = 4.0
+    update_clip: Annotated[float, ranges.UPDATE_CLIP] = 4.0
     model: str = "tiny"
     pretrained: str | None = None
     dataset: Literal[
@@ -144,21 +134,21 @@ class SimulateSettings(Settings):
     data_root: Path | None = None
     domains: tuple[ShortText, ...] = ()
     unseen_domain: ShortText | None = None
-    dirichlet: Annotated[float, Field(ge=MIN_DIRICHLET, le=MAX_DIRICHLET)] | None = None
-    few_shot: PositiveInt | None = None
+    dirichlet: Annotated[float, ranges.DIRICHLET] | None = None
+    few_shot: Annotated[int, ranges.FEW_SHOT] | None = None
     template: ShortText | None = None
     cache: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, ranges.SEED] = 0
     out: Path | None = None
     engine: Literal["local", "ray"] = LOCAL
     processes: bool = False
     ray_address: Annotated[str, Field(pattern=r"^(auto|[^\s/]+:\d{1,5})$")] | None = Field(
         default=None, description="auto or HOST:PORT of a running cluster, or leave it out to start Ray here"
     )
-    client_cpus: Annotated[float, Field(gt=0, le=4096)] | None = None
-    client_gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
+    client_cpus: Annotated[float, ranges.PROCESSORS] | None = None
+    client_gpus: Annotated[float, ranges.GPUS] = 0.0
     fail: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -181,8 +171,8 @@ class SimulateSettings(Settings):
                 f"secure aggregation {self.secure_aggregation!r} works with {least} to {most} institutions,"
                 f" not {self.clients}"
             )
-        if self.rounds * self.local_steps > MAX_STEPS:
-            raise ValueError(f"rounds x local_steps must not exceed {MAX_STEPS}")
+        if self.rounds * self.local_steps > ranges.MAX_STEPS:
+            raise ValueError(f"rounds x local_steps must not exceed {ranges.number(ranges.MAX_STEPS)}")
         self._check_data()
         self._check_unsupervised()
         self._check_engine()
@@ -223,10 +213,12 @@ class SimulateSettings(Settings):
     @field_validator("keys", mode="before")
     @classmethod
     def _count_or_each(cls, value: object) -> object:
-        if value is None or value == KEY_EACH or (type(value) is int and value > 0):
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+            value = int(value)
+        if type(value) is int:
+            ranges.KEYS.check(value)
+        if value is None or value == KEY_EACH or type(value) is int:
             return value
-        if isinstance(value, str) and value.isascii() and value.isdigit() and int(value):
-            return int(value)
         raise ValueError(f"give a number from 1, or {KEY_EACH}")
 
     @field_validator("domains", "augmentations", mode="before")

@@ -6,7 +6,6 @@ from typing import Final, Literal, get_args
 Augmentation = Literal["flip", "jitter", "greyscale", "blur"]
 AUGMENTATIONS: Final[tuple[Augmentation, ...]] = get_args(Augmentation)
 """The paper's, in the order in which they are done."""
-MAX_VIEWS: Final = 64
 WHY_NOT_PRIVATE: Final = (
     "its loss compares each image with others, so that no bound for one of them would hold"
 )

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.ranges import IMAGES_AT_ONCE
 from fedapt_secure.inference.decoding import ImageInput, decoded_batches
 from fedapt_secure.learning.bundle import Bundle, read_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.clip.device import images_at_once, resolve_device
 from fedapt_secure.learning.clip.feeding import Feed
 
-MAX_BATCH_SIZE: Final = 4096
 TOP: Final = 5
 _NOT_FINITE: Final = "its features are not finite"
 
@@ -81,8 +81,10 @@ class Model:
     def __init__(self, bundle: Bundle, backbone: Backbone, batch_size: int | None = None) -> None:
         if batch_size is None:
             batch_size = images_at_once(backbone.device)
-        if not 1 <= batch_size <= MAX_BATCH_SIZE:
-            raise InvalidInput(f"the batch size is from 1 to {MAX_BATCH_SIZE}, not {batch_size}")
+        try:
+            IMAGES_AT_ONCE.check(batch_size)
+        except ValueError as error:
+            raise InvalidInput(f"batch size: {error}") from None
         self.bundle = bundle
         self.classifier = bundle.model_on(backbone)
         self.batch_size = batch_size

@@ -13,6 +13,7 @@ from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
+from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
 from fedapt_secure.protocol.class_names import check_class_names
@@ -20,11 +21,9 @@ from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
 from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters
+from fedapt_secure.protocol.resolution import check_clip, typical_change
 from fedapt_secure.protocol.unsupervised import LABELS, UnsupervisedPlan
 
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 UPDATE_PURPOSE = "update"
 MAX_CONFIGURATION_BYTES = 16 << 20
@@ -36,6 +35,8 @@ PIECE_BYTES = 1 << 16
 
 class SessionPlan(BaseModel):
     """What the coordinator's operator decides before a session; public, no secret in it.
+
+    Numbers lie in ranges that have their reasons, see `fedapt_secure.config.ranges`.
 
     Attributes:
         class_names: M class names, as they stand in prompts; all different, see `class_names`.
@@ -76,34 +77,34 @@ class SessionPlan(BaseModel):
     model: ShortText
     pretrained: ShortText | None
     weight_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    text_width: PositiveInt
-    feature_size: PositiveInt
-    context_tokens: PositiveInt
+    text_width: Annotated[int, ranges.WIDTH]
+    feature_size: Annotated[int, ranges.WIDTH]
+    context_tokens: Annotated[int, ranges.CONTEXT_TOKENS]
     class_specific: bool
     method: ShortText = FEDAPT
-    tower_values: Annotated[int, Field(ge=0)] = 0
-    rounds: PositiveInt
-    local_steps: PositiveInt
-    sample_rate: Annotated[float, Field(gt=0, le=1)]
-    learning_rate: PositiveFloat
+    tower_values: Annotated[int, ranges.TOWER_VALUES] = 0
+    rounds: Annotated[int, ranges.ROUNDS]
+    local_steps: Annotated[int, ranges.LOCAL_STEPS]
+    sample_rate: Annotated[float, ranges.SAMPLE_RATE]
+    learning_rate: Annotated[float, ranges.LEARNING_RATE]
     gradient_units: GradientUnits = TEXT_FEATURES
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NonNegative = 0.0
-    proximal_weight: NonNegative = 0.0
-    max_grad_norm: PositiveFloat
+    momentum: Annotated[float, ranges.MOMENTUM]
+    weight_decay: Annotated[float, ranges.WEIGHT_DECAY] = 0.0
+    proximal_weight: Annotated[float, ranges.PROXIMAL_WEIGHT] = 0.0
+    max_grad_norm: Annotated[float, ranges.MAX_GRAD_NORM]
     differential_privacy: bool
     secure_aggregation: ShortText
     participation: cohorts.Participation = cohorts.EVERYBODY
-    clip: PositiveFloat
-    temperature: PositiveFloat
-    keys: Annotated[int, Field(ge=1, le=4096)] | None = None
-    initial_seed: Annotated[int, Field(ge=0)]
+    clip: Annotated[float, ranges.UPDATE_CLIP]
+    temperature: Annotated[float, ranges.TEMPERATURE]
+    keys: Annotated[int, ranges.KEYS] | None = None
+    initial_seed: Annotated[int, ranges.SEED]
     initial_context: InitialContext | None = None
     unsupervised: UnsupervisedPlan | None = None
-    round_timeout_s: PositiveFloat
-    phase_timeout_s: PositiveFloat
-    gather_timeout_s: PositiveFloat
-    return_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1_209_600.0
+    round_timeout_s: Annotated[float, ranges.TRAINING_TIME]
+    phase_timeout_s: Annotated[float, ranges.PHASE_TIME]
+    gather_timeout_s: Annotated[float, ranges.PHASE_TIME]
+    return_timeout_s: Annotated[float, ranges.RETURN_TIME] = 1_209_600.0
 
     @field_validator("class_names")
     @classmethod
@@ -114,6 +115,8 @@ class SessionPlan(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "SessionPlan":
         registry.check_participation(self.secure_aggregation, self.participation)
+        if self.rounds * self.local_steps > ranges.MAX_STEPS:
+            raise ValueError(f"rounds x local_steps must not exceed {ranges.number(ranges.MAX_STEPS)}")
         return self
 
     def initial_model(self) -> Vector:
@@ -292,12 +295,26 @@ class SessionConfiguration(Message):
         scheme = self.plan.secure_aggregation
         cohorts.check_size(self.roster, self.plan.participation, registry.MIN_INSTITUTIONS[scheme])
         registry.check_round(scheme, self.round_context(1, 1, bytes(32)))
+        self._check_clip()
         if self.largest_message_bytes > MAX_MODEL_BYTES:
             raise InvalidInput(
                 f"the method {self.plan.method} trains {self.plan.shape.size:,} values of {self.plan.model},"
                 f" {self.largest_message_bytes >> 20} MiB a message, and {MAX_MODEL_BYTES >> 20} MiB are"
                 " possible: choose a smaller model or another method"
             )
+
+    def _check_clip(self) -> None:
+        plan = self.plan
+        if plan.secure_aggregation == registry.NONE:
+            return  # sent as they are, without a clip
+        change = typical_change(
+            learning_rate=plan.learning_rate,
+            momentum=plan.momentum,
+            max_grad_norm=plan.max_grad_norm,
+            local_steps=plan.local_steps,
+            values=plan.shape.size,
+        )
+        check_clip(plan.clip, self.cohort_size, change, exact=self.blind)
 
     @property
     def largest_message_bytes(self) -> int:

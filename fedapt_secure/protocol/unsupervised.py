@@ -10,7 +10,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fedapt_secure.config.unsupervised import AUGMENTATIONS, MAX_VIEWS, Augmentation, check_augmentations
+from fedapt_secure.config import ranges
+from fedapt_secure.config.unsupervised import AUGMENTATIONS, Augmentation, check_augmentations
 
 LABELS: Final = "labels"
 """What sessions with labels say in place of `UnsupervisedPlan.said`."""
@@ -31,10 +32,10 @@ class UnsupervisedPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    confidence: Annotated[float, Field(ge=0, lt=1)] = DEFAULT_CONFIDENCE
-    consistency_rounds: Annotated[int, Field(ge=0)] = 0
+    confidence: Annotated[float, ranges.CONFIDENCE] = DEFAULT_CONFIDENCE
+    consistency_rounds: Annotated[int, ranges.CONSISTENCY_ROUNDS] = 0
     augmentations: Annotated[tuple[Augmentation, ...], Field(min_length=1, max_length=4)] = AUGMENTATIONS
-    views: Annotated[int, Field(ge=1, le=MAX_VIEWS)] = DEFAULT_VIEWS
+    views: Annotated[int, ranges.VIEWS] = DEFAULT_VIEWS
 
     def said(self, rounds: int, *, private: bool) -> str:
         """Return in a few words what takes the place of labels, for log, summary and screen."""

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from fedapt_crypto.encoding import PartyName
+from fedapt_secure.config import ranges
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.join_string import Address
@@ -44,14 +45,14 @@ class ServerSettings(Settings):
     name: PartyName = "coordinator"
     addresses: Annotated[tuple[Address, ...], Field(min_length=1, max_length=8)] = ("localhost", "127.0.0.1")
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8443
-    enrolment_port: Annotated[int, Field(ge=1, le=65535)] = 8444
-    health_port: Annotated[int, Field(ge=0, le=65535)] = 9090
-    max_connections: Annotated[int, Field(ge=1, le=20_000)] = 1024
-    answer_within_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = PING_TIMEOUT_S
-    max_message_bytes: Annotated[int, Field(ge=1 << 20, le=MAX_FRAME_BYTES)] = MAX_FRAME_BYTES
-    certificate_days: Annotated[int, Field(ge=1, le=397)] = 90
+    port: Annotated[int, ranges.PORT_OR_NONE] = 8443
+    enrolment_port: Annotated[int, ranges.PORT] = 8444
+    health_port: Annotated[int, ranges.PORT_OR_NONE] = 9090
+    max_connections: Annotated[int, ranges.CONNECTIONS] = 1024
+    answer_within_s: Annotated[float, ranges.ANSWER_TIME] = PING_TIMEOUT_S
+    max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_INSTITUTION] = MAX_FRAME_BYTES
+    certificate_days: Annotated[int, ranges.CERTIFICATE_DAYS] = 90
     session: Path = Path("session.yaml")
     log: Path = Path("log.jsonl")
     log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
-    experiment_seed: Annotated[int, Field(ge=0)] | None = None
+    experiment_seed: Annotated[int, ranges.SEED] | None = None

@@ -81,8 +81,11 @@ def test_json_and_csv_say_the_same(capsys) -> None:
         (["predict", "model.safetensors", "nowhere.png"], "none of the 1 images can be used"),
         (["predict", "model.safetensors", "empty"], "no image in the folders given"),
         (["predict", "model.safetensors", "images", "--json", "--csv"], "exclude each other"),
-        (["predict", "model.safetensors", "images", "--top", "0"], "--top is at least 1"),
-        (["predict", "model.safetensors", "images", "--batch-size", "0"], "the batch size is from 1 to"),
+        (["predict", "model.safetensors", "images", "--top", "0"], "--top: 0 is not in the range 1 to"),
+        (
+            ["predict", "model.safetensors", "images", "--batch-size", "0"],
+            "--batch-size: 0 is not in the range 1 to",
+        ),
         (["predict", "model.safetensors", "images", "--device", "tpu"], "auto, cpu or cuda"),
         (["predict", "model.safetensors", "images", "--pretrained", "random"], "tuned on other weights"),
         (["predict", "nowhere.safetensors", "images"], "cannot read nowhere.safetensors"),

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_secure.config.policy import Policy, read_policy
+from fedapt_secure.config.ranges import EPSILON
 from fedapt_secure.config.settings import build, write_yaml
 from fedapt_secure.privacy.composition import default_rdp_order
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 
 POLICIES = st.builds(
     Policy,
-    max_epsilon=st.floats(0.01, 1e3),
+    max_epsilon=st.floats(EPSILON.low, EPSILON.high),
     max_delta=st.floats(1e-12, 0.5),
     composition=st.sampled_from([None, "sum", "rdp-filter"]),
     require_differential_privacy=st.booleans(),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.secagg import registry
+from fedapt_secure.config.ranges import EPSILON, MAX_STEPS
 from fedapt_secure.config.settings import build, read_yaml, write_yaml
-from fedapt_secure.config.simulate import DEFAULT_EPSILON, MAX_STEPS, SimulateSettings
+from fedapt_secure.config.simulate import DEFAULT_EPSILON, SimulateSettings
 from fedapt_secure.learning.data.dealing import DIGITS
 from fedapt_secure.learning.data.layouts.registry import LAYOUTS
 from fedapt_secure.privacy.budget import LARGEST_DELTA
@@ -47,7 +48,7 @@ NOT_THE_DEFAULT = {
     "shared_context": True,
     "secure_aggregation": "none",
     "participation": "one-per-domain",
-    "update_clip": 1e22,
+    "update_clip": 1e-5,
     "model": "ViT-B-16",
     "pretrained": "007",
     "dataset": "folder",
@@ -116,7 +117,7 @@ class TestRoundTrip:
 
     @settings(max_examples=50, deadline=None)
     @given(
-        st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        st.floats(EPSILON.low, EPSILON.high),
         st.floats(0, LARGEST_DELTA, exclude_min=True),
     )
     def test_numbers_survive_to_the_last_bit(self, tmp_path_factory, epsilon: float, delta: float) -> None:
@@ -172,7 +173,9 @@ class TestRules:
         least, most = registry.MIN_INSTITUTIONS[scheme], registry.MAX_INSTITUTIONS[scheme]
         for clients in (least, most):
             assert make(secure_aggregation=scheme, clients=clients).clients == clients
-        refuse(f"not {most + 1}$", secure_aggregation=scheme, clients=most + 1)
+        refuse(
+            f"not {most + 1}$|{most + 1:,} is not in the range", secure_aggregation=scheme, clients=most + 1
+        )
         refuse("^here: ", secure_aggregation=scheme, clients=least - 1)
 
     def test_two_under_masking_are_too_few(self) -> None:
@@ -181,8 +184,9 @@ class TestRules:
     def test_steps_have_a_limit(self) -> None:
         make(rounds=MAX_STEPS // 4, local_steps=4)
         make(rounds=1, local_steps=MAX_STEPS)
-        refuse(f"must not exceed {MAX_STEPS}", rounds=MAX_STEPS // 4 + 1, local_steps=4)
-        refuse("must not exceed", rounds=10**300, local_steps=10**300)
+        refuse(f"must not exceed {MAX_STEPS:,}", rounds=MAX_STEPS // 4 + 1, local_steps=4)
+        refuse("must not exceed", rounds=MAX_STEPS, local_steps=MAX_STEPS)
+        refuse("rounds: a number beyond", rounds=10**300, local_steps=10**300)
 
     @pytest.mark.parametrize("name", LAYOUTS)
     def test_a_data_set_and_its_root_go_together(self, name: str) -> None:

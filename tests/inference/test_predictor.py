@@ -119,7 +119,7 @@ def test_a_method_without_domains_names_none(promptfl_file, images):
 def test_wrong_weights_wrong_sizes_and_wrong_devices_are_refused(bundle_file, model):
     with pytest.raises(InvalidInput, match="tuned on other weights"):
         fedapt_secure.load(bundle_file, pretrained=RANDOM)
-    with pytest.raises(InvalidInput, match="batch size is from 1"):
+    with pytest.raises(InvalidInput, match="batch size: 0 is not in the range 1 to 4,096"):
         Model(model.bundle, load_backbone(), 0)
     with pytest.raises(InvalidInput, match="auto, cpu or cuda"):
         fedapt_secure.load(bundle_file, device="abacus")

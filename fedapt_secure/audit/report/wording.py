@@ -64,7 +64,7 @@ GLOSSARY: Final = (
     (
         "Planned",
         "The ε of all sessions that have begun. Each counts in full as it was planned from its first step on,"
-        " also where less was used: what is reserved is never given back. One that never began costs nothing.",
+        " also where less was used: what is reserved is never given back. Who never began costs nothing.",
     ),
     ("Spent", "The ε of the training steps that were taken, as the institution's log states it."),
     (

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.cli.options import AsJson
+from fedapt_secure.cli.options import AsJson, within
+from fedapt_secure.config import ranges
 
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The finished model, model.safetensors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -15,7 +16,9 @@ Precision = Annotated[str, typer.Option(help="Of the CLIP: float32, bfloat16, or
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        help="Images at once; bounds the memory (default 64, on GPUs up to 256).", show_default=False
+        help="Images at once; bounds the memory (default 64, on GPUs up to 256).",
+        show_default=False,
+        callback=within(ranges.IMAGES_AT_ONCE),
     ),
 ]
 Pretrained = Annotated[
@@ -27,7 +30,12 @@ Pretrained = Annotated[
 def predict(
     bundle: BundleFile,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders.")],
-    top: Annotated[int, typer.Option(help="How many of the most probable classes to name.")] = 1,
+    top: Annotated[
+        int,
+        typer.Option(
+            help="How many of the most probable classes to name.", callback=within(ranges.CLASSES_NAMED)
+        ),
+    ] = 1,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     device: Device = "auto",
@@ -38,8 +46,6 @@ def predict(
     """Classify images: label, probability, and the domain whose knowledge was used."""
     if as_json and as_csv:
         raise InvalidInput("--json and --csv exclude each other: give one")
-    if top < 1:
-        raise InvalidInput(f"--top is at least 1, not {top}")
     with Console(stderr=True).status("loading the model"):
         from fedapt_secure.cli.work.prediction_report import print_predictions  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415

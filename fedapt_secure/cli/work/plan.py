@@ -1,14 +1,21 @@
 """The work of ``fedapt-secure plan``: what a budget buys, before anything is spent."""
 
 import json
+from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.ranges import MAX_STEPS
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.privacy.budget import delta_warning
 from fedapt_secure.privacy.unit import PrivacyUnit, counted, said
+
+MOST_ROUNDS: Final = 50
+SOME_ROUNDS: Final = 20
+"""Of more rounds than `MOST_ROUNDS` so many are shown: each is a figure to be computed."""
 
 
 def print_plan(
@@ -30,11 +37,14 @@ def print_plan(
     """
     if rounds < 1 or local_steps < 1:
         raise InvalidInput("rounds and local steps must be at least 1")
+    if rounds * local_steps > MAX_STEPS:
+        raise InvalidInput(f"rounds x local steps must not exceed {MAX_STEPS:,}")
+    shown = _some_of(rounds)
     with console.status("computing the noise (PRV accountant)"):
         plan = plan_session(epsilon, delta, count, sample_rate, rounds * local_steps, unit)
         spent = [
             epsilon_of(plan.noise_multiplier, sample_rate, number * local_steps, plan.delta)
-            for number in range(1, rounds + 1)
+            for number in shown
         ]
     warning = delta_warning(plan.delta, plan.declared_records, unit)
     if as_json:
@@ -45,6 +55,7 @@ def print_plan(
             "sample_rate": plan.sample_rate,
             "steps": plan.max_steps,
             "declared_records": plan.declared_records,
+            "rounds": list(shown),
             "epsilon_after_round": spent,
             "unit": unit,
             "warning": warning,
@@ -60,8 +71,14 @@ def print_plan(
     table.add_column("round", justify="right")
     table.add_column("steps", justify="right")
     table.add_column("ε", justify="right")
-    for number, value in enumerate(spent, start=1):
+    for number, value in zip(shown, spent, strict=True):
         table.add_row(str(number), str(number * local_steps), f"{value:.3f}")
     console.print(table)
     if warning:
         console.print(f"[yellow]{warning}[/]", highlight=False)
+
+
+def _some_of(rounds: int) -> Sequence[int]:
+    """Return the rounds that are shown: all, or evenly spread ones with the last of them."""
+    every = 1 if rounds <= MOST_ROUNDS else -(-rounds // SOME_ROUNDS)
+    return sorted({*range(every, rounds + 1, every), rounds})

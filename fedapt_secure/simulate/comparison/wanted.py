@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config import ranges
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.protocol.methods import (
     FEDAPT,
@@ -24,8 +25,9 @@ DEFAULT_METHODS: Final = (ZERO_SHOT, LOCAL, LINEAR_PROBE, FEDCLIP, PROMPTFL, FED
 DEFAULT_ENSEMBLE: Final = "imagenet"
 MAX_SEEDS: Final = 1000
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Epsilon = Annotated[float, ranges.EPSILON]
+LearningRate = Annotated[float, ranges.LEARNING_RATE]
+Seed = Annotated[int, ranges.SEED]
 
 
 class CompareSettings(Settings):
@@ -41,9 +43,9 @@ class CompareSettings(Settings):
     """
 
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_METHODS
-    epsilons: Annotated[tuple[Positive | None, ...], Field(min_length=1)] = (None, 8.0)
+    epsilons: Annotated[tuple[Epsilon | None, ...], Field(min_length=1)] = (None, 8.0)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_SEEDS)] = (0,)
-    learning_rates: dict[str, Positive] = Field(default_factory=dict)
+    learning_rates: dict[str, LearningRate] = Field(default_factory=dict)
     ensemble: str = DEFAULT_ENSEMBLE
     out: Path
 

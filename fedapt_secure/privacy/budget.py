@@ -162,7 +162,12 @@ class PrivacyBudget:
         plan = self.plan
         if total == 0:
             return 0.0
-        return self._epsilon_of(plan.noise_multiplier, plan.sample_rate, total, plan.delta)
+        epsilon = self._epsilon_of(plan.noise_multiplier, plan.sample_rate, total, plan.delta)
+        if epsilon <= plan.epsilon_budget or total >= plan.max_steps:
+            return epsilon
+        # What holds for more steps holds for fewer, also where the accountant has a looser bound for these.
+        whole = self._epsilon_of(plan.noise_multiplier, plan.sample_rate, plan.max_steps, plan.delta)
+        return min(epsilon, whole)
 
     def reserve(self, steps: int) -> None:
         """Count ``steps`` as spent.

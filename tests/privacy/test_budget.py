@@ -166,6 +166,13 @@ class TestBudget:
         assert [budget.epsilon_after(steps) for steps in (0, 10, 1000)] == [0.0, 1.0, 100.0]
         assert budget.steps_spent == 0
 
+    def test_a_looser_bound_for_fewer_steps_ends_no_session(self) -> None:
+        """Where the accountant changes from one bound to another, fewer steps may seem to cost more."""
+        planned = plan()
+        budget = PrivacyBudget(planned, lambda _s, _q, n, _d: 7.9 if n == planned.max_steps else 8.4)
+        budget.reserve(4)
+        assert budget.epsilon_after(0) == 7.9
+
     def test_the_accountant_is_asked_with_the_plan_and_all_steps(self) -> None:
         asked = []
 

@@ -1,6 +1,9 @@
 """Privacy of Poisson-sampled Gaussian steps by Opacus' PRV accountant, and the noise that meets a budget.
 
-Gopi, Lee and Wutschitz, "Numerical Composition of Differential Privacy", NeurIPS 2021.
+Gopi, Lee and Wutschitz, "Numerical Composition of Differential Privacy", NeurIPS 2021. It discretises the
+privacy loss; time and memory grow with the number of points, which grows with ε and with the root of the
+number of steps. That number has a limit here: beyond it the mesh is coarser, which makes ε larger by what is
+added for it, and where that is too coarse Rényi accounting bounds ε. All three are upper bounds.
 """
 
 import functools
@@ -28,11 +31,17 @@ from fedapt_secure.privacy.unit import IMAGE, PrivacyUnit
 _ORDERS: Final = (*range(2, 65), 128, 256, 512)
 """Rényi orders for the domain of the discretised privacy loss. Whole ones: they cost 5 % of Opacus' 151."""
 _EPSILON_ERROR: Final = 0.01  # Opacus' default: what the discretisation may add
+_MAX_POINTS: Final = 1 << 19  # 0.5 s and 100 MB a figure
+_MAX_EPSILON_ERROR: Final = 0.25  # the accountant is sound below 1; coarser than this Rényi bounds are better
+_LEAST_DELTA_A_STEP: Final = 1000 * 2.0**-53
+"""Composing takes a power of the Fourier transform, which has rounding errors of 2⁻⁵³, as many times as there
+are steps; what that comes to must be far below δ."""
 _SIGMA_STEP: Final = 1e-3  # of log σ: finer is lost when σ is rounded up to three decimals
 _SEARCH_TOLERANCE: Final = 2e-3  # of log ε; with the rounding, σ ends within 0.5 % of the smallest
 _SMALLEST_SIGMA: Final = 0.2
 _LARGEST_SIGMA: Final = 1e4
 _MAX_SEARCH_STEPS: Final = 30
+_MORE_NOISE: Final = 1.002
 
 
 class _PRVAccountant(PRVAccountant):  # type: ignore[misc]  # Opacus has no types
@@ -53,7 +62,18 @@ class _PRVAccountant(PRVAccountant):  # type: ignore[misc]  # Opacus has no type
         bounds += [_rdp_epsilon([(*prv, 1)], delta_error / (8 * total)) for prv in whole]
         reach = max(*bounds, eps_error) + 3
         mesh = eps_error / math.sqrt(total * math.log(12 / delta_error) / 2)
+        points = 2 * reach / mesh
+        if not points <= _MAX_POINTS:  # also refuses what is not a number
+            raise _TooManyPoints(points)
         return Domain.create_aligned(-reach, reach, mesh)
+
+
+class _TooManyPoints(Exception):
+    """The discretised privacy loss would have more points than `_MAX_POINTS`."""
+
+    def __init__(self, points: float) -> None:
+        super().__init__(points)
+        self.points = points
 
 
 def _rdp_epsilon(history: Sequence[tuple[float, float, int]], delta: float) -> float:
@@ -97,16 +117,33 @@ def epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: f
 def _epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
     if steps == 0:
         return 0.0
-    accountant = _PRVAccountant()
-    accountant.history = [(noise_multiplier, sample_rate, steps)]
-    try:
-        with np.errstate(all="ignore"):  # far out in the tails it overflows, to a bound that is infinite
-            epsilon = float(accountant.get_epsilon(delta, eps_error=_EPSILON_ERROR))
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise _no_bound(noise_multiplier, sample_rate, steps, delta) from error
-    if math.isnan(epsilon):  # compares as within every budget, and as over every one
+    renyi = _rdp_epsilon([(noise_multiplier, sample_rate, steps)], delta)
+    epsilon = min(_prv_epsilon(noise_multiplier, sample_rate, steps, delta), renyi)
+    if not math.isfinite(epsilon):  # what is not a number compares as within every budget, and as over it
         raise _no_bound(noise_multiplier, sample_rate, steps, delta)
     return max(epsilon, 0.0)  # below zero where δ alone is more than the steps give away
+
+
+def _prv_epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
+    """Return the PRV accountant's bound, infinite where it has none that is worth its time."""
+    if delta < _LEAST_DELTA_A_STEP * steps:
+        return math.inf
+    accountant = _PRVAccountant()
+    accountant.history = [(noise_multiplier, sample_rate, steps)]
+    error = _EPSILON_ERROR
+    while error <= _MAX_EPSILON_ERROR:
+        try:
+            with np.errstate(all="ignore"):  # far out in the tails it overflows, to a bound that is infinite
+                epsilon = float(accountant.get_epsilon(delta, eps_error=error))
+        except _TooManyPoints as many:
+            if not math.isfinite(many.points):
+                return math.inf
+            error *= 1.001 * many.points / _MAX_POINTS
+        except (ValueError, RuntimeError, MemoryError):
+            return math.inf
+        else:
+            return math.inf if math.isnan(epsilon) else epsilon
+    return math.inf
 
 
 def _no_bound(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> InvalidInput:
@@ -123,7 +160,7 @@ def _check_setting(sample_rate: float, steps: int, delta: float) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def plan_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Return the smallest noise multiplier (to about 0.5 %) whose ε stays within a budget.
+    """Return the smallest noise multiplier (to about 0.5 %, or as fine as accounting) that meets a budget.
 
     Args:
         epsilon: Budget, a positive number.
@@ -161,7 +198,11 @@ def plan_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> 
         middle = _point(excess, low.log_sigma + share * (high.log_sigma - low.log_sigma))
         low, high = (middle, high) if middle.excess > 0 else (low, middle)
     best = low if low.excess <= 0 else high
-    return math.ceil(math.exp(best.log_sigma) * 1000) / 1000
+    sigma = math.exp(best.log_sigma)
+    # Where one bound takes another's place, a little more noise may have the looser one.
+    while epsilon_of(rounded := math.ceil(sigma * 1000) / 1000, sample_rate, steps, delta) > epsilon:
+        sigma *= _MORE_NOISE
+    return rounded
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.ranges import EPSILON, MAX_STEPS
 from fedapt_secure.learning.privacy import accounting
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_noise, plan_session
 from fedapt_secure.privacy.budget import PrivacyBudget
+from fedapt_secure.privacy.composition import SessionCost, pld_epsilon
 
 
 def test_a_known_setting():
@@ -58,10 +61,62 @@ def test_a_delta_beyond_what_the_steps_give_away_leaves_epsilon_zero():
     assert epsilon_of(100.0, 0.02, 1, 0.3) == 0.0
 
 
-def test_an_accountant_that_overflows_is_no_bound(monkeypatch):
+def test_an_accountant_that_overflows_leaves_the_renyi_bound(monkeypatch):
+    accounting._epsilon_of.cache_clear()
     monkeypatch.setattr(accounting._PRVAccountant, "get_epsilon", lambda *_, **__: float("nan"))
+    assert epsilon_of(2.0, 0.5, 61, 1e-5) == accounting._rdp_epsilon([(2.0, 0.5, 61)], 1e-5)
+    monkeypatch.setattr(accounting, "_rdp_epsilon", lambda *_: float("nan"))
     with pytest.raises(InvalidInput, match="no privacy bound"):
-        epsilon_of(1.234567, 0.5, 10, 1e-4)
+        epsilon_of(2.0, 0.5, 62, 1e-5)
+    accounting._epsilon_of.cache_clear()
+
+
+CORNERS = [
+    (sigma, sample_rate, steps, delta)
+    for sigma in (0.2, 0.3, 3.0, 100.0)
+    for sample_rate in (1e-6, 1e-4, 0.5, 1.0)
+    for steps in (1, MAX_STEPS)
+    for delta in (1e-300, 1e-12, 1e-5, 0.5)
+]
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_every_figure_has_a_bound_and_little_memory(corner):
+    """Of the mesh grew 10 GB, and then there was no bound."""
+    accounting._epsilon_of.cache_clear()
+    tracemalloc.start()
+    try:
+        epsilon = epsilon_of(*corner)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0 <= epsilon <= max(0.0, accounting._rdp_epsilon([corner[:3]], corner[3]))
+    assert peak < 128 << 20
+
+
+@pytest.mark.parametrize(
+    ("sigma", "sample_rate", "steps", "delta"),
+    [
+        (60.0, 0.5, 30_000, 1e-5),
+        (150.0, 0.5, MAX_STEPS, 1e-5),
+        (284.561, 1.0, MAX_STEPS, 1e-12),  # rounding errors of the transform gave less than this
+        (0.35, 0.5, 60, 1e-5),
+        (0.5, 1e-3, 50_000, 1e-6),
+    ],
+)
+def test_a_coarser_mesh_is_no_bound_from_below(sigma, sample_rate, steps, delta):
+    """Against Google's accountant, a little of whose mesh is allowed for."""
+    exact = pld_epsilon([SessionCost(sigma, sample_rate, steps, delta)], delta)
+    found = epsilon_of(sigma, sample_rate, steps, delta)
+    assert exact - 0.02 <= found <= exact * 1.1 + 0.5
+
+
+@pytest.mark.parametrize(("sample_rate", "steps"), [(0.5, 60), (1e-4, MAX_STEPS), (1.0, MAX_STEPS)])
+@pytest.mark.parametrize("delta", [1e-300, 1e-12, 1e-5, 0.4])
+@pytest.mark.parametrize("epsilon", [8.0, EPSILON.high])
+def test_noise_is_planned_in_the_whole_range(epsilon, delta, sample_rate, steps):
+    sigma = plan_noise(epsilon, delta, sample_rate, steps)
+    assert epsilon_of(sigma, sample_rate, steps, delta) <= epsilon
 
 
 def test_planning_warns_of_nothing_and_leaves_the_filters_of_warnings_to_others(monkeypatch, recwarn):

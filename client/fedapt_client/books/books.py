@@ -23,6 +23,7 @@ from fedapt_secure.config.policy import read_policy
 from fedapt_secure.privacy.budget import EpsilonOf, PrivacyBudget, PrivacyPlan, SessionShare
 from fedapt_secure.privacy.composition import Rule, check_allowance, planned_rdp_of, sum_of_plans
 from fedapt_secure.privacy.unit import IMAGE, PERSON, said
+from fedapt_secure.protocol.reasons import Reason, told_as
 from fedapt_secure.protocol.session import SessionConfiguration
 
 
@@ -77,7 +78,8 @@ class Books:
         Raises:
             InvalidInput: If it is there and cannot be used; what held before is not fallen back on.
         """
-        self.policy, self._from_file = read_policy(self._policy_file)
+        with told_as(Reason.POLICY_INVALID):
+            self.policy, self._from_file = read_policy(self._policy_file)
 
     def check_again(self, session: bytes) -> None:
         """Hold a session on record against a policy that may have changed since it was accepted.

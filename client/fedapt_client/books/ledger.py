@@ -22,6 +22,7 @@ from fedapt_client.books.ledger_events import LedgerEvent, PlannedSession, Terms
 from fedapt_client.books.ledger_file import LedgerFile, now
 from fedapt_crypto.errors import BudgetExhausted, InvalidInput, ReplayedExecution
 from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_secure.protocol.reasons import Reason, told_as
 
 DATASET_BYTES: Final = 16
 _KEY_CHECK: Final = "fingerprint key"
@@ -106,13 +107,17 @@ class Ledger:
             found = self._planned(database, terms.session)
             if found is not None:
                 kept = found.terms  # with the rule of composition that it was accepted under
-                if kept != replace(terms, composition=kept.composition, rdp_order=kept.rdp_order):
-                    raise InvalidInput("this session already has another privacy plan on record; not changed")
-                if found.images != images_hash(known_by):
-                    raise InvalidInput(
-                        "the training images are not those with which this session was accepted: put them"
-                        " back, or wait for the next session"
-                    )
+                with told_as(Reason.LEDGER_DIFFERS):
+                    if kept != replace(terms, composition=kept.composition, rdp_order=kept.rdp_order):
+                        raise InvalidInput(
+                            "this session already has another privacy plan on record; not changed"
+                        )
+                with told_as(Reason.DATA_CHANGED):
+                    if found.images != images_hash(known_by):
+                        raise InvalidInput(
+                            "the training images are not those with which this session was accepted: put them"
+                            " back, or wait for the next session"
+                        )
                 if not found.steps_taken:  # nothing is used yet, and the policy may have changed
                     datasets = (found.dataset, *found.overlaps)
                     self._admission(self._counted(database, terms.session, datasets), kept)

@@ -18,6 +18,7 @@ from fedapt_secure.learning.data.reading.listing import (
     list_loose_images,
 )
 from fedapt_secure.learning.data.reading.manifest import is_manifest, read_manifest
+from fedapt_secure.protocol.reasons import Reason, told_as
 
 UNLABELLED: Final = -1
 """Label of a record that has none."""
@@ -106,15 +107,17 @@ def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> R
     try:
         return _record_set(source, listing, class_names)
     except InvalidInput as error:
-        raise InvalidInput(f"{error}, or put images without a label directly into the folder") from None
+        with told_as(Reason.CLASSES_DIFFER):
+            raise InvalidInput(f"{error}, or put images without a label directly into the folder") from None
 
 
 def _record_set(source: Path, listing: Listing, class_names: Sequence[str] | None) -> RecordSet:
     found = {image.class_name for image in listing.images} - {""}
-    if class_names is None:
-        check_apart(found, source)
-    names = tuple(sorted(found)) if class_names is None else tuple(class_names)
-    return RecordSet(names, numbered(listing.images, names, source), listing.left_out)
+    with told_as(Reason.CLASSES_DIFFER):
+        if class_names is None:
+            check_apart(found, source)
+        names = tuple(sorted(found)) if class_names is None else tuple(class_names)
+        return RecordSet(names, numbered(listing.images, names, source), listing.left_out)
 
 
 def numbered(images: Sequence[Listed], class_names: Sequence[str], where: object) -> tuple[Record, ...]:
@@ -134,14 +137,15 @@ def numbered(images: Sequence[Listed], class_names: Sequence[str], where: object
 
 
 def _one_domain(source: Path, *, labelled: bool = True) -> tuple[Listed, ...]:
-    images = read_manifest(source, labelled=labelled)
-    domains = sorted({one.domain for one in images if one.domain is not None})
-    if len(domains) > 1:
-        raise InvalidInput(
-            f"the manifest {source} names {len(domains)} domains ({domains[0]!r}, {domains[1]!r}, ...) and an"
-            " institution holds one: keep the lines of its own, or leave the column domain out"
-        )
-    return images
+    with told_as(Reason.MANIFEST_INVALID):
+        images = read_manifest(source, labelled=labelled)
+        domains = sorted({one.domain for one in images if one.domain is not None})
+        if len(domains) > 1:
+            raise InvalidInput(
+                f"the manifest {source} names {len(domains)} domains ({domains[0]!r}, {domains[1]!r}, ...)"
+                " and an institution holds one: keep the lines of its own, or leave the column domain out"
+            )
+        return images
 
 
 def is_test(image_bytes: bytes, test_share: float = TEST_SHARE) -> bool:

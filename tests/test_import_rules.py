@@ -208,6 +208,14 @@ def test_libraries_stay_in_their_rooms(name: str) -> None:
     assert "pickle" not in used
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_what_people_see_goes_through_one_place(name: str) -> None:
+    """Or it fails where a terminal's encoding lacks a letter, and shows raw what a file or peer says."""
+    if not within(name, "fedapt_secure.process", "fedapt_secure.learning.tiny_clip"):
+        text = MODULES[name].read_text()
+        assert not re.search(r"\bConsole\(|typer\.echo\(|(?<!\.)\bprint\(|sys\.stdout\.write\(f", text)
+
+
 def test_the_rules_see_the_whole_tree() -> None:
     assert len(MODULES) > 300
     assert {name.split(".")[0] for name in MODULES} == OURS

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure import __version__
@@ -17,7 +16,8 @@ from fedapt_secure.config import ranges
 from fedapt_secure.privacy.unit import unit_of
 from fedapt_secure.process.ending import guarded
 from fedapt_secure.process.exit_status import ExitStatus
-from fedapt_secure.process.streams import complain, say
+from fedapt_secure.process.screen import Screen
+from fedapt_secure.process.streams import complain, say, say_lines
 
 # Typer may carry its own copy of click: take the base of errors from what it raises, not from click.
 _ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -79,7 +79,7 @@ def plan(
     count = persons if records is None else records
     if count is None or (records is not None and persons is not None):
         raise InvalidInput("give --records, or --persons where each image has a subject (docs/data.md)")
-    console = Console()
+    console = Screen()
     with console.status("starting"):
         from fedapt_secure.cli.work.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
     print_plan(
@@ -115,12 +115,12 @@ def audit(
     if explain:
         from fedapt_secure.audit.report.wording import explanation  # noqa: PLC0415
 
-        say(explanation())
+        say_lines(explanation())
         if not paths:
             return
     from fedapt_secure.cli.work.audit import run_audit  # noqa: PLC0415 - numpy and the template engine
 
-    if not run_audit(Console(), paths or [], trust=trust, as_json=as_json, html=html):
+    if not run_audit(Screen(), paths or [], trust=trust, as_json=as_json, html=html):
         raise typer.Exit(ExitStatus.FAILED)
 
 
@@ -144,7 +144,7 @@ def _run(arguments: list[str]) -> int:
         status = command.main(arguments, prog_name="fedapt-secure", standalone_mode=False)
     except _ClickError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            say(str(error))
+            say_lines(str(error))
         else:
             complain("error", error.format_message() if hasattr(error, "format_message") else error)
         return ExitStatus.BAD_INPUT

@@ -1,24 +1,23 @@
-"""What several commands take: a party's folder, its passphrase, a duration; and plain output."""
+"""What several commands take: a party's folder, its passphrase, a duration; questions, and the screen."""
 
-import json
 import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.ranges import Range
+from fedapt_secure.process.screen import Screen
+from fedapt_secure.process.streams import asks_in_lines, fitting
 
 if TYPE_CHECKING:  # cryptography and pydantic take longer to load than --help may take
     from fedapt_crypto.protected_keys import Passphrase
     from fedapt_secure.config.party_folder import PartyFolder
 
-_PIPE_COLUMNS: Final = 160
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Folder = Annotated[Path, typer.Option("--dir", help="The party's folder (default: the current one).")]
@@ -58,7 +57,7 @@ def open_folder(path: Path, passphrase_file: Path | None) -> "PartyFolder":
 
     folder = PartyFolder(path, _given(passphrase_file))
     if folder.passphrase is None and folder.protected and sys.stdin.isatty():
-        return PartyFolder(path, Passphrase(typer.prompt("passphrase", hide_input=True, err=True)))
+        return PartyFolder(path, Passphrase(ask_secret("passphrase")))
     return folder
 
 
@@ -91,19 +90,26 @@ def change_passphrase(folder: "PartyFolder", new_file: Path | None, remove: bool
             raise InvalidInput(
                 "nobody can be asked for the new passphrase: give --new-passphrase-file, or --remove"
             )
-        new = Passphrase(typer.prompt("new passphrase", hide_input=True, confirmation_prompt=True, err=True))
+        new = Passphrase(ask_secret("new passphrase", twice=True))
     return folder.change_passphrase(None if new is None else new.require_strength())
 
 
-def print_json(fields: Any) -> None:
-    """Print JSON that programs read: no colours, no wrapping."""
-    typer.echo(json.dumps(fields, indent=2, ensure_ascii=False))
-
-
-def console() -> Console:
+def console() -> Screen:
     """Return what prints tables and sentences."""
-    # Into a file or a pipe, rows stay in one piece.
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    return Screen(soft_wrap=True)
+
+
+def ask(question: str, *, abort: bool = False, err: bool = False) -> bool:
+    """Ask yes or no; with ``abort``, no ends the command. On standard output where errors are a JSON log."""
+    err = err and not asks_in_lines()
+    encoding = (sys.stderr if err else sys.stdout).encoding
+    return typer.confirm(fitting(question, encoding), abort=abort, err=err)
+
+
+def ask_secret(prompt: str, *, twice: bool = False) -> str:
+    """Ask for what is not shown while it is typed."""
+    said: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=not asks_in_lines())
+    return said
 
 
 def _given(passphrase_file: Path | None) -> "Passphrase | None":

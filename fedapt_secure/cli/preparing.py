@@ -1,26 +1,33 @@
 """What holds for every command alike, also one that is added tomorrow: legible help, sane paths."""
 
 import functools
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fedapt_secure.process.paths import check_path
 from fedapt_secure.process.streams import fitting
+
+_BOXES_FIT: Final = 80
 
 
 def prepare_commands(root: Any) -> None:
     """Make a tree of commands ready to run.
 
-    Help is spelt out where the output's encoding lacks letters of it, before it is laid out in columns; paths
-    that no system takes are refused before a command sees them.
+    Help is spelt out where the output's encoding lacks letters of it, before it is laid out in columns, and
+    has no boxes where these would cut names of options. Paths that no system takes are refused before a
+    command sees them.
 
     Args:
         root: The tree, as Typer makes it.
     """
     encoding = sys.stdout.encoding
+    narrow = shutil.get_terminal_size().columns < _BOXES_FIT
     for command in every_command(root):
+        if narrow:
+            command.rich_markup_mode = None
         for holder in (command, *command.params):
             for name in ("help", "short_help", "epilog", "rich_help_panel"):
                 text = getattr(holder, name, None)

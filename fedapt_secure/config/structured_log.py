@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.process.shown import shown
+from fedapt_secure.process.streams import fitting
 
 LOGGERS: Final = ("fedapt_server", "fedapt_client")
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
@@ -85,8 +87,7 @@ class HumanFormatter(logging.Formatter):
         """Return the line."""
         time = datetime.fromtimestamp(record.created, UTC)
         fields = " ".join(f"{key}={_shown(value)}" for key, value in fields_of(record).items())
-        sentence = "".join(c if c.isprintable() else "?" for c in _sentence(record))
-        return f"{time:%H:%M:%S} {record.levelname} {sentence}  {fields}".rstrip()
+        return f"{time:%H:%M:%S} {record.levelname} {shown(_sentence(record))}  {fields}".rstrip()
 
 
 def _sentence(record: logging.LogRecord) -> str:
@@ -109,7 +110,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.write(fitting(self.format(record), getattr(sys.stderr, "encoding", None)) + "\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             pass

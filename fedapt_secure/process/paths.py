@@ -1,5 +1,6 @@
 """Paths that people give, on the command line and in settings: refused at once where no system takes them."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ def check_path(path: Path, said: str) -> None:
         said: What it was given for, such as ``--dir``.
 
     Raises:
-        InvalidInput: If a name in it, or all of it, is too long, or it holds a zero byte.
+        InvalidInput: If a name in it or all of it is too long, it holds a zero byte, or leads in a circle.
     """
     whole = os.fsencode(path)
     if b"\0" in whole:
@@ -39,3 +40,8 @@ def check_path(path: Path, said: str) -> None:
             f"{said}: the path '{shown(path)[:_SHOWN]}...' has {len(whole)} bytes; the system takes"
             f" {MAX_PATH_BYTES} at most"
         )
+    try:
+        path.stat()  # what is not there may be made; what cannot be looked at is said when it is used
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InvalidInput(f"{said}: the symbolic links of {path} lead in a circle") from None

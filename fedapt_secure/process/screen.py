@@ -46,15 +46,23 @@ class Screen(Console):
             self.width = _columns_set() or (PIPE_COLUMNS if not self.is_terminal else _terminal_columns(self))
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich does; tables as this screen can hold them."""
+        """Print as rich does, but tables as this screen can hold them, and a string on one line.
+
+        A line end inside a string came from outside: print twice for two lines.
+        """
         tables = [one for one in objects if isinstance(one, Table)]
         if not tables:
-            super().print(*objects, **options)
+            super().print(*(shown(one) if isinstance(one, str) else one for one in objects), **options)
             return
+        usual = self.width
         for table in tables:
-            width = _natural_width(self, table) if self._in_one_piece else 0
-            fits = self.fit(table, max(width, self.width))
-            super().print(fits, soft_wrap=False, crop=False, width=max(width, self.width))
+            _one_line_cells(table)
+            if self._in_one_piece:
+                self.width = max(usual, _natural_width(self, table))
+            try:
+                super().print(self.fit(table, self.width), soft_wrap=False, crop=False)
+            finally:
+                self.width = usual
 
     def fit(self, table: Table, width: int) -> Table:
         """Return what shows all of a table in so many columns.

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TextIO
 
-from fedapt_secure.process.shown import lines_shown, sentence_shown
+from fedapt_secure.process.shown import lines_shown, sentence_shown, shown
 
 SPELT: Final = {
     "ε": "epsilon",
@@ -84,21 +84,34 @@ def fitting(text: str, encoding: str | None) -> str:
     return text
 
 
-def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Write a text of lines to standard output, or to standard error; what it lacks is spelt out."""
+def say(text: str, *, err: bool = False) -> None:
+    """Write one line to standard output, or to standard error: a line end inside it came from outside."""
+    say_lines(shown(text), err=err)
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Write a text of ours that has lines; what the stream lacks is spelt out."""
     stream = sys.stderr if err else sys.stdout
-    stream.write(fitting(text, stream.encoding) + "\n" * nl)
+    stream.write(fitting(text, stream.encoding) + "\n")
     stream.flush()
 
 
 def say_json(fields: Any, *, indent: int | None = 2) -> None:
-    """Write JSON that programs read; letters that the stream lacks, or a terminal obeys, are escaped."""
-    text = json.dumps(fields, indent=indent, ensure_ascii=False)
-    encoding = sys.stdout.encoding
-    if not lines_shown(text) == text == fitting(text, encoding):
-        text = json.dumps(fields, indent=indent)
-    sys.stdout.write(text + "\n")
+    """Write JSON that programs read, as `json_text` has it."""
+    sys.stdout.write(json_text(fields, indent=indent) + "\n")
     sys.stdout.flush()
+
+
+def json_text(fields: Any, *, indent: int | None = None) -> str:
+    """Return JSON for standard output; letters that it lacks, or that a terminal obeys, are escaped.
+
+    Raises:
+        ValueError: If a number is not finite: JSON has none.
+    """
+    text = json.dumps(fields, indent=indent, ensure_ascii=False, allow_nan=False)
+    if text == fitting(text, sys.stdout.encoding):
+        return text
+    return json.dumps(fields, indent=indent, allow_nan=False)
 
 
 def complain(title: str, text: object) -> None:

@@ -55,5 +55,5 @@ def leave_one_out(settings: SimulateSettings, console: Console) -> dict[str, Any
     }
     write_atomically(folder / SUMMARY, (json.dumps(fields, indent=2) + "\n").encode(), mode=PUBLIC_FILE_MODE)
     console.print(unseen_by_method(accuracies))
-    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"Run folder: {folder}", markup=False, soft_wrap=True)
     return fields

@@ -18,7 +18,7 @@ from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement, audit
 from fedapt_secure.audit.report import wording
 from fedapt_secure.audit.report.html import to_html
-from fedapt_secure.audit.report.json_answer import to_json
+from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.audit.report.text import print_report
 from fedapt_secure.log.line import parse_line
 from tests.audit.harness import Federation, Terms, digest, federation, forge
@@ -368,7 +368,7 @@ class TestExtremes:
         forge(log, made.identities["clinic-1"], edit)
         judgement = audit([log], folder / "roster.json")
         assert not {one.kind for one in judgement.findings} & {Kind.BODY, Kind.SIGNATURE}
-        json.loads(to_json(judgement))
+        json.loads(json.dumps(to_fields(judgement), allow_nan=False))
         to_html(judgement, [])
         print_report(Console(file=io.StringIO()), judgement)
 

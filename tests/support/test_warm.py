@@ -60,6 +60,17 @@ def test_it_is_as_it_was_asked_for(tmp_path: Path) -> None:
     assert done.returncode == 7
 
 
+def test_its_streams_have_the_encoding_that_was_asked_for(tmp_path: Path) -> None:
+    for encoding, expected in (("latin-1", b"\xe9"), ("utf-8", b"\xc3\xa9"), ("ascii:namereplace", b"\\N{")):
+        done = subprocess.run(
+            script(tmp_path, "print('\N{LATIN SMALL LETTER E WITH ACUTE}')"),
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=True,
+        )
+        assert done.stdout.startswith(expected)
+
+
 def test_a_traceback_is_shown_and_ends_with_one(tmp_path: Path) -> None:
     done = subprocess.run(script(tmp_path, "1 / 0"), capture_output=True, text=True, check=False)
     assert done.returncode == 1

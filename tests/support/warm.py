@@ -183,8 +183,17 @@ def _become(asked: dict, streams: list[int]) -> int:
     os.umask(asked["umask"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    # What an interpreter does with the variable when it starts, and this one has started long ago.
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
     sys.stdin, sys.stdout, sys.stderr = (
-        os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))
+        os.fdopen(
+            number,
+            mode,
+            encoding=encoding or None,
+            errors="backslashreplace" if number == 2 else errors or None,
+            closefd=False,
+        )
+        for number, mode in enumerate(("r", "w", "w"))
     )
     kind, arguments = asked["kind"], asked["arguments"]
     try:

@@ -1,6 +1,5 @@
 """The audit's answer for programs: one JSON object, ``fedapt-audit/1``."""
 
-import json
 import math
 from typing import Any, Final
 
@@ -14,13 +13,8 @@ from fedapt_secure.audit.report import wording
 FORMAT: Final = "fedapt-audit/1"
 
 
-def to_json(judgement: Judgement) -> str:
-    """Return the judgement as JSON text; an unbounded ε is ``null``."""
-    return json.dumps(to_fields(judgement), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
 def to_fields(judgement: Judgement) -> dict[str, Any]:
-    """Return the judgement as plain values."""
+    """Return the judgement as plain values; an unbounded ε is ``None``."""
     grid = judgement.participation
     return {
         "format": FORMAT,

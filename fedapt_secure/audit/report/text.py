@@ -25,7 +25,7 @@ UNRELIABLE: Final = "?"
 def print_report(console: Console, judgement: Judgement) -> None:
     """Print the whole answer."""
     style = STYLE[judgement.verdict]
-    console.print(f"[{style}]{wording.headline(judgement)}[/]")
+    console.print(f"[{style}]{escape(wording.headline(judgement))}[/]")
     console.print(escape(wording.claim(judgement)), highlight=False)
     for reason in judgement.self_attested:
         console.print(f"{wording.SELF_ATTESTED}: {escape(reason)}.", highlight=False)
@@ -34,7 +34,7 @@ def print_report(console: Console, judgement: Judgement) -> None:
         _print_findings(console, judgement)
     console.print(_table(judgement))
     for party in judgement.parties:
-        console.print(f"{party.party}: {escape(wording.seen_until(party))}", highlight=False)
+        console.print(escape(f"{party.party}: {wording.seen_until(party)}"), highlight=False)
     if judgement.unchecked:
         console.print("[bold]Not checked, for want of evidence[/]")
         for item in judgement.unchecked:
@@ -102,7 +102,7 @@ def _add(table: Table, party: PartyJudgement, spend: DatasetSpend, *, first: boo
 
 
 def _row(table: Table, party: PartyJudgement, cells: tuple[str, ...], *, first: bool) -> None:
-    name = party.party if first else ""
+    name = escape(party.party) if first else ""
     verdict = f"[{STYLE[party.verdict]}]{party.verdict}[/]" if first else ""
     rounds = str(party.contributed) if not party.is_coordinator else "—"
     refusals = str(party.refusal_count)

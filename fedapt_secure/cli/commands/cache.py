@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fedapt_crypto.errors import InvalidInput, system_error
-from fedapt_secure.cli.options import AsJson, console, print_json
+from fedapt_secure.cli.options import AsJson, ask, console
+from fedapt_secure.process.shown import shown
+from fedapt_secure.process.streams import say, say_json
 
 if TYPE_CHECKING:
     from fedapt_secure.learning.data.features.store import StoreSummary
@@ -47,11 +49,12 @@ def show(directory: Where = HERE, as_json: AsJson = False) -> None:
 
     found = [(cache, one) for cache in find_caches(directory) for one in summaries(cache.path)]
     if as_json:
-        print_json({"stores": [_fields(cache, one) for cache, one in found]})
+        say_json({"stores": [_fields(cache, one) for cache, one in found]})
         return
     if not found:
-        typer.echo("no features are kept")
+        say("no features are kept")
         return
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table()
@@ -61,18 +64,18 @@ def show(directory: Where = HERE, as_json: AsJson = False) -> None:
         fields = _fields(cache, one)
         weights = (fields["weights"] or "not known")[:12]
         table.add_row(
-            cache.owner,
-            fields["model"] or "not known",
-            weights,
-            fields["view"] or "not known",
-            fields["precision"] or "not known",
+            escape(cache.owner),
+            escape(fields["model"] or "not known"),
+            escape(weights),
+            escape(fields["view"] or "not known"),
+            escape(fields["precision"] or "not known"),
             str(one.images),
             f"{one.size_bytes / 2**20:.1f}",
             f"{one.last_used:%Y-%m-%d %H:%M}",
         )
     console().print(table)
     if any(one.identity is None for _, one in found):
-        typer.echo("not known: the store's description is damaged; 'cache clear' without --model removes it")
+        say("not known: the store's description is damaged; 'cache clear' without --model removes it")
 
 
 @app.command()
@@ -95,9 +98,9 @@ def clear(
         if not sys.stdin.isatty():
             raise InvalidInput("nobody can be asked: give --yes to delete the features")
         whose = ", ".join(cache.owner for cache in there) or "nobody"
-        typer.confirm(f"Delete the features of {model or 'all models'} kept by {whose}?", abort=True)
+        ask(f"Delete the features of {shown(model or 'all models')} kept by {shown(whose)}?", abort=True)
     freed = sum(delete(cache.path, model) for cache in there)
-    typer.echo(f"deleted {freed / 2**20:.1f} MiB; {REMAINS}")
+    say(f"deleted {freed / 2**20:.1f} MiB; {REMAINS}")
 
 
 def find_caches(directory: Path) -> list[_Cache]:

@@ -14,13 +14,14 @@ from fedapt_secure.cli.options import (
     AsJson,
     Folder,
     PassphraseFile,
+    ask,
     change_passphrase,
     new_folder,
     open_folder,
-    print_json,
 )
 from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.process.interrupts import left_to_asyncio
+from fedapt_secure.process.streams import say, say_json
 
 if TYPE_CHECKING:
     from fedapt_client.membership.desk import Place
@@ -111,8 +112,8 @@ def csr(
         target.write_bytes(to_file(asked))
     except OSError as error:
         raise system_error(f"{target}", error) from None
-    typer.echo(f"request in {target}: send it to the coordinator's operator, there is no secret in it")
-    typer.echo("then: fedapt-secure client install-cert ANSWER")
+    say(f"request in {target}: send it to the coordinator's operator, there is no secret in it")
+    say("then: fedapt-secure client install-cert ANSWER")
 
 
 @app.command("install-cert")
@@ -154,10 +155,10 @@ def renew(
     folder = open_folder(directory, passphrase_file)
     federation = enrolment.load_federation(folder)
     if if_due and not enrolment.renewal_due(folder):
-        typer.echo(f"not due: the certificate is valid until {folder.certificate().not_after:%Y-%m-%d}")
+        say(f"not due: the certificate is valid until {folder.certificate().not_after:%Y-%m-%d}")
         return
     until = _run(desk.renew(folder, federation, _place(folder)))
-    typer.echo(f"certificate renewed, valid until {until:%Y-%m-%d}")
+    say(f"certificate renewed, valid until {until:%Y-%m-%d}")
 
 
 @roster_app.command()
@@ -176,7 +177,7 @@ def show(
     _blaming(rosters.check, folder, offered)
     fields = roster_fields(folder, offered)
     if as_json:
-        print_json(fields)
+        say_json(fields)
     else:
         print_roster(fields)
 
@@ -206,15 +207,15 @@ def approve(
                 " telephone and give it with --fingerprint"
             )
         print_roster(roster_fields(folder, offered))
-        typer.confirm("Do the others read out the same roster fingerprint?", abort=True)
+        ask("Do the others read out the same roster fingerprint?", abort=True)
     elif "".join(fingerprint.split()).lower() != "".join(actual.split()):
         raise InvalidInput(
             f"not approved: the current roster has the fingerprint {actual}; if that is not what the others"
             " have, do not go on"
         )
     _blaming(rosters.approve, folder, offered)
-    typer.echo(f"approved: roster revision {offered.revision}, {len(roster.members)} institutions")
-    typer.echo(f"roster fingerprint  {actual}")
+    say(f"approved: roster revision {offered.revision}, {len(roster.members)} institutions")
+    say(f"roster fingerprint  {actual}")
 
 
 @app.command()
@@ -232,7 +233,7 @@ def doctor(
     folder = open_folder(directory, passphrase_file)
     findings = examine(folder, model, pretrained)
     if as_json:
-        print_json(findings_fields(findings))
+        say_json(findings_fields(findings))
     else:
         print_findings(findings)
     if any(finding.state == "wrong" for finding in findings):
@@ -249,7 +250,7 @@ def passwd(
     """Set, change or remove the passphrase that protects the key files."""
     folder = open_folder(directory, passphrase_file)
     for path in change_passphrase(folder, new_passphrase_file, remove):
-        typer.echo(f"{path}: {'no passphrase' if remove else 'under the new passphrase'}")
+        say(f"{path}: {'no passphrase' if remove else 'under the new passphrase'}")
 
 
 def _join_string(text: str) -> "JoinString":
@@ -288,15 +289,13 @@ def _report_enrolled(folder: "PartyFolder") -> None:
 
     federation = load_federation(folder)
     until = folder.certificate().not_after
-    typer.echo(
+    say(
         f"{federation.name!r} is enrolled in {federation.federation!r}, domain {federation.domain!r};"
         f" certificate until {until:%Y-%m-%d}"
     )
-    typer.echo(f"own fingerprint          {fingerprint(folder.identity().public_key)}")
-    typer.echo(f"coordinator fingerprint  {federation.coordinator_fingerprint}")
-    typer.echo(
-        "compare both by telephone with the coordinator's operator; then: fedapt-secure client roster show"
-    )
+    say(f"own fingerprint          {fingerprint(folder.identity().public_key)}")
+    say(f"coordinator fingerprint  {federation.coordinator_fingerprint}")
+    say("compare both by telephone with the coordinator's operator; then: fedapt-secure client roster show")
 
 
 def _run(work: Coroutine[Any, Any, Returned]) -> Returned:

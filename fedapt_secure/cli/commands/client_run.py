@@ -1,6 +1,5 @@
 """``fedapt-secure client run``, ``status`` and ``model``: taking part, and what came of it."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fedapt_crypto.errors import InvalidInput, RunFailed
-from fedapt_secure.cli.options import AsJson, Folder, PassphraseFile, console, open_folder, print_json
+from fedapt_secure.cli.options import AsJson, Folder, PassphraseFile, console, open_folder
+from fedapt_secure.cli.options import ask as ask_people
+from fedapt_secure.process.streams import say, say_json
 
 if TYPE_CHECKING:
     from fedapt_client.conduct import Outcome
@@ -56,6 +57,9 @@ def run(
     from fedapt_secure.cli.work.encoding_bar import EncodingBar  # noqa: PLC0415
     from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
 
+    # A service's journal takes both streams: there everything is JSON lines, for people nothing is.
+    as_json = as_json or (json_log and not sys.stdout.isatty())
+    indent = None if json_log else 2
     given = None if approve is None else "".join(approve.split()).lower()
     if given is not None and not _HASH.fullmatch(given):
         raise InvalidInput("--approve takes the whole hash of a session, 64 hexadecimal digits")
@@ -66,11 +70,11 @@ def run(
     settings = settings.model_copy(update={"data": (data or settings.data).absolute()})
 
     def show(configuration: "SessionConfiguration") -> None:
-        _show_offer(configuration, settings, folder.path, as_json=as_json)
+        _show_offer(configuration, settings, folder.path, as_json=as_json, indent=indent)
 
     def ask(configuration: "SessionConfiguration") -> bool:
         show(configuration)
-        return typer.confirm("Does this institution take part?", err=True)
+        return ask_people("Does this institution take part?", err=True)
 
     if not as_json:
         _show_balance(settings.data, None)
@@ -104,15 +108,15 @@ def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: P
     folder = open_folder(directory, passphrase_file)
     fields = describe(folder, read_settings(folder))
     if as_json:
-        print_json(fields)
+        say_json(fields)
         return
     roster, last = fields["roster"], fields["last_line"]
-    typer.echo(f"{fields['name']!r} in {fields['federation']!r}, domain {fields['domain']!r}")
-    typer.echo(f"certificate   until {fields['certificate_until'][:10]}")
-    typer.echo(f"roster        {_people(roster)}")
-    typer.echo(f"running       {'yes' if fields['running'] else 'no'}")
+    say(f"{fields['name']!r} in {fields['federation']!r}, domain {fields['domain']!r}")
+    say(f"certificate   until {fields['certificate_until'][:10]}")
+    say(f"roster        {_people(roster)}")
+    say(f"running       {'yes' if fields['running'] else 'no'}")
     said = "empty" if last is None else f"line {last['seq']}, {last['type']}, {last['time']}"
-    typer.echo(f"log           {said}")
+    say(f"log           {said}")
     for session in fields["sessions"]:
         state = "closed" if session["closed"] else "finished, not closed" if session["bundle"] else "open"
         spent = session["spent"]
@@ -120,7 +124,7 @@ def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: P
         if spent is not None and spent["epsilon_budget"] is not None:
             cost += f" (epsilon {spent['epsilon_budget']:g} at most)"
         rounds = f"{session['rounds_joined']} rounds joined, {session['rounds_completed']} completed"
-        typer.echo(f"session       {session['session']}: {state}, {rounds}{cost}")
+        say(f"session       {session['session']}: {state}, {rounds}{cost}")
 
 
 def model(
@@ -136,14 +140,14 @@ def model(
     folder = open_folder(directory, passphrase_file)
     fields = obtain(folder, read_settings(folder), session, out)
     if as_json:
-        print_json(fields)
+        say_json(fields)
         return
     for title in _MODEL_FACTS:
-        typer.echo(f"{title:<15} {fields[title] if fields[title] is not None else 'not known'}")
+        say(f"{title:<15} {fields[title] if fields[title] is not None else 'not known'}")
     weights = "in the package, or as the name says" if fields["pretrained"] is None else fields["pretrained"]
-    typer.echo(f"{'pretrained':<15} {weights}")
-    typer.echo(f"{'classes':<15} {len(fields['class_names'])}: {', '.join(fields['class_names'][:20])}")
-    typer.echo(f"{'domains':<15} {', '.join(fields['domains'])}")
+    say(f"{'pretrained':<15} {weights}")
+    say(f"{'classes':<15} {len(fields['class_names'])}: {', '.join(fields['class_names'][:20])}")
+    say(f"{'domains':<15} {', '.join(fields['domains'])}")
 
 
 def read_settings(folder: "PartyFolder") -> "ClientSettings":
@@ -165,7 +169,12 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
 
 
 def _show_offer(
-    configuration: "SessionConfiguration", settings: "ClientSettings", folder: Path, *, as_json: bool
+    configuration: "SessionConfiguration",
+    settings: "ClientSettings",
+    folder: Path,
+    *,
+    as_json: bool,
+    indent: int | None,
 ) -> None:
     from fedapt_secure.cli.work.offer_report import offer_fields, print_offer  # noqa: PLC0415
     from fedapt_secure.config.policy import read_policy  # noqa: PLC0415
@@ -173,7 +182,7 @@ def _show_offer(
     policy, _ = read_policy(folder / settings.policy)
     fields = offer_fields(configuration, settings, policy)
     if as_json:
-        print_json({"offer": fields})
+        say_json({"offer": fields}, indent=indent)
     else:
         print_offer(fields)
         _show_balance(settings.data, configuration.plan.class_names)
@@ -215,7 +224,7 @@ def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
         "zero_shot_accuracy": zero_shot,
     }
     if as_json:
-        typer.echo(json.dumps({"finished": fields}))
+        say_json({"finished": fields}, indent=None)
         return
     out = console()
     out.print(f"session {outcome.session} has ended; the finished model: {outcome.model}", markup=False)

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
-
 from fedapt_secure.cli.commands.run_options import (
     RUN,
     Cache,
@@ -28,6 +26,7 @@ from fedapt_secure.cli.commands.run_options import (
     option,
 )
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.process.screen import Screen
 
 _WHAT = "What is compared"
 _OWN = ("methods", "epsilons", "seeds", "learning_rates", "ensemble", "out")
@@ -39,7 +38,7 @@ def compare(
         str | None,
         option(
             "Methods, separated by commas: fedapt, promptfl, cocoop, fedclip, linear-probe, local, zero-shot,"
-            " fedavg, fedprox (default zero-shot,local,linear-probe,fedclip,promptfl,fedapt).",
+            " fedavg, fedprox (default zero-shot, local, linear-probe, fedclip, promptfl, fedapt).",
             _WHAT,
         ),
     ] = None,
@@ -100,7 +99,7 @@ def compare(
     if config is not None:
         build(SimulateSettings, common, source=str(config))  # blame the file for its own mistakes
     common |= {key: value for key, value in given.items() if key not in _OWN}
-    console = Console()
+    console = Screen()
     with console.status("starting"):
         from fedapt_secure.simulate.comparison.command import compare as run_comparison  # noqa: PLC0415
     run_comparison(wanted, common, console)

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.cli.options import AsJson, print_json
+from fedapt_secure.cli.options import AsJson
+from fedapt_secure.process.streams import say, say_json, say_lines
 
 
 def docs(
@@ -26,21 +27,21 @@ def docs(
     if name is None:
         found = documents()
         if as_json:
-            print_json({"folder": str(folder()), "documents": [one.name for one in found]})
+            say_json({"folder": str(folder()), "documents": [one.name for one in found]})
             return
-        typer.echo(folder())
+        say(str(folder()))
         if not path:
             longest = max(len(one.name) for one in found)
             for one in found:
-                typer.echo(f"  {one.name:<{longest}}  {one.title}".rstrip())
+                say(f"  {one.name:<{longest}}  {one.title}".rstrip())
         return
     document = find(name)
     if as_json:
-        print_json({"name": document.name, "path": str(document.path)})
+        say_json({"name": document.name, "path": str(document.path)})
     elif path:
-        typer.echo(document.path)
+        say(str(document.path))
     else:
         try:
-            typer.echo(document.path.read_text(encoding="utf-8"), nl=False)
+            say_lines(document.path.read_text(encoding="utf-8").rstrip("\n"))
         except UnicodeDecodeError:
             raise InvalidInput(f"{document.name} is no text: it lies in {document.path}") from None

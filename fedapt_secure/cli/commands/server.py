@@ -15,8 +15,8 @@ from fedapt_secure.cli.options import (
     duration,
     new_folder,
     open_folder,
-    print_json,
 )
+from fedapt_secure.process.streams import say, say_json
 
 if TYPE_CHECKING:
     from fedapt_server.membership.registrar import Registrar
@@ -68,9 +68,10 @@ def init(
     out.print(f"coordinator fingerprint  {fingerprint(registrar.coordinator_key)}", markup=False)
     out.print(
         f"next: look through {folder.path / 'server.yaml'}, back the folder up (ca.key above all), then"
-        f" invite:\n  fedapt-secure server invite NAME --domain DOMAIN --dir {folder.path}",
+        " invite:",
         markup=False,
     )
+    out.print(f"  fedapt-secure server invite NAME --domain DOMAIN --dir {folder.path}", markup=False)
 
 
 @app.command()
@@ -86,10 +87,10 @@ def invite(
     _check_names(name, domain)
     registrar = _registrar(directory, passphrase_file)
     join, withdrawn = registrar.invite(name, domain, valid_for)
-    typer.echo(join.to_text())
+    say(join.to_text())
     note = f"for {name!r} in domain {domain!r}, once, until {join.expires_at:%Y-%m-%d %H:%M} UTC"
-    typer.echo(note + "; its earlier invitation is void" * withdrawn, err=True)
-    typer.echo(
+    say(note + "; its earlier invitation is void" * withdrawn, err=True)
+    say(
         "hand it over on a trusted way; 'fedapt-secure server run' or 'server enroll' must be running when"
         " it is used",
         err=True,
@@ -165,7 +166,7 @@ def status(
 
     fields = status_fields(directory, settings)
     if as_json:
-        print_json(fields)
+        say_json(fields)
     else:
         print_status(console(), fields)
 
@@ -193,7 +194,7 @@ def sign(
     except OSError as error:
         raise system_error(f"cannot write {target}", error, "run the command again") from None
     for line in (*lines, f"answer in {target}: send it back, there is no secret in it"):
-        typer.echo(line)
+        say(line)
 
 
 @app.command()
@@ -206,12 +207,12 @@ def revoke(
     """Take an institution off the roster and its certificates out of use, or withdraw its invitation."""
     registrar = _registrar(directory, passphrase_file)
     if registrar.revoke(name, reason):
-        typer.echo(
+        say(
             f"{name!r} is off the roster, and its certificates are refused from now on."
             " The others approve the new roster."
         )
     else:
-        typer.echo(f"the invitation of {name!r} is withdrawn")
+        say(f"the invitation of {name!r} is withdrawn")
 
 
 @app.command()
@@ -228,7 +229,7 @@ def renew(
 ) -> None:
     """Renew the coordinator's own TLS certificate, for the addresses in its settings."""
     about = _registrar(directory, passphrase_file).renew_own(clock_is_right=clock_is_right)
-    typer.echo(
+    say(
         f"certificate of {about.name!r} renewed, valid until {about.not_after:%Y-%m-%d}; a running service"
         " takes it within a minute"
     )
@@ -257,7 +258,7 @@ def roster(
             raise system_error(f"cannot write {export}", error) from None
     fields = membership_fields(registrar)
     if as_json:
-        print_json(fields)
+        say_json(fields)
     else:
         print_membership(console(), fields)
 
@@ -272,7 +273,7 @@ def passwd(
     """Set, change or remove the passphrase that protects the key files, the authority's among them."""
     folder = open_folder(directory, passphrase_file)
     for path in change_passphrase(folder, new_passphrase_file, remove):
-        typer.echo(f"{path}: {'no passphrase' if remove else 'under the new passphrase'}")
+        say(f"{path}: {'no passphrase' if remove else 'under the new passphrase'}")
 
 
 def _registrar(directory: Path, passphrase_file: Path | None) -> "Registrar":

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
-
 from fedapt_secure.cli.commands.run_options import (
     PRIVACY,
     RUN,
@@ -30,6 +28,7 @@ from fedapt_secure.cli.commands.run_options import (
     option,
 )
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.process.screen import Screen
 
 
 def simulate(
@@ -202,7 +201,7 @@ def simulate(
     if {"dp_epsilon", "dp_delta"} & given.keys() and "no_dp" not in given:
         from_file = {k: v for k, v in from_file.items() if k != "no_dp"}
     settings = build(SimulateSettings, from_file | given, source="simulate", as_options=True)
-    console = Console()
+    console = Screen()
     with console.status("starting"):
         from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
         from fedapt_secure.simulate.leave_one_out import leave_one_out  # noqa: PLC0415

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.cli.options import AsJson, within
 from fedapt_secure.config import ranges
+from fedapt_secure.process.screen import Screen
 
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The finished model, model.safetensors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -46,7 +46,7 @@ def predict(
     """Classify images: label, probability, and the domain whose knowledge was used."""
     if as_json and as_csv:
         raise InvalidInput("--json and --csv exclude each other: give one")
-    with Console(stderr=True).status("loading the model"):
+    with Screen(stderr=True).status("loading the model"):
         from fedapt_secure.cli.work.prediction_report import print_predictions  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
@@ -72,7 +72,7 @@ def evaluate(
     pretrained: Pretrained = None,
 ) -> None:
     """Measure a finished model on your own labelled images. Nothing leaves this machine."""
-    with Console(stderr=True).status("loading the model"):
+    with Screen(stderr=True).status("loading the model"):
         from fedapt_secure.cli.work.evaluation_report import run_evaluation  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
@@ -91,6 +91,6 @@ def model_info(
     as_json: AsJson = False,
 ) -> None:
     """Print what session.yaml has to say of a CLIP: hash of its weights, and sizes."""
-    with Console(stderr=True).status("loading the model"):
+    with Screen(stderr=True).status("loading the model"):
         from fedapt_secure.cli.work.model_report import print_model  # noqa: PLC0415 - torch, seconds
     print_model(model, pretrained, words, as_json=as_json)

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
-from fedapt_secure.audit.report.json_answer import to_json
+from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.audit.report.text import print_report
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
+from fedapt_secure.process.streams import say_json
 
 
 def run_audit(
@@ -40,9 +40,9 @@ def run_audit(
         except OSError as error:
             raise system_error(f"cannot write {html}", error) from None
     if as_json:
-        typer.echo(to_json(judgement), nl=False)
+        say_json(to_fields(judgement))
     else:
         print_report(console, judgement)
         if html is not None:
-            console.print(f"Page for the file: {html}", highlight=False, soft_wrap=True)
+            console.print(f"Page for the file: {html}", markup=False, soft_wrap=True)
     return judgement.verdict is Verdict.VERIFIED

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.markup import escape
+
 from fedapt_client.doctor import Finding
 from fedapt_secure.cli.options import console
 
@@ -21,5 +23,5 @@ def print_findings(findings: Sequence[Finding]) -> None:
     out = console()
     for finding in findings:
         text = finding.what + (f": {finding.advice}" if finding.advice else "")
-        line = f"{finding.check:<18} {text}".replace("[", r"\[")
+        line = escape(f"{finding.check:<18} {text}")
         out.print(f"[{_COLOURS[finding.state]}]{finding.state:<5}[/] {line}")

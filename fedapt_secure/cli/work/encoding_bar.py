@@ -5,6 +5,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from fedapt_secure.process.screen import Screen
+
 
 class EncodingBar:
     """Shows progress from the first batch to the last; log lines pass above it.
@@ -17,7 +19,7 @@ class EncodingBar:
     """
 
     def __init__(self, console: Console | None = None, *, wanted: bool = True) -> None:
-        console = console or Console(stderr=True)
+        console = console or Screen(stderr=True)
         self._progress = Progress(
             TextColumn("encoding images"),
             BarColumn(bar_width=24),

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -12,12 +11,14 @@ from rich.table import Table
 
 from fedapt_crypto.errors import system_error
 from fedapt_crypto.private_files import make_private_folder, write_atomically
-from fedapt_secure.cli.options import console, print_json
+from fedapt_secure.cli.options import console
 from fedapt_secure.inference import pictures
 from fedapt_secure.inference.evaluating import Evaluation, evaluate_on
 from fedapt_secure.inference.labelled import read_labelled
 from fedapt_secure.inference.predictor import Model
 from fedapt_secure.learning.evaluation.tally import routing_matrix
+from fedapt_secure.process.screen import Screen
+from fedapt_secure.process.streams import say, say_json
 
 FIGURES_FILE: Final = "evaluation.json"
 OUTSIDE: Final = (
@@ -34,21 +35,21 @@ def run_evaluation(model: Model, data: Path, *, split: str, out: Path | None, as
     """
     labelled = read_labelled(data, model.class_names, split)
     total = sum(len(records) for records in labelled.by_domain.values())
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Screen(stderr=True), transient=True) as progress:
         task = progress.add_task("classifying", total=total)
         found = evaluate_on(model, labelled, lambda count: progress.advance(task, count))
     fields = {"data": str(data), "split": split, "method": model.bundle.shape.method} | found.to_fields()
     for one in fields["skipped"][:_MOST_NAMED]:
-        typer.echo(f"skipped {one['name']}: {one['reason']}", err=True)
+        say(f"skipped {one['name']}: {one['reason']}", err=True)
     if fields["skipped"]:
-        typer.echo(f"{len(fields['skipped'])} images could not be used", err=True)
+        say(f"{len(fields['skipped'])} images could not be used", err=True)
     if as_json:
-        print_json(fields)
+        say_json(fields)
     else:
         _print(console(), fields)
     if out is not None:
         _write(out, found, fields)
-    typer.echo(OUTSIDE, err=True)
+    say(OUTSIDE, err=True)
 
 
 def _write(out: Path, found: Evaluation, fields: dict[str, Any]) -> None:
@@ -66,8 +67,8 @@ def _write(out: Path, found: Evaluation, fields: dict[str, Any]) -> None:
             counts = routing_matrix(found.by_domain, len(found.keys))
             written += pictures.draw_routing(out, counts, list(found.by_domain), found.keys)
     else:
-        typer.echo(pictures.NO_MATPLOTLIB, err=True)
-    typer.echo(f"written: {', '.join(map(str, written))}", err=True)
+        say(pictures.NO_MATPLOTLIB, err=True)
+    say(f"written: {', '.join(map(str, written))}", err=True)
 
 
 def _print(screen: Console, fields: dict[str, Any]) -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedapt_client.books.ledger import Ledger
@@ -21,6 +20,8 @@ from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.privacy.budget import EpsilonOf
 from fedapt_secure.privacy.composition import conversion_cost, planned_rdp_of, pld_epsilon, sum_of_plans
 from fedapt_secure.privacy.unit import said
+from fedapt_secure.process.screen import Screen
+from fedapt_secure.process.streams import say_json
 
 LEDGER_FILE = "ledger.sqlite"
 FORMAT = "fedapt-ledger-export/1"
@@ -66,7 +67,7 @@ def _no_new_sessions(earlier: Sequence[PlannedSession], terms: Terms) -> None:
 
 def show(folder: Path, *, as_json: bool) -> None:
     """Print what each data set has spent and what is left."""
-    console = Console()
+    console = Screen()
     opened = open_ledger(folder)
     with console.status("computing ε"):
         from fedapt_secure.learning.privacy.accounting import epsilon_of  # noqa: PLC0415 - brings torch, seconds
@@ -82,10 +83,10 @@ def show(folder: Path, *, as_json: bool) -> None:
             "policy_source": opened.policy_source,
             "datasets": datasets,
         }
-        typer.echo(json.dumps(fields, indent=2, allow_nan=False))
+        say_json(fields)
         return
     for line in _policy_lines(opened, datasets):
-        console.print(line, highlight=False)
+        console.print(escape(line), highlight=False)
     if not datasets:
         console.print("no session is on record")
         return
@@ -235,15 +236,15 @@ def history(folder: Path, *, as_json: bool) -> None:
             }
             for event in events
         ]
-        typer.echo(json.dumps(fields, indent=2))
+        say_json(fields)
         return
     table = Table(title="What the ledger has on record")
     for column in ("time (UTC)", "session", "event", "round", "detail"):
         table.add_column(column, justify="right" if column == "round" else "left")
     for event in events:
         number = "" if event.round is None else str(event.round)
-        table.add_row(event.time[:19], event.session.hex()[:12], event.kind, number, event.detail)
-    Console().print(table if events else "no session is on record")
+        table.add_row(event.time[:19], event.session.hex()[:12], event.kind, number, escape(event.detail))
+    Screen().print(table if events else "no session is on record")
 
 
 def export(folder: Path, out: Path | None) -> None:
@@ -262,10 +263,10 @@ def export(folder: Path, out: Path | None) -> None:
             for event in opened.ledger.history()
         ],
     }
-    text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
     if out is None:
-        typer.echo(text, nl=False)
+        say_json(fields)
         return
+    text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
     try:
         write_atomically(out, text.encode())
     except OSError as error:

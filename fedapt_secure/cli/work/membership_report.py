@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedapt_crypto.identity import fingerprint, grouped
@@ -61,15 +62,11 @@ def print_membership(out: Console, fields: dict[str, Any]) -> None:
             state = f"revoked {member['revoked'][:10]} {member['reason']}" if member["revoked"] else "member"
             until = (member["certificate_ends"] or "")[:10]
             row = (member["name"], member["domain"], until, state.strip(), member["fingerprint"])
-            table.add_row(*(_cell(text) for text in row))
+            table.add_row(*(escape(text) for text in row))
         out.print(table)
     for invitation in fields["invitations"]:
         state = "expired" if invitation["expired"] else "open until " + invitation["expires"][:16]
         out.print(f"invited: {invitation['name']} ({invitation['domain']}), {state}", markup=False)
-
-
-def _cell(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _time(seconds: int) -> str:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import typer
 import yaml
 
-from fedapt_secure.cli.options import print_json
 from fedapt_secure.learning.clip.backbone import Backbone, load_backbone
 from fedapt_secure.learning.clip.context_words import initial_context
+from fedapt_secure.process.streams import say, say_json, say_lines
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,15 @@ def print_model(model: str, pretrained: str | None, words: str | None, *, as_jso
     if words is not None:
         facts.session["initial_context"] = initial_context(backbone, words).model_dump()
     if as_json:
-        print_json(facts.session | facts.others)
+        say_json(facts.session | facts.others)
         return
-    typer.echo("# For session.yaml. Every institution needs these weights, and compares their hash.")
-    typer.echo(yaml.safe_dump(facts.session, sort_keys=False, width=4096), nl=False)
-    typer.echo("# Only for methods that train the image tower (fedavg, fedprox); 0 for all others:")
-    typer.echo(f"# tower_values: {facts.others['tower_values']}")
-    typer.echo("# Besides:")
+    say("# For session.yaml. Every institution needs these weights, and compares their hash.")
+    say_lines(yaml.safe_dump(facts.session, sort_keys=False, width=4096).rstrip("\n"))
+    say("# Only for methods that train the image tower (fedavg, fedprox); 0 for all others:")
+    say(f"# tower_values: {facts.others['tower_values']}")
+    say("# Besides:")
     for name in ("logit_scale", "context_length", "image_tower_parameters", "parameters"):
-        typer.echo(f"# {name}: {facts.others[name]}")
+        say(f"# {name}: {facts.others[name]}")
 
 
 def _facts(backbone: Backbone) -> _Facts:

@@ -1,6 +1,5 @@
 """The work of ``fedapt-secure plan``: what a budget buys, before anything is spent."""
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from fedapt_secure.config.ranges import MAX_STEPS
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.privacy.budget import delta_warning
 from fedapt_secure.privacy.unit import PrivacyUnit, counted, said
+from fedapt_secure.process.streams import say_json
 
 MOST_ROUNDS: Final = 50
 SOME_ROUNDS: Final = 20
@@ -60,7 +60,7 @@ def print_plan(
             "unit": unit,
             "warning": warning,
         }
-        console.print_json(json.dumps(fields))
+        say_json(fields)
         return
     console.print(
         f"noise multiplier σ {plan.noise_multiplier:.3f}, {plan.max_steps} steps at q = {sample_rate:g},"

@@ -1,18 +1,17 @@
 """The work of ``fedapt-secure predict``: find the images, and print each answer as it comes."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-import typer
-
 from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.inference.predictor import Model, Prediction
 from fedapt_secure.learning.data.reading.listing import IMAGE_SUFFIXES
+from fedapt_secure.process.shown import lines_shown
+from fedapt_secure.process.streams import json_text, say, say_lines
 
 Form = Literal["text", "json", "csv"]
 
@@ -40,7 +39,7 @@ def print_predictions(model: Model, paths: Sequence[Path], *, top: int, form: Fo
     if printed.skipped == len(images):
         raise InvalidInput(f"none of the {len(images)} images can be used; the reasons are above")
     if printed.skipped:
-        typer.echo(f"{printed.skipped} of {len(images)} images could not be used", err=True)
+        say(f"{printed.skipped} of {len(images)} images could not be used", err=True)
 
 
 def _images(paths: Sequence[Path]) -> Iterator[Path]:
@@ -75,27 +74,36 @@ class _Counted:
         for one in self._predictions:
             if one.skipped is not None:
                 self.skipped += 1
-                typer.echo(f"skipped {_printable(one.name)}: {one.skipped}", err=True)
+                say(f"skipped {one.name}: {one.skipped}", err=True)
             yield one
 
 
 def _print_json(predictions: Iterable[Prediction]) -> None:
     # Written piece by piece: the list may be longer than memory holds.
-    typer.echo("[", nl=False)
+    sys.stdout.write("[")
     for number, one in enumerate(predictions):
         fields = asdict(one)
         fields["top"] = [{"label": label, "probability": share} for label, share in one.top]
-        typer.echo((",\n" if number else "\n") + json.dumps(fields, ensure_ascii=False), nl=False)
-    typer.echo("\n]")
+        sys.stdout.write((",\n" if number else "\n") + json_text(fields))
+        sys.stdout.flush()
+    say_lines("\n]")
 
 
 def _print_csv(predictions: Iterable[Prediction], top: int) -> None:
-    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows = csv.writer(_Obeyed() if sys.stdout.isatty() else sys.stdout, lineterminator="\n")
     further = [f"{column}_{rank}" for rank in range(2, top + 1) for column in ("label", "probability")]
     rows.writerow(["path", "label", "probability", "domain", "skipped", *further])
     for one in predictions:
         others = [value for pair in one.top[1:] for value in pair]
         rows.writerow([one.name, one.label, one.probability, one.domain, one.skipped, *others])
+
+
+class _Obeyed:
+    """A terminal, which would obey what a file name may hold; a program gets names as they are."""
+
+    def write(self, row: str) -> int:
+        """Write a row."""
+        return sys.stdout.write(lines_shown(row))
 
 
 def _print_text(predictions: Iterable[Prediction]) -> None:
@@ -104,9 +112,4 @@ def _print_text(predictions: Iterable[Prediction]) -> None:
             continue
         answers = ", ".join(f"{label} {share:.1%}" for label, share in one.top)
         knowledge = "" if one.domain is None else f"  (as in {one.domain})"
-        typer.echo(f"{_printable(one.name)}  {answers}{knowledge}")
-
-
-def _printable(name: str) -> str:
-    # A file name may hold control characters, which a terminal would obey.
-    return "".join(letter if letter.isprintable() else "�" for letter in name)
+        say(f"{one.name}  {answers}{knowledge}")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from fedapt_client.membership import rosters
@@ -47,7 +48,7 @@ def print_roster(fields: dict[str, Any]) -> None:
     )
     table = Table("institution", "domain", "fingerprint")
     for member in fields["members"]:
-        table.add_row(*(text.replace("[", r"\[") for text in member.values()))
+        table.add_row(*(escape(text) for text in member.values()))
     out.print(table)
     out.print(f"coordinator fingerprint  {fields['coordinator_fingerprint']}")
     out.print(f"roster fingerprint       {fields['roster_fingerprint']}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedapt_crypto.errors import InvalidInput
@@ -77,7 +78,8 @@ def print_status(out: Console, fields: dict[str, Any]) -> None:
         details = f", attempt {fields['attempt']}" * bool(fields["round"])
         details += f", phase {fields['phase']}" * bool(fields["phase"])
         out.print(
-            f"rounds     {where}{details}; {fields['completed']} completed, {fields['aborted']} aborted"
+            f"rounds     {where}{details}; {fields['completed']} completed, {fields['aborted']} aborted",
+            markup=False,
         )
     if fields["ends"]:
         out.print(f"rounds are probably over at {fields['ends'].replace('+00:00', ' UTC')}", markup=False)
@@ -90,7 +92,7 @@ def print_status(out: Console, fields: dict[str, Any]) -> None:
     for name in fields["institutions"]:
         connected = "yes" if name in fields["connected"] else "no" if fields["running"] else ""
         seen = fields["last_seen"].get(name, "never").replace("+00:00", "")
-        table.add_row(name, connected, seen, _doing(fields["doing"].get(name)))
+        table.add_row(escape(name), connected, escape(seen), escape(_doing(fields["doing"].get(name))))
     out.print(table)
     for name, doing in fields["doing"].items():
         if doing["reason"] is not None:

@@ -65,7 +65,7 @@ def _full(columns: tuple[str, ...], rows: Sequence[Row]) -> Table:
         table.add_column(escape(column), justify="left" if column in {"institution", "domain"} else "right")
     for row in rows:
         cells = [str(count) if count else "[yellow]0[/]" for count in row.balance.counts]
-        table.add_row(row.name, escape(row.domain), *cells, str(row.balance.total))
+        table.add_row(escape(row.name), escape(row.domain), *cells, str(row.balance.total))
     return table
 
 
@@ -78,7 +78,7 @@ def _short(rows: Sequence[Row]) -> Table:
         balance, ranked = row.balance, row.balance.ranked
         present = len(ranked) - len(balance.absent)
         table.add_row(
-            row.name,
+            escape(row.name),
             escape(row.domain),
             str(balance.total),
             str(present) if not balance.absent else f"[yellow]{present} of {len(ranked)}[/]",

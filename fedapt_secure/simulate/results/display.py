@@ -4,6 +4,7 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -67,7 +68,7 @@ class ProgressDisplay:
         elif party != COORDINATOR:
             # What ends the run is said once, as its error.
             if entry.type == "refused" and not (body.get("rule") and body["round"] == 0):
-                self._console.print(f"[yellow]{party} refused: {body['detail']}[/]", highlight=False)
+                self._warn(f"{party} refused: {body['detail']}")
             if entry.type == "session_ended" and not self._federated:
                 self._progress.advance(self._task)
             return
@@ -97,12 +98,12 @@ class ProgressDisplay:
         if body["dropped"] or body["status"] != "completed":
             names = ", ".join(body["dropped"]) or "nobody"
             detail = f": {body['detail']}" if body["detail"] else ""
-            self._console.print(
-                f"[yellow]round {body['round']} {body['status']}; vanished: {names}{detail}[/]",
-                highlight=False,
-            )
+            self._warn(f"round {body['round']} {body['status']}; vanished: {names}{detail}")
         elif not self._console.is_terminal:
             self._console.print(f"round {body['round']} {body['status']}, {self._privacy()}", highlight=False)
+
+    def _warn(self, text: str) -> None:
+        self._console.print(f"[yellow]{escape(text)}[/]", highlight=False)
 
     def _privacy(self) -> str:
         if self._budget is None:
@@ -141,7 +142,7 @@ def print_result(console: Console, federation: Federation, summary: Summary) -> 
         )
     console.print(
         f"Run folder: {federation.folder.path}   try next: {_next_step(federation)}",
-        highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 
@@ -162,7 +163,7 @@ def _accuracy_table(summary: Summary) -> Table:
         *([own] if own else []),
     ]
     for domain in parts[0]["per_domain"]:
-        _add_row(table, domain, [part["per_domain"][domain] for part in parts])
+        _add_row(table, escape(domain), [part["per_domain"][domain] for part in parts])
     table.add_section()
     _add_row(table, "[bold]mean", [part["mean"] for part in parts])
     return table

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedapt_secure.privacy.unit import counted, said
@@ -45,7 +46,7 @@ def print_privacy(console: Console, federation: Federation, summary: Summary) ->
         what = f" {' or '.join(counted(unit) for unit in units)}" if column == "declared" else ""
         table.add_column(column + what, justify="right" if position else "left")
     for titles, group in rows:
-        table.add_row(*titles, *(_cell(key, shown, group) for key, shown in _COLUMNS.values()))
+        table.add_row(*map(escape, titles), *(_cell(key, shown, group) for key, shown in _COLUMNS.values()))
     console.print(table)
 
 

@@ -15,7 +15,7 @@ def unseen_table(unseen: Mapping[str, Any], title: str) -> Table:
         title: What tables call the method.
     """
     table = Table(title=f"Accuracy on {escape(unseen['domain'])}, which took no part")
-    for column in ("images", "number", "zero-shot", title, "gain", "top-5"):
+    for column in ("images", "number", "zero-shot", escape(title), "gain", "top-5"):
         table.add_column(column, justify="left" if column == "images" else "right")
     for name, part in (("all of them", "all"), ("held-out part", "held_out")):
         one = unseen[part]

@@ -1,4 +1,4 @@
-"""``--json-log``: what reaches the log, from whomever, is one JSON object a line; journals have both streams."""
+"""``--json-log``: what reaches the log, from whomever, is one JSON object a line; journals hold both."""
 
 import json
 import subprocess

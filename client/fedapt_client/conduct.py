@@ -14,6 +14,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from fedapt_client.books.approval import NotApproved
 from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, round_fields
 from fedapt_client.books.group_journal import GroupJournal
 from fedapt_client.institution import Institution
@@ -178,6 +179,9 @@ class Conduct:
             else:
                 await self._say(connection, "approval")
                 await asyncio.to_thread(self._approve, action)
+        except NotApproved as error:  # no refusal of ours, for the log: somebody may approve it tomorrow
+            await self.carry_out(connection, self.session.refused(reason_of(error)))
+            raise
         except InvalidInput as error:
             await self.refuse(connection, error)
             raise

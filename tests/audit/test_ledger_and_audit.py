@@ -265,7 +265,7 @@ def test_what_only_the_ledger_knows_counts_once_a_plan_states_it(
     clinic = Clinic(tmp_path_factory.mktemp("clinic"))
     play(clinic, history)
     clinic.restart()  # the shell offers every session that is on record again
-    clinic.write_policy({"max_epsilon": 1e3, "max_delta": 0.01, "session_epsilon": 2.0})
+    clinic.write_policy({"max_epsilon": 100.0, "max_delta": 0.01, "session_epsilon": 2.0})
     for number in sorted(clinic.accepted):
         clinic.accept(number, 1.0, (0,), False, False)
     check_honest(clinic)

@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 from docs import settings as page
 from docs.settings import BOUNDED_OTHERWISE, MODELS, OPTIONS, numeric_fields
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.cli.app import BAD_INPUT, app, run
+from fedapt_secure.cli.app import app, run
 from fedapt_secure.config import ranges
 from fedapt_secure.config.ranges import Range, number
 from fedapt_secure.config.settings import build
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.protocol.session import SessionPlan
 from tests.protocol.federation import Federation
 
@@ -182,7 +183,7 @@ def test_an_option_outside_is_one_line(command: str, name: str, found: Range, ca
     for value in just_outside(found, integers):
         options = {**needed, name: f"{as_given(value, integers):.17g}"}
         words = [word for one, said in options.items() for word in ("--" + one.replace("_", "-"), said)]
-        assert run([command, *places, *words]) == BAD_INPUT
+        assert run([command, *places, *words]) == ExitStatus.BAD_INPUT
         printed = capsys.readouterr().err
         assert f"error: --{name.replace('_', '-')}: " in printed
         assert f"is not in the range {found}: {found.reason}" in printed

@@ -25,7 +25,7 @@ HEAD = {
 STATEMENT = CloseStatement(
     session=bytes(16), configuration=bytes(32), model=bytes(32), completed_rounds=0, transcript=bytes(32)
 )
-DOCUMENT = Path(__file__).parents[2] / "docs" / "sessions.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "sessions.md"
 
 FROM_COORDINATOR: tuple[BaseModel, ...] = (
     m.SessionOffer(configuration=b"", signature=bytes(64), head=HEAD),

@@ -41,7 +41,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Range]]] = {
 }
 """What commands check themselves, being no field of a model."""
 SHARES: Final = Range(0, 1, "a probability", low_open=True, high_open=True)
-BOUNDED_OTHERWISE: Final = frozenset({"dp_delta", "max_delta"})
+BOUNDED_OTHERWISE: Final = frozenset({"max_delta"})
 """Fields with bounds of pydantic's own."""
 HEAD: Final = """\
 # Settings: which numbers are possible, and why

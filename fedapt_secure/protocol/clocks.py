@@ -167,11 +167,7 @@ def of_coordinator(certificate: CertificateFacts, times: Times) -> str | None:
     if certificate.valid(times.now):
         return None
     early = times.now < certificate.not_before
-    what = (
-        f"the coordinator's certificate is valid only from {moment(certificate.not_before)} on"
-        if early
-        else f"the coordinator's certificate expired on {moment(certificate.not_after)}"
-    )
+    what = _not_valid("the coordinator's certificate", certificate, times.now)
     whose = times.advice()
     if whose is not None:
         return f"{what}; {whose}"
@@ -192,6 +188,12 @@ def of_coordinator(certificate: CertificateFacts, times: Times) -> str | None:
     return f"{what}, and {here}{since}: if that is the time, ask its operator to run '{command}'"
 
 
+def _not_valid(which: str, certificate: CertificateFacts, now: datetime) -> str:
+    if now < certificate.not_before:
+        return f"{which} is valid only from {moment(certificate.not_before)} on"
+    return f"{which} expired on {moment(certificate.not_after)}"
+
+
 def own_certificate(certificate: CertificateFacts, times: Times) -> str | None:
     """Return what an institution is told where its own certificate is not valid by its own clock.
 
@@ -200,11 +202,7 @@ def own_certificate(certificate: CertificateFacts, times: Times) -> str | None:
     """
     if certificate.valid(times.now):
         return None
-    what = (
-        f"this institution's certificate is valid only from {moment(certificate.not_before)} on"
-        if times.now < certificate.not_before
-        else f"this institution's certificate expired on {moment(certificate.not_after)}"
-    )
+    what = _not_valid("this institution's certificate", certificate, times.now)
     get_another = "run 'fedapt-secure client csr' and send the file to the coordinator's operator"
     whose = times.advice()
     if whose is not None:
@@ -228,11 +226,7 @@ def brought(certificate: CertificateFacts, times: Times) -> str | None:
     """
     if certificate.valid(times.now):
         return None
-    what = (
-        f"the certificate that came is valid only from {moment(certificate.not_before)} on"
-        if times.now < certificate.not_before
-        else f"the certificate that came expired on {moment(certificate.not_after)}"
-    )
+    what = _not_valid("the certificate that came", certificate, times.now)
     whose = times.advice() or (
         f"this machine's clock says {moment(times.now)}: if that is the time, the coordinator's was wrong"
         " when it signed: ask its operator to put it right"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def test_places_that_cannot_be_used(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("command", [one for one in PLACES if one != "client doctor"])
 def test_a_folder_of_somebody_else(command: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    closed = Path(f"/tmp/closed-{os.getpid()}-{command.replace(' ', '-')}")
+    closed = Path(tempfile.gettempdir(), f"closed-{os.getpid()}-{command.replace(' ', '-')}")
     closed.mkdir(mode=0o700)
     try:
         code = (

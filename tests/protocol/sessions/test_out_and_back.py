@@ -35,6 +35,21 @@ class Doubtful(Federation):
             self.connect(name)
         self.play(timers=False)
 
+    def play_and_persuade(self, name: str, lines: int, kind: str) -> None:
+        """Play the session; one is persuaded once the coordinator has so many lines of a kind."""
+        deliver = self._deliver
+
+        def deliver_and_come_back(to: str, data: bytes) -> None:
+            deliver(to, data)
+            if name in self.refusing and len(self.entries(kind)) == lines:
+                self.persuade(name)
+
+        self._deliver = deliver_and_come_back
+        self._server(self.coordinator.start())
+        for one in self.parties:
+            self.connect(one)
+        self.play()
+
     def persuade(self, name: str) -> None:
         """Somebody mends what is wrong and starts the institution again."""
         del self.refusing[name]
@@ -67,20 +82,7 @@ def test_one_says_no_is_persuaded_and_all_train() -> None:
 def test_the_others_go_on_and_who_was_out_is_in_the_next_round(scheme: str) -> None:
     federation = Doubtful(4, secure_aggregation=scheme, rounds=6)
     federation.refusing = {"clinic-4": Reason.CLASSES_DIFFER}
-    federation._server(federation.coordinator.start())
-    back: list[int] = []
-    deliver = federation._deliver
-
-    def deliver_and_come_back(name: str, data: bytes) -> None:
-        deliver(name, data)
-        if not back and len(federation.entries("round_ended")) == 1:
-            back.append(1)
-            federation.persuade("clinic-4")
-
-    federation._deliver = deliver_and_come_back
-    for name in federation.parties:
-        federation.connect(name)
-    federation.play()
+    federation.play_and_persuade("clinic-4", 1, "round_ended")
     assert federation.ended
     ended = federation.entries("round_ended")
     assert [body["status"] for body in ended] == ["completed"] * 6
@@ -160,20 +162,7 @@ class TestParticipants:
             differential_privacy=True, aggregation=(registry.MASKING,), minimum_participants=7
         )
         federation.refusing = {"clinic-7": Reason.DATA_UNREADABLE}
-        back: list[int] = []
-        deliver = federation._deliver
-
-        def deliver_and_come_back(name: str, data: bytes) -> None:
-            deliver(name, data)
-            if not back and len(federation.entries("round_started")) == 2:
-                back.append(1)
-                federation.persuade("clinic-7")
-
-        federation._deliver = deliver_and_come_back
-        federation._server(federation.coordinator.start())
-        for name in federation.parties:
-            federation.connect(name)
-        federation.play()
+        federation.play_and_persuade("clinic-7", 2, "round_started")
         assert federation.ended
         assert federation.coordinator.progress.completed_rounds == 3
         [declined] = federation.entries("declined")

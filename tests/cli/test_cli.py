@@ -196,8 +196,14 @@ class TestBadOptions:
                 "--local-steps: 0 is not in the range",
             ),
             (["--epsilon", "8", "--records", "270", "--rounds", "50000"], "must not exceed 100,000"),
-            (["--epsilon", "8", "--records", "270", "--delta", "nan"], "0 < delta < 1"),
-            (["--epsilon", "8", "--records", "270", "--delta", "1"], "0 < delta < 1"),
+            (
+                ["--epsilon", "8", "--records", "270", "--delta", "nan"],
+                "delta must be above 0 and at most 0.01",
+            ),
+            (
+                ["--epsilon", "8", "--records", "270", "--delta", "1"],
+                "delta must be above 0 and at most 0.01",
+            ),
             (["--epsilon", "8", "--records", "270", "--sample-rate", "0"], "--sample-rate: 0 is not in"),
             (["--epsilon", "8", "--records", "270", "--sample-rate", "nan"], "--sample-rate: nan is not in"),
         ],

@@ -46,6 +46,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         [HOSTILE, HOSTILE],
     ],
     "evaluate": [["model.safetensors", "--data", "odd", "--split", "all"]],
+    "docs": [[], ["--path"], ["--json"], ["client/RUNBOOK.md", "--path"], [HOSTILE]],
     "model-info": [[], ["--model", HOSTILE]],
     "cache show": [["--dir", "run"], ["--dir", HOSTILE]],
     "cache clear": [["--dir", "run", "--model", HOSTILE], ["--dir", "run", "--yes", "--model", "tiny-ε"]],

@@ -10,7 +10,7 @@ from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
 from fedapt_secure.learning.data.reading.records import is_test_record, read_records
-from fedapt_secure.privacy.budget import declared_records, default_delta
+from fedapt_secure.privacy.budget import LARGEST_DELTA, declared_records, default_delta
 from fedapt_secure.privacy.unit import IMAGE, PERSON, PrivacyUnit
 from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
 
@@ -68,8 +68,11 @@ def _default_delta(institution: DealtInstitution, dataset: DealtDataset) -> floa
         InvalidInput: If they are too few for any, naming whose.
     """
     count, unit = _training_count(institution, dataset)
+    declared = declared_records(count)
+    if dataset.synthetic:  # for cost only, whatever δ says: nobody is protected
+        return min(1 / (2 * declared), LARGEST_DELTA)
     try:
-        return default_delta(declared_records(count), unit)
+        return default_delta(declared, unit)
     except InvalidInput as error:
         raise InvalidInput(f"{institution.name}: {error}") from None
 

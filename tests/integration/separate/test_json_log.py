@@ -54,6 +54,9 @@ def federation_in(path: Path) -> Federation:
     connect_institutions(federation, port)
     settings = federation.folder.party(COORDINATOR) / SERVER_FILE
     settings.write_text(settings.read_text().replace("\nport: 0\n", f"\nport: {port}\n"))
+    # Somebody is there who can agree later.
+    plan = federation.folder.party(COORDINATOR) / "session.yaml"
+    plan.write_text(plan.read_text().replace("return_timeout_s: 0.0", "return_timeout_s: 600.0"))
     return federation
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import Unavailable
 from fedapt_secure.learning.data.features import rows as feature_rows
 from fedapt_secure.learning.data.features.rows import FeatureRows
 
@@ -40,7 +40,7 @@ def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(feature_rows.os, "posix_fallocate", full)
-    with pytest.raises(InvalidInput, match="MiB of features .* No space left on device; make room"):
+    with pytest.raises(Unavailable, match="MiB of features .* No space left on device; make room"):
         FeatureRows(10, 3, tmp_path)
 
 

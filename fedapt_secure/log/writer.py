@@ -150,6 +150,11 @@ class LogWriter:
             self._sync()
             return self._head()
 
+    def sync(self) -> None:
+        """Have all lines so far on disk; raises as `write` does."""
+        with self._lock:
+            self._sync()
+
     def check_holds(self, heads: Iterable[LogHead]) -> None:
         """Check that this log has lines that others have witnessed.
 

@@ -39,6 +39,7 @@ from fedapt_server.ports.traffic import send_timeout_s
 from fedapt_server.refusal import Refusal
 from fedapt_server.session.actions import Action, CheckLog, Doing, End, Keep, Log, SendTo, SetTimer, TakeHead
 from fedapt_server.session.machine import CoordinatorSession
+from fedapt_server.session.progress import Progress
 from fedapt_server.session.states import State
 from fedapt_server.settings import ServerSettings
 from fedapt_server.status import Snapshot, Status
@@ -335,8 +336,7 @@ class CoordinatorService:
                     self._note(action.type, action.body)
                 case Keep():
                     assert self._stored is not None
-                    session = self._stored.configuration.session
-                    await asyncio.to_thread(self._store.keep, session, action.progress)
+                    await asyncio.to_thread(self._keep, self._stored.configuration.session, action.progress)
                 case TakeHead():
                     await self._carry_out(action.then(self._log.head()))
                 case CheckLog():
@@ -348,6 +348,10 @@ class CoordinatorService:
                 case End():
                     if not self._over.done():
                         self._over.set_result(action.completed_rounds)
+
+    def _keep(self, session: bytes, progress: Progress) -> None:
+        self._log.sync()
+        self._store.keep(session, progress)
 
     def _note(self, type: str, body: JsonBody) -> None:
         """Write a line of the log, and let operators know."""

@@ -176,6 +176,7 @@ class CoordinatorHost:
                     self._log.write(action.type, action.body)
                 case Keep():
                     self.fuse.effect()
+                    self._log.sync()
                     self._store.keep(self._configuration.session, action.progress)
                     self.watch.kept(action.progress)
                     self.fuse.effect()

@@ -26,7 +26,10 @@ class Log:
 
 @dataclass(frozen=True)
 class Keep:
-    """Make the session's progress durable before anything that follows."""
+    """Make the session's progress durable before anything that follows, and before it all lines so far.
+
+    Else a power cut could take the ends of two rounds from the log, of which the store knows the last alone.
+    """
 
     progress: Progress
 

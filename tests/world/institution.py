@@ -179,10 +179,15 @@ class InstitutionHost:
 
     def make_stricter(self, how: int) -> None:
         """Let the policy refuse the session, or be as it was."""
-        stricter = ("", "max_epsilon: 0.5\n", "minimum_participants: 99\n", "privacy_unit: person\n")
+        stricter = (
+            "",
+            "max_epsilon: 0.5\nsession_epsilon: 0.5\n",
+            "minimum_participants: 99\n",
+            "privacy_unit: person\n",
+        )
         changed = stricter[how % len(stricter)]
-        name = changed.split(":")[0]
-        kept = [line for line in POLICY.splitlines() if not name or not line.startswith(name)]
+        names = {line.split(":")[0] for line in changed.splitlines()}
+        kept = [line for line in POLICY.splitlines() if line.split(":")[0] not in names]
         (self.folder / "policy.yaml").write_text("\n".join(kept) + "\n" + changed)
 
     def repair(self) -> None:

@@ -141,8 +141,13 @@ class Watch:
             raise Violation("the coordinator's store says other rounds than were put into it")
         self._check_blindly(progress, "the coordinator's store")
 
-    def kept(self, progress: Progress) -> None:
-        """The coordinator has made its progress durable: from here on it counts."""
+    def kept(self, progress: Progress, ends_on_disk: int) -> None:
+        """The coordinator has made its progress durable: from here on it counts.
+
+        Of the newest end alone the store holds the line: its log has all others for certain.
+        """
+        if ends_on_disk < len(progress.records) - 1:
+            raise Violation("a power cut could take the ends of two rounds from the coordinator's log")
         known, records = len(self.records), progress.records
         if records[:known] != self.records or len(records) > known + 1:
             raise Violation("the coordinator's account of past rounds has changed")

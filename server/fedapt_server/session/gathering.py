@@ -11,11 +11,12 @@ Rules:
   out if as many as a round needs are there at all: other rounds can go on. Where fewer are there, the session
   waits for them, however long: to leave out one round after the other would end it for nothing.
 - A round of whose cohort too many are out is left out at once, if another one can take place.
-- Where so many are out that no round can take place, the session waits for them to come back, for the plan's
-  ``return_timeout_s``; then it cannot go on. It ends at once where coming back would not help.
+- Where so many are out, or want more than there can be, that no round can take place, the session waits for
+  them to come back, for the plan's ``return_timeout_s``; then it cannot go on. It ends at once where coming
+  back would not help.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -99,20 +100,21 @@ class Gathering:
     def decide(self, *, late: bool) -> Decision:
         """Return what is to be done now; ``late`` when the gathering time has run out."""
         cohort, threshold = self.cohort, self._threshold
-        if not self._any_round_to_come(self._attendance.remaining):
+        remaining = self._attendance.remaining
+        if not self._any_round_to_come(remaining, self._content):
             waited = late and self._waiting is For.RETURN
-            if not waited and self._any_round_to_come(self._attendance.may_come):
+            if not waited and self._any_round_to_come(self._attendance.may_come, tuple):
                 return Wait(anew=False, what=For.RETURN)
-            remaining = len(self._attendance.remaining)
             of_one = " of one round's cohort" if self._is_sampled else ""
-            return Stop(f"{remaining} institutions remain, {threshold}{of_one} are needed")
+            too_few = f", too few for {len(self._wanted)} of them" if self._wanted else ""
+            return Stop(f"{len(remaining)} institutions remain{too_few}, {threshold}{of_one} are needed")
         late = late and self._waiting is not For.RETURN
-        if self._remaining(cohort) < threshold:
+        if len(self._content(name for name in remaining if name in cohort)) < threshold:
             return LeaveOut(f"too few institutions of the round's cohort remain: {threshold} are needed")
         if self._attendance.awaited(cohort) and not late:
             return Wait(anew=False)
         there = self._attendance.which(Presence.READY)
-        ready = self._enough_for(tuple(name for name in there if name in cohort))
+        ready = self._content(name for name in there if name in cohort)
         if len(ready) >= threshold:
             return Begin(ready)
         if late and len(there) >= threshold and self._is_sampled:
@@ -130,6 +132,10 @@ class Gathering:
         """Take note that a round of so many is too small for an institution."""
         self._wanted[name] = count + 1
 
+    def asks_anew(self, name: str) -> None:
+        """Take note that an institution accepts the session again, perhaps under another policy."""
+        self._wanted.pop(name, None)
+
     def wait(self, wait: Wait) -> list[Action]:
         """Set the gathering timer once, so that one who keeps coming and going cannot put it off."""
         if self._waiting is wait.what and not wait.anew:
@@ -138,7 +144,7 @@ class Gathering:
         plan = self._configuration.plan
         if wait.what is For.RETURN:
             return [
-                Log("waiting_for_return", {"names": list(self._attendance.reasons)}),
+                Log("waiting_for_return", {"names": sorted({*self._attendance.reasons, *self._wanted})}),
                 SetTimer(plan.return_timeout_s),
             ]
         # Before their first round institutions load models and encode images, as before training.
@@ -146,6 +152,7 @@ class Gathering:
 
     def leave_out(self, progress: Progress, reason: str) -> tuple[Progress, list[Action]]:
         """Go on with the following round; one that was never attempted is on record as aborted."""
+        self._waiting = None
         if self._agenda.again:
             self._agenda.give_up()
             return progress, []
@@ -155,23 +162,25 @@ class Gathering:
         body, after = bodies.without_sum(self._configuration, begun, reason)
         return after, [Keep(after), Log("round_ended", body)]
 
-    def _enough_for(self, ready: tuple[str, ...]) -> tuple[str, ...]:
+    def _content(self, who: Iterable[str]) -> tuple[str, ...]:
         """Leave out those to whom so few are too few, until it is enough for all who are left."""
+        some = tuple(who)
         while True:
-            content = tuple(name for name in ready if self._wanted.get(name, 0) <= len(ready))
-            if content == ready:
-                return ready
-            ready = content
+            content = tuple(name for name in some if self._wanted.get(name, 0) <= len(some))
+            if content == some:
+                return some
+            some = content
 
-    def _any_round_to_come(self, who: Collection[str]) -> bool:
+    def _any_round_to_come(
+        self, who: Collection[str], content: Callable[[Iterable[str]], tuple[str, ...]]
+    ) -> bool:
         """Whether a cohort to come has enough of them; the next one's nearly always has."""
         if not self._is_sampled:
-            return len(who) >= self._threshold
+            return len(content(who)) >= self._threshold
         numbers = range(self._agenda.next_number, self._agenda.rounds + 1)
-        return any(len(self._cohort(number).intersection(who)) >= self._threshold for number in numbers)
+        return any(
+            len(content(self._cohort(number).intersection(who))) >= self._threshold for number in numbers
+        )
 
     def _cohort(self, number: int) -> frozenset[str]:
         return frozenset(self._configuration.round_roster(number).names)
-
-    def _remaining(self, cohort: Collection[str]) -> int:
-        return sum(name in cohort for name in self._attendance.remaining)

@@ -224,6 +224,7 @@ class CoordinatorSession:
             news = self._hear(self._witness.accept(name, message))
         except RolledBackLog as error:
             return [refusal(name, error), *self._out(name, Reason.OWN_LOG_BEHIND)]
+        self._gathering.asks_anew(name)
         welcome = self._reception.welcome(name, message.applied_round, self._progress)
         if not configuration.blind:
             return [*news, *welcome, *self._ready(name)]

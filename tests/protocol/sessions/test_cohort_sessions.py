@@ -1,5 +1,7 @@
 """Sessions with one institution a domain sampled each round: real machines on both sides, in memory."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -301,6 +303,48 @@ def test_a_payload_from_outside_the_cohort_is_refused() -> None:
     assert refused.body["detail"].endswith("sent a payload of a round that it takes no part in")
     assert_sound(federation)
     assert federation.entries("round_ended")[0]["status"] == "completed"
+
+
+class GrowingStricter(Federation):
+    """Some want more institutions than a cohort is, from their first round's beginning on."""
+
+    stricter: frozenset[str] = frozenset()
+
+    def _deliver(self, name: str, data: bytes) -> None:
+        if name in self.stricter and b"round start" in data:
+            machine = self.parties[name].machine
+            machine.requirements = replace(machine.requirements, minimum_participants=5)
+        super()._deliver(name, data)
+
+
+def test_a_round_with_one_who_wants_more_is_left_out_and_the_others_take_place() -> None:
+    """The first round is given up after an attempt, the second, also with it, without one."""
+    both: set[str] = set()
+    while not both:  # keys are random, so cohorts are
+        federation = GrowingStricter(6, domains=DOMAINS, participation=ONE_PER_DOMAIN, rounds=8)
+        first, second, *_ = cohorts(federation)
+        both = {*first} & {*second}
+    name = both.pop()
+    federation.stricter = frozenset({name})
+    federation.run()
+    assert federation.ended
+    theirs = [number for number, cohort in enumerate(cohorts(federation), 1) if name not in cohort]
+    done = [body["round"] for body in federation.entries("round_ended") if body["status"] == "completed"]
+    assert done == theirs
+    assert len(federation.entries("declined")) == 1
+
+
+def test_where_all_want_more_the_session_waits_for_them_and_ends() -> None:
+    federation = GrowingStricter(6, domains=DOMAINS, participation=ONE_PER_DOMAIN, rounds=3)
+    federation.stricter = frozenset(federation.parties)
+    federation.run()
+    waiting = federation.entries("waiting_for_return")[0]["names"]
+    assert set(waiting) <= {body["name"] for body in federation.entries("declined")}
+    assert waiting
+    assert federation.ended
+    assert not federation.coordinator.progress.completed_rounds
+    [stopped] = federation.entries("cannot_continue")
+    assert "too few for" in stopped["reason"]
 
 
 def test_too_small_a_cohort_is_refused_by_policy() -> None:

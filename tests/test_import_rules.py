@@ -34,6 +34,7 @@ IO_SHELLS = (
     "fedapt_client.__main__",
     "fedapt_secure.simulate",
     "fedapt_secure.protocol.transport",
+    "fedapt_secure.protocol.keepalive",
     "fedapt_secure.protocol.tls_advice",
     "fedapt_secure.cli.work.enrolment_server",
     "fedapt_secure.cli.commands.client",

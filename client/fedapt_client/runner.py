@@ -33,6 +33,7 @@ from fedapt_secure.log.reader import segments
 from fedapt_secure.log.witness import highest_heads
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.keepalive import PatientClient
 from fedapt_secure.protocol.reasons import reason_of
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
@@ -169,6 +170,7 @@ class InstitutionRunner:
         options = WEBSOCKET_OPTIONS | {
             "max_size": self._books.policy.max_message_bytes,
             "ping_timeout": self._settings.answer_within_s,
+            "create_connection": PatientClient,
         }
         return connect(self._place.url, ssl=tls, proxy=self._settings.proxy, **options)
 

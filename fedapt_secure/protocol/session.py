@@ -26,6 +26,8 @@ from fedapt_secure.protocol.unsupervised import LABELS, UnsupervisedPlan
 
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 UPDATE_PURPOSE = "update"
+DEFAULT_RATE_KBIT_S = 128.0
+"""What a mobile line with a bad signal still carries."""
 MAX_CONFIGURATION_BYTES = 16 << 20
 MAX_MODEL_BYTES = 63 << 20
 """What a round's model or sealed sum may take; the frame around it has 1 MiB more."""
@@ -67,6 +69,8 @@ class SessionPlan(BaseModel):
         gather_timeout_s: How long it waits for missing institutions before a round.
         return_timeout_s: How long it waits for institutions that are out to come back (who has said no, whose
             images or disk want mending) where no round can take place without them; then the session ends.
+        minimum_rate_kbit_s: What every institution's line carries at least, either way, while all of a round
+            use theirs. Each of the three times is longer by what its messages take at this rate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,6 +109,7 @@ class SessionPlan(BaseModel):
     phase_timeout_s: Annotated[float, ranges.PHASE_TIME]
     gather_timeout_s: Annotated[float, ranges.PHASE_TIME]
     return_timeout_s: Annotated[float, ranges.RETURN_TIME] = 1_209_600.0
+    minimum_rate_kbit_s: Annotated[float, ranges.LINE_RATE] = DEFAULT_RATE_KBIT_S
 
     @field_validator("class_names")
     @classmethod

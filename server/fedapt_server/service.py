@@ -32,7 +32,7 @@ from fedapt_server.archive.store import SessionStore, StoredSession
 from fedapt_server.archive.taking_up import ends_of_rounds, open_session, take_up
 from fedapt_server.metrics import Metrics
 from fedapt_server.narration import narrate
-from fedapt_server.ports.outbox import Outbox
+from fedapt_server.ports.outbox import Outbox, flush
 from fedapt_server.ports.refusals import Refusals
 from fedapt_server.ports.rounds_port import GuardedConnection, RoundsPort
 from fedapt_server.ports.traffic import send_timeout_s
@@ -45,7 +45,6 @@ from fedapt_server.settings import ServerSettings
 from fedapt_server.status import Snapshot, Status
 
 HELLO_TIMEOUT_S: Final = 10
-FLUSH_TIMEOUT_S: Final = 5
 
 logger = logging.getLogger("fedapt_server")
 logger.addHandler(logging.NullHandler())
@@ -157,7 +156,7 @@ class CoordinatorService:
             await self._begin()
             self.status.serving = True
             completed = await self._until(stop or asyncio.Event())
-            await self._flush()
+            await flush(self._outboxes.values())
         finally:
             await self._stop()
         if completed == 0:
@@ -363,14 +362,6 @@ class CoordinatorService:
     def _roster(self) -> Roster | None:
         """Return the roster as it is now; ``None`` while nobody is enrolled."""
         return self._folder.roster() if self._folder.roster_file.exists() else None
-
-    async def _flush(self) -> None:
-        """Wait until what the session sent last has left; a slow institution does not hold us up for long."""
-        waiting = [asyncio.create_task(outbox.empty()) for outbox in self._outboxes.values()]
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=FLUSH_TIMEOUT_S)
-            for task in late:
-                task.cancel()
 
     def _set_timer(self, seconds: float | None) -> None:
         """Set the one timer anew, or stop it: also where it has gone off and waits for its turn."""

@@ -1,4 +1,4 @@
-"""Class names: what is one class, and in which words two that look alike are told apart."""
+"""Class names: what is one class, in which words two that look alike are told apart, and that plans agree."""
 
 import unicodedata
 
@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedapt_crypto.errors import InvalidInput, MalformedMessage
+from fedapt_secure.config.settings import build
 from fedapt_secure.protocol.class_names import both, check_class_names, collision, compared, lookalikes, shown
+from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from tests.protocol.federation import Federation
 
 ODD = st.text(st.sampled_from("aAeéÉe\u0301ßẞſİıσςΣ \u00a0\u1e9e\ufb01\u0345"), max_size=6)
 
@@ -79,3 +83,34 @@ def test_a_name_is_shown_so_that_its_form_is_seen() -> None:
     assert shown("mélanome") == "'mélanome'"
     assert shown("me\u0301lanome") == r"'me\u0301lanome'"
     assert len(shown("x" * 300)) < 50
+
+
+@pytest.fixture(scope="module")
+def configuration() -> SessionConfiguration:
+    return Federation(3, rounds=3).configuration
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["zero", "zero"], "session.yaml: class_names: the class 'zero' is named twice"),
+        (["zero", "Zero", "zero "], "'zero' and 'Zero' are one class: the second differs by capital letters"),
+        (["zero", "zero "], "'zero' and 'zero ' are one class: the second differs by a space at the end"),
+        (["\u00e9", "e\u0301"], r"'é' and 'e\\u0301' are one class: .*Unicode NFD, not NFC"),
+        (["zero", " "], "the class name ' ' is blank"),
+    ],
+)
+def test_a_plan_with_one_class_twice_is_refused(configuration, names, said) -> None:
+    fields = configuration.plan.model_dump(mode="json") | {"class_names": names}
+    with pytest.raises(InvalidInput, match=said):
+        build(SessionPlan, fields, source="session.yaml")
+
+
+def test_an_institution_takes_no_configuration_with_one_class_twice(configuration) -> None:
+    """A coordinator that leaves the check out does not get past the institutions."""
+    names = ("zero", "Zero", *configuration.plan.class_names[2:])
+    bad = configuration.model_copy(
+        update={"plan": configuration.plan.model_copy(update={"class_names": names})}
+    )
+    with pytest.raises(MalformedMessage):
+        SessionConfiguration.from_bytes(bad.to_bytes())

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
@@ -32,6 +32,7 @@ def test_the_farthest_a_round_can_go_is_the_sum_of_its_steps(
     assert math.isclose(found, position, rel_tol=1e-6)
 
 
+@settings(deadline=None)
 @given(CLIPS, st.integers(1, 4096), CHANGES)
 def test_what_is_let_through_survives_the_encoding(clip: float, summands: int, change: float) -> None:
     assume(not refusal(clip, summands, change))

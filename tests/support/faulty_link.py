@@ -1,4 +1,4 @@
-"""A bad line between a coordinator and its institutions: a TCP proxy that delays, resets and goes silent.
+"""A bad line between a coordinator and its institutions: a TCP proxy that delays, throttles and resets.
 
 It stands in for ``tc netem``, which not every kernel has. Bytes are never changed or left out: TCP does not
 let that through. What a lossy line does to those who use it is to delay, and in the end to break, a
@@ -7,6 +7,7 @@ connection; so a "lost" chunk resets the connection that it was on.
 
 import asyncio
 import contextlib
+import math
 import random
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ class FaultyLink:
         port: Where it listens. target: Where the coordinator does.
         delay_s: How long each chunk takes, in either direction.
         loss: Share of chunks that cost their connection.
+        bytes_per_s: What a connection carries in either direction.
         seed: Of the dice that choose them.
         connections, chunks, resets: What it has seen.
     """
@@ -34,6 +36,7 @@ class FaultyLink:
     target: int
     delay_s: float = 0.0
     loss: float = 0.0
+    bytes_per_s: float = math.inf
     seed: int = 0
     connections: int = 0
     chunks: int = 0
@@ -65,9 +68,11 @@ class FaultyLink:
         finally:
             self._loop.call_soon_threadsafe(stop.set)
             thread.join()
-            for task in asyncio.all_tasks(self._loop):
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.sleep(0))
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left))
             self._loop.close()
 
     def cut(self) -> None:
@@ -114,6 +119,7 @@ class FaultyLink:
     async def _carry(
         self, under_way: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter
     ) -> None:
+        free = 0.0
         while True:
             due, chunk = await under_way.get()
             await asyncio.sleep(due - self._loop.time())
@@ -121,6 +127,8 @@ class FaultyLink:
             if not chunk:
                 return
             self.chunks += 1
+            free = max(free, self._loop.time()) + len(chunk) / self.bytes_per_s
+            await asyncio.sleep(free - self._loop.time())
             if self._dice.random() < self.loss:
                 self.resets += 1
                 writer.transport.abort()

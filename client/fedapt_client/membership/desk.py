@@ -37,6 +37,7 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import clocks
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString
+from fedapt_secure.protocol.keepalive import PatientClient, patience
 from fedapt_secure.protocol.tls_advice import explain, is_about_dates
 from fedapt_secure.protocol.transport import binary, client_context, joining_context, looking_context
 
@@ -316,9 +317,10 @@ async def connected(place: Place, context: SSLContext) -> AsyncIterator[ClientCo
         "ping_interval": None,
         "close_timeout": 2,
         "user_agent_header": None,
+        "create_connection": PatientClient,
     }
     try:
-        async with asyncio.timeout(2 * TIMEOUT_S), connect(place.url, **options) as connection:
+        async with connect(place.url, **options) as connection, patience(connection, 2 * TIMEOUT_S):
             yield connection
     except CONNECTION_ERRORS as error:
         raise Unreachable(why(error, place)) from error

@@ -16,11 +16,13 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES, read_policy
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.keepalive import PatientClient, patience
 from fedapt_secure.protocol.parameters import check_vector
 from fedapt_secure.protocol.reasons import NO_MODEL, NoModelReason
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 TIMEOUT_S = 120.0
+"""Without anything coming in; a model on a slow line may take longer."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,14 @@ async def _ask(
 ) -> m.FinishedModel:
     place = Place(settings.host, settings.port, settings.proxy)
     request = m.ModelRequest(name=settings.name, session=session)
-    options = WEBSOCKET_OPTIONS | {"ssl": client_context(folder), "proxy": place.proxy, "max_size": max_bytes}
+    options = WEBSOCKET_OPTIONS | {
+        "ssl": client_context(folder),
+        "proxy": place.proxy,
+        "max_size": max_bytes,
+        "create_connection": PatientClient,
+    }
     try:
-        async with asyncio.timeout(TIMEOUT_S), connect(place.url, **options) as connection:
+        async with connect(place.url, **options) as connection, patience(connection, TIMEOUT_S):
             await connection.send(request.to_bytes())
             data = binary(await connection.recv())
     except CONNECTION_ERRORS as error:

@@ -70,6 +70,7 @@ def offer_fields(
             "phase": plan.phase_timeout_s,
             "gathering": plan.gather_timeout_s,
         },
+        "minimum_rate_kbit_s": plan.minimum_rate_kbit_s,
     }
 
 
@@ -107,7 +108,8 @@ def print_offer(fields: dict[str, Any]) -> None:
         (
             "deadlines",
             f"training {deadlines['training']:g} s, other phases {deadlines['phase']:g} s, gathering"
-            f" {deadlines['gathering']:g} s",
+            f" {deadlines['gathering']:g} s, and what messages take at {fields['minimum_rate_kbit_s']:g}"
+            " kbit/s",
         ),
         ("hash", fields["hash"]),
     ]

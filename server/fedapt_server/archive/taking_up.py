@@ -13,6 +13,7 @@ from fedapt_secure.protocol.session import SessionPlan
 from fedapt_server.archive.own_log import completed_ends, has_begun
 from fedapt_server.archive.starting import new_configuration, reason_to_wait
 from fedapt_server.archive.store import SessionStore, StoredSession
+from fedapt_server.session.deadlines import slow_rounds
 from fedapt_server.session.machine import CoordinatorSession
 
 logger = logging.getLogger("fedapt_server")
@@ -52,7 +53,10 @@ def take_up(
     last = None if ended is None else ended.configuration.plan
     reason = reason_to_wait(plan, roster, last, again=again)
     if reason is None and plan is not None and roster is not None:
-        return store.create(*new_configuration(plan, roster, experiment_seed))
+        configuration, seeds = new_configuration(plan, roster, experiment_seed)
+        if (slow := slow_rounds(configuration)) is not None:
+            logger.warning(slow, extra={"event": "slow_rounds"})
+        return store.create(configuration, seeds)
     if not stay:
         raise InvalidInput(f"no session can begin: {reason}")
     return ended

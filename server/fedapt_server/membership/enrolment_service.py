@@ -31,9 +31,10 @@ from fedapt_server.ports.admission_limits import AdmissionLimits
 from fedapt_server.ports.front_door import FrontDoor, Guest, guest_key
 from fedapt_server.ports.library_log import library_logger
 from fedapt_server.ports.lobby import Lobby
+from fedapt_server.ports.traffic import MIN_BYTES_PER_S
 
 CONVERSATION_TIMEOUT_S: Final = 20.0
-"""From the first byte of HTTP to the last answer: a slow drip ends here."""
+"""From the first byte of HTTP to the last answer, without what that takes: a slow drip ends here."""
 REQUEST_TIMEOUT_S: Final = 10.0
 Log = Callable[[str, dict[str, Any]], None]
 """Takes an event and its details; never a secret among them."""
@@ -167,13 +168,13 @@ class EnrolmentService:
         assert isinstance(connection, _Counted)
         address = connection.address
         try:
-            async with asyncio.timeout(CONVERSATION_TIMEOUT_S):
-                await self._converse(connection, address)
+            async with asyncio.timeout(CONVERSATION_TIMEOUT_S) as limit:
+                await self._converse(connection, address, limit)
         except (ConnectionClosed, TimeoutError, FedaptError) as error:
             reason = str(error) if isinstance(error, FedaptError) else type(error).__name__
             self._log("conversation_broken", {"address": address, "reason": reason})
 
-    async def _converse(self, connection: ServerConnection, address: str) -> None:
+    async def _converse(self, connection: ServerConnection, address: str, limit: asyncio.Timeout) -> None:
         tls = connection.transport.get_extra_info("ssl_object")
         serial = certificate_serial(tls)
         member = None if serial is None else certificate_name(tls)
@@ -196,6 +197,9 @@ class EnrolmentService:
             answer = await asyncio.to_thread(desk.receive, binary(frame))
             if answer.event is not None:
                 self._log(answer.event, {"address": address, **answer.details})
-            await connection.send(answer.message.to_bytes())
+            data = answer.message.to_bytes()
+            # A large roster takes its time on a slow line; only who has a certificate or a token gets one.
+            limit.reschedule((limit.when() or 0.0) + len(data) / MIN_BYTES_PER_S)
+            await connection.send(data)
             if answer.event == "enrolled":
                 self.enrolled.set()

@@ -146,6 +146,9 @@ gather_timeout_s: 30.0
 # So long the session waits for institutions that are out (they have not agreed yet, their images or disk
 # want mending) where no round can take place without them: 14 days. 'server run --end-session' ends it sooner
 return_timeout_s: 1209600.0
+# What every institution's line carries at least, either way, in kbit/s, while all of a round use theirs (the
+# coordinator's own line so many times this). What messages take at this rate is added to the three times.
+minimum_rate_kbit_s: 128.0
 """
 
 TINY_WEIGHTS: Final[dict[str, Any]] = {

@@ -14,6 +14,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import DATA_OPCODES, Frame
 
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.protocol.keepalive import PatientConnection
 from fedapt_secure.protocol.transport import (
     TLS_HANDSHAKE_TIMEOUT_S,
     WEBSOCKET_OPTIONS,
@@ -41,7 +42,7 @@ Refused = Callable[[Refusal, str], None]
 """Takes a reason and whom it concerns (a name, or empty); the sentence in the log is made of both."""
 
 
-class GuardedConnection(ServerConnection):
+class GuardedConnection(PatientConnection, ServerConnection):
     """A connection that is counted, and cut when it goes too far.
 
     Attributes:

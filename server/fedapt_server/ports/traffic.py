@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from fedapt_secure.config.ranges import SLOWEST_KBIT_S
+
 MAX_FRAMES_PER_S: Final = 20.0
 MAX_FRAMES_AT_ONCE: Final = 200
 """A round takes about six messages of an institution, whatever the number of its neighbours."""
@@ -10,9 +12,10 @@ MAX_REFUSED_PER_S: Final = 0.1
 MAX_REFUSED_AT_ONCE: Final = 20
 """Messages that do not hold: each is a line in the log."""
 PATIENCE_S: Final = 10.0
-MIN_BYTES_PER_S: Final = 4096
-"""What a message must come in with once `PATIENCE_S` is over: 32 kbit/s."""
-MAX_MESSAGE_S: Final = 900.0
+MIN_BYTES_PER_S: Final = SLOWEST_KBIT_S * 1000 / 8
+"""What a message must come in with once `PATIENCE_S` is over. No session plans with slower lines."""
+STILL_S: Final = 60.0
+"""How long a message that is under way may stand still, however fast it came before."""
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Traffic:
     _frames: TokenBucket = field(default_factory=lambda: TokenBucket(MAX_FRAMES_PER_S, MAX_FRAMES_AT_ONCE))
     _refused: TokenBucket = field(default_factory=lambda: TokenBucket(MAX_REFUSED_PER_S, MAX_REFUSED_AT_ONCE))
     _begun: float | None = None
+    _latest: float = 0.0
     _bytes: int = 0
     _fragments: bool = False
 
@@ -57,6 +61,7 @@ class Traffic:
         """Bytes have come; called before the frames in them are."""
         if self._begun is None:
             self._begun, self._bytes = now, 0
+        self._latest = now
         self._bytes += size
 
     def frame(self, now: float, *, data: bool, final: bool) -> bool:
@@ -80,14 +85,16 @@ class Traffic:
     def stalled(self, now: float) -> None:
         """It is us who do not read at this moment: a message that is under way is not held against it."""
         if self._begun is not None:
-            self._begun, self._bytes = now, 0
+            self._begun, self._bytes, self._latest = now, 0, now
 
     def too_slow(self, now: float) -> bool:
         """Return whether a message that is under way takes too long."""
         if self._begun is None:
             return False
         elapsed = now - self._begun
-        return elapsed > MAX_MESSAGE_S or (elapsed > PATIENCE_S and self._bytes < elapsed * MIN_BYTES_PER_S)
+        too_little = elapsed > PATIENCE_S and self._bytes < elapsed * MIN_BYTES_PER_S
+        # No limit on the whole: the largest message that is taken has its time by this.
+        return too_little or now - self._latest > STILL_S
 
 
 @dataclass
@@ -112,4 +119,4 @@ class UnsentBytes:
 
 def send_timeout_s(size: int) -> float:
     """Return how long sending a message may take a peer that reads as slowly as one may."""
-    return 30.0 + size / (4 * MIN_BYTES_PER_S)
+    return 30.0 + size / MIN_BYTES_PER_S

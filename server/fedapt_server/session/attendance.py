@@ -40,6 +40,11 @@ class Attendance:
         return tuple(name for name, presence in self._presence.items() if presence in presences)
 
     @property
+    def takes_sums(self) -> tuple[str, ...]:
+        """Who is given sums that only institutions can open, also of rounds that it took no part in."""
+        return self.which(Presence.JOINING, Presence.READY, Presence.RESTING)
+
+    @property
     def connected(self) -> tuple[str, ...]:
         """Who has a connection, also of those who take no part any more."""
         return tuple(name for name, presence in self._presence.items() if presence is not Presence.ABSENT)

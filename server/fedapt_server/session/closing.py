@@ -11,9 +11,8 @@ from fedapt_secure.log.heads import (
     closed_body,
     countersign,
     transcript_digest,
-    witnessed_body,
 )
-from fedapt_secure.log.line import SESSION_CLOSED, WITNESSED, LogHead
+from fedapt_secure.log.line import SESSION_CLOSED, LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies
@@ -72,10 +71,8 @@ class Closing:
 
     def lines(self) -> list[Log]:
         """Return what the coordinator's log says about the end."""
-        session = self._configuration.session
-        lines = [Log(SESSION_CLOSED, closed_body(self.statement, self._all_signatures(), self._missing()))]
-        heads = self._ordered_heads()
-        return [Log(WITNESSED, witnessed_body(session, self._round, heads)), *lines] if heads else lines
+        closed = closed_body(self.statement, self._all_signatures(), self._missing())
+        return [*self._witness.lines(self._round, self._ordered_heads()), Log(SESSION_CLOSED, closed)]
 
     def end(self, progress: Progress, connected: Collection[str]) -> list[Action]:
         """Return what ends the session, once it is durable: the record goes to all who are connected."""

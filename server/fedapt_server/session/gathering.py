@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server.session import bodies
+from fedapt_server.session import bodies, deadlines
 from fedapt_server.session.actions import Action, Keep, Log, SetTimer
 from fedapt_server.session.agenda import Agenda
 from fedapt_server.session.attendance import Attendance
@@ -136,8 +136,13 @@ class Gathering:
         """Take note that an institution accepts the session again, perhaps under another policy."""
         self._wanted.pop(name, None)
 
-    def wait(self, wait: Wait) -> list[Action]:
-        """Set the gathering timer once, so that one who keeps coming and going cannot put it off."""
+    def wait(self, wait: Wait, missed_bytes: int) -> list[Action]:
+        """Set the gathering timer once, so that one who keeps coming and going cannot put it off.
+
+        Args:
+            wait: What is waited for.
+            missed_bytes: What who was away may have to get besides the session.
+        """
         if self._waiting is wait.what and not wait.anew:
             return []
         self._waiting = wait.what
@@ -148,7 +153,12 @@ class Gathering:
                 SetTimer(plan.return_timeout_s),
             ]
         # Before their first round institutions load models and encode images, as before training.
-        return [SetTimer(plan.gather_timeout_s if self._rounds_begun else plan.round_timeout_s)]
+        first = self._rounds_begun == 0
+        seconds = plan.round_timeout_s if first else plan.gather_timeout_s
+        waiting_s = deadlines.gathering_s(
+            self._configuration, seconds, first=first, missed_bytes=missed_bytes
+        )
+        return [SetTimer(waiting_s)]
 
     def leave_out(self, progress: Progress, reason: str) -> tuple[Progress, list[Action]]:
         """Go on with the following round; one that was never attempted is on record as aborted."""

@@ -10,17 +10,16 @@ gives the finished model to whoever was away.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import PeerError, RolledBackLog, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
-from fedapt_secure.log.heads import WitnessedHead, witnessed_body
-from fedapt_secure.log.line import WITNESSED
+from fedapt_secure.log.heads import WitnessedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server.session import bodies
+from fedapt_server.session import bodies, deadlines
 from fedapt_server.session.actions import Action, CheckLog, Doing, Keep, Log, SetTimer, TakeHead
 from fedapt_server.session.agenda import Agenda
 from fedapt_server.session.attendance import Attendance
@@ -32,9 +31,6 @@ from fedapt_server.session.reception import Reception, refusal, send, to_all
 from fedapt_server.session.round import CoordinatorRound
 from fedapt_server.session.states import Answer, Presence, State, answer_to
 from fedapt_server.session.witness import News, Witness
-
-TAKE_SUMS: Final = (Presence.JOINING, Presence.READY, Presence.RESTING)
-"""Who is given sums that only institutions can open, also of rounds that it took no part in."""
 
 
 class CoordinatorSession:
@@ -292,7 +288,7 @@ class CoordinatorSession:
                 case Begin(participants):
                     return actions + self._start_round(participants)
                 case Wait() as wait:
-                    return actions + self._gathering.wait(wait)
+                    return actions + self._gathering.wait(wait, self._progress.sealed_bytes)
                 case Stop(reason):
                     actions.append(Log("cannot_continue", {"reason": reason}))
                     break
@@ -319,7 +315,8 @@ class CoordinatorSession:
         start = self._round.start_message()
         sends = self._round.traffic.down([send(name, start) for name in participants])
         started = Log("round_started", bodies.round_started(self._round))
-        return [kept, started, *sends, SetTimer(self._plan.round_timeout_s)]
+        seconds = deadlines.phase_s(self._configuration, self._plan.round_timeout_s, sends, self._round.phase)
+        return [kept, started, *sends, SetTimer(seconds)]
 
     def _proceed(self) -> list[Action]:
         """Close the phase if nobody is waited for any more."""
@@ -333,7 +330,8 @@ class CoordinatorSession:
         if self._round.phase is None:
             return self._finish_round(self._round.completed(), sends, given=deliveries.keys())
         body = {"round": self._round.number, "phase": self._round.phase.value}
-        return [Log("phase", body), *sends, SetTimer(self._plan.phase_timeout_s), *self._proceed()]
+        seconds = deadlines.phase_s(self._configuration, self._plan.phase_timeout_s, sends, self._round.phase)
+        return [Log("phase", body), *sends, SetTimer(seconds), *self._proceed()]
 
     def _finish_round(
         self, outcome: Outcome, sums: Sequence[Action] = (), given: Collection[str] = ()
@@ -343,7 +341,7 @@ class CoordinatorSession:
             return []
         ended, self._round = self._round, None
         body, after = bodies.after_round(self._progress, ended, outcome)
-        missing = [n for n in self._attendance.which(*TAKE_SUMS) if n not in given]
+        missing = [n for n in self._attendance.takes_sums if n not in given]
         missed = [send(name, after.sealed_sums[-1]) for name in missing] if outcome.sealed_sum else []
         self._agenda.ended(completed=outcome.status == "completed")
         self._agenda.sitting_out |= ended.released
@@ -351,13 +349,12 @@ class CoordinatorSession:
         self._progress = after
         following = self._close() if self._agenda.over else self._maybe_start_round()
         heads = tuple(ended.heads[n] for n in outcome.participants if n in ended.heads)
-        seen = witnessed_body(self._configuration.session, ended.number, heads)
         there = self._attendance.connected
         return [
             Keep(after),
             Log("round_ended", body),
             *sums,
-            *([Log(WITNESSED, seen)] if heads else []),
+            *self._witness.lines(ended.number, heads),
             to_all(there, lambda head: self._witness.round_end(ended.context, outcome, heads, head)),
             *missed,
             *following,
@@ -367,11 +364,12 @@ class CoordinatorSession:
         self._state = State.CLOSING
         self._closing = self._open_closing()
         end = self._reception.session_end(self._progress)
+        sends = [send(name, end) for name in self._attendance.which(Presence.READY, Presence.RESTING)]
         return [
             self._keep(closing=True),  # what is about to be signed must not change any more
             Log("closing", bodies.closing(self._progress)),
-            *(send(name, end) for name in self._attendance.which(Presence.READY, Presence.RESTING)),
-            SetTimer(self._plan.round_timeout_s),
+            *sends,
+            SetTimer(deadlines.phase_s(self._configuration, self._plan.round_timeout_s, sends, None)),
             *self._maybe_end(),
         ]
 

@@ -73,6 +73,11 @@ class Progress:
         """How many rounds gave a sum."""
         return sum(record.status == "completed" for record in self.records)
 
+    @property
+    def sealed_bytes(self) -> int:
+        """The size of what who was away may have to get."""
+        return sum(len(one.payload) for one in self.sealed_sums)
+
     def unlogged(self, logged: tuple[int, int] | None) -> bool:
         """Whether the log's last ended attempt, as round and attempt, is not the last one on record here."""
         last = self.last_end

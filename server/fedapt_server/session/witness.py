@@ -149,5 +149,9 @@ class Witness:
         if len(claims) > MAX_HELD:
             del claims[next(iter(claims))]
 
+    def lines(self, round_: int, heads: tuple[SignedHead, ...]) -> list[Log]:
+        """Return what the log says of heads that a round has brought; nothing where there are none."""
+        return [Log(WITNESSED, witnessed_body(self._session, round_, heads))] if heads else []
+
     def _line(self, head: WitnessedHead) -> Log:
         return Log(WITNESSED, witnessed_body(head.session, head.round, (head.signed,)))

@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 FULL = pytest.mark.chaos
 
 DELAY_S, LOSS = 0.3, 0.02
+FAST = {"minimum_rate_kbit_s": 100_000.0}
+"""What messages take adds next to nothing to deadlines."""
 
 
 def link_to(world: ChaosWorld, port: int, **faults: float) -> FaultyLink:
@@ -44,7 +46,7 @@ def test_delay_and_loss(tmp_path: Path, rounds: int) -> None:
 def test_everybody_is_cut_off_for_a_while(tmp_path: Path, seconds: int) -> None:
     """Longer than a phase's deadline: the coordinator ends the attempt, and begins anew."""
     port = free_port()
-    world = ChaosWorld.make(tmp_path, port=port, rounds=3, gather_timeout_s=5.0, phase_timeout_s=2.0)
+    world = ChaosWorld.make(tmp_path, port=port, rounds=3, gather_timeout_s=5.0, phase_timeout_s=2.0, **FAST)
     link = link_to(world, port, delay_s=0.05)
     with link.up(), world.running():
         world.until(lambda: world.bodies(COORDINATOR, "phase"), "a round is under way")
@@ -62,7 +64,7 @@ def test_everybody_is_cut_off_for_a_while(tmp_path: Path, seconds: int) -> None:
 def test_one_is_cut_off_for_a_while(tmp_path: Path) -> None:
     """The three others go on without it, and it is back for the next round."""
     port = free_port()
-    world = ChaosWorld.make(tmp_path, port=None, rounds=4, gather_timeout_s=5.0, phase_timeout_s=2.0)
+    world = ChaosWorld.make(tmp_path, port=None, rounds=4, gather_timeout_s=5.0, phase_timeout_s=2.0, **FAST)
     world.dial("clinic-3", port)
     link = link_to(world, port, delay_s=0.05)
     with link.up(), world.running():

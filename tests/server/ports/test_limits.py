@@ -4,15 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_server.ports.admission_limits import MAX_ADDRESSES, WINDOW_S, Arrivals
 from fedapt_server.ports.lobby import HEADER_BYTES, MAX_HELLO_BYTES, Hello, Lobby, first_record
 from fedapt_server.ports.traffic import (
     MAX_FRAMES_AT_ONCE,
     MAX_FRAMES_PER_S,
-    MAX_MESSAGE_S,
     MAX_REFUSED_AT_ONCE,
     MIN_BYTES_PER_S,
     PATIENCE_S,
+    STILL_S,
     TokenBucket,
     Traffic,
     UnsentBytes,
@@ -160,9 +161,24 @@ class TestTraffic:
     def test_a_slow_line_is_good_enough(self) -> None:
         traffic = Traffic()
         for second in range(300):
-            traffic.received(2 * MIN_BYTES_PER_S, float(second))
+            traffic.received(int(2 * MIN_BYTES_PER_S), float(second))
             assert not traffic.too_slow(second + 0.5)
-        assert traffic.too_slow(MAX_MESSAGE_S + 1)
+
+    def test_the_largest_message_has_its_time_on_the_slowest_line(self) -> None:
+        traffic, seconds = Traffic(), int(MAX_FRAME_BYTES / MIN_BYTES_PER_S)
+        for second in range(0, seconds, 10):
+            traffic.received(int(10 * MIN_BYTES_PER_S) + 1, float(second))
+            assert not traffic.too_slow(second + 9.9)
+        assert send_timeout_s(MAX_FRAME_BYTES) > seconds
+
+    def test_what_stands_still_after_a_fast_start_ends(self) -> None:
+        """Or the first megabytes would buy an hour in which they lie in memory."""
+        traffic = Traffic()
+        traffic.received(50 << 20, 0.0)
+        assert not traffic.too_slow(STILL_S)
+        assert traffic.too_slow(STILL_S + 0.1)
+        traffic.stalled(STILL_S)
+        assert not traffic.too_slow(STILL_S + PATIENCE_S)
 
     def test_fragments_and_pings_within_a_message_do_not_begin_it_anew(self) -> None:
         traffic = Traffic()

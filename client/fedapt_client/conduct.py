@@ -5,6 +5,7 @@ One object a session; it outlives connections. What has to be durable is, before
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from fedapt_client.session.actions import (
     Waiting,
 )
 from fedapt_client.session.machine import InstitutionSession
+from fedapt_client.training.answer_time import AnswerTime
 from fedapt_client.training.kept_models import KeptModels
 from fedapt_client.training.learner import Learner, scores_to_fields
 from fedapt_crypto.errors import (
@@ -99,12 +101,18 @@ class Conduct:
         self._institution = institution
         self._books = institution.books
         self._learner: Learner | None = None
+        self._answer_time: AnswerTime | None = None
 
     @property
     def session_field(self) -> Fields:
         """Which session, for a log line."""
         session = self.session.session_id
         return {"session": session.hex() if session is not None else None}
+
+    def look_at_policy(self) -> None:
+        """Let an offer be judged by the policy as it is now; one that cannot be used refuses at approval."""
+        with suppress(InvalidInput):
+            self._read_policy_again()
 
     async def refuse(self, connection: ClientConnection, error: FedaptError) -> None:
         """Tell the log why this institution does not take part, and the coordinator which kind of reason."""
@@ -203,13 +211,29 @@ class Conduct:
         if isinstance(action, Prepare):
             await self._say(connection, "preparing")
             self._institution.encoding.each_tenth = self._from_a_thread(connection)
+        began = time.monotonic()
         try:
             following = await asyncio.to_thread(self._worked, action)
         except InvalidInput as error:
             if isinstance(action, Prepare):
                 await self.refuse(connection, error)
             raise
+        if isinstance(action, Train):
+            await self._until_its_time(action.round_number, time.monotonic() - began)
         await self.carry_out(connection, following)
+
+    async def _until_its_time(self, round_number: int, took_s: float) -> None:
+        """Hold the update back until the time at which it always leaves."""
+        if self._answer_time is None:
+            return
+        wait_s, stretched = self._answer_time.wait_s(took_s)
+        if stretched:
+            self._note_answer_time(self._answer_time, round_number)
+        await asyncio.sleep(wait_s)
+
+    def _note_answer_time(self, answer_time: AnswerTime, round_number: int) -> None:
+        body: Fields = {"round": round_number, "seconds": round(answer_time.seconds, 3)}
+        self._institution.write("answer_time", self.session_field | body)
 
     def _worked(self, action: Prepare | MakeGroup | OpenGroup | Train | Conclude) -> list[Action]:
         match action:
@@ -293,7 +317,7 @@ class Conduct:
             self._books.share(configuration.session),
             self._institution.encoding,
         )
-        self._learner.check_possible()
+        most_s = self._learner.check_possible()
         body = self._books.accept(
             configuration,
             self._learner.privacy_plan,
@@ -302,6 +326,9 @@ class Conduct:
             self._learner.subjects,
         )
         self._institution.write("session_accepted", body)
+        if configuration.plan.differential_privacy and self._institution.settings.fixed_answer_time:
+            self._answer_time = AnswerTime(most_s, configuration.plan.round_timeout_s)
+            self._note_answer_time(self._answer_time, 0)
         if configuration.plan.participation != EVERYBODY:
             name = self._institution.settings.name
             tell(name, "own_rounds", said_of_rounds(configuration, name))

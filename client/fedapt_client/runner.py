@@ -206,6 +206,8 @@ class InstitutionRunner:
 
     async def _take_or_refuse(self, connection: ClientConnection, data: bytes) -> None:
         conduct = self._conduct
+        if conduct.session.state is State.WAITING_FOR_OFFER:
+            conduct.look_at_policy()
         try:
             # Off the event loop: long vectors and ciphertexts take a while, and pings must be answered.
             actions = await asyncio.to_thread(conduct.session.receive, data)

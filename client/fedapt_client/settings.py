@@ -44,6 +44,8 @@ class ClientSettings(Settings):
         insecure_deterministic_noise: Let ``experiment_seed`` decide noise and sampling under differential
             privacy too, to repeat an experiment. Whoever knows the seed can subtract the noise: the run
             is not private, and its log says so.
+        fixed_answer_time: Let every update leave at the same time after its round's start, so that how long
+            training took does not tell which images were sampled. Off only where nobody else watches.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -72,6 +74,7 @@ class ClientSettings(Settings):
     log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
     experiment_seed: Annotated[int, ranges.SEED] | None = None
     insecure_deterministic_noise: bool = False
+    fixed_answer_time: bool = True
     vanish_at: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -119,6 +119,7 @@ class TestClientSettings:
             "insecure_deterministic_noise": True,
             "log": "logs/über.jsonl",
             "log_continues": f"{'0a' * 16}:17:{'1b' * 32}",
+            "fixed_answer_time": False,
             "vanish_at": ["1:share", "3:unmask"],
         }
         assert fields.keys() == ClientSettings.model_fields.keys()

@@ -68,6 +68,7 @@ INSTITUTION = BOTH | {
     "vanished": "",
     "disconnected": "reason",
     "not_closed": "session",
+    "answer_time": "round seconds session",
     "session_ended": "bundle model session",
 }
 

@@ -110,7 +110,12 @@ def found_consortium(
         answer = registrar.enrol(*registrar.admit(join.token, request.to_bytes()))
         enrolment.finish(party, join, request, answer, enrolment.Options(host=HOST))
         own = ClientSettings(
-            name=name, host=HOST, port=port, data=Path("data"), log=Path("../../logs") / f"{name}.jsonl"
+            fixed_answer_time=False,
+            name=name,
+            host=HOST,
+            port=port,
+            data=Path("data"),
+            log=Path("../../logs") / f"{name}.jsonl",
         )
         write_yaml(party.path / CLIENT_FILE, own, comment="The institution's settings.")
         policy = Policy(max_delta=1e-3, unattended=True)

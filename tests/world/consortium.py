@@ -70,7 +70,7 @@ def world_plan(
 
 
 def client_settings(name: str) -> ClientSettings:
-    return ClientSettings(name=name, port=8443, data=Path("data"))
+    return ClientSettings(name=name, port=8443, data=Path("data"), fixed_answer_time=False)
 
 
 @lru_cache(maxsize=4)

@@ -199,3 +199,10 @@ FOUND = {
 def test_found_before(base: Path, name: str) -> None:
     seed, schedule = FOUND[name]
     run_schedule(base, seed, parse(schedule), Setting(), audited=True)
+
+
+def test_a_policy_mended_while_an_institution_waits_is_the_one_that_judges_the_offer(base: Path) -> None:
+    schedule = [Operation(Kind.POLICY, 1, 2), Operation(Kind.CRASH, 1, 32), Operation(Kind.RESTART, 1, 1)]
+    figures = run_schedule(base, 0, schedule, SAMPLED, audited=True)
+    assert figures["audits: VERIFIED"] == 1
+    assert not figures["refusals and failed disks"]

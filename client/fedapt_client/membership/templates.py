@@ -50,6 +50,10 @@ device: {device}
 # Only where the log was lost: the head LOG:SEQ:HASH of it that others hold.
 # log_continues: null
 
+# Every update leaves at the same time after its round's start, so that how long training took does not tell
+# which images were in it.
+# fixed_answer_time: true
+
 # For experiments and rehearsals only: repeatable sampling without differential privacy, noise that follows
 # from a seed (not private), and rounds in which to lose the connection on purpose (ROUND:PHASE). Leave them
 # alone.

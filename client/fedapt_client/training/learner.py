@@ -19,6 +19,7 @@ from fedapt_client.training.kept_models import KeptModels
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.learning.batches.sampling import most_sampled
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.clip.context_words import check_initial_context
@@ -161,8 +162,9 @@ class Learner:
     def check_possible(self) -> float:
         """Do all that a round and the end of the session do, on empty records: whatever is wrong shows now.
 
-        Texts, shapes and noise are those of a round, with the first model, a key of zeros, and every record
-        in the step's batch: no batch of a session is larger. No image is used, and nothing of it is kept.
+        Texts, shapes and noise are those of a round, with the first model, a key of zeros, and as many
+        records in the step's batch as no batch of a session has (`most_sampled`, and the persons with the
+        most images). No image is used, and nothing of it is kept.
 
         Returns:
             How long a round's steps take at most, by this one, in seconds.
@@ -172,23 +174,35 @@ class Learner:
         """
         plan, shape = self._configuration.plan, self._configuration.plan.shape
         model, key = plan.initial_model(), np.zeros(shape.key, np.float32)
-        began = time.perf_counter()
         with told_as(Reason.PLAN_IMPOSSIBLE):
-            task = self._task(key, Keystream.from_operating_system())
-            largest = replace(task.settings, local_steps=1, sample_rate=1.0)
-            LocalTrainer(replace(task, settings=largest), self._empty_records()).train(model)
-            took = plan.local_steps * (time.perf_counter() - began)
+            self._one_large_step(key, model)  # the first one also starts up what a machine starts up
+            to_begin_s, a_step_s = self._one_large_step(key, model)
             zero_shot_text(self._backbone, plan.class_names, plan.zero_shot_template)
             make_bundle(self._configuration, self._backbone, model, (key,) * shape.domains)
-        return took
+        return to_begin_s + plan.local_steps * a_step_s
 
-    def _empty_records(self) -> TrainingData:
-        """Return as many records as there are, with features of zeros and the first class as label."""
-        real = self._training_data(1)
-        if self._configuration.plan.tower_values or real.couples_records:
+    def _one_large_step(self, key: Vector, model: Vector) -> tuple[float, float]:
+        """Train one step on the largest batch, and return how long beginning and step took, in seconds."""
+        began = time.perf_counter()
+        task = self._task(key, Keystream.from_operating_system())
+        largest = replace(task.settings, local_steps=1, sample_rate=1.0)
+        trainer = LocalTrainer(replace(task, settings=largest), self._largest_batch)
+        begun = time.perf_counter()
+        trainer.train(model)
+        return begun - began, time.perf_counter() - begun
+
+    @cached_property
+    def _largest_batch(self) -> TrainingData:
+        """Records as many as no batch of a session has, features of zeros, the first class as label."""
+        plan, real = self._configuration.plan, self._training_data(1)
+        if plan.tower_values or real.couples_records:
             return real  # never private: there is no budget that could be lost
-        labels = torch.zeros(len(real.labels), dtype=torch.int64, device=real.labels.device)
-        return TrainingData(torch.zeros_like(real.features), labels, None, real.subjects)
+        units = real.units(private=plan.differential_privacy)
+        records = units.largest_batch(most_sampled(len(units), plan.sample_rate)).records
+        subjects = None if real.subjects is None else tuple(real.subjects[int(one)] for one in records)
+        labels = torch.zeros(len(records), dtype=torch.int64, device=real.labels.device)
+        features = torch.zeros_like(real.features[: len(records)])
+        return TrainingData(features, labels, None, subjects)
 
     def train(self, parameters: Vector, domain_key: Vector, round_number: int) -> Vector:
         """Return this institution's update, local minus round-start parameters, noised under DP."""

@@ -1,5 +1,6 @@
 """Poisson sampling from a keystream: who is in a step's batch is a secret that the guarantee rests on."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,6 +32,25 @@ def poisson_batch(keystream: Keystream, count: int, sample_rate: float) -> Tenso
     # Rounded down: the true rate is at most 2⁻⁶⁴ below q, never above it.
     limit = np.uint64(int(sample_rate * 2.0**64))
     return torch.from_numpy(np.flatnonzero(keystream.uniform_words(count) < limit))
+
+
+def most_sampled(count: int, sample_rate: float) -> int:
+    """Return how many records a Poisson sample has at most, but for a probability below 2⁻⁶⁰.
+
+    Bernstein's inequality, P(X ≥ nq + t) ≤ exp(-t² / (2nq(1-q) + 2t/3)), solved for t.
+
+    Args:
+        count: Number of records, n.
+        sample_rate: q, in (0, 1].
+
+    Raises:
+        InvalidInput: If the rate is outside (0, 1].
+    """
+    _check_rate(sample_rate)
+    exponent = 60 * math.log(2)
+    variance = count * sample_rate * (1 - sample_rate)
+    excess = exponent / 3 + math.sqrt((exponent / 3) ** 2 + 2 * exponent * variance)
+    return min(count, math.ceil(count * sample_rate + excess))
 
 
 class KeystreamUniformSampler(Sampler[Tensor]):

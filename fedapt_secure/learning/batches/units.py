@@ -78,3 +78,7 @@ class Units:
         ends = sizes.cumsum(0)
         within = torch.arange(int(sizes.sum())) - (ends - sizes).repeat_interleave(sizes)
         return Batch(self._records[self._starts[chosen].repeat_interleave(sizes) + within], sizes)
+
+    def largest_batch(self, count: int) -> Batch:
+        """Return the batch of the ``count`` units with the most records: no sample of as many has more."""
+        return self.batch(torch.topk(self._sizes, count).indices)

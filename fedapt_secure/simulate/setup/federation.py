@@ -294,6 +294,7 @@ def client_settings(
         log=Path("../../logs") / f"{institution.name}.jsonl",
         experiment_seed=settings.seed,
         insecure_deterministic_noise=settings.insecure_deterministic_noise,
+        fixed_answer_time=False,  # all of it is on one machine
         vanish_at=vanish_at,
     )
 

@@ -17,6 +17,7 @@ OURS = frozenset(rooms.PACKAGES)
 HEAVY = frozenset({"torch", "torchvision", "open_clip", "opacus", "sklearn"})
 IO = frozenset({"websockets", "ssl", "asyncio"})
 IO_SHELLS = (
+    "fedapt_server.rehearsing",
     "fedapt_server.service",
     "fedapt_server.running",
     "fedapt_server.ports.front_door",
@@ -30,6 +31,7 @@ IO_SHELLS = (
     "fedapt_client.membership.renewal",
     "fedapt_client.training.fetch",
     "fedapt_client.membership.desk",
+    "fedapt_client.membership.offer",
     "fedapt_client.doctor",
     "fedapt_client.__main__",
     "fedapt_secure.simulate",
@@ -97,6 +99,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "books membership",
         "training doctor status",
         "institution",
+        "rehearsal",
         "conduct",
         "runner",
         "__main__",
@@ -107,6 +110,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "ports",
         "membership service",
         "running",
+        "rehearsing",
         "__main__",
     ),
 }

@@ -20,6 +20,7 @@ from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, rou
 from fedapt_client.books.group_journal import GroupJournal
 from fedapt_client.institution import Institution
 from fedapt_client.narration import said_of_rounds, tell
+from fedapt_client.rehearsal import answer_rehearsal
 from fedapt_client.session.actions import (
     Action,
     Approve,
@@ -34,6 +35,7 @@ from fedapt_client.session.actions import (
     Quit,
     RecordRelease,
     Refused,
+    Rehearse,
     RoundOver,
     Send,
     Superseded,
@@ -143,6 +145,8 @@ class Conduct:
                     await self._or_refuse(connection, action)
                 case Prepare() | MakeGroup() | OpenGroup() | Train() | Conclude():
                     await self._work(connection, action)
+                case Rehearse():
+                    await self._rehearse(connection, action)
                 case Unfinished():
                     await self.carry_out(connection, self._note_unfinished(action))
                 case CheckPolicy() | Join():
@@ -333,6 +337,11 @@ class Conduct:
             name = self._institution.settings.name
             tell(name, "own_rounds", said_of_rounds(configuration, name))
         return self.session.prepared()
+
+    async def _rehearse(self, connection: ClientConnection, action: Rehearse) -> None:
+        self._institution.encoding.each_tenth = self._from_a_thread(connection)
+        answer = await asyncio.to_thread(answer_rehearsal, self._institution, action.configuration)
+        await connection.send(answer.to_bytes())
 
     def _group(self, action: MakeGroup | OpenGroup) -> list[Action]:
         """Make or open the session's group key."""

@@ -31,6 +31,7 @@ _SENTENCES: Final = {
     "policy": (logging.INFO, "a changed policy holds from now on"),
     "certificate": (logging.INFO, "certificate in use"),
     "session_accepted": (logging.INFO, "takes part in the session"),
+    "rehearsed": (logging.INFO, "a session was rehearsed: nothing is spent"),
     "answer_time": (logging.INFO, "updates leave so many seconds after their round's start"),
     "round_joined": (logging.INFO, "round joined"),
     "spend": (logging.INFO, "budget spent"),

@@ -46,6 +46,9 @@ class ClientSettings(Settings):
             is not private, and its log says so.
         fixed_answer_time: Let every update leave at the same time after its round's start, so that how long
             training took does not tell which images were sampled. Off only where nobody else watches.
+        answer_rehearsals: Let the coordinator ask what a session would be here (`server rehearse`): a code
+            and coarse times leave, nothing is spent, and nobody is asked. Without it the answer is
+            ``not_approved``.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -75,6 +78,7 @@ class ClientSettings(Settings):
     experiment_seed: Annotated[int, ranges.SEED] | None = None
     insecure_deterministic_noise: bool = False
     fixed_answer_time: bool = True
+    answer_rehearsals: bool = True
     vanish_at: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # cryptography and pydantic take longer to load than --help m
     from fedapt_crypto.protected_keys import Passphrase
     from fedapt_secure.config.party_folder import PartyFolder
 
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Folder = Annotated[Path, typer.Option("--dir", help="The party's folder (default: the current one).")]
 PassphraseFile = Annotated[
@@ -43,10 +43,10 @@ def within(allowed: Range) -> Callable[[typer.CallbackParam, float | None], floa
 
 
 def duration(text: str) -> timedelta:
-    """Read ``30m``, ``12h``, ``7d`` or ``2w``; raises `InvalidInput` for anything else."""
-    found = re.fullmatch(r"(\d{1,4})([mhdw])", text)
+    """Read ``30s``, ``30m``, ``12h``, ``7d`` or ``2w``; raises `InvalidInput` for anything else."""
+    found = re.fullmatch(r"(\d{1,4})([smhdw])", text)
     if found is None or int(found[1]) == 0:
-        raise InvalidInput(f"{text!r} is not a duration: 30m, 12h, 7d or 2w")
+        raise InvalidInput(f"{text!r} is not a duration: 30s, 30m, 12h, 7d or 2w")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

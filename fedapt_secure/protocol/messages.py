@@ -34,6 +34,7 @@ MAX_HEADS_BYTES = 4 << 20
 
 Doing = Literal["approval", "preparing", "encoding"]
 """What an institution may say that it is doing: waiting for its people, reading, encoding images."""
+CoarseSeconds = Annotated[float, Field(ge=0, le=1e9)]
 Seed = Annotated[bytes, Field(min_length=32, max_length=32)]
 Round = Annotated[int, Field(ge=1, le=MAX_ROUND)]
 Session = Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
@@ -251,6 +252,30 @@ class Standby(TaggedMessage):
     finished: Session | None = None
 
 
+class Rehearse(TaggedMessage):
+    """Coordinator: asks what a session of this configuration would be there; nothing is offered or spent."""
+
+    kind: Literal["rehearse"] = "rehearse"
+    same_for_all = True
+    max_bytes = MAX_CONFIGURATION_BYTES
+    configuration: bytes
+    signature: Signature
+
+
+class Rehearsed(TaggedMessage):
+    """Institution: whether it could take part in a session, and how long it would take there.
+
+    ``reason`` is what it would refuse with, ``None`` where it would not. Times are in seconds, rounded up to
+    1, 2 or 5 times a power of ten, 0 where they are not known: exact ones would count images.
+    """
+
+    kind: Literal["rehearsed"] = "rehearsed"
+    configuration_hash: Hash
+    reason: ReasonCode | None
+    encoding_s: CoarseSeconds = 0.0
+    round_s: CoarseSeconds = 0.0
+
+
 class ModelRequest(TaggedMessage):
     """Institution, first message in place of `Hello`: asks for the model of a finished session.
 
@@ -294,6 +319,7 @@ FROM_INSTITUTION = kinds_of(
     RoundDecline,
     Aggregation,
     Done,
+    Rehearsed,
 )
 FROM_COORDINATOR = kinds_of(
     SessionOffer,
@@ -307,6 +333,7 @@ FROM_COORDINATOR = kinds_of(
     SessionEnd,
     SessionClosed,
     Standby,
+    Rehearse,
     FinishedModel,
     NoModel,
 )

@@ -9,6 +9,7 @@ from fedapt_secure.protocol.reasons import meaning_of
 _SENTENCES: Final[Mapping[str, tuple[int, str]]] = {
     "certificate": (DEBUG, "own certificate loaded"),
     "listening": (INFO, "listening for rounds"),
+    "rehearsal": (INFO, "a session was rehearsed: nothing is offered or spent"),
     "session_started": (INFO, "session started"),
     "session_resumed": (INFO, "session resumed"),
     "connected": (INFO, "institution connected"),

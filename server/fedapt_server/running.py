@@ -86,7 +86,7 @@ async def _serve(
     plan: SessionPlan | None,
     options: Options,
 ) -> None:
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     office = _Office(folder, settings)
     service = CoordinatorService(
         folder,
@@ -163,7 +163,8 @@ def _report(line: str) -> None:
     logger.warning("%s", line, extra={"event": "revocation_list"})
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
+    """Return what the first SIGTERM or SIGINT sets; a second one ends the process."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def first() -> None:

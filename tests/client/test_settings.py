@@ -120,6 +120,7 @@ class TestClientSettings:
             "log": "logs/über.jsonl",
             "log_continues": f"{'0a' * 16}:17:{'1b' * 32}",
             "fixed_answer_time": False,
+            "answer_rehearsals": False,
             "vanish_at": ["1:share", "3:unmask"],
         }
         assert fields.keys() == ClientSettings.model_fields.keys()

@@ -37,6 +37,7 @@ COORDINATOR = BOTH | {
     "phase": "phase round",
     "late": "names round",
     "declined": "final name reason round",
+    "rehearsal": "answers configuration",
     "left": "name reason",
     "not_waiting_for": "names",
     "cannot_continue": "reason",
@@ -68,6 +69,7 @@ INSTITUTION = BOTH | {
     "vanished": "",
     "disconnected": "reason",
     "not_closed": "session",
+    "rehearsed": "configuration reason",
     "answer_time": "round seconds session",
     "session_ended": "bundle model session",
 }

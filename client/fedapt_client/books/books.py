@@ -146,6 +146,31 @@ class Books:
             "privacy": None if plan is None else self._plan_body(planned, plan),
         }
 
+    def judge(
+        self,
+        configuration: SessionConfiguration,
+        plan: PrivacyPlan | None,
+        declared_records: int,
+        image_digests: Collection[bytes],
+        subjects: Collection[str] | None,
+    ) -> dict[str, Any] | None:
+        """Return the privacy that `accept` would put on record, or raise what it would; nothing is on record.
+
+        Args:
+            configuration: The session.
+            plan: The privacy plan; ``None`` without differential privacy.
+            declared_records: N̂, a count of the plan's units.
+            image_digests: SHA-256 of each training image's file.
+            subjects: Whose images they are, where the data says so.
+
+        Raises:
+            PolicyRefused, InvalidInput: As `accept` does.
+        """
+        self._check_noise(private=plan is not None)
+        terms = self._terms(configuration, plan, declared_records)
+        planned = self.ledger.judge_plan(terms, image_digests, subjects or (), self._with_rule)
+        return None if plan is None else self._plan_body(planned, plan)
+
     def reserve(self, session: bytes, round_number: int, steps: int) -> int:
         """Reserve a round's steps and return how many that added: none for a repeated round.
 

@@ -13,6 +13,7 @@ Rules that survive a crash at any statement:
 import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,10 @@ Admission = Callable[[Sequence[PlannedSession], Terms], None]
 
 Settle = Callable[[Sequence[PlannedSession], Terms], Terms]
 """Returns a new session's terms as they are to be recorded, next to the sessions that count."""
+
+
+class _NotMeant(Exception):
+    """Rolls back what was done only to see whether it can be."""
 
 
 class Ledger:
@@ -99,42 +104,74 @@ class Ledger:
             PolicyRefused: If the session does not fit the policy.
             InvalidInput: If there is no image, or other terms or images are on record for this session.
         """
+        with self._file.transaction() as database:
+            return self._record_plan(database, terms, image_digests, subjects, settle)
+
+    def _record_plan(
+        self,
+        database: sqlite3.Connection,
+        terms: Terms,
+        image_digests: Collection[bytes],
+        subjects: Collection[str],
+        settle: Settle | None,
+    ) -> PlannedSession:
         images = self._fingerprinter.fingerprints(image_digests)
         if not images:
             raise InvalidInput("a session without training images has nothing to account for")
         known_by = images | self._fingerprinter.of_subjects(subjects)
-        with self._file.transaction() as database:
-            found = self._planned(database, terms.session)
-            if found is not None:
-                kept = found.terms  # with the rule of composition that it was accepted under
-                with told_as(Reason.LEDGER_DIFFERS):
-                    if kept != replace(terms, composition=kept.composition, rdp_order=kept.rdp_order):
-                        raise InvalidInput(
-                            "this session already has another privacy plan on record; not changed"
-                        )
-                with told_as(Reason.DATA_CHANGED):
-                    if found.images != images_hash(known_by):
-                        raise InvalidInput(
-                            "the training images are not those with which this session was accepted: put them"
-                            " back, or wait for the next session"
-                        )
-                if not found.steps_taken:  # nothing is used yet, and the policy may have changed
-                    datasets = (found.dataset, *found.overlaps)
-                    self._admission(self._counted(database, terms.session, datasets), kept)
-                return found
-            dataset, overlaps = self._recognise(database, known_by)
-            counted = self._counted(database, terms.session, (dataset, *overlaps))
-            terms = terms if settle is None else settle(counted, terms)
-            self._admission(counted, terms)
-            database.executemany(
-                "INSERT INTO images VALUES (?, ?) ON CONFLICT DO NOTHING",
-                [(one, dataset) for one in known_by],
-            )
-            planned = PlannedSession(terms, dataset, images_hash(known_by), now(), overlaps, steps_taken=0)
-            self._file.insert(database, "plans", *planned.to_row())
-            for other in overlaps:
-                self._file.insert(database, "overlaps", terms.session, other)
-            return planned
+        found = self._planned(database, terms.session)
+        if found is not None:
+            kept = found.terms  # with the rule of composition that it was accepted under
+            with told_as(Reason.LEDGER_DIFFERS):
+                if kept != replace(terms, composition=kept.composition, rdp_order=kept.rdp_order):
+                    raise InvalidInput("this session already has another privacy plan on record; not changed")
+            with told_as(Reason.DATA_CHANGED):
+                if found.images != images_hash(known_by):
+                    raise InvalidInput(
+                        "the training images are not those with which this session was accepted: put them"
+                        " back, or wait for the next session"
+                    )
+            if not found.steps_taken:  # nothing is used yet, and the policy may have changed
+                datasets = (found.dataset, *found.overlaps)
+                self._admission(self._counted(database, terms.session, datasets), kept)
+            return found
+        dataset, overlaps = self._recognise(database, known_by)
+        counted = self._counted(database, terms.session, (dataset, *overlaps))
+        terms = terms if settle is None else settle(counted, terms)
+        self._admission(counted, terms)
+        database.executemany(
+            "INSERT INTO images VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [(one, dataset) for one in known_by],
+        )
+        planned = PlannedSession(terms, dataset, images_hash(known_by), now(), overlaps, steps_taken=0)
+        self._file.insert(database, "plans", *planned.to_row())
+        for other in overlaps:
+            self._file.insert(database, "overlaps", terms.session, other)
+        return planned
+
+    def judge_plan(
+        self,
+        terms: Terms,
+        image_digests: Collection[bytes],
+        subjects: Collection[str] = (),
+        settle: Settle | None = None,
+    ) -> PlannedSession:
+        """Return what `record_plan` would put on record, or raise what it would; nothing is on record after.
+
+        Args:
+            terms: What the session would do.
+            image_digests: SHA-256 of each training image's file.
+            subjects: Whose images they are, where the data says so.
+            settle: As for `record_plan`.
+
+        Raises:
+            PolicyRefused, InvalidInput: As `record_plan` does.
+        """
+        judged: list[PlannedSession] = []
+        with suppress(_NotMeant), self._file.transaction() as database:
+            judged.append(self._record_plan(database, terms, image_digests, subjects, settle))
+            raise _NotMeant
+        return judged[0]
 
     def join(self, context: RoundContext) -> None:
         """Record that a round is joined.

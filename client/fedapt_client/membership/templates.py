@@ -54,6 +54,10 @@ device: {device}
 # which images were in it.
 # fixed_answer_time: true
 
+# The coordinator's operator may ask what a session would be here ('server rehearse'): a code and coarse times
+# leave, nothing is spent, nobody is asked, and the log says so.
+# answer_rehearsals: true
+
 # For experiments and rehearsals only: repeatable sampling without differential privacy, noise that follows
 # from a seed (not private), and rounds in which to lose the connection on purpose (ROUND:PHASE). Leave them
 # alone.

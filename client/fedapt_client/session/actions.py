@@ -53,6 +53,13 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Rehearse:
+    """Find out what a session would be here, spend nothing, and answer with a code and times alone."""
+
+    configuration: SessionConfiguration
+
+
+@dataclass(frozen=True)
 class Superseded:
     """Another session is offered than the one that this machine is in; it needs a machine of its own."""
 
@@ -174,6 +181,7 @@ Action = (
     | TakeHead
     | CheckLog
     | Waiting
+    | Rehearse
     | Superseded
     | Approve
     | Prepare

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fedapt_crypto.secagg.scheme import Aggregate
-from fedapt_secure.protocol.messages import model_to_bytes
+from fedapt_secure.protocol.messages import model_from_bytes, model_to_bytes
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
 
@@ -38,3 +38,21 @@ class KeptModel:
         """
         model: Vector = (self.model.astype("f8") + aggregate.mean).astype("f4")
         return KeptModel(model, next_model_id(self.model_id, round_number, sum_payload), round_number)
+
+
+def model_of(
+    data: bytes, configuration: SessionConfiguration, kept: KeptModel | None
+) -> tuple[Vector, bytes]:
+    """Return the model in a message and what stands for it: our own where the coordinator has none.
+
+    Args:
+        data: The model in the message, which may be empty.
+        configuration: The session.
+        kept: Our own, in schemes that hide it from the coordinator.
+
+    Raises:
+        MalformedMessage: If it is none of the session's shape.
+    """
+    if kept is not None:
+        return kept.model, kept.model_id
+    return model_from_bytes(data, configuration.plan.shape), model_hash(data)

@@ -19,6 +19,7 @@ from fedapt_client.session.actions import (
     Prepare,
     Quit,
     Refused,
+    Rehearse,
     RoundOver,
     Send,
     Superseded,
@@ -28,8 +29,14 @@ from fedapt_client.session.actions import (
     Waiting,
 )
 from fedapt_client.session.closing import Closing
-from fedapt_client.session.kept_model import KeptModel
-from fedapt_client.session.opening import check_round, check_session_end, expand_keys, open_own_key
+from fedapt_client.session.kept_model import KeptModel, model_of
+from fedapt_client.session.opening import (
+    check_round,
+    check_session_end,
+    expand_keys,
+    open_own_key,
+    signed_configuration,
+)
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.round_part import RoundPart
 from fedapt_client.session.states import Answer, State, answer_to
@@ -45,8 +52,8 @@ from fedapt_crypto.errors import (
     RolledBackLog,
     UnexpectedMessage,
 )
-from fedapt_crypto.identity import Identity, verify
-from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_crypto.identity import Identity
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
@@ -57,7 +64,7 @@ from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.reasons import Reason, reason_of
-from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_secure.protocol.session import SessionConfiguration
 
 
 class InstitutionSession:
@@ -108,6 +115,7 @@ class InstitutionSession:
         self._transitions: Mapping[type[TaggedMessage], Callable[[Any], list[Action]]] = {
             m.SessionOffer: self._offer,
             m.Standby: lambda standby: [Waiting(standby.finished)],
+            m.Rehearse: lambda asked: [Rehearse(signed_configuration("rehearsal", asked, roster))],
             m.SealedKey: self._take_key,
             m.GroupPart: self._take_part,
             m.MissedSum: self._catch_up,
@@ -275,9 +283,7 @@ class InstitutionSession:
         return Send(m.Done(bundle_hash=bundle_hash, head=signed, signature=signature))
 
     def _offer(self, offer: m.SessionOffer) -> list[Action]:
-        configuration = SessionConfiguration.from_bytes(offer.configuration)
-        parts = (offer.signature, "session offer", configuration.hash)
-        verify(self._roster.coordinator_key, *parts, signer=COORDINATOR)
+        configuration = signed_configuration("session offer", offer, self._roster)
         if self._configuration is not None and configuration.session != self._configuration.session:
             return [Superseded(configuration.session)]
         self._offered = configuration.session
@@ -304,11 +310,7 @@ class InstitutionSession:
         if self._seed is None:
             raise UnexpectedMessage("a round started before the domain key arrived")
         check_round(start, configuration, self._name)
-        if self._kept is not None:
-            parameters, model_id = self._kept.model, self._kept.model_id
-        else:
-            parameters = m.model_from_bytes(start.model, configuration.plan.shape)
-            model_id = model_hash(start.model)
+        parameters, model_id = model_of(start.model, configuration, self._kept)
         context = configuration.round_context(start.round, start.attempt, model_id)
         self._part = RoundPart(configuration, context, self._witness)
         try:
@@ -371,11 +373,9 @@ class InstitutionSession:
 
     def _end_session(self, end: m.SessionEnd) -> list[Action]:
         configuration = self.configuration
-        shape = configuration.plan.shape
-        model_id = model_hash(end.model) if self._kept is None else self._kept.model_id
+        model, model_id = model_of(end.model, configuration, self._kept)
         rounds = check_session_end(end, configuration, self._roster, model_id)
-        model = m.model_from_bytes(end.model, shape) if self._kept is None else self._kept.model
-        check_vector(shape, model)
+        check_vector(configuration.plan.shape, model)
         try:
             self._closing.agree(configuration, model_id, rounds)
         except ContextMismatch as error:

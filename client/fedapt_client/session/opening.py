@@ -22,6 +22,24 @@ class Finished:
     domain_keys: tuple[Vector, ...]
 
 
+def signed_configuration(
+    kind: str, message: m.SessionOffer | m.Rehearse, roster: Roster
+) -> SessionConfiguration:
+    """Return a session's configuration that the roster's coordinator has signed.
+
+    Args:
+        kind: What it is for: ``session offer`` or ``rehearsal``.
+        message: Has it, and the signature on kind and hash.
+        roster: The approved roster.
+
+    Raises:
+        PeerError: If it does not decode, or is not signed for this.
+    """
+    configuration = SessionConfiguration.from_bytes(message.configuration)
+    verify(roster.coordinator_key, message.signature, kind, configuration.hash, signer=COORDINATOR)
+    return configuration
+
+
 def open_own_key(
     message: m.SealedKey,
     configuration: SessionConfiguration,

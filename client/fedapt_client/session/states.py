@@ -51,7 +51,8 @@ _IN_ROUND: Final = _IN_SESSION | {"aggregation": Answer.TAKEN}
 
 TABLE: Final[Mapping[State, Mapping[str, Answer]]] = {
     State.DISCONNECTED: {},
-    State.WAITING_FOR_OFFER: _WHILE_CONNECTED | {"session offer": Answer.TAKEN, "standby": Answer.TAKEN},
+    State.WAITING_FOR_OFFER: _WHILE_CONNECTED
+    | {"session offer": Answer.TAKEN, "standby": Answer.TAKEN, "rehearse": Answer.TAKEN},
     State.PREPARING: _IN_SESSION,
     State.JOINING: _IN_SESSION
     | {
@@ -76,6 +77,7 @@ TABLE: Final[Mapping[State, Mapping[str, Answer]]] = {
         (
             "session offer",
             "standby",
+            "rehearse",
             "sealed key",
             "group part",
             "missed sum",

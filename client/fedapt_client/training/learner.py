@@ -5,6 +5,7 @@ With `fetch` and `bundles` all of the client that touches torch, imported when i
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +26,9 @@ from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, loa
 from fedapt_secure.learning.clip.context_words import check_initial_context
 from fedapt_secure.learning.clip.device import resident, resolve_device
 from fedapt_secure.learning.clip.text import zero_shot_text
-from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
+from fedapt_secure.learning.data.features.image_features import FeatureSet, Skipped, load_features
 from fedapt_secure.learning.data.features.pixels import test_images, training_images
-from fedapt_secure.learning.data.reading.records import UNLABELLED, read_records, read_unlabelled
+from fedapt_secure.learning.data.reading.records import UNLABELLED, Record, read_records, read_unlabelled
 from fedapt_secure.learning.evaluation.scores import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
 from fedapt_secure.learning.methods.settings import TrainingSettings
@@ -127,9 +128,26 @@ class Learner:
         return self._features.train_subjects
 
     @property
-    def skipped_images(self) -> int:
-        """How many images could not be read."""
-        return len(self._features.skipped)
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The images that could not be used, and why."""
+        return self._features.skipped
+
+    @property
+    def split(self) -> tuple[int, int]:
+        """How many images are for training, and how many are held out."""
+        held_out = int(self._features.is_test.sum())
+        return len(self._features.is_test) - held_out, held_out
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the images' features take on disk."""
+        return self._features.features.numel() * self._features.features.element_size()
+
+    def time_of_encoding(self, records: Sequence[Record]) -> float:
+        """Return how long encoding one of some images takes, in seconds; nothing of it is kept."""
+        began = time.perf_counter()
+        load_features(records, self._backbone, None)
+        return (time.perf_counter() - began) / len(records)
 
     def _training_data(self, round_number: int) -> TrainingData:
         if self._unlabelled is not None:

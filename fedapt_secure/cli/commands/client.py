@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed, system_error
-from fedapt_secure.cli.commands import client_run
+from fedapt_secure.cli.commands import client_rehearse, client_run
 from fedapt_secure.cli.commands.client_ledger import ledger_app
 from fedapt_secure.cli.options import (
     AsJson,
@@ -38,6 +38,7 @@ roster_app = typer.Typer(
     name="roster", help="Who takes part: show the current roster, approve it.", no_args_is_help=True
 )
 app.command("run")(client_run.run)
+app.command("rehearse")(client_rehearse.rehearse)
 app.command("status")(client_run.status)
 app.command("model")(client_run.model)
 app.add_typer(roster_app)

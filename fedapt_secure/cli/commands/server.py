@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fedapt_crypto.errors import InvalidInput, system_error
+from fedapt_crypto.errors import InvalidInput, RunFailed, system_error
 from fedapt_secure.cli.options import (
     AsJson,
     Folder,
@@ -150,6 +150,41 @@ def run(
 
     options = running.Options(once, new_session, end_session, enrolment=not no_enrolment)
     running.run(folder, settings, options)
+
+
+@app.command()
+def rehearse(
+    directory: Folder = HERE,
+    config: Annotated[
+        Path | None, typer.Option(help="Another settings file than server.yaml in the folder.")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="Another plan than session.yaml in the folder.")] = None,
+    wait: Annotated[
+        str, typer.Option(help="How long to wait for who is not connected: 30s, 10m, 1h.")
+    ] = "1m",
+    as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Ask all institutions what the session would be there: one table, ready or why not; nothing is spent.
+
+    In place of a running service, which is stopped meanwhile. Status 1 where not everybody is ready.
+    """
+    from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
+
+    settings = _settings(directory, config)
+    wait_s = duration(wait).total_seconds()
+    folder = open_folder(directory, passphrase_file)
+    configure(json=False, level="info")
+    from fedapt_secure.cli.work.rehearsal_report import answers_fields, print_answers  # noqa: PLC0415
+    from fedapt_server.rehearsing import run_rehearsal  # noqa: PLC0415
+
+    answers, all_ready = run_rehearsal(folder, settings, plan, wait_s)
+    if as_json:
+        say_json(answers_fields(answers))
+    else:
+        print_answers(console(), answers)
+    if not all_ready:
+        raise RunFailed("not every institution is ready: mend what the table says, and rehearse again")
 
 
 @app.command()

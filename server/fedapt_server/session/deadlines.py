@@ -10,41 +10,23 @@ stands still (see `fedapt_server.ports.traffic`).
 """
 
 from collections.abc import Iterable
-from typing import Final
 
-from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.protocol.session import PIECE_BYTES, SessionConfiguration
+from fedapt_secure.protocol.message_sizes import (
+    A_PARTY_BYTES,
+    BESIDES_BYTES,
+    GROUP_BYTES,
+    answer_bytes,
+    model_bytes,
+    update_bytes,
+)
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session.actions import Action, SendTo
-
-BESIDES_BYTES: Final = 16 << 10
-"""What a message has in it besides: signatures, heads of logs, what TLS and websockets add."""
-A_NEIGHBOUR_BYTES: Final = 2 << 10
-"""What a sealed share, an advertisement or a revealed share takes."""
-A_PARTY_BYTES: Final = 1 << 10
-"""What a signed head of a log, or a signature under a record, takes."""
-GROUP_BYTES: Final = 1 << 20
-"""The most that the offer of a group key takes, and the part of one institution."""
-_SHARE: Final = 1.1
-"""Encodings are up to a tenth larger than what they hold."""
 
 
 def transfer_s(configuration: SessionConfiguration, size_bytes: float) -> float:
     """Return how long so many bytes take on the slowest line of the session, in seconds."""
     return size_bytes * 8 / (1000 * configuration.plan.minimum_rate_kbit_s)
-
-
-def answer_bytes(configuration: SessionConfiguration, phase: Phase) -> int:
-    """Return the most that an institution sends in a phase."""
-    values = configuration.plan.shape.size
-    match phase:
-        case Phase.MASKED_INPUT:
-            update = 4 * values
-        case Phase.UPDATE:
-            update = pieces_of(values) * PIECE_BYTES if configuration.blind else 4 * values
-        case _:
-            update = A_NEIGHBOUR_BYTES * configuration.cohort_size
-    return BESIDES_BYTES + int(_SHARE * update)
 
 
 def phase_s(
@@ -95,8 +77,7 @@ def slow_rounds(configuration: SessionConfiguration) -> str | None:
         configuration: The session.
     """
     plan = configuration.plan
-    update = answer_bytes(configuration, Phase.UPDATE if configuration.blind else Phase.MASKED_INPUT)
-    down = update if configuration.blind else BESIDES_BYTES + int(_SHARE * 4 * plan.shape.size)
+    update, down = update_bytes(configuration), model_bytes(configuration)
     seconds = transfer_s(configuration, down + update)
     if seconds <= plan.round_timeout_s:
         return None

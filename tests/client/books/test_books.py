@@ -146,6 +146,22 @@ class TestAccept:
 
 
 class TestRules:
+    def test_judging_says_what_accepting_would_and_leaves_nothing_on_record(self, tmp_path: Path) -> None:
+        books = open_books(tmp_path, ours(max_epsilon=5.0))
+        accept(books)
+        spend(books)
+        kept = [one.to_row() for one in books.ledger.sessions]
+        shown = images(4, 5)
+        judged = books.judge(configuration(1), PLAN, 270, shown, None)
+        assert [one.to_row() for one in books.ledger.sessions] == kept
+        accepted = books.accept(configuration(1), PLAN, 270, shown, None)["privacy"]
+        assert judged is not None
+        assert {**judged, "dataset": ""} == {**accepted, "dataset": ""}
+        kept = [one.to_row() for one in books.ledger.sessions]
+        with pytest.raises(PolicyRefused, match="epsilon"):
+            books.judge(configuration(2), PLAN, 270, images(1, 2, 3), None)
+        assert [one.to_row() for one in books.ledger.sessions] == kept
+
     def test_the_sum_of_plans_is_limited(self, tmp_path: Path) -> None:
         books = open_books(tmp_path, ours(max_epsilon=6.0))
         for number in (1, 2):

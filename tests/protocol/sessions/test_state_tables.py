@@ -49,6 +49,7 @@ FROM_COORDINATOR: tuple[BaseModel, ...] = (
         statement=STATEMENT, signatures=(), missing=(), round=1, heads=(), countersignature=bytes(64)
     ),
     m.Standby(),
+    m.Rehearse(configuration=b"", signature=bytes(64)),
     m.FinishedModel(configuration=b"", signature=bytes(64), end=b""),
     m.NoModel(reason="no_such_session"),
 )
@@ -63,6 +64,7 @@ FROM_INSTITUTION: tuple[BaseModel, ...] = (
     m.RoundDecline(round=1, attempt=1, final=False, reason="no_space"),
     m.Aggregation(round=1, attempt=1, phase="share", payload=b""),
     m.Done(bundle_hash=None, head=HEAD, signature=bytes(64)),
+    m.Rehearsed(configuration_hash=bytes(32), reason=None),
 )
 
 

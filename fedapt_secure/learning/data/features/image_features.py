@@ -150,14 +150,21 @@ def load_features(
 
 
 def _files(records: Sequence[Record]) -> tuple[list[_File], list[Skipped]]:
-    """Return what can be read, training before tests, and what cannot."""
+    """Return what can be read, training before tests, and what cannot.
+
+    A file that is there twice is used once: privacy per image counts files, and must not mean half of one.
+    """
     files: list[_File] = []
     unreadable: list[Skipped] = []
+    first: dict[bytes, str] = {}
     digests = in_order(file_digest, (record.path for record in records))
     for number, (record, digest) in enumerate(zip(records, digests, strict=True)):
         if isinstance(digest, str):
             unreadable.append(Skipped(record.name, digest))
+        elif digest in first:
+            unreadable.append(Skipped(record.name, f"duplicate: the same file as {first[digest]}"))
         else:
+            first[digest] = record.name
             files.append(
                 _File(record, ImageFile(record.path, digest), number, is_test_record(record, digest))
             )

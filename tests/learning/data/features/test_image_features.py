@@ -112,14 +112,14 @@ def test_new_images_cost_their_own_encoding_only(folder, tmp_path, tiny, counted
     assert counted == [], "other names, order and split: the same images"
 
 
-def test_an_image_that_is_there_twice_is_encoded_once(folder, tmp_path, tiny, counted):
+def test_a_file_that_is_there_twice_is_used_once(folder, tmp_path, tiny, counted):
     records = list(read_records(folder).records)
     again = replace(records[3], name="again.png", label=1)
     found = load_features([*records, again], tiny, tmp_path / "cache")
-    assert sum(counted) == 80
-    features, labels, _ = in_record_order(found)
-    assert torch.equal(features[80], features[3])
-    assert (labels[80], labels[3]) == (1, 0)
+    assert sum(counted) == len(found.features) == 80
+    assert [(one.name, one.reason) for one in found.skipped] == [
+        ("again.png", f"duplicate: the same file as {records[3].name}")
+    ]
 
 
 def test_labels_do_not_come_from_the_cache(folder, tmp_path, tiny, counted):

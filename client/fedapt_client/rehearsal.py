@@ -1,0 +1,258 @@
+"""What a session would be here, before anything is spent: which images, how long, how much, if at all.
+
+All of it is done as a session does it, by the same code, up to the place where the ledger would take note.
+Features that are encoded stay in the cache, where the session finds them.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fedapt_client.books.approval import Approvals
+from fedapt_client.books.books import Books
+from fedapt_client.institution import Institution
+from fedapt_client.narration import tell
+from fedapt_client.settings import ClientSettings
+from fedapt_client.training.answer_time import AnswerTime
+from fedapt_client.training.encoding_watch import EncodingWatch, Progress
+from fedapt_client.training.learner import Learner
+from fedapt_crypto.errors import FedaptError, Unavailable
+from fedapt_crypto.roster import Roster
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.learning.data.reading.listing import LeftOut
+from fedapt_secure.learning.data.reading.records import (
+    UNLABELLED,
+    RecordSet,
+    read_records,
+    read_unlabelled,
+)
+from fedapt_secure.learning.data.reading.unused import unused_files
+from fedapt_secure.learning.privacy.accounting import epsilon_of
+from fedapt_secure.learning.privacy.mechanism import MECHANISM_NAME
+from fedapt_secure.log.line import LogHead
+from fedapt_secure.log.writer import LogWriter
+from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.message_sizes import round_bytes
+from fedapt_secure.protocol.reasons import Reason, reason_of
+from fedapt_secure.protocol.session import SessionConfiguration
+
+SAMPLE: Final = 32
+"""So many images are encoded anew to see how long one takes, whatever the cache holds."""
+LINES_BYTES: Final = 64 << 10
+"""What log and ledger take for a round."""
+_SERIES: Final = (1.0, 2.0, 5.0)
+
+
+@dataclass
+class Rehearsal:
+    """What was found.
+
+    Attributes:
+        reason: Why the session would be refused, as the coordinator would hear it; ``None`` if it would not.
+        sentence: The same for this institution's own people.
+        records: How many images the source has for the session.
+        training, tests: How many images would be used for training and held out.
+        unused: Every file that would not be used, and why.
+        lacking: Classes of the session of which there is no image; that is allowed.
+        encoding_s: How long encoding all images takes, once.
+        answer_s: When a round's update would leave, after its start.
+        session_s: How long this institution computes in the whole session.
+        slow: Whether the plan's ``round_timeout_s`` does not hold a round of this institution.
+        rounds: How many rounds it would be in.
+        bytes_down, bytes_up: The most that comes and leaves in the whole session.
+        disk_bytes: What cache, model, log and ledger take; free_bytes: what is free where they lie.
+        privacy: The plan as it would stand in ledger and log; ``None`` without differential privacy.
+    """
+
+    reason: Reason | None = None
+    sentence: str = ""
+    records: int = 0
+    training: int = 0
+    tests: int = 0
+    unused: list[LeftOut] = field(default_factory=list)
+    lacking: tuple[str, ...] = ()
+    encoding_s: float | None = None
+    answer_s: float | None = None
+    session_s: float | None = None
+    slow: bool = False
+    rounds: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+    disk_bytes: int = 0
+    free_bytes: int = 0
+    privacy: dict[str, Any] | None = None
+
+    def refused(self, error: FedaptError) -> None:
+        """Take note of why the session would be refused, if nothing is known yet."""
+        if self.reason is None:
+            self.reason, self.sentence = reason_of(error), str(error)
+
+
+class Rehearsing:
+    """Rehearses a session in an institution's folder.
+
+    Args:
+        settings: The institution's settings. folder: Its folder. roster: Its approved roster.
+        books: Its policy and ledger.
+        progress: Told while images are encoded.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        folder: Path,
+        roster: Roster,
+        books: Books,
+        progress: Progress | None = None,
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._roster = roster
+        self._books = books
+        self._progress = progress
+
+    def rehearse(self, configuration: SessionConfiguration) -> Rehearsal:
+        """Return what the session would be here; the first reason against it does not end the looking."""
+        found = Rehearsal(rounds=len(configuration.own_rounds(self._settings.name)))
+        down, up = round_bytes(configuration)
+        found.bytes_down, found.bytes_up = found.rounds * down, found.rounds * up
+        try:
+            self._books.read_policy_again()
+            self._books.requirements.check(configuration, self._roster)
+        except FedaptError as error:
+            found.refused(error)
+        try:
+            self._look(configuration, found)
+        except FedaptError as error:
+            found.refused(error)
+        return found
+
+    def _look(self, configuration: SessionConfiguration, found: Rehearsal) -> None:
+        plan = configuration.plan
+        records = self._records(configuration, found)
+        learner = Learner(
+            self._settings,
+            self._folder,
+            configuration,
+            self._books.share(configuration.session),
+            self._progress,
+        )
+        found.unused += [LeftOut(one.name, one.reason) for one in learner.skipped]
+        found.training, found.tests = learner.split
+        found.encoding_s = learner.time_of_encoding(records.records[:SAMPLE]) * len(records.records)
+        self._disk(configuration, learner, found)
+        most_s = learner.check_possible()
+        answer = AnswerTime(most_s, plan.round_timeout_s)
+        fixed = plan.differential_privacy and self._settings.fixed_answer_time
+        found.answer_s = answer.seconds if fixed else most_s
+        found.session_s = found.rounds * found.answer_s
+        found.slow = not answer.in_time
+        found.privacy = self._books.judge(
+            configuration,
+            learner.privacy_plan,
+            learner.declared_records,
+            learner.image_digests,
+            learner.subjects,
+        )
+
+    def _records(self, configuration: SessionConfiguration, found: Rehearsal) -> RecordSet:
+        plan, data = configuration.plan, self._settings.data
+        source, labelled = data if data.is_absolute() else self._folder / data, plan.unsupervised is None
+        read = read_records if labelled else read_unlabelled
+        try:
+            records = read(source, plan.class_names)
+        except FedaptError as error:
+            found.refused(error)
+            records = read(source)  # what is there all the same; or the reason once more
+        found.records = len(records.records)
+        found.unused = list(unused_files(source, records, labelled=labelled))
+        if records.class_names == plan.class_names:
+            there = {record.label for record in records.records} - {UNLABELLED}
+            names = enumerate(plan.class_names)
+            found.lacking = tuple(name for number, name in names if labelled and number not in there)
+        return records
+
+    def _disk(self, configuration: SessionConfiguration, learner: Learner, found: Rehearsal) -> None:
+        shape = configuration.plan.shape
+        model = 4 * (shape.size + shape.domains * shape.key[0] * shape.key[1])
+        found.disk_bytes = learner.cache_bytes + 2 * model + LINES_BYTES * max(1, found.rounds)
+        found.free_bytes = shutil.disk_usage(self._folder).free
+        if found.free_bytes < found.disk_bytes:
+            full = Unavailable(
+                f"the session takes about {found.disk_bytes / 1e6:.0f} MB in {self._folder}, where"
+                f" {found.free_bytes / 1e6:.0f} MB are free: free disk space"
+            )
+            full.code = Reason.NO_SPACE.value
+            found.refused(full)
+
+
+def coarse_s(seconds: float | None) -> float:
+    """Return a time for the coordinator, rounded up to 1, 2 or 5 times a power of ten; 0 where unknown.
+
+    Exact times would count images.
+    """
+    if seconds is None:
+        return 0.0
+    power = 0.01
+    while True:
+        for one in _SERIES:
+            if seconds <= one * power:
+                return round(one * power, 2)
+        power *= 10
+
+
+def rehearse(institution: Institution, configuration: SessionConfiguration) -> Rehearsal:
+    """Rehearse a session in an institution's folder, and write the one line about it."""
+    rehearsing = Rehearsing(
+        institution.settings,
+        institution.folder.path,
+        institution.folder.roster(),
+        institution.books,
+        institution.encoding,
+    )
+    found = rehearsing.rehearse(configuration)
+    reason = None if found.reason is None else found.reason.value
+    institution.write("rehearsed", {"configuration": configuration.hash.hex(), "reason": reason})
+    if found.reason is not None:
+        tell(institution.settings.name, "would_refuse", f"the session would be refused: {found.sentence}")
+    return found
+
+
+def rehearse_alone(
+    folder: PartyFolder, settings: ClientSettings, configuration: SessionConfiguration, progress: Progress
+) -> Rehearsal:
+    """Rehearse a session where no client runs; its log is this command's meanwhile.
+
+    Raises:
+        InvalidInput: If the folder cannot be used, or a client is running in it.
+    """
+    books = Books(folder.path, settings, epsilon_of, MECHANISM_NAME)
+    lost = settings.log_continues
+    log = LogWriter(
+        folder.path / settings.log,
+        party=settings.name,
+        role="institution",
+        identity=folder.identity(),
+        continues=LogHead.parse(lost) if lost is not None else None,
+    )
+    watch = EncodingWatch(settings.name, progress)
+    try:
+        return rehearse(
+            Institution(settings, folder, books, log, Approvals(folder.path), watch), configuration
+        )
+    finally:
+        log.close()
+
+
+def answer_rehearsal(institution: Institution, configuration: SessionConfiguration) -> m.Rehearsed:
+    """Rehearse a session that the coordinator asks about, and return a code and coarse times alone."""
+    if not institution.settings.answer_rehearsals:
+        return m.Rehearsed(configuration_hash=configuration.hash, reason=Reason.NOT_APPROVED.value)
+    found = rehearse(institution, configuration)
+    return m.Rehearsed(
+        configuration_hash=configuration.hash,
+        reason=None if found.reason is None else found.reason.value,
+        encoding_s=coarse_s(found.encoding_s),
+        round_s=coarse_s(found.answer_s),
+    )

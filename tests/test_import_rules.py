@@ -30,6 +30,7 @@ IO_SHELLS = (
     "fedapt_client.conduct",
     "fedapt_client.membership.renewal",
     "fedapt_client.training.fetch",
+    "fedapt_client.membership.connecting",
     "fedapt_client.membership.desk",
     "fedapt_client.membership.offer",
     "fedapt_client.doctor",

@@ -1,6 +1,7 @@
 """Examine an institution's folder and machine: what a session needs, and what to do where it is not there."""
 
 import asyncio
+import hashlib
 import shutil
 import stat
 import sys
@@ -10,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from fedapt_client.membership.desk import Place, Unreachable, connected, diagnosis, greet, look
+from fedapt_client.membership.connecting import Place, Unreachable
+from fedapt_client.membership.desk import connected, diagnosis, greet, look
 from fedapt_client.membership.enrolment import load_federation
 from fedapt_client.membership.own_times import own_times
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
 from fedapt_crypto.certificates import facts
-from fedapt_crypto.errors import FedaptError, PeerError
+from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import POLICY_FILE, read_policy
@@ -217,11 +219,11 @@ def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]
         place = Place(settings.host, port, settings.proxy)
         looked = asyncio.run(look(place, authority))
         if looked.presented is not None and looked.certificate is None:
-            stranger = _issuer(looked.presented)
+            seen = hashlib.sha256(looked.presented).hexdigest()
             yield Finding(
                 title,
                 "wrong",
-                f"{place}: the certificate there was issued by {stranger!r}, not by this federation",
+                f"{place}: the certificate there was not issued by this federation; its SHA-256 is {seen}",
                 "something on the way intercepts TLS (a proxy, firewall or virus scanner), or the address is"
                 " wrong: have this host and port exempted from inspection",
             )
@@ -250,13 +252,6 @@ def _clock(times: Times) -> Finding:
     if advice is None:
         return Finding("clock", "note", what, "synchronise this machine's clock (NTP)")
     return Finding("clock", "wrong", what, advice)
-
-
-def _issuer(presented: bytes) -> str:
-    try:
-        return facts(presented).issuer
-    except PeerError:
-        return "nobody that can be read"
 
 
 async def _reach(place: Place, folder: PartyFolder, enrolment: Place) -> None:

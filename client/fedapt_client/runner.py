@@ -16,7 +16,8 @@ from fedapt_client.books.approval import Approvals, Declined, NotApproved
 from fedapt_client.books.books import Books
 from fedapt_client.conduct import ComeBack, Conduct, Outcome, Replaced, Vanished
 from fedapt_client.institution import Institution
-from fedapt_client.membership.desk import CONNECTION_ERRORS, Place, diagnosis, why
+from fedapt_client.membership.connecting import CONNECTION_ERRORS, Place, open_connection, why
+from fedapt_client.membership.desk import diagnosis
 from fedapt_client.membership.renewal import Renewal
 from fedapt_client.narration import tell
 from fedapt_client.session.machine import InstitutionSession
@@ -33,7 +34,6 @@ from fedapt_secure.log.reader import segments
 from fedapt_secure.log.witness import highest_heads
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.keepalive import PatientClient
 from fedapt_secure.protocol.reasons import reason_of
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
@@ -170,9 +170,8 @@ class InstitutionRunner:
         options = WEBSOCKET_OPTIONS | {
             "max_size": self._books.policy.max_message_bytes,
             "ping_timeout": self._settings.answer_within_s,
-            "create_connection": PatientClient,
         }
-        return connect(self._place.url, ssl=tls, proxy=self._settings.proxy, **options)
+        return open_connection(self._place, tls, **options)
 
     async def _talk(self, connection: ClientConnection) -> None:
         await self._conduct.carry_out(connection, self._conduct.session.connected())

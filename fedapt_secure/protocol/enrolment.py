@@ -20,6 +20,7 @@ from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import IdentityKey, Roster, SealingPublicKey
 from fedapt_crypto.sharing import shared
+from fedapt_secure.protocol.enrolment_refusals import RefusalCode
 from fedapt_secure.protocol.join_string import TOKEN_ID_BYTES, Token, authenticate
 
 PROTOCOL: Literal["fedapt-secure-enrolment/1"] = "fedapt-secure-enrolment/1"
@@ -32,7 +33,10 @@ CHALLENGE_BYTES = 32
 Challenged = Annotated[bytes, Field(min_length=CHALLENGE_BYTES, max_length=CHALLENGE_BYTES)]
 CertificateRequest = Annotated[bytes, Field(min_length=1, max_length=MAX_REQUEST_BYTES)]
 CertificateBytes = Annotated[bytes, Field(min_length=1, max_length=8192)]
-DomainName = Annotated[str, Field(min_length=1, max_length=256)]
+PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
+"""Names that people choose and others read: no control or format character, no line end among them."""
+DomainName = Annotated[str, Field(min_length=1, max_length=256, pattern=PRINTABLE)]
+FederationName = Annotated[str, Field(max_length=128, pattern=PRINTABLE)]
 UnixTime = Annotated[int, Field(ge=0, lt=1 << 40)]
 
 
@@ -122,7 +126,7 @@ class Certified(TaggedMessage):
     kind: Literal["certified"] = "certified"
     name: PartyName
     domain: DomainName
-    federation: Annotated[str, Field(max_length=128)]
+    federation: FederationName
     certificate: CertificateBytes
     authority: CertificateBytes
     coordinator_name: PartyName
@@ -152,7 +156,7 @@ class RosterFile(TaggedMessage):
     kind: Literal["roster"] = "roster"
     same_for_all = True
     max_bytes = MAX_ANSWER_FRAME_BYTES
-    federation: Annotated[str, Field(max_length=128)]
+    federation: FederationName
     revision: Annotated[int, Field(ge=1, lt=1 << 40)]
     changed: UnixTime
     domains: Annotated[tuple[DomainName, ...], Field(min_length=1, max_length=4096)]
@@ -195,10 +199,10 @@ class RosterSent(TaggedMessage):
 
 
 class NotAccepted(TaggedMessage):
-    """Coordinator: refuses, with what the other side may know about it."""
+    """Coordinator: refuses, and which kind of reason it has, see `enrolment_refusals`."""
 
     kind: Literal["not accepted"] = "not accepted"
-    reason: Annotated[str, Field(max_length=400)]
+    reason: RefusalCode
 
 
 FROM_INSTITUTION = kinds_of(Enrol, Proof, Renew, RosterWanted)

@@ -76,7 +76,7 @@ def _explanation(error: BaseException) -> str:
             return "nothing listens there: is the coordinator running?"
         case OSError():
             return error.strerror or str(error)
-    return " ".join(str(error).split()) or type(error).__name__
+    return type(error).__name__  # its text may be the other side's
 
 
 def _reason(error: ssl.SSLError) -> str:

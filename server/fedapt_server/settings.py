@@ -9,6 +9,7 @@ from fedapt_crypto.encoding import PartyName
 from fedapt_secure.config import ranges
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.log.line import HEAD_PATTERN
+from fedapt_secure.protocol.enrolment import PRINTABLE
 from fedapt_secure.protocol.join_string import Address
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
@@ -41,7 +42,7 @@ class ServerSettings(Settings):
         experiment_seed: Makes the domain keys repeatable, and so known to everybody: for experiments only.
     """
 
-    federation: Annotated[str, Field(min_length=1, max_length=60)] = "federation"
+    federation: Annotated[str, Field(min_length=1, max_length=60, pattern=PRINTABLE)] = "federation"
     name: PartyName = "coordinator"
     addresses: Annotated[tuple[Address, ...], Field(min_length=1, max_length=8)] = ("localhost", "127.0.0.1")
     host: str = "127.0.0.1"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from fedapt_client import doctor
 from fedapt_client.doctor import Finding, examine
 from fedapt_client.membership import rosters
+from fedapt_crypto.certificates import to_der
 from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.data.reading.listing import Listed
@@ -162,7 +164,7 @@ def test_a_clock_that_is_wrong_shows_over_the_connection(office: Office, healthy
 
 
 @pytest.mark.parametrize("speaks", ["websocket", "nothing but TLS"])
-def test_a_middlebox_that_intercepts_tls_is_named(
+def test_a_middlebox_that_intercepts_tls_is_recognised(
     office: Office, healthy: PartyFolder, tmp_path: Path, speaks: str
 ) -> None:
     box = issue(
@@ -187,7 +189,9 @@ def test_a_middlebox_that_intercepts_tls_is_named(
 
     found = {finding.check: finding for finding in run(story())}
     for port in ("enrolment port", "rounds port"):
-        assert "issued by 'Inspecting Firewall CA'" in wrong(found)[port]
+        presented = hashlib.sha256(to_der(box.certificate_file.read_bytes())).hexdigest()
+        assert f"not issued by this federation; its SHA-256 is {presented}" in wrong(found)[port]
+        assert "Inspecting" not in wrong(found)[port], "a stranger chooses what stands in its certificate"
         assert "exempted from inspection" in wrong(found)[port]
 
 

@@ -14,6 +14,7 @@ from fedapt_secure.protocol import enrolment as e
 
 SIGNER = Identity.generate()
 HASHES = st.binary(min_size=32, max_size=32)
+PRINTABLE = st.characters(exclude_categories=("C", "Zl", "Zp"))
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
 REQUESTS = st.builds(
     e.Request,
@@ -29,8 +30,8 @@ REQUESTS = st.builds(
 CERTIFIED = st.builds(
     e.Certified,
     name=NAMES,
-    domain=st.text(min_size=1, max_size=50),
-    federation=st.text(max_size=50),
+    domain=st.text(PRINTABLE, min_size=1, max_size=50),
+    federation=st.text(PRINTABLE, max_size=50),
     certificate=st.binary(min_size=1, max_size=900),
     authority=st.binary(min_size=1, max_size=900),
     coordinator_name=NAMES,
@@ -49,10 +50,10 @@ RENEWALS = st.builds(
 )
 ROSTERS = st.builds(
     e.RosterFile,
-    federation=st.text(max_size=50),
+    federation=st.text(PRINTABLE, max_size=50),
     revision=st.integers(1, 1000),
     changed=st.integers(0, 1 << 39),
-    domains=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5).map(tuple),
+    domains=st.lists(st.text(PRINTABLE, min_size=1, max_size=20), min_size=1, max_size=5).map(tuple),
     roster=st.binary(max_size=500),
     signature=st.just(e.UNSIGNED),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_client.membership import desk, enrolment
-from fedapt_client.membership.desk import Place
+from fedapt_client.membership.connecting import Place
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString

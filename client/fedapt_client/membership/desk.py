@@ -9,22 +9,16 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ssl import SSLContext
 from typing import Any, Final, TypeVar
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidProxy,
-    InvalidStatus,
-    ProxyError,
-    WebSocketException,
-)
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
+from fedapt_client.membership.connecting import Place, Unreachable, open_connection, unreachable, why
 from fedapt_client.membership.enrolment import Federation, begin_renewal, finish_renewal
 from fedapt_client.membership.own_times import own_times
 from fedapt_client.membership.rosters import store_revocations
@@ -36,40 +30,18 @@ from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import clocks
 from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.enrolment_refusals import said
 from fedapt_secure.protocol.join_string import JoinString
-from fedapt_secure.protocol.keepalive import PatientClient, patience
-from fedapt_secure.protocol.tls_advice import explain, is_about_dates
+from fedapt_secure.protocol.keepalive import patience
+from fedapt_secure.protocol.tls_advice import is_about_dates
 from fedapt_secure.protocol.transport import binary, client_context, joining_context, looking_context
 
 TIMEOUT_S: Final = 20.0
-CONNECTION_ERRORS: Final = (ConnectionClosed, OSError, TimeoutError, EOFError, WebSocketException)
-"""What a connection may end with when the other side is not there, or is not whom we expect."""
 Expected = TypeVar("Expected", bound=TaggedMessage)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a coordinator is reached, and through which proxy if any."""
-
-    host: str
-    port: int
-    proxy: str | None = field(default=None, repr=False)
-
-    @property
-    def url(self) -> str:
-        """The address as websockets take it."""
-        return f"wss://[{self.host}]:{self.port}" if ":" in self.host else f"wss://{self.host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"  # never the proxy: there may be a password in it
-
-
-class Unreachable(RunFailed):
-    """No connection, or none that is to be trusted; the message says why and what to do."""
-
-
 class NotAccepted(RunFailed):
-    """The coordinator refuses what was asked."""
+    """The coordinator refuses what was asked; the message is our own sentence for the code that it sent."""
 
 
 async def enrol(
@@ -199,7 +171,7 @@ async def diagnosis(
     enrolment: Place,
     authority: bytes | None = None,
 ) -> str:
-    """Return one line about one of `CONNECTION_ERRORS`: `why`, and over dates, whose clock is wrong.
+    """Return `why` of one of `CONNECTION_ERRORS`; over dates, whose clock is wrong.
 
     Args:
         error: What the connection ended with.
@@ -309,53 +281,26 @@ async def connected(place: Place, context: SSLContext) -> AsyncIterator[ClientCo
         Unreachable: With that line.
     """
     options: dict[str, Any] = {
-        "ssl": context,
-        "proxy": place.proxy,
         "open_timeout": TIMEOUT_S,
         "max_size": e.MAX_ANSWER_FRAME_BYTES,
         "compression": None,
         "ping_interval": None,
         "close_timeout": 2,
         "user_agent_header": None,
-        "create_connection": PatientClient,
     }
-    try:
-        async with connect(place.url, **options) as connection, patience(connection, 2 * TIMEOUT_S):
-            yield connection
-    except CONNECTION_ERRORS as error:
-        raise Unreachable(why(error, place)) from error
-
-
-def why(error: Exception, place: Place) -> str:
-    """Return one line about one of `CONNECTION_ERRORS`. Never the proxy's URL: a password may be in it."""
-    match error:
-        case InvalidProxy() | ProxyError():
-            return f"{place}: {_proxy_trouble(error)}"
-        case InvalidStatus():
-            body = (error.response.body or b"").decode(errors="replace").strip()[:200]
-            said = f"HTTP {error.response.status_code} {body}".strip()
-            return f"{place}: no coordinator answers there ({said})"
-        case InvalidHandshake():
-            return f"{place}: something other than a coordinator answers there"
-    return explain(error, str(place))
-
-
-def _proxy_trouble(error: InvalidProxy | ProxyError) -> str:
-    """Say what is wrong with the proxy; never its URL, there may be a password in it."""
-    if isinstance(error, InvalidProxy):
-        return "the proxy in client.yaml is not a valid address"
-    response = getattr(error, "response", None)
-    if response is not None and response.status_code == 407:
-        return "the proxy wants a name and password: proxy: http://NAME:PASSWORD@HOST:PORT in client.yaml"
-    status = f" (HTTP {response.status_code})" if response is not None else ""
-    return f"the proxy does not connect{status}: ask whoever runs it to allow CONNECT to this host and port"
+    async with (
+        unreachable(place),
+        open_connection(place, context, **options) as connection,
+        patience(connection, 2 * TIMEOUT_S),
+    ):
+        yield connection
 
 
 async def _receive(connection: ClientConnection, expected: type[Expected]) -> Expected:
     data = binary(await connection.recv())
     message = decode_one_of(data, e.FROM_COORDINATOR, max_bytes=e.MAX_ANSWER_FRAME_BYTES)
     if isinstance(message, e.NotAccepted):
-        raise NotAccepted(message.reason)
+        raise NotAccepted(said(message.reason))
     if not isinstance(message, expected):
         raise UnexpectedMessage(f"the coordinator sent {message.kind!r} instead of {expected.tag()!r}")
     return message

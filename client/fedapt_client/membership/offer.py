@@ -5,9 +5,8 @@ import secrets
 from pathlib import Path
 
 from pydantic import ValidationError
-from websockets.asyncio.client import connect
 
-from fedapt_client.membership.desk import CONNECTION_ERRORS, Place, Unreachable, why
+from fedapt_client.membership.connecting import Place, open_connection, unreachable
 from fedapt_client.session.opening import signed_configuration
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.encoding import decode_one_of
@@ -17,7 +16,7 @@ from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.keepalive import PatientClient, patience
+from fedapt_secure.protocol.keepalive import patience
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
@@ -70,18 +69,14 @@ def offered(folder: PartyFolder, settings: ClientSettings) -> SessionConfigurati
 
 async def _ask(folder: PartyFolder, settings: ClientSettings) -> m.SessionOffer:
     place = Place(settings.host, settings.port, settings.proxy)
-    options = WEBSOCKET_OPTIONS | {
-        "ssl": client_context(folder),
-        "proxy": place.proxy,
-        "max_size": m.SessionOffer.max_bytes,
-        "create_connection": PatientClient,
-    }
-    try:
-        async with connect(place.url, **options) as connection, patience(connection, TIMEOUT_S):
-            await connection.send(m.Hello(name=settings.name).to_bytes())
-            data = binary(await connection.recv())
-    except CONNECTION_ERRORS as error:
-        raise Unreachable(why(error, place)) from error
+    options = WEBSOCKET_OPTIONS | {"max_size": m.SessionOffer.max_bytes}
+    async with (
+        unreachable(place),
+        open_connection(place, client_context(folder), **options) as connection,
+        patience(connection, TIMEOUT_S),
+    ):
+        await connection.send(m.Hello(name=settings.name).to_bytes())
+        data = binary(await connection.recv())
     answer = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=m.SessionOffer.max_bytes)
     match answer:
         case m.SessionOffer():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fedapt_client.membership import desk, enrolment
+from fedapt_client.membership.connecting import Place
 from fedapt_client.narration import tell
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import FedaptError
@@ -34,7 +35,7 @@ class Renewal:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
-        self._place = desk.Place(settings.host, settings.enrolment_port, settings.proxy)
+        self._place = Place(settings.host, settings.enrolment_port, settings.proxy)
         self._name = settings.name
         self._write = write
         self._clock = clock

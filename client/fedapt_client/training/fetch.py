@@ -4,9 +4,8 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 
-from websockets.asyncio.client import connect
-
-from fedapt_client.membership.desk import CONNECTION_ERRORS, NotAccepted, Place, Unreachable, why
+from fedapt_client.membership.connecting import Place, open_connection, unreachable
+from fedapt_client.membership.desk import NotAccepted
 from fedapt_client.session.opening import Finished, check_finished
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.learner import make_bundle, session_backbone
@@ -16,7 +15,7 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES, read_policy
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.keepalive import PatientClient, patience
+from fedapt_secure.protocol.keepalive import patience
 from fedapt_secure.protocol.parameters import check_vector
 from fedapt_secure.protocol.reasons import NO_MODEL, NoModelReason
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
@@ -82,18 +81,14 @@ async def _ask(
 ) -> m.FinishedModel:
     place = Place(settings.host, settings.port, settings.proxy)
     request = m.ModelRequest(name=settings.name, session=session)
-    options = WEBSOCKET_OPTIONS | {
-        "ssl": client_context(folder),
-        "proxy": place.proxy,
-        "max_size": max_bytes,
-        "create_connection": PatientClient,
-    }
-    try:
-        async with connect(place.url, **options) as connection, patience(connection, TIMEOUT_S):
-            await connection.send(request.to_bytes())
-            data = binary(await connection.recv())
-    except CONNECTION_ERRORS as error:
-        raise Unreachable(why(error, place)) from error
+    options = WEBSOCKET_OPTIONS | {"max_size": max_bytes}
+    async with (
+        unreachable(place),
+        open_connection(place, client_context(folder), **options) as connection,
+        patience(connection, TIMEOUT_S),
+    ):
+        await connection.send(request.to_bytes())
+        data = binary(await connection.recv())
     answer = decode_one_of(data, m.FROM_COORDINATOR, max_bytes=max_bytes)
     match answer:
         case m.FinishedModel():

@@ -24,7 +24,7 @@ from fedapt_secure.process.interrupts import left_to_asyncio
 from fedapt_secure.process.streams import say, say_json
 
 if TYPE_CHECKING:
-    from fedapt_client.membership.desk import Place
+    from fedapt_client.membership.connecting import Place
     from fedapt_secure.config.party_folder import PartyFolder
     from fedapt_secure.protocol.enrolment import RosterFile
     from fedapt_secure.protocol.join_string import JoinString
@@ -261,7 +261,7 @@ def _join_string(text: str) -> "JoinString":
 
 
 def _place(folder: "PartyFolder") -> "Place":
-    from fedapt_client.membership.desk import Place  # noqa: PLC0415
+    from fedapt_client.membership.connecting import Place  # noqa: PLC0415
 
     settings = client_run.read_settings(folder)
     return Place(settings.host, settings.enrolment_port, settings.proxy)

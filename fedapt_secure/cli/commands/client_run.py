@@ -81,7 +81,8 @@ def run(
     somebody = sys.stdin.isatty()
     approvals = Approvals(folder.path, given=given, ask=ask if somebody else None, show=show)
 
-    from fedapt_client.membership.desk import Place, check_certificate  # noqa: PLC0415
+    from fedapt_client.membership.connecting import Place  # noqa: PLC0415
+    from fedapt_client.membership.desk import check_certificate  # noqa: PLC0415
 
     check_certificate(folder, Place(settings.host, settings.enrolment_port, settings.proxy))
     from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds

@@ -21,6 +21,7 @@ from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.private_files import read_private
 from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal as Told
 from fedapt_server.membership.registrar import Refused, Registrar
 from fedapt_server.membership.store import Invitation
 
@@ -78,9 +79,9 @@ class EnrolmentDesk:
                 case State.ASKED, e.RosterWanted():
                     return self._roster()
                 case _:
-                    return _refusal(Refused(f"{message.kind!r} out of turn", public="not now"))
+                    return _refusal(Refused(f"{message.kind!r} out of turn", told=Told.MESSAGE_UNKNOWN))
         except MalformedMessage as error:
-            return _refusal(Refused(str(error), public="a message of this kind is not known here: update"))
+            return _refusal(Refused(str(error), told=Told.MESSAGE_UNKNOWN))
         except Refused as refused:
             return _refusal(refused)
 
@@ -95,7 +96,7 @@ class EnrolmentDesk:
         assert self._admitted is not None
         invitation, request = self._admitted
         if not hmac.compare_digest(message.opened, self._secret):
-            raise Refused("the sealing key was not proven", public="the challenge was not opened")
+            raise Refused("the sealing key was not proven", told=Told.CHALLENGE_NOT_OPENED)
         certified = self._registrar.enrol(invitation, request)
         return Answer(certified, "enrolled", {"name": invitation.name})
 
@@ -104,9 +105,9 @@ class EnrolmentDesk:
         try:
             renewal = e.Renewal.from_bytes(message.renewal)
         except MalformedMessage as error:
-            raise Refused(str(error), public="not a renewal request", peer=name) from None
+            raise Refused(str(error), told=Told.REQUEST_UNSOUND, peer=name) from None
         if renewal.name != name:
-            raise Refused("asks for a certificate in another name", public="not your name", peer=name)
+            raise Refused("asks for a certificate in another name", told=Told.NAME_DIFFERS, peer=name)
         return Answer(self._registrar.renew(renewal, self._nonce), "renewed", {"name": name})
 
     def _roster(self) -> Answer:
@@ -120,16 +121,12 @@ class EnrolmentDesk:
     def _authenticated(self) -> str:
         """Return the member who asks; its certificate was verified by TLS."""
         if self._member is None:
-            raise Refused("asked without a certificate", public="this needs the institution's certificate")
+            raise Refused("asked without a certificate", told=Told.NO_CERTIFICATE)
         if self._registrar.membership.member(self._member) is None:
-            raise Refused(
-                "is not a member",
-                public="not a member (any more): ask the coordinator's operator",
-                peer=self._member,
-            )
+            raise Refused("is not a member", told=Told.NOT_A_MEMBER, peer=self._member)
         return self._member
 
 
 def _refusal(refused: Refused) -> Answer:
     details = {"name": refused.peer, "reason": str(refused)}
-    return Answer(e.NotAccepted(reason=refused.public[:400]), "not_accepted", details)
+    return Answer(e.NotAccepted(reason=refused.told), "not_accepted", details)

@@ -16,6 +16,7 @@ from websockets.http11 import Request, Response
 
 from fedapt_crypto.errors import FedaptError, PeerError
 from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal
 from fedapt_secure.protocol.revocation import Revocations
 from fedapt_secure.protocol.transport import (
     TLS_HANDSHAKE_TIMEOUT_S,
@@ -181,10 +182,9 @@ class EnrolmentService:
         if serial is not None and member is not None:
             try:
                 self._revocations.check(serial, member, self._turned_away)
-            except PeerError as error:
+            except PeerError:
                 self._log("not_accepted", {"address": address, "name": member, "reason": "revoked"})
-                refusal = e.NotAccepted(reason=str(error).removeprefix(f"{member}: "))
-                await connection.send(refusal.to_bytes())
+                await connection.send(e.NotAccepted(reason=EnrolmentRefusal.REVOKED).to_bytes())
                 return
         desk = EnrolmentDesk(self._registrar, member)
         await connection.send(desk.welcome().to_bytes())

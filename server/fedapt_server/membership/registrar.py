@@ -17,6 +17,7 @@ from fedapt_crypto.seal import seal
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal as Told
 from fedapt_secure.protocol.join_string import (
     TOKEN_BYTES,
     JoinString,
@@ -25,7 +26,7 @@ from fedapt_secure.protocol.join_string import (
     token_hash,
     token_id,
 )
-from fedapt_server.membership.certifying import Certifier, ClockDoubted
+from fedapt_server.membership.certifying import Certifier
 from fedapt_server.membership.publication import Publication
 from fedapt_server.membership.store import MAX_ATTEMPTS, Invitation, MemberRecord, Membership
 from fedapt_server.settings import ServerSettings
@@ -34,27 +35,18 @@ MEMBERSHIP_FILE: Final = "membership.sqlite"
 MAX_VALIDITY: Final = timedelta(days=90)
 NO_NONCE: Final = bytes(e.CHALLENGE_BYTES)
 """Stands for the nonce in a renewal that travels as a file."""
-NOT_ACCEPTED: Final = (
-    "the coordinator does not accept this join string (expired, used, or not one of its own): ask its"
-    " operator for a new one"
-)
-"""The one answer to everything that is wrong with a token: an outsider learns nothing from it."""
-NOT_NOW: Final = (
-    "the coordinator cannot certify now, for its clock and its own certificate do not fit: ask its operator"
-    " to restart 'fedapt-secure server run', which says what to do, and then try again"
-)
 
 
 class Refused(PeerError):
     """A request that is not granted.
 
     Attributes:
-        public: What the other side is told; the message itself is for the log.
+        told: The code that the other side is sent; the message itself is for the log.
     """
 
-    def __init__(self, message: str, *, public: str | None = None, peer: str | None = None) -> None:
+    def __init__(self, message: str, *, told: Told = Told.TOKEN_REFUSED, peer: str | None = None) -> None:
         super().__init__(message, peer=peer)
-        self.public = public or NOT_ACCEPTED
+        self.told = told
 
 
 class Registrar:
@@ -199,7 +191,7 @@ class Registrar:
         try:
             return seal(request.sealing_key, secret, *e.challenge_info(e.request_hash(request)))
         except PeerError as error:
-            raise self._failed(invitation, str(error), public=str(error)) from None
+            raise self._failed(invitation, str(error), Told.REQUEST_UNSOUND) from None
 
     def enrol(self, invitation: Invitation, request: e.Request) -> e.Certified:
         """Make an institution a member and certify its TLS key; the same request again gets the same.
@@ -216,21 +208,21 @@ class Registrar:
         if invitation.member is None:
             try:
                 certificate, pem = self.certifier.member(request.certificate_request, name)
+            except InvalidInput as doubt:  # no fault of whoever asks: the attempt does not count
+                raise Refused(str(doubt), told=Told.CANNOT_CERTIFY, peer=name) from None
+            try:
                 self.membership.enrol(
                     invitation, request.identity_key, request.sealing_key, certificate, now=self.now()
                 )
-            except ClockDoubted as doubt:  # no fault of whoever asks: the attempt does not count
-                raise Refused(str(doubt), public=NOT_NOW, peer=name) from None
             except InvalidInput as error:
-                raise self._failed(invitation, str(error), public=str(error)) from None
+                raise self._failed(invitation, str(error), Told.KEY_TAKEN) from None
             self._publish()
             return self._answer(self._member(name), pem, e.request_hash(request))
         member, earlier = self._again(invitation, invitation.member, request)
         try:
             pem = self._valid(member, request.certificate_request, earlier)
         except (PeerError, InvalidInput) as error:
-            public = NOT_NOW if isinstance(error, ClockDoubted) else str(error)
-            raise Refused(str(error), public=public, peer=name) from None
+            raise Refused(str(error), told=_told(error), peer=name) from None
         return self._answer(member, pem, e.request_hash(request))
 
     def _valid(self, member: MemberRecord, certificate_request: bytes, earlier: bytes | None) -> bytes:
@@ -271,22 +263,19 @@ class Registrar:
         """
         member = self.membership.member(renewal.name)
         if member is None:
-            raise Refused(
-                f"{renewal.name!r} is not a member",
-                public="not a member (any more): ask the coordinator's operator for a new invitation",
-            )
+            raise Refused(f"{renewal.name!r} is not a member", told=Told.NOT_A_MEMBER)
+        if renewal.authority_fingerprint != self._authority_fingerprint:
+            foreign = "the renewal is meant for another federation"
+            raise Refused(foreign, told=Told.OTHER_FEDERATION, peer=member.name)
         try:
             e.check_signature(renewal, member.identity_key, signer=member.name)
             if not hmac.compare_digest(renewal.nonce, nonce):
                 raise VerificationFailed("the renewal was asked for on another connection")
-            if renewal.authority_fingerprint != self._authority_fingerprint:
-                raise VerificationFailed("the renewal is meant for another federation")
             key = request_key(renewal.certificate_request, member.name)
             earlier = self.membership.certificate(member.row, key)
             pem = self._valid(member, renewal.certificate_request, earlier)
         except (PeerError, InvalidInput) as error:
-            public = NOT_NOW if isinstance(error, ClockDoubted) else str(error)
-            raise Refused(str(error), public=public, peer=member.name) from None
+            raise Refused(str(error), told=_told(error), peer=member.name) from None
         return self._answer(member, pem, e.request_hash(renewal))
 
     def renew_own(
@@ -349,27 +338,28 @@ class Registrar:
         return found
 
     def _check_request(self, invitation: Invitation, request: e.Request) -> None:
+        if request.name != invitation.name:
+            raise self._failed(invitation, f"the request is in the name {request.name!r}", Told.NAME_DIFFERS)
+        if request.authority_fingerprint != self._authority_fingerprint:
+            foreign = "the request is meant for another federation"
+            raise self._failed(invitation, foreign, Told.OTHER_FEDERATION)
         try:
             expected = e.authenticator(request, invitation.paper_key)
             if request.invitation != invitation.token_id or not hmac.compare_digest(
                 request.authenticator, expected
             ):
                 raise VerificationFailed("the request is not authenticated by its invitation")
-            if request.name != invitation.name:
-                raise VerificationFailed(f"the request is in the name {request.name!r}")
-            if request.authority_fingerprint != self._authority_fingerprint:
-                raise VerificationFailed("the request is meant for another federation")
             e.check_signature(request, request.identity_key, signer=request.name)
             request_key(request.certificate_request, invitation.name)
         except PeerError as error:
-            raise self._failed(invitation, str(error), public=str(error)) from None
+            raise self._failed(invitation, str(error), Told.REQUEST_UNSOUND) from None
         if invitation.member is not None:  # now, so that a used token is refused as early as any other
             self._again(invitation, invitation.member, request)
 
-    def _failed(self, invitation: Invitation, reason: str, *, public: str | None = None) -> Refused:
+    def _failed(self, invitation: Invitation, reason: str, told: Told = Told.TOKEN_REFUSED) -> Refused:
         """Count a failed attempt and return the refusal."""
         self.membership.count_attempt(invitation.token_id)
-        return Refused(reason, public=public, peer=invitation.name)
+        return Refused(reason, told=told, peer=invitation.name)
 
     def _member(self, name: str) -> MemberRecord:
         member = self.membership.member(name)
@@ -391,3 +381,8 @@ class Registrar:
             signature=e.UNSIGNED,
         )
         return e.signed(self._identity, answer)
+
+
+def _told(error: PeerError | InvalidInput) -> Told:
+    """Return the code for why no certificate was made: what was asked for, or our own clock and authority."""
+    return Told.REQUEST_UNSOUND if isinstance(error, PeerError) else Told.CANNOT_CERTIFY

@@ -7,7 +7,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from fedapt_client.membership import rosters
-from fedapt_client.membership.desk import NotAccepted, Unreachable
+from fedapt_client.membership.connecting import Unreachable
+from fedapt_client.membership.desk import NotAccepted
 from fedapt_client.session.opening import check_finished
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.fetch import _ask, session_from_hex

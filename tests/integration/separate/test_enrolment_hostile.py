@@ -14,7 +14,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from fedapt_client.membership import desk, enrolment
-from fedapt_client.membership.desk import NotAccepted, Place, Unreachable
+from fedapt_client.membership.connecting import Place, Unreachable
+from fedapt_client.membership.desk import NotAccepted
 from fedapt_crypto.certificates import facts, to_der
 from fedapt_crypto.errors import InvalidInput, PeerError
 from fedapt_crypto.identity import fingerprint_bytes
@@ -30,7 +31,6 @@ from fedapt_secure.protocol.transport import (
     watch_revocations,
 )
 from fedapt_server.membership import enrolment_service
-from fedapt_server.membership.registrar import NOT_ACCEPTED
 from fedapt_server.ports.admission_limits import MAX_OPEN_PER_ADDRESS, MAX_PER_WINDOW
 from tests.support.offices import HOST, Office, enrol_online, run
 
@@ -200,7 +200,7 @@ class TestTokens:
                 ]
                 return {answer.reason for answer in answers}
 
-        assert run(story()) == {NOT_ACCEPTED}
+        assert run(story()) == {"token_refused"}
         for reason in ("other keys", "withdrawn", "expired", "no invitation", "only begins like"):
             assert reason in office.reasons()
         assert [member.name for member in office.registrar.membership.members] == ["clinic-1"]
@@ -246,7 +246,7 @@ class TestRubbish:
                     with pytest.raises(ConnectionClosed):
                         await ask(office, data)
                 else:
-                    assert "not known here" in (await ask(office, data)).reason
+                    assert (await ask(office, data)).reason == "message_unknown"
                 await enrol_online(office, office.invite(), office.institution())
 
         run(story())

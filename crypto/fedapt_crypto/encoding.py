@@ -25,6 +25,7 @@ _FIXED_MAP_ITEMS = 15  # up to here the header of a map is one byte
 _BUFFER_BYTES = 4096  # the packer's default of 256 KiB costs more than the packing
 _SCALARS = frozenset((bytes, str, int, bool, float, type(None)))
 _SIGNATURE = "signature"
+_FOREIGN_KEY = frozenset({"extra_forbidden", "invalid_key"})
 _ENCODED = "_encoded"
 """Where a message keeps its encoding, beside its fields; not a field, so it counts in no comparison."""
 
@@ -176,7 +177,9 @@ class Message(BaseModel):
             message = cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "message"
+            # A field that no message has is named by whoever sent it: its name is no word of ours.
+            place = first["loc"][:-1] if first["type"] in _FOREIGN_KEY else first["loc"]
+            where = ".".join(str(part) for part in place) or "message"
             raise MalformedMessage(f"{cls.__name__}: {where}: {first['msg']}") from None
         if not _joined_is(cls._pieces(message.__dict__), data):
             raise MalformedMessage(f"{cls.__name__} is not in its canonical encoding")

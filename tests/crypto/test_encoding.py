@@ -36,6 +36,15 @@ class Tagged(TaggedMessage):
 NOTE = Note(number=7, name="a", data=b"\x00\xff")
 
 
+@pytest.mark.parametrize("key", ["by me\x1b[2J", b"by me", 7])
+def test_a_field_s_name_that_a_peer_chose_is_in_no_error(key: object) -> None:
+    data = msgpack.packb({"data": b"", key: 1, "name": "a", "number": 7})
+    with pytest.raises(MalformedMessage) as caught:
+        Note.from_bytes(data)
+    assert "by me" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 @given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=8), st.binary(max_size=100))
 def test_round_trip(number: int, name: str, data: bytes) -> None:
     note = Note(number=number, name=name, data=data)

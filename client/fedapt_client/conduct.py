@@ -6,21 +6,21 @@ One object a session; it outlives connections. What has to be durable is, before
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from fedapt_client.books.approval import NotApproved
 from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, round_fields
 from fedapt_client.books.group_journal import GroupJournal
+from fedapt_client.diary import Diary
 from fedapt_client.institution import Institution
 from fedapt_client.narration import said_of_rounds, tell
 from fedapt_client.rehearsal import answer_rehearsal
+from fedapt_client.saying import said_from_a_thread, say
 from fedapt_client.session.actions import (
     Action,
     Approve,
@@ -59,7 +59,6 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
-from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import reason_of
 
 
@@ -104,6 +103,7 @@ class Conduct:
         self._books = institution.books
         self._learner: Learner | None = None
         self._answer_time: AnswerTime | None = None
+        self.diary = Diary(session, institution.activity)
 
     @property
     def session_field(self) -> Fields:
@@ -164,6 +164,7 @@ class Conduct:
         match action:
             case Log():
                 self._institution.write(action.type, action.body)
+                self.diary.logs(action.type)
             case RoundOver():
                 self._institution.write("round_ended", self.session_field | ended_fields(action))
             case Refused():
@@ -189,7 +190,8 @@ class Conduct:
             if isinstance(action, CheckLog):
                 self._institution.log.check_holds(action.heads)
             else:
-                await self._say(connection, "approval")
+                self.diary.begins(action)
+                await say(connection, "approval")
                 await asyncio.to_thread(self._approve, action)
         except NotApproved as error:  # no refusal of ours, for the log: somebody may approve it tomorrow
             await self.carry_out(connection, self.session.refused(reason_of(error)))
@@ -212,9 +214,10 @@ class Conduct:
         self, connection: ClientConnection, action: Prepare | MakeGroup | OpenGroup | Train | Conclude
     ) -> None:
         """Do what takes a while, off the event loop, and go on with what follows."""
+        self.diary.begins(action)
         if isinstance(action, Prepare):
-            await self._say(connection, "preparing")
-            self._institution.encoding.each_tenth = self._from_a_thread(connection)
+            await say(connection, "preparing")
+            self._institution.encoding.each_tenth = said_from_a_thread(connection)
         began = time.monotonic()
         try:
             following = await asyncio.to_thread(self._worked, action)
@@ -287,24 +290,8 @@ class Conduct:
         if send.phase is not None:
             self._vanish_if_due(connection, send.round_number, send.phase)
             self._institution.write("phase", {"round": send.round_number, "phase": send.phase.value})
+        self.diary.sends(send.message)
         await connection.send(send.message.to_bytes())
-
-    def _from_a_thread(self, connection: ClientConnection) -> Callable[[int], None]:
-        """Return what says from another thread how much is encoded."""
-        loop = asyncio.get_running_loop()
-
-        async def say(percent: int) -> None:
-            with suppress(ConnectionClosed):  # who waits for the next message will see it
-                await self._say(connection, "encoding", percent)
-
-        def each_tenth(percent: int) -> None:
-            asyncio.run_coroutine_threadsafe(say(percent), loop)
-
-        return each_tenth
-
-    async def _say(self, connection: ClientConnection, doing: m.Doing, percent: int = 0) -> None:
-        """Say what we are doing, for people who look; nothing follows from it."""
-        await connection.send(m.Activity(doing=doing, percent=percent).to_bytes())
 
     def _vanish_if_due(self, connection: ClientConnection, round_number: int, phase: Phase) -> None:
         if (round_number, phase) in self._institution.vanish_at:
@@ -339,7 +326,7 @@ class Conduct:
         return self.session.prepared()
 
     async def _rehearse(self, connection: ClientConnection, action: Rehearse) -> None:
-        self._institution.encoding.each_tenth = self._from_a_thread(connection)
+        self._institution.encoding.each_tenth = said_from_a_thread(connection)
         answer = await asyncio.to_thread(answer_rehearsal, self._institution, action.configuration)
         await connection.send(answer.to_bytes())
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fedapt_client.activity import ACTIVITY_FILE, ActivityFile
 from fedapt_client.books.approval import Approvals
 from fedapt_client.books.books import Books
 from fedapt_client.narration import narrate
@@ -36,6 +37,9 @@ class Institution:
         self.log = log
         self.approvals = approvals
         self.encoding = encoding or EncodingWatch(settings.name)
+        self.activity = ActivityFile(folder.path / ACTIVITY_FILE)
+        """What goes on, for who looks; nothing follows from it."""
+        self.encoding.each_batch = self.activity.encoded
         self.vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
 
     def write(self, type: str, body: Mapping[str, Any]) -> None:

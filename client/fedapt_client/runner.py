@@ -6,12 +6,14 @@ import os
 import random
 import signal
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from fedapt_client.activity import What
 from fedapt_client.books.approval import Approvals, Declined, NotApproved
 from fedapt_client.books.books import Books
 from fedapt_client.conduct import ComeBack, Conduct, Outcome, Replaced, Vanished
@@ -24,7 +26,7 @@ from fedapt_client.session.machine import InstitutionSession
 from fedapt_client.session.states import State
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.encoding_watch import EncodingWatch, Progress
-from fedapt_crypto.errors import InvalidInput, PeerError, PolicyRefused, RunFailed, Unavailable
+from fedapt_crypto.errors import FedaptError, InvalidInput, PeerError, PolicyRefused, RunFailed, Unavailable
 from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.privacy.accounting import epsilon_of
@@ -153,6 +155,9 @@ class InstitutionRunner:
                 # Jitter keeps institutions from all coming back at the same instant.
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
                 pause_s = min(2 * pause_s, MAX_RETRY_S)
+        except FedaptError as error:
+            self._institution.activity.stopped_by(reason_of(error).value)
+            raise
         finally:
             if daily is not None:
                 daily.cancel()
@@ -175,6 +180,7 @@ class InstitutionRunner:
 
     async def _talk(self, connection: ClientConnection) -> None:
         await self._conduct.carry_out(connection, self._conduct.session.connected())
+        self._conduct.diary.between()
         while True:
             data = binary(await connection.recv())
             try:
@@ -182,6 +188,7 @@ class InstitutionRunner:
             except Replaced:
                 self._replace()
                 await self._take(connection, data)
+            self._conduct.diary.between()
             if self._conduct.session.state is State.OUT:
                 raise ComeBack
             if self._conduct.session.state is not State.ENDED:
@@ -190,6 +197,7 @@ class InstitutionRunner:
             if not self._stay:
                 return
             self._begin_another()
+            self._conduct.diary.between()
 
     async def _take(self, connection: ClientConnection, data: bytes) -> None:
         """Let the session take a message, and do what follows."""
@@ -236,6 +244,11 @@ class InstitutionRunner:
             raise error
 
     def _say_when(self, again_s: float) -> None:
+        activity = self._institution.activity
+        again = (datetime.now(UTC) + timedelta(seconds=again_s)).isoformat(timespec="seconds")
+        activity.set(
+            What.OUT, session=activity.activity.session, reason=activity.activity.reason, again=again
+        )
         minutes = max(1, round(again_s / 60))
         tell(
             self._settings.name,
@@ -285,11 +298,13 @@ class InstitutionRunner:
     def _back(self) -> None:
         sentence = "connected to the coordinator" if self._away is None else "the coordinator is back"
         self._away = None
+        self._institution.activity.set(What.WAITING)
         tell(self._settings.name, "connected", sentence, coordinator=str(self._place))
 
     async def _gone(self, error: Exception) -> None:
         """Say once, and not at every attempt, that the coordinator is away."""
         reason = why(error, self._place)
+        self._institution.activity.set(What.AWAY)
         if self._away is None:
             self._log.write("disconnected", {"reason": type(error).__name__})
         if self._away != reason:
@@ -304,6 +319,7 @@ class InstitutionRunner:
             # The work is done and signed; only the others' signatures were not seen.
             self._institution.write("not_closed", self._conduct.session_field)
             self._conduct.session.leave()
+            self._conduct.diary.between()
             self._remember()
             if not self._stay:
                 return False

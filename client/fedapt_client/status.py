@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from fedapt_client.activity import ACTIVITY_FILE, Activity, read_activity
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.own_log import Past, read_own_log
 from fedapt_client.membership.enrolment import load_federation
@@ -16,7 +17,10 @@ Fields = dict[str, Any]
 
 
 def describe(folder: PartyFolder, settings: ClientSettings) -> Fields:
-    """Return who the institution is, in which sessions it took part, what was spent, and whether it runs.
+    """Return who the institution is, in which sessions it took part, what was spent, and what it is doing.
+
+    ``doing`` is what its process is doing now; ``None`` where none runs, or where that cannot be told.
+    ``last`` is what one was doing when it ended.
 
     Raises:
         InvalidInput: If it is not enrolled, or a file cannot be read.
@@ -24,6 +28,9 @@ def describe(folder: PartyFolder, settings: ClientSettings) -> Fields:
     federation = load_federation(folder)
     roster = folder.roster() if folder.roster_file.exists() else None
     path = folder.path / settings.log
+    # In this order: a process that ends in between has then said what it did last.
+    running = in_use(path)
+    doing, before = _activity(folder.path / ACTIVITY_FILE, running)
     last = last_entry(path)
     return {
         "name": federation.name,
@@ -34,12 +41,33 @@ def describe(folder: PartyFolder, settings: ClientSettings) -> Fields:
         "roster": None
         if roster is None
         else {"institutions": list(roster.names), "coordinator": fingerprint(roster.coordinator_key)},
-        "running": in_use(path),
+        "running": running,
+        "doing": doing,
+        "last": before,
         "last_line": None
         if last is None
         else {"seq": last.seq, "time": last.time.isoformat(), "type": last.type},
         "sessions": _sessions(path, folder.path / settings.ledger),
     }
+
+
+def _activity(path: Path, running: bool) -> tuple[Fields | None, Fields | None]:
+    """Return what is being done, and what was done last."""
+    found = read_activity(path)
+    if found is None:
+        return None, None
+    if not running:
+        return None, _activity_fields(found)
+    if found.of_living_process:
+        return _activity_fields(found), None
+    return None, _activity_fields(found)  # the process that runs could not write the file
+
+
+def _activity_fields(activity: Activity) -> Fields:
+    fields = activity.model_dump(mode="json", exclude={"process", "away_since"}, exclude_none=True)
+    if activity.what == "away":
+        fields["since"] = activity.away_since or activity.since
+    return fields
 
 
 def _sessions(log: Path, ledger: Path) -> list[Fields]:
@@ -55,6 +83,7 @@ def _session(past: Past) -> Fields:
         "rounds_joined": len({number for number, _ in past.joined}),
         "rounds_completed": len(completed),
         "bundle": past.bundle,
+        "unfinished": past.unfinished,
         "closed": past.closed,
     }
 

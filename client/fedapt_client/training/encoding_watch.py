@@ -30,6 +30,8 @@ class EncodingWatch:
         self._tenth = -1
         self.each_tenth: Callable[[int], None] | None = None
         """Told how much is encoded, in tens of percent, from the thread that encodes."""
+        self.each_batch: Progress | None = None
+        """Told the same as often as there is progress."""
 
     def stop(self) -> None:
         """Let encoding end after the batch that it is at; what is encoded stays in the cache."""
@@ -40,6 +42,8 @@ class EncodingWatch:
         if self._stopped.is_set():
             raise RunFailed("stopped while images were encoded; the next run goes on from there")
         self._tell(done, total)
+        if self.each_batch is not None:
+            self.each_batch(done, total)
         tenth = 10 * (10 * done // total) if total else 100
         if self.each_tenth is not None and tenth != self._tenth:
             self.each_tenth(tenth)

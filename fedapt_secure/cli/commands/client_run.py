@@ -105,6 +105,7 @@ def run(
 def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: PassphraseFile = None) -> None:
     """Show where this institution stands, from its folder alone."""
     from fedapt_client.status import describe  # noqa: PLC0415
+    from fedapt_secure.cli.work.activity_report import activity_line, session_state  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     fields = describe(folder, read_settings(folder))
@@ -115,11 +116,11 @@ def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: P
     say(f"{fields['name']!r} in {fields['federation']!r}, domain {fields['domain']!r}")
     say(f"certificate   until {fields['certificate_until'][:10]}")
     say(f"roster        {_people(roster)}")
-    say(f"running       {'yes' if fields['running'] else 'no'}")
+    say(f"running       {activity_line(fields)}")
     said = "empty" if last is None else f"line {last['seq']}, {last['type']}, {last['time']}"
     say(f"log           {said}")
     for session in fields["sessions"]:
-        state = "closed" if session["closed"] else "finished, not closed" if session["bundle"] else "open"
+        state = session_state(session)
         spent = session["spent"]
         cost = "" if spent is None else f", {spent['steps']} of {spent['max_steps']} steps spent"
         if spent is not None and spent["epsilon_budget"] is not None:

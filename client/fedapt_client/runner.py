@@ -155,7 +155,7 @@ class InstitutionRunner:
                 # Jitter keeps institutions from all coming back at the same instant.
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
                 pause_s = min(2 * pause_s, MAX_RETRY_S)
-        except FedaptError as error:
+        except (FedaptError, MemoryError) as error:
             self._institution.activity.stopped_by(reason_of(error).value)
             raise
         finally:
@@ -203,7 +203,7 @@ class InstitutionRunner:
         """Let the session take a message, and do what follows."""
         try:
             await self._take_or_refuse(connection, data)
-        except Unavailable as error:
+        except (Unavailable, MemoryError) as error:
             # Nothing can be written now, and nothing that was is lost. The others need not wait: they hear
             # which kind of reason it is, and we come back when the process is started again.
             with suppress(*CONNECTION_ERRORS):

@@ -1,139 +1,46 @@
 """What leaves an institution that fails: a code. Everything of its own carries a marker that is looked for.
 
-The institution is the real one: shell, books, ledger, log, learner, the shipped CLIP and images on disk. So
-is the coordinator's machine. Only the socket between them is a list.
+On a stage with the real institution, see `tests.protocol.sessions.stage`; here before the first round.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosedError
 
 from fedapt_client.books.approval import Approvals
 from fedapt_client.books.ledger import Ledger
-from fedapt_client.conduct import Conduct
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import FedaptError, Unavailable
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, write_digits
+from fedapt_secure.learning.data.digits.scans import CLASS_NAMES
 from fedapt_secure.learning.data.reading.records import is_test
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason
-from fedapt_server.membership.templates import TINY_WEIGHTS
 from tests.protocol.federation import Federation
+from tests.protocol.sessions.stage import MARKER, NAME, POLICY, Stage, write_images
 from tests.world.stillness import Wire, resume
-
-NAME = "clinic-1"
-MARKER = "DOE_JANE_1961"
-FIGURE = 3.141592653
-"""In the policy of `clinic-1` and nowhere else."""
-ENCODING = m.Activity(doing="encoding", percent=50).to_bytes()
-POLICY = f"""\
-max_epsilon: {FIGURE}
-max_delta: 0.00314159
-minimum_participants: 2
-privacy_unit: any
-unattended: true
-"""
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("digits")
-    write_digits(root, "ink", range(0, 1797, 20), False, np.random.default_rng(0))
+    write_images(root)
     return root
 
 
-class Stage:
-    """One institution and a coordinator, with everything that passes between them.
-
-    Attributes:
-        folder: The institution's folder. data: Its images. settings: Its settings, which a test may change.
-        sent: Every frame that left it.
-    """
-
-    def __init__(self, path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.monkeypatch = monkeypatch
-        self.folder = path / MARKER / "party"
-        self.folder.mkdir(parents=True, mode=0o700)
-        self.data = path / MARKER / f"images-{MARKER}"
-        shutil.copytree(digits, self.data)
-        for image in sorted(self.data.glob("*/*.png")):
-            image.rename(image.with_name(f"{MARKER}-{image.name}"))
-        self.settings = {"name": NAME, "port": 1, "data": self.data, "device": "cpu"}
-        self.plan = TINY_WEIGHTS | {
-            "class_names": CLASS_NAMES,
-            "context_tokens": 2,
-            "rounds": 1,
-            "zero_shot_template": "a photo of a {}",
-        }
-        self.approvals: Approvals | None = None
-        self.sent: list[bytes] = []
-        self.write_policy(POLICY)
-        monkeypatch.setenv("FEDAPT_WHATEVER", MARKER)
-
-    def write_policy(self, text: str) -> None:
-        (self.folder / "policy.yaml").write_text(text)
-
-    def play(self) -> tuple[FedaptError | None, Federation]:
-        """Offer the session, and let the institution do what it does; return how that ended."""
-        federation = Federation(3, **self.plan)
-        patch = self.monkeypatch.setattr
-        patch(PartyFolder, "identity", lambda folder: federation.identities[NAME])
-        patch(PartyFolder, "sealing_key", lambda folder: federation.sealing[NAME])
-        patch(PartyFolder, "roster", lambda folder: federation.roster)
-        patch(Conduct, "_from_a_thread", lambda shell, wire: lambda percent: wire._outlet(ENCODING))
-        runner = InstitutionRunner(self.folder, ClientSettings(**self.settings), approvals=self.approvals)
-        arrived: list[bytes] = []
-
-        def leave(data: bytes) -> None:
-            self.sent.append(data)
-            arrived.append(data)
-
-        federation._server(federation.coordinator.start())
-        shell = runner._talk(Wire(leave))
-        error: FedaptError | None = None
-        try:
-            resume(shell, None)
-            arrived.clear()
-            federation._server(federation.coordinator.connected(NAME))
-            while federation._to_institutions:
-                resume(shell, federation._to_institutions.popleft()[1])
-                while arrived:
-                    federation._server(federation.coordinator.receive(NAME, arrived.pop(0)))
-        except FedaptError as failed:
-            error = failed
-        except ConnectionClosedError:
-            pass
-        finally:
-            while arrived:
-                federation._server(federation.coordinator.receive(NAME, arrived.pop(0)))
-            shell.close()
-            runner._log.close()
-        return error, federation
-
-    def check(self, reason: Reason) -> None:
-        """Play, and search all that left and all that others wrote for anything of the institution's own."""
-        error, federation = self.play()
-        assert error is not None, "nothing failed"
-        refusals = [m.SessionRefuse.from_bytes(data) for data in self.sent if b"session refuse" in data]
-        assert [one.reason for one in refusals] == [reason.value], str(error)
-        assert federation.entries("left") == [{"name": NAME, "reason": reason.value}]
-        others = b"\n".join(federation.logs[COORDINATOR].lines)
-        own = (MARKER, str(FIGURE)[:6], "3.14159", str(self.folder), str(self.data), str(error)[:40])
-        for searched in (b"\n".join(self.sent), others):
-            for mark in own:
-                assert mark.encode() not in searched, mark
-                assert os.fsencode(mark) not in searched
+def check(stage: Stage, reason: Reason) -> None:
+    """Play, and search all that left and all that others wrote for anything of the institution's own."""
+    error, federation = stage.play()
+    assert error is not None, "nothing failed"
+    assert stage.told() == [reason.value], str(error)
+    assert federation.entries("left") == [{"name": NAME, "reason": reason.value}]
+    stage.assert_nothing_left(federation, error)
 
 
 @pytest.fixture
@@ -300,10 +207,8 @@ FAILURES: dict[str, tuple[Callable[[Stage], None], Reason]] = {
 def test_only_a_code_leaves(failure: str, stage: Stage) -> None:
     provoke, reason = FAILURES[failure]
     provoke(stage)
-    stage.check(reason)
-    if (stage.folder / "ledger.sqlite").exists():
-        ledger = Ledger(stage.folder / "ledger.sqlite", lambda *_: None)
-        assert all(one.steps_taken == 0 for one in ledger.sessions), "what refuses comes before any spend"
+    check(stage, reason)
+    assert stage.spent() == [], "what refuses comes before any spend"
 
 
 def test_the_stage_is_one_on_which_a_session_begins(stage: Stage) -> None:

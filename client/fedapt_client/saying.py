@@ -1,4 +1,4 @@
-"""What an institution tells the coordinator that it is doing: for people who look, nothing follows from it."""
+"""What an institution tells the coordinator that it is doing: for people who look, nothing follows."""
 
 import asyncio
 from collections.abc import Callable

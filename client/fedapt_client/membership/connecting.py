@@ -71,8 +71,14 @@ def open_connection(place: Place, context: SSLContext, **options: Any) -> connec
         context: TLS.
         options: As websockets take them.
     """
-    ours = {"ssl": context, "proxy": place.proxy, "logger": _SILENT, "create_connection": PatientClient}
-    return _Straight(place.url, **ours, **options)
+    return _Straight(
+        place.url,
+        ssl=context,
+        proxy=place.proxy,
+        logger=_SILENT,
+        create_connection=PatientClient,
+        **options,
+    )
 
 
 @asynccontextmanager

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
+from fedapt_client import conduct
 from fedapt_client.books.approval import Approvals
 from fedapt_client.books.ledger import Ledger
-from fedapt_client.conduct import Conduct
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.settings import ClientSettings
@@ -71,7 +71,13 @@ class Stage:
         shutil.copytree(digits, self.data)
         for image in sorted(self.data.glob("*/*.png")):
             image.rename(image.with_name(f"{MARKER}-{image.name}"))
-        self.settings: dict[str, object] = {"name": NAME, "port": 1, "data": self.data, "device": "cpu"}
+        self.settings: dict[str, object] = {
+            "name": NAME,
+            "port": 1,
+            "data": self.data,
+            "device": "cpu",
+            "fixed_answer_time": False,
+        }
         self.plan: dict[str, object] = TINY_WEIGHTS | {
             "class_names": CLASS_NAMES,
             "context_tokens": 2,
@@ -102,7 +108,7 @@ class Stage:
         patch(PartyFolder, "identity", lambda folder: federation.identities[NAME])
         patch(PartyFolder, "sealing_key", lambda folder: federation.sealing[NAME])
         patch(PartyFolder, "roster", lambda folder: federation.roster)
-        patch(Conduct, "_from_a_thread", lambda shell, wire: lambda percent: wire._outlet(ENCODING))
+        patch(conduct, "said_from_a_thread", lambda wire: lambda percent: wire._outlet(ENCODING))
         return federation
 
     def play(self) -> tuple[BaseException | None, Federation]:

@@ -13,15 +13,19 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.mark.timeout(900)
 def test_the_walk_through_of_three_institutions(tmp_path: Path) -> None:
     page = DOCS / "deploy.md"
-    done = follow(page, tmp_path)
+    # Whatever the shell would let others read: what the program makes is for its owner only.
+    done = follow(page, tmp_path, prelude="umask 000")
     assert len(done) > 20
     wrong = [
         (step.line + 1, step.command, step.printed) for step in done if not agree(step.shown, step.printed)
     ]
     assert not wrong, "python -m tests.deploy.walkthrough docs/deploy.md --write, and look at the difference"
     for name in ("coordinator", "clinic-1"):
-        for path in (tmp_path / name).iterdir():
-            assert not path.stat().st_mode & 0o077 or path.suffix == ".yaml", path
+        made = list((tmp_path / name).rglob("*"))
+        assert {"log.jsonl"} <= {path.name for path in made}
+        assert not [path for path in made if path.stat().st_mode & 0o077 and path.name != "policy.yaml"]
+    for path in tmp_path.glob("*.join"):
+        assert not path.stat().st_mode & 0o077
 
 
 def page(tmp_path: Path, *blocks: str) -> Path:

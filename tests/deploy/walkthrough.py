@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,27 +104,42 @@ class Shell:
         folder: Where it starts.
         names: What is exchanged in commands, and back in what they print.
         prelude: What is typed before anything else.
+        command: What starts the shell.
+        environment: All that it sees of the world; by default this process' own, with the program on the path
+            and ports that are free.
     """
 
-    def __init__(self, folder: Path, names: Mapping[str, str], prelude: str = "") -> None:
-        self.names = dict(names) | {port: str(free_port()) for port in PORTS}
+    def __init__(
+        self,
+        folder: Path,
+        names: Mapping[str, str],
+        prelude: str = "",
+        *,
+        command: Sequence[str] = ("bash", "--norc"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.names = dict(names)
+        if environment is None:
+            self.names |= {port: str(free_port()) for port in PORTS}
+            environment = self._own(folder)
+        self._bash = subprocess.Popen(
+            command, cwd=folder, env=environment, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.run(prelude)
+
+    def _own(self, folder: Path) -> dict[str, str]:
         programs = folder / ".bin"
         programs.mkdir()
         program = programs / "fedapt-secure"
         program.write_text(f'#!/bin/sh\nexec {shlex.join(warm.program())} "$@"\n')
         program.chmod(0o755)
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FEDAPT_", "HTTP", "http"))}
-        environment = clean | {
+        return clean | {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "KIT": str(ROOT),
             "COLUMNS": "100",
         }
-        self._bash = subprocess.Popen(
-            ["bash", "--norc"], cwd=folder, env=environment, text=True, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        self.run(prelude)
 
     def run(self, command: str) -> tuple[int, list[str]]:
         """Type a command; return its exit status and what was printed until it ended."""
@@ -167,16 +182,37 @@ class Shell:
 def follow(page: Path, folder: Path, names: Mapping[str, str] | None = None, prelude: str = "") -> list[Step]:
     """Do what a page says in a folder; every command must end with the status that the page shows."""
     shell = Shell(folder, {SHOWN_FOLDER: str(folder)} if names is None else names, prelude)
-    done: list[Step] = []
     try:
-        for step in steps(page):
-            status, step.printed = shell.run(step.command)
-            last = "\n".join(step.printed[-8:])
-            assert status == step.expected_status, f"{page.name}:{step.line + 1}: {step.command}\n{last}"
-            use_free_ports(folder, shell.names)
-            done.append(step)
+        return follow_in(shell, page, after=lambda: use_free_ports(folder, shell.names))
     finally:
         shell.close()
+
+
+def follow_in(
+    shell: Shell,
+    page: Path,
+    meanwhile: Mapping[str, str] | None = None,
+    after: Callable[[], None] = lambda: None,
+) -> list[Step]:
+    """Do what a page says in a shell; every command must end with the status that the page shows.
+
+    Args:
+        shell: Where to type.
+        page: What is followed.
+        meanwhile: What other people do before each command that begins with the key.
+        after: Done after each command.
+    """
+    done: list[Step] = []
+    for step in steps(page):
+        for beginning, others in (meanwhile or {}).items():
+            if step.command.startswith(beginning):
+                status, printed = shell.run(others)
+                assert status == 0, f"before {step.command}: {others}: {printed[-8:]}"
+        status, step.printed = shell.run(step.command)
+        last = "\n".join(step.printed[-8:])
+        assert status == step.expected_status, f"{page.name}:{step.line + 1}: {step.command}\n{last}"
+        after()
+        done.append(step)
     return done
 
 

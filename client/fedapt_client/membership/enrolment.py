@@ -273,7 +273,7 @@ def finish_from_file(folder: PartyFolder, answer: e.Certified, options: Options)
         return federation
     join, request = pending_join(folder), _stored(folder, e.Request)
     if join is None or request is None:
-        raise InvalidInput(f"{folder.path} waits for no answer: run 'fedapt-secure client csr JOIN' first")
+        raise InvalidInput(f"{folder.path} waits for no answer: run 'fedapt-secure client csr -' first")
     return finish(folder, join, request, answer, options)
 
 

@@ -5,12 +5,11 @@ it. It never goes back to an earlier revision, and there are not two of one revi
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from fedapt_client.membership.enrolment import load_federation
 from fedapt_crypto.certificates import read_revocation_list
-from fedapt_crypto.errors import ContextMismatch, InvalidInput, VerificationFailed, system_error
+from fedapt_crypto.errors import ContextMismatch, InvalidInput, VerificationFailed
 from fedapt_crypto.identity import fingerprint, grouped
 from fedapt_crypto.private_files import read_private, write_atomically
 from fedapt_crypto.roster import Member, Roster
@@ -106,15 +105,6 @@ def changes(before: RosterFile | None, after: RosterFile) -> tuple[Change, ...]:
 def roster_fingerprint(roster: Roster) -> str:
     """Return a roster's hash in groups of four, to compare by telephone."""
     return grouped(roster.hash)
-
-
-def read_roster_file(path: Path) -> RosterFile:
-    """Read a roster that came as a file; raises `InvalidInput` where it is none."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise system_error(f"{path}", error) from None
-    return from_file(data, RosterFile, str(path))
 
 
 def store_revocations(folder: PartyFolder, revocation_list: bytes) -> None:

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed, system_error
+from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed
 from fedapt_secure.cli.commands import client_rehearse, client_run
 from fedapt_secure.cli.commands.client_ledger import ledger_app
 from fedapt_secure.cli.options import (
+    STREAM,
     AsJson,
     Folder,
     PassphraseFile,
     ask,
+    ask_secret,
     change_passphrase,
     new_folder,
     open_folder,
+    read_input,
+    write_output,
 )
 from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.process.interrupts import left_to_asyncio
@@ -46,13 +50,20 @@ app.add_typer(ledger_app, name="ledger")
 HERE: Final = Path()
 Returned = TypeVar("Returned")
 RosterPath = Annotated[
-    Path | None, typer.Option("--file", help="A roster that came as a file, instead of fetching it.")
+    Path | None,
+    typer.Option(
+        "--file",
+        help="A roster that came as a file (- for standard input), instead of fetching it.",
+        readable=False,
+    ),
 ]
 
 
 @app.command()
 def enroll(
-    join: Annotated[str, typer.Argument(help="The join string, or - to read it from standard input.")],
+    join: Annotated[
+        str, typer.Argument(help="- to read the join string from standard input (the default), or itself.")
+    ] = "-",
     directory: Folder = HERE,
     data: Annotated[
         Path, typer.Option(help="The images: a folder CLASS/IMAGE, or a CSV file path,label.")
@@ -83,10 +94,14 @@ def enroll(
 @app.command()
 def csr(
     join: Annotated[
-        str | None, typer.Argument(help="The join string, or -; nothing to renew a certificate.")
+        str | None,
+        typer.Argument(help="- to read the join string from standard input; nothing to renew a certificate."),
     ] = None,
     request: Annotated[
-        Path | None, typer.Option(help="Where the request goes (default: NAME.request).")
+        Path | None,
+        typer.Option(
+            help="Where the request goes (default: NAME.request); - for standard output.", readable=False
+        ),
     ] = None,
     directory: Folder = HERE,
     passphrase_file: PassphraseFile = None,
@@ -109,17 +124,18 @@ def csr(
                 f"{directory} is enrolled already; for a new certificate leave the join string out"
             )
     target = request or Path(f"{name}.request")
-    try:
-        target.write_bytes(to_file(asked))
-    except OSError as error:
-        raise system_error(f"{target}", error) from None
-    say(f"request in {target}: send it to the coordinator's operator, there is no secret in it")
-    say("then: fedapt-secure client install-cert ANSWER")
+    write_output(target, to_file(asked), "with --request")
+    where = "this is the request" if target == STREAM else f"request in {target}"
+    say(f"{where}: send it to the coordinator's operator, there is no secret in it", err=target == STREAM)
+    say("then: fedapt-secure client install-cert ANSWER", err=target == STREAM)
 
 
 @app.command("install-cert")
 def install_cert(
-    answer: Annotated[Path, typer.Argument(help="The answer file from 'server sign'.")],
+    answer: Annotated[
+        Path,
+        typer.Argument(help="The answer file from 'server sign', or - for standard input.", readable=False),
+    ],
     data: Annotated[
         Path, typer.Option(help="The images: a folder CLASS/IMAGE, or a CSV file path,label.")
     ] = Path("data"),
@@ -132,10 +148,7 @@ def install_cert(
     from fedapt_secure.protocol.enrolment import Certified, from_file  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
-    try:
-        certified = from_file(answer.read_bytes(), Certified, str(answer))
-    except OSError as error:
-        raise system_error(f"{answer}", error) from None
+    certified = from_file(read_input(answer), Certified, str(answer))
     options = enrolment.Options(data=data, device=device)
     try:
         enrolment.finish_from_file(folder, certified, options)
@@ -257,7 +270,16 @@ def passwd(
 def _join_string(text: str) -> "JoinString":
     from fedapt_secure.protocol.join_string import JoinString  # noqa: PLC0415
 
-    return JoinString.from_text(sys.stdin.read(1 << 16) if text == "-" else text)
+    if text == "-":
+        given = ask_secret("join string") if sys.stdin.isatty() else sys.stdin.read(1 << 16)
+        return JoinString.from_text(given)
+    join = JoinString.from_text(text)
+    say(
+        "warning: a join string on the command line can be read by everybody on this machine, and stays in"
+        " the shell's history: give - and the string on standard input",
+        err=True,
+    )
+    return join
 
 
 def _place(folder: "PartyFolder") -> "Place":
@@ -277,11 +299,14 @@ def _check_options(name: str, proxy: str | None, device: str) -> None:
 
 
 def _offered(folder: "PartyFolder", file: Path | None) -> "RosterFile":
-    from fedapt_client.membership import desk, rosters  # noqa: PLC0415
+    from fedapt_client.membership import desk  # noqa: PLC0415
     from fedapt_client.membership.enrolment import load_federation  # noqa: PLC0415
+    from fedapt_secure.protocol.enrolment import RosterFile, from_file  # noqa: PLC0415
 
     load_federation(folder)
-    return _run(desk.fetch_roster(folder, _place(folder))) if file is None else rosters.read_roster_file(file)
+    if file is None:
+        return _run(desk.fetch_roster(folder, _place(folder)))
+    return from_file(read_input(file), RosterFile, str(file))
 
 
 def _report_enrolled(folder: "PartyFolder") -> None:

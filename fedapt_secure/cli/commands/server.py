@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fedapt_crypto.errors import InvalidInput, RunFailed, system_error
+from fedapt_crypto.errors import InvalidInput, RunFailed
 from fedapt_secure.cli.options import (
+    STREAM,
     AsJson,
     Folder,
     PassphraseFile,
@@ -15,6 +16,8 @@ from fedapt_secure.cli.options import (
     duration,
     new_folder,
     open_folder,
+    read_input,
+    write_output,
 )
 from fedapt_secure.process.streams import say, say_json
 
@@ -208,28 +211,36 @@ def status(
 
 @app.command()
 def sign(
-    request: Annotated[Path, typer.Argument(help="The institution's request file ('client csr').")],
-    answer: Annotated[Path | None, typer.Option(help="Where the answer goes (default: NAME.answer).")] = None,
+    request: Annotated[
+        Path,
+        typer.Argument(
+            help="The institution's request file ('client csr'), or - for standard input.", readable=False
+        ),
+    ],
+    answer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the answer goes (default: NAME.answer); - for standard output.", readable=False
+        ),
+    ] = None,
     directory: Folder = HERE,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Answer an institution's request file: enrolment or renewal without a connection."""
     registrar = _registrar(directory, passphrase_file)
     from fedapt_crypto.errors import PeerError  # noqa: PLC0415
-    from fedapt_secure.cli.work.paper import answer_file, read_file  # noqa: PLC0415
+    from fedapt_secure.cli.work.paper import answer_file  # noqa: PLC0415
 
     registrar.certifier.check_clock()  # before an invitation is called expired by a wrong one
     try:
-        name, data, lines = answer_file(registrar, read_file(request), str(request))
+        name, data, lines = answer_file(registrar, read_input(request), str(request))
     except PeerError as error:
         raise InvalidInput(f"{request}: not signed: {error}") from None
     target = answer or Path(f"{name}.answer")
-    try:
-        target.write_bytes(data)
-    except OSError as error:
-        raise system_error(f"cannot write {target}", error, "run the command again") from None
-    for line in (*lines, f"answer in {target}: send it back, there is no secret in it"):
-        say(line)
+    write_output(target, data, "with --answer (and the same request again)")
+    where = "this is the answer" if target == STREAM else f"answer in {target}"
+    for line in (*lines, f"{where}: send it back, there is no secret in it"):
+        say(line, err=target == STREAM)
 
 
 @app.command()
@@ -274,7 +285,9 @@ def renew(
 def roster(
     directory: Folder = HERE,
     as_json: AsJson = False,
-    export: Annotated[Path | None, typer.Option(help="Write the signed roster to a file.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the signed roster to a file; - prints only it.", readable=False)
+    ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show members, past ones too, and open invitations."""
@@ -287,10 +300,9 @@ def roster(
         signed = registrar.roster_file()
         if signed is None:
             raise InvalidInput("there is no roster yet: nobody has enrolled")
-        try:
-            export.write_bytes(to_file(signed))
-        except OSError as error:
-            raise system_error(f"cannot write {export}", error) from None
+        write_output(export, to_file(signed), "with --export")
+        if export == STREAM:
+            return
     fields = membership_fields(registrar)
     if as_json:
         say_json(fields)

@@ -1,14 +1,8 @@
 """Requests and answers that travel as files, on the coordinator's side."""
 
-from pathlib import Path
-from typing import Final
-
-from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.identity import fingerprint
 from fedapt_secure.protocol.enrolment import Renewal, Request, from_file, to_file
 from fedapt_server.membership.registrar import Registrar
-
-MAX_FILE_BYTES: Final = 48 << 20
 
 
 def answer_file(registrar: Registrar, data: bytes, source: str) -> tuple[str, bytes, tuple[str, ...]]:
@@ -34,13 +28,3 @@ def answer_file(registrar: Registrar, data: bytes, source: str) -> tuple[str, by
         "compare both by telephone with the institution",
     )
     return request.name, to_file(answer), lines
-
-
-def read_file(path: Path) -> bytes:
-    """Return what is in a file that somebody sent; raises `InvalidInput` where it cannot be one."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidInput(f"{path} is too large to be what is expected here")
-        return path.read_bytes()
-    except OSError as error:
-        raise system_error(f"{path}", error) from None

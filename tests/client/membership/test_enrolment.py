@@ -212,7 +212,7 @@ class TestOnPaper:
         answer_to_another = office.enrol("clinic-2")
         renewal = enrolment.begin_renewal(answer_to_another, enrolment.load_federation(answer_to_another))
         with pytest.raises(
-            InvalidInput, match=r"waits for no answer: run 'fedapt-secure client csr JOIN' first"
+            InvalidInput, match=r"waits for no answer: run 'fedapt-secure client csr -' first"
         ):
             enrolment.finish_from_file(folder, office.registrar.renew(renewal), OPTIONS)
 

@@ -229,8 +229,6 @@ def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]
             )
             continue
         times = own_times(folder, looked.theirs)
-        if times.theirs is not None:
-            yield _clock(times)
         try:
             if port == settings.enrolment_port:
                 asyncio.run(greet(folder, place))
@@ -240,6 +238,8 @@ def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]
         except FedaptError as error:
             where = "" if isinstance(error, Unreachable) else f"{place}: "
             yield Finding(title, "wrong", f"{where}{error}")
+        if times.theirs is not None:
+            yield _clock(times)
 
 
 def _clock(times: Times) -> Finding:

@@ -125,6 +125,7 @@ class TestPictures:
             assert [path.name for path in files] == [
                 "confusion.png", "confusion.svg", "routing.png", "routing.svg",
             ]  # fmt: skip
+            assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
             for path in files[::2]:
                 with Image.open(path) as picture:
                     assert min(picture.size) > 400

@@ -306,6 +306,20 @@ class TestTornTail:
             (3000, "clinic-1.jsonl.torn-3"),
         ]
 
+    def test_all_of_a_log_is_for_its_owner_only_whatever_the_umask(self, path: Path) -> None:
+        before = os.umask(0)
+        try:
+            write(path, *["a"] * 20, segment_bytes=2000)
+            with path.open("ab") as stream:
+                stream.write(b"torn")
+            write(path)
+        finally:
+            os.umask(before)
+        made = sorted(path.parent.iterdir())
+        assert len(made) > 4
+        assert any(file.name.endswith(".torn-1") for file in made)
+        assert {file.stat().st_mode & 0o777 for file in made} == {0o600}
+
     @pytest.mark.parametrize("size", [0, 1, 100])
     def test_the_very_first_line(self, path: Path, size: int) -> None:
         write(path)

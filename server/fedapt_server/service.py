@@ -95,7 +95,7 @@ class CoordinatorService:
         self._stopping = False
         self._over: asyncio.Future[int]
         self._store = SessionStore(folder.path)
-        lost = settings.log_continues
+        lost, seed = settings.log_continues, settings.experiment_seed
         # Locked from here on, and `run` closes it: of two services in one folder the second ends here.
         self._log = LogWriter(
             folder.path / settings.log,
@@ -108,12 +108,7 @@ class CoordinatorService:
             if prepare is not None:
                 prepare()
             self._stored = take_up(
-                self._store,
-                plan,
-                self._roster(),
-                again=again,
-                stay=stay,
-                experiment_seed=settings.experiment_seed,
+                self._store, plan, self._roster(), again=again, stay=stay, experiment_seed=seed
             )
             self._session = None if self._stored is None else self._open(self._stored)
         except BaseException:

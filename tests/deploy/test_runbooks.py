@@ -67,7 +67,7 @@ def follow(room: str, here: machine.Machine, before: str, meanwhile: Mapping[str
         for command in {"client": ("csr --request ~/x", "install-cert ~/x"), "server": ("sign ~/x",)}[room]:
             status, said = shell.run(f"(umask 077; echo > ~/x); {NAMES[room]} {command}")
             assert (status, len(said)) == (2, 1)
-            assert f"Permission denied for the user 'fedapt-{room}': give - " in said[0], said
+            assert f"Permission denied; for the user 'fedapt-{room}' give - " in said[0], said
         shell.run(f"systemctl stop fedapt-{room}")
     finally:
         shell.close()

@@ -1,9 +1,11 @@
 """Stands in for ``systemctl`` where there is no systemd to talk to: runs the installed units as their users.
 
 ``systemctl COMMAND [UNIT]`` with daemon-reload, enable, start, stop, restart. It takes from a unit what a
-service's life depends on: user, command, environment, credentials, folder. What it does not do is the
-sandbox; `test_systemd` asks the real systemd about that. Nothing but Python's own library: it runs on the
-machine that it stands for. Its state lies in the folder that ``LITTLE_SYSTEMD`` names.
+service's life depends on: user, command, environment, credentials, folder, and after which exit statuses it
+is started again. What it does not do is the sandbox; `test_systemd` asks the real systemd about that. Nothing
+but Python's own library: it runs on the machine that it stands for. Its state lies in the folder that
+``LITTLE_SYSTEMD`` names: of each unit the journal, the process that watches over it, the service's own
+process, and the exit statuses with which that has ended so far.
 """
 
 import configparser
@@ -21,6 +23,8 @@ STATE = Path(os.environ["LITTLE_SYSTEMD"])
 INSTALLED, LOADED = Path("/etc/systemd/system"), STATE / "loaded"
 CREDENTIALS = STATE / "credentials"
 FIRST_LINE_S, STOP_S = 90.0, 60.0
+LAST_STATUSES = ("RestartPreventExitStatus", "SuccessExitStatus")
+"""What a unit names the statuses by after which it is not started again on failure."""
 
 
 class Unit:
@@ -41,10 +45,51 @@ class Unit:
         self.user = pwd.getpwnam(self.lines["User"][-1])
         self.credentials = CREDENTIALS / self.name
         self.journal, self.pid_file = STATE / f"{self.name}.journal", STATE / f"{self.name}.pid"
+        self.watch_file, self.statuses = STATE / f"{self.name}.watch", STATE / f"{self.name}.statuses"
 
     def start(self) -> None:
-        if self.running() is not None:
+        """Have it watched over by a process of its own, and wait until it has come up."""
+        if _alive(self.watch_file):
             return
+        folder = Path("/var/lib") / self.lines["StateDirectory"][-1]
+        if folder.stat().st_uid != self.user.pw_uid or folder.stat().st_mode & 0o777 != 0o700:
+            sys.exit(f"{folder} is not {self.user.pw_name}'s alone")
+        before = self.journal.read_text() if self.journal.exists() else ""
+        with self.journal.open("a") as journal:
+            watching = subprocess.Popen(
+                [sys.executable, "-I", __file__, "watch", f"{self.name}.service"], start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=journal, stderr=journal,
+            )  # fmt: skip
+        self.watch_file.write_text(str(watching.pid))
+        deadline = time.monotonic() + FIRST_LINE_S
+        while self.journal.read_text() == before:  # it has come up when it says something
+            if watching.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"Job for {self.name}.service failed: {watching.poll()}")
+            time.sleep(0.05)
+        if watching.poll() is not None:
+            sys.exit(f"Job for {self.name}.service failed: {self.journal.read_text()[len(before) :]}")
+
+    def watch(self) -> None:
+        """Run it, and run it again for as long as its exit status asks for that, until told to stop."""
+        stopped: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+        last = {int(code) for key in LAST_STATUSES for code in " ".join(self.lines.get(key, ())).split()}
+        while not stopped:
+            process = self._run()
+            self.pid_file.write_text(str(process.pid))
+            while process.poll() is None:
+                if stopped:
+                    process.terminate()
+                time.sleep(0.05)
+            with self.statuses.open("a") as statuses:
+                statuses.write(f"{process.returncode}\n")
+            if process.returncode in last | {0} or self.lines["Restart"][-1] != "on-failure":
+                return
+            again = time.monotonic() + float(self.lines["RestartSec"][-1].removesuffix("s"))
+            while time.monotonic() < again and not stopped:
+                time.sleep(0.05)
+
+    def _run(self) -> "subprocess.Popen[bytes]":
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
         for line in self.lines.get("Environment", ()):
             for word in shlex.split(line.replace("%d", str(self.credentials))):
@@ -58,41 +103,30 @@ class Unit:
             (self.credentials / name).chmod(0o400)
             for path in (self.credentials / name, self.credentials):
                 os.chown(path, self.user.pw_uid, self.user.pw_gid)
-        folder = Path("/var/lib") / self.lines["StateDirectory"][-1]
-        if folder.stat().st_uid != self.user.pw_uid or folder.stat().st_mode & 0o777 != 0o700:
-            sys.exit(f"{folder} is not {self.user.pw_name}'s alone")
-        before = self.journal.read_text() if self.journal.exists() else ""
         with self.journal.open("a") as journal:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 shlex.split(self.lines["ExecStart"][-1]),
                 cwd=self.lines["WorkingDirectory"][-1], env=environment,
                 stdin=subprocess.DEVNULL, stdout=journal, stderr=journal,
                 user=self.user.pw_uid, group=self.user.pw_gid, extra_groups=[],
                 umask=int(self.lines["UMask"][-1], 8), start_new_session=True,
             )  # fmt: skip
-        self.pid_file.write_text(str(process.pid))
-        deadline = time.monotonic() + FIRST_LINE_S
-        while self.journal.read_text() == before:  # it has come up when it says something
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"Job for {self.name}.service failed: {process.poll()}")
-            time.sleep(0.05)
-        if process.poll() is not None:
-            sys.exit(f"Job for {self.name}.service failed: {self.journal.read_text()[len(before) :]}")
-
-    def running(self) -> int | None:
-        pid = int(self.pid_file.read_text()) if self.pid_file.exists() else None
-        return pid if pid is not None and Path(f"/proc/{pid}").exists() and not _is_dead(pid) else None
 
     def stop(self) -> None:
-        pid = self.running()
+        pid = _alive(self.watch_file)
         if pid is None:
             return
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
-        while self.running() is not None:
+        while _alive(self.watch_file):
             if time.monotonic() > deadline:
                 sys.exit(f"{self.name}.service does not stop")
             time.sleep(0.05)
+
+
+def _alive(pid_file: Path) -> int | None:
+    pid = int(pid_file.read_text()) if pid_file.exists() else None
+    return pid if pid is not None and not _is_dead(pid) else None
 
 
 def _is_dead(pid: int) -> bool:
@@ -114,6 +148,8 @@ def main() -> None:
     if command == "enable" and "--now" not in sys.argv:
         return  # what comes at the next boot, systemd's own units among them
     unit = Unit(name)
+    if command == "watch":
+        unit.watch()
     if command in ("stop", "restart"):
         unit.stop()
     if command in ("enable", "start", "restart"):

@@ -9,9 +9,11 @@ packages lie here already. Where sudo is missing, `runuser` with an empty enviro
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +51,35 @@ class Machine:
     Attributes:
         state: A folder of this machine for what the other one needs.
         sudo: Whether it has the real sudo, or a stand-in.
+        network: The network namespace that it is in, by its name; a new one, with nobody else in it, where
+            there is none.
+        coordinator: The address that ``coordinator.example.org`` has for it.
     """
 
     state: Path
     sudo: bool = shutil.which("sudo") is not None
+    network: str | None = None
+    coordinator: str = "127.0.0.1"
 
-    def prepare(self) -> None:
-        """Build the wheels, and copy what is to be changed there and not here."""
-        for name in ("wheels", "new", "bin", "systemd"):
+    def prepare(self, like: "Machine | None" = None) -> None:
+        """Copy what is to be changed there and not here, and build the wheels, or take those of another."""
+        for name in ("bin", "systemd"):
+            (self.state / name).mkdir(parents=True)
+        if like is None:
+            self._build()
+        else:
+            for name in ("wheels", "new"):
+                shutil.copytree(like.state / name, self.state / name)
+        if not self.sudo:
+            self._program("sudo", SUDO)
+        for script in SCRIPTS:
+            shutil.copy(HERE / script, self.state / script)
+        systemctl = f'#!/bin/sh\nexec {shlex.quote(_python())} -I {self.state / SCRIPTS[0]} "$@"\n'
+        self._program("systemctl", systemctl)
+        shutil.copytree("/etc", self.state / "etc", symlinks=True, copy_function=_copied)
+
+    def _build(self) -> None:
+        for name in ("wheels", "new"):
             (self.state / name).mkdir(parents=True)
         wheel = build_wheel(self.state / "built")
         shutil.copy(wheel, self.state / "new")
@@ -69,13 +92,6 @@ class Machine:
                 # Any of them may say where the real ones lie.
                 paths = [Path("/opt/packages")] if name == "numpy" else []
                 hollow_wheel(self.state / "wheels", name, version, paths)
-        if not self.sudo:
-            self._program("sudo", SUDO)
-        for script in SCRIPTS:
-            shutil.copy(HERE / script, self.state / script)
-        systemctl = f'#!/bin/sh\nexec {shlex.quote(_python())} -I {self.state / SCRIPTS[0]} "$@"\n'
-        self._program("systemctl", systemctl)
-        shutil.copytree("/etc", self.state / "etc", symlinks=True, copy_function=_copied)
 
     def _program(self, name: str, text: str) -> None:
         (self.state / "bin" / name).write_text(text)
@@ -93,13 +109,33 @@ class Machine:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
         }
-        shell = Shell(self.state, {}, command=(*_unshared(), "bash", "--norc"), environment=environment)
+        entered = (*_unshared(self.network), "bash", "--norc")
+        shell = Shell(self.state, {}, command=entered, environment=environment)
         for command in (*self._mounts(), *self._installs()):
             status, printed = shell.run(command)
             if status != 0:
                 shell.close()
                 raise AssertionError(f"{command}: {printed}")
         return shell
+
+    def statuses(self, unit: str) -> list[int]:
+        """Return with which exit statuses a service has ended so far, in order."""
+        path = self.state / "systemd" / f"{unit}.statuses"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def journal(self, unit: str) -> str:
+        """Return what a service has said so far."""
+        path = self.state / "systemd" / f"{unit}.journal"
+        return path.read_text() if path.exists() else ""
+
+    def kill(self) -> None:
+        """End the services that are left, at once: those who watch over them first."""
+        for kind in ("watch", "pid"):
+            for path in (self.state / "systemd").glob(f"*.{kind}"):
+                process = Path("/proc") / path.read_text()
+                with suppress(OSError):  # it has ended, and its number may be somebody else's by now
+                    if b"fedapt" in (process / "cmdline").read_bytes():
+                        os.kill(int(process.name), signal.SIGKILL)
 
     def _mounts(self) -> tuple[str, ...]:
         packages, base = sysconfig.get_path("purelib"), Path(sys.base_prefix)
@@ -115,7 +151,7 @@ class Machine:
             f"mkdir /opt/packages && mount --bind {self.state}/packages /opt/packages",
             f"chmod 755 /opt /srv /var/lib; chmod go+x {' '.join(str(path) for path in base.parents)}",
             f"{shlex.quote(_python())} -I {self.state / SCRIPTS[1]}",
-            "echo '127.0.0.1 coordinator.example.org localhost' >> /etc/hosts",
+            f"echo '{self.coordinator} coordinator.example.org' >> /etc/hosts",
             f"cp -r {self.state}/new /root/fedapt-secure; cd /root",
         )
 
@@ -128,8 +164,9 @@ class Machine:
         )
 
 
-def _unshared() -> list[str]:
-    return ["unshare", "--mount", "--net", "--propagation", "private"]
+def _unshared(network: str | None = None) -> list[str]:
+    own = ["unshare", "--mount", "--propagation", "private"]
+    return [*own, "--net"] if network is None else ["ip", "netns", "exec", network, *own]
 
 
 def _python() -> str:

@@ -70,6 +70,7 @@ def follow(room: str, here: machine.Machine, before: str, meanwhile: Mapping[str
             assert f"Permission denied; for the user 'fedapt-{room}' give - " in said[0], said
         shell.run(f"systemctl stop fedapt-{room}")
     finally:
+        here.kill()
         shell.close()
     return done
 
@@ -82,7 +83,7 @@ def check(done: list[Step], room: str, here: machine.Machine) -> str:
     assert [step.command for step in done] == [step.command for step in steps(ROOT / room / "RUNBOOK.md")]
     wrong = [(s.line + 1, s.command, s.shown, s.printed) for s in done if not agree(s.shown, s.printed)]
     assert not wrong
-    journal = (here.state / "systemd" / f"fedapt-{room}.journal").read_text()
+    journal = here.journal(f"fedapt-{room}")
     assert "Traceback" not in journal
     return journal
 

@@ -94,7 +94,8 @@ def unusable(sentence: str, path: Path, error: sqlite3.DatabaseError) -> Invalid
         `Unavailable` where disk, memory or a lock stood in the way, else `InvalidInput`: not such a file.
     """
     code = (error.sqlite_errorcode or 0) & 0xFF if hasattr(error, "sqlite_errorcode") else 0
-    if code == sqlite3.SQLITE_CANTOPEN:  # SQLite does not say why: ask for what it had asked for
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
+        # SQLite does not say why, and its shared memory takes a full disk for an I/O error: ask as it did.
         try:
             with tempfile.TemporaryFile(dir=path.parent) as probe:
                 probe.write(bytes(_PAGE_BYTES))

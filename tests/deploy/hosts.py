@@ -121,11 +121,12 @@ class Federation:
     coordinator: Host
     institutions: list[Host]
 
-    def begin(self, rounds: int) -> str:
+    def begin(self, rounds: int, local_steps: int = 4) -> str:
         """Begin a session, as the coordinator's operator does with an editor; return its name."""
         ahead, now = (f"{self.coordinator.folder}/{name}.yaml" for name in ("plan", "session"))
         self.coordinator.does(f"[ ! -e {ahead} ] || mv {ahead} {now}")
-        self.coordinator.does(f"sed -i 's/^rounds: .*/rounds: {rounds}/' {now}")
+        for name, value in (("rounds", rounds), ("local_steps", local_steps)):
+            self.coordinator.does(f"sed -i 's/^{name}: .*/{name}: {value}/' {now}")
         self.coordinator.does("systemctl restart fedapt-server")
         started: str = self.coordinator.bodies("session_started")[-1]["session"]
         return started

@@ -1,14 +1,18 @@
 """Network namespaces joined by one line, a machine of a federation in each; they are gone at the end."""
 
+import itertools
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 PREFIX = "10.77.0"
 """Of their addresses: nobody else is on the line, so that no address can be taken."""
+
+_MADE: Final = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,9 @@ def why_not() -> str | None:
 @contextmanager
 def joined(count: int) -> Iterator[list[Place]]:
     """Make namespaces that reach each other over a bridge, which lies in a namespace of its own."""
-    line = f"fedapt-{os.getpid()}-line"
-    places = [Place(f"fedapt-{os.getpid()}-{n}", f"{PREFIX}.{n + 1}") for n in range(count)]
+    prefix = f"fedapt-{os.getpid()}-{next(_MADE)}"
+    line = f"{prefix}-line"
+    places = [Place(f"{prefix}-{n}", f"{PREFIX}.{n + 1}") for n in range(count)]
     try:
         _ip("netns", "add", line)
         _ip("-n", line, "link", "add", "bridge", "type", "bridge")

@@ -116,9 +116,9 @@ class Conduct:
         with suppress(InvalidInput):
             self._read_policy_again()
 
-    async def refuse(self, connection: ClientConnection, error: FedaptError) -> None:
+    async def refuse(self, connection: ClientConnection, error: FedaptError, round_number: int = 0) -> None:
         """Tell the log why this institution does not take part, and the coordinator which kind of reason."""
-        self.note_refused(error, 0)
+        self.note_refused(error, round_number)
         await self.carry_out(connection, self.session.refused(reason_of(error)))
 
     def note_refused(self, error: FedaptError, round_number: int) -> None:
@@ -221,8 +221,11 @@ class Conduct:
         began = time.monotonic()
         try:
             following = await asyncio.to_thread(self._worked, action)
-        except InvalidInput as error:
-            if isinstance(action, Prepare):
+        except (InvalidInput, RunFailed) as error:
+            # A round need not wait for who cannot go on; a session's end waits for who starts again soon.
+            if isinstance(action, Train):
+                await self.refuse(connection, error, action.round_number)
+            elif isinstance(action, Prepare) and isinstance(error, InvalidInput):
                 await self.refuse(connection, error)
             raise
         if isinstance(action, Train):

@@ -5,10 +5,12 @@ is the coordinator's machine. Only the socket between them is a list. The other 
 is played to its end, are machines in memory. Everything of the institution's own carries a marker.
 """
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, write_digits
 from fedapt_secure.protocol import messages as m
 from fedapt_server.membership.templates import TINY_WEIGHTS
 from tests.protocol.federation import Federation
-from tests.world.stillness import Wire, resume
+from tests.world.stillness import Wire, _step, resume
 
 NAME = "clinic-1"
 MARKER = "DOE_JANE_1961"
@@ -60,6 +62,7 @@ class Stage:
         of_the_others: What those insist on, where it is not what a federation of tests does.
         arriving: Told each frame before the institution gets it, with the federation.
         changed: Gives the frame that the institution gets in its place.
+        stops_at: Whether SIGTERM comes in place of a frame.
         sent: Every frame that left it.
     """
 
@@ -90,7 +93,7 @@ class Stage:
         self.arriving: Callable[[bytes, Federation], None] = lambda data, federation: None
         self.changed: Callable[[bytes, Federation], bytes] = lambda data, federation: data
         self.before_play: list[Callable[[Federation], None]] = []
-        self.cut_before: Callable[[bytes], bool] = lambda data: False
+        self.stops_at: Callable[[bytes], bool] = lambda data: False
         self.sent: list[bytes] = []
         self.coordinator_gone = False
         self.federation: Federation | None = None
@@ -153,7 +156,7 @@ class Stage:
             except RollbackDetected:  # it ends, as it has to
                 self.coordinator_gone = True
 
-    def _until_rest(self, federation: Federation, shell: object) -> None:
+    def _until_rest(self, federation: Federation, shell: Any) -> None:
         timers = 0
         for _ in range(10_000):
             self._hand_over(federation)
@@ -163,6 +166,8 @@ class Stage:
                 name, data = federation._to_institutions.popleft()
                 if name != NAME:
                     federation._deliver(name, data)
+                elif shell is not None and self.stops_at(data):
+                    _step(shell.throw, asyncio.CancelledError())  # what the handler of signals does
                 elif shell is not None:
                     self.arriving(data, federation)
                     if not resume(shell, self.changed(data, federation)):

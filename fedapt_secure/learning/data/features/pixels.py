@@ -12,6 +12,7 @@ from fedapt_secure.learning.data.features.encoding import ImageFile
 from fedapt_secure.learning.data.features.image_features import FeatureSet
 from fedapt_secure.learning.data.reading.decoding import Decoder, in_order
 from fedapt_secure.learning.data.reading.records import Record
+from fedapt_secure.protocol.reasons import Reason
 
 KEEP_BYTES: Final = 256 << 20
 """Preprocessed values up to here stay in memory: 447 images of 224 x 224 pixels."""
@@ -66,10 +67,12 @@ class ImageSource:
         file = self._files[number]
         decoded = self._decoder.decode(file.path, file.digest)
         if decoded.pixels is None:
-            raise RunFailed(
+            gone = RunFailed(
                 f"an image cannot be used any more ({decoded.remark}): leave the images alone while a session"
                 " runs, and run the command again"
             )
+            gone.code = Reason.DATA_CHANGED.value
+            raise gone
         return decoded.pixels
 
     def _keep(self, fresh: dict[int, Tensor]) -> None:

@@ -117,7 +117,13 @@ class Conduct:
             self._read_policy_again()
 
     async def refuse(self, connection: ClientConnection, error: FedaptError, round_number: int = 0) -> None:
-        """Tell the log why this institution does not take part, and the coordinator which kind of reason."""
+        """Tell the log why this institution does not take part, and the coordinator which kind of reason.
+
+        Args:
+            connection: To the coordinator.
+            error: What is the matter.
+            round_number: In which round; 0 before the first.
+        """
         self.note_refused(error, round_number)
         await self.carry_out(connection, self.session.refused(reason_of(error)))
 

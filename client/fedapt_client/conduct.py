@@ -5,6 +5,7 @@ One object a session; it outlives connections. What has to be durable is, before
 
 import asyncio
 import json
+import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, rou
 from fedapt_client.books.group_journal import GroupJournal
 from fedapt_client.diary import Diary
 from fedapt_client.institution import Institution
-from fedapt_client.narration import said_of_rounds, tell
+from fedapt_client.narration import said_of_lacking, said_of_rounds, tell
 from fedapt_client.rehearsal import answer_rehearsal
 from fedapt_client.saying import said_from_a_thread, say
 from fedapt_client.session.actions import (
@@ -329,8 +330,10 @@ class Conduct:
         if configuration.plan.differential_privacy and self._institution.settings.fixed_answer_time:
             self._answer_time = AnswerTime(most_s, configuration.plan.round_timeout_s)
             self._note_answer_time(self._answer_time, 0)
+        name, lacking = self._institution.settings.name, len(self._learner.lacking)
+        if lacking:
+            tell(name, "lacking_classes", said_of_lacking(lacking), level=logging.WARNING)
         if configuration.plan.participation != EVERYBODY:
-            name = self._institution.settings.name
             tell(name, "own_rounds", said_of_rounds(configuration, name))
         return self.session.prepared()
 

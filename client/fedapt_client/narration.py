@@ -58,6 +58,12 @@ def said_of_rounds(configuration: SessionConfiguration, name: str) -> str:
     return f"takes part in {len(own)} of {rounds} rounds ({_listed(own)}) and sits the others out"
 
 
+def said_of_lacking(count: int) -> str:
+    """Return that there is no image of some classes; which, is for a terminal and not for a journal."""
+    some = "a class" if count == 1 else f"{count} classes"
+    return f"there is no image of {some} of the session here: allowed; 'client rehearse' says of which"
+
+
 def _listed(numbers: Iterable[int]) -> str:
     """Return ascending numbers with runs of them shortened: ``1-3, 7``."""
     runs = []

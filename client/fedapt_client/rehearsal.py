@@ -17,12 +17,12 @@ from fedapt_client.settings import ClientSettings
 from fedapt_client.training.answer_time import AnswerTime
 from fedapt_client.training.encoding_watch import EncodingWatch, Progress
 from fedapt_client.training.learner import Learner
-from fedapt_crypto.errors import FedaptError, Unavailable
+from fedapt_client.training.space import bytes_of_session
+from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.roster import Roster
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.learning.data.reading.listing import LeftOut
 from fedapt_secure.learning.data.reading.records import (
-    UNLABELLED,
     RecordSet,
     read_records,
     read_unlabelled,
@@ -39,8 +39,6 @@ from fedapt_secure.protocol.session import SessionConfiguration
 
 SAMPLE: Final = 32
 """So many images are encoded anew to see how long one takes, whatever the cache holds."""
-LINES_BYTES: Final = 64 << 10
-"""What log and ledger take for a round."""
 _SERIES: Final = (1.0, 2.0, 5.0)
 
 
@@ -140,8 +138,10 @@ class Rehearsing:
         )
         found.unused += [LeftOut(one.name, one.reason) for one in learner.skipped]
         found.training, found.tests = learner.split
+        found.lacking = learner.lacking
         found.encoding_s = learner.time_of_encoding(records.records[:SAMPLE]) * len(records.records)
-        self._disk(configuration, learner, found)
+        found.disk_bytes = learner.cache_bytes + bytes_of_session(configuration)
+        found.free_bytes = shutil.disk_usage(self._folder).free
         most_s = learner.check_possible()
         answer = AnswerTime(most_s, plan.round_timeout_s)
         fixed = plan.differential_privacy and self._settings.fixed_answer_time
@@ -167,24 +167,7 @@ class Rehearsing:
             records = read(source)  # what is there all the same; or the reason once more
         found.records = len(records.records)
         found.unused = list(unused_files(source, records, labelled=labelled))
-        if records.class_names == plan.class_names:
-            there = {record.label for record in records.records} - {UNLABELLED}
-            names = enumerate(plan.class_names)
-            found.lacking = tuple(name for number, name in names if labelled and number not in there)
         return records
-
-    def _disk(self, configuration: SessionConfiguration, learner: Learner, found: Rehearsal) -> None:
-        shape = configuration.plan.shape
-        model = 4 * (shape.size + shape.domains * shape.key[0] * shape.key[1])
-        found.disk_bytes = learner.cache_bytes + 2 * model + LINES_BYTES * max(1, found.rounds)
-        found.free_bytes = shutil.disk_usage(self._folder).free
-        if found.free_bytes < found.disk_bytes:
-            full = Unavailable(
-                f"the session takes about {found.disk_bytes / 1e6:.0f} MB in {self._folder}, where"
-                f" {found.free_bytes / 1e6:.0f} MB are free: free disk space"
-            )
-            full.code = Reason.NO_SPACE.value
-            found.refused(full)
 
 
 def coarse_s(seconds: float | None) -> float:

@@ -68,6 +68,8 @@ class MadeUpLearner:
         self.image_digests = (hashlib.sha256(settings.name.encode()).digest(),)
         self.subjects = None
 
+    lacking = ()
+
     def check_possible(self) -> float:
         return 0.0
 

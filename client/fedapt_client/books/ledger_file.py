@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fedapt_crypto.errors import InvalidInput, system_error
+from fedapt_crypto.errors import InvalidInput, Unavailable, system_error
 from fedapt_crypto.private_files import PRIVATE_FILE_MODE
 from fedapt_secure.config.database import unusable
+from fedapt_secure.protocol.reasons import Reason
 
 LOCK_TIMEOUT_S: Final = 30.0
 SCHEMA_VERSION: Final = 1
@@ -72,6 +73,12 @@ def _schema() -> Iterator[str]:
             )
 
 
+def _told(error: InvalidInput | Unavailable) -> InvalidInput | Unavailable:
+    """Let an error about a file that is no ledger leave as what it is."""
+    error.code = error.code or Reason.LEDGER_DIFFERS.value
+    return error
+
+
 class LedgerFile:
     """One ledger on disk.
 
@@ -114,9 +121,9 @@ class LedgerFile:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise unusable(f"the ledger {self.path} cannot be used", self.path, error) from None
+            raise _told(unusable(f"the ledger {self.path} cannot be used", self.path, error)) from None
         except UnicodeDecodeError:  # SQLite's own message quotes what it found in a damaged file
-            raise InvalidInput(f"the ledger {self.path} cannot be used: damaged") from None
+            raise _told(InvalidInput(f"the ledger {self.path} cannot be used: damaged")) from None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -67,12 +67,10 @@ def _held(models: KeptModels, sessions: Mapping[str, Past], wanted: str | None) 
 
 
 def _kept(models: KeptModels, session: str, data: bytes) -> Path:
+    path = models.keep(session, data)
     try:
-        path = models.keep(session, data)
         if not models.last.exists():
             models.name_last(path)
-    except FileExistsError as error:
-        raise InvalidInput(str(error)) from None
     except OSError as error:
         raise system_error(f"cannot write {models.path(session)}", error) from None
     return path

@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import make_private_folder, write_atomically
 
 MODELS_FOLDER: Final = "models"
@@ -49,27 +50,50 @@ class KeptModels:
                 return path
         return None
 
+    def check(self) -> None:
+        """See that there is a place for models.
+
+        Raises:
+            InvalidInput: If something else lies there.
+        """
+        if self._models.exists() and not self._models.is_dir():
+            raise InvalidInput(f"{self._models} is where finished models are kept: move what lies there away")
+
     def keep(self, session: str, bundle: bytes) -> Path:
         """Store the bundle of a session durably; the same one again is fine.
 
         Raises:
-            OSError: If it cannot be written.
-            FileExistsError: If another one of that session lies there; that one stays.
+            Unavailable: If it cannot be written for now.
+            InvalidInput: If another one of that session lies there, which stays, or it cannot be written.
         """
-        make_private_folder(self._models)
+        self.check()
         path = self.path(session)
-        if not path.exists():
-            write_atomically(path, bundle)
-        elif path.read_bytes() != bundle:
-            raise FileExistsError(f"{path} is another model of this session; it is left as it is")
+        try:
+            make_private_folder(self._models)
+            if not path.exists():
+                write_atomically(path, bundle)
+                return path
+            kept = path.read_bytes()
+        except OSError as error:
+            raise system_error(f"cannot write {path}", error) from None
+        if kept != bundle:
+            raise InvalidInput(f"{path} is another model of this session; it is left as it is")
         return path
 
     def keep_evaluation(self, session: str, evaluation: bytes) -> None:
-        """Store what a session's model scored, and let both names stand for that session from now on."""
-        path = make_private_folder(self._models) / f"{session}.evaluation.json"
-        write_atomically(path, evaluation)
-        self.name_last(self.path(session))
-        self._link(self._folder / EVALUATION_FILE, path)
+        """Store what a session's model scored, and let both names stand for that session from now on.
+
+        Raises:
+            Unavailable, InvalidInput: If it cannot be written.
+        """
+        path = self._models / f"{session}.evaluation.json"
+        try:
+            make_private_folder(self._models)
+            write_atomically(path, evaluation)
+            self.name_last(self.path(session))
+            self._link(self._folder / EVALUATION_FILE, path)
+        except OSError as error:
+            raise system_error(f"cannot write {path}", error) from None
 
     def name_last(self, path: Path) -> None:
         """Let ``model.safetensors`` stand for a model."""

@@ -17,6 +17,7 @@ import torch
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.encoding_watch import Progress
 from fedapt_client.training.kept_models import KeptModels
+from fedapt_client.training.space import check_space
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
@@ -133,6 +134,15 @@ class Learner:
         return self._features.skipped
 
     @property
+    def lacking(self) -> tuple[str, ...]:
+        """The session's classes of which there is no image here, where labels are needed."""
+        if self._unlabelled is not None:
+            return ()
+        there = {record.label for record in self._records}
+        names = enumerate(self._configuration.plan.class_names)
+        return tuple(name for number, name in names if number not in there)
+
+    @property
     def split(self) -> tuple[int, int]:
         """How many images are for training, and how many are held out."""
         held_out = int(self._features.is_test.sum())
@@ -188,8 +198,10 @@ class Learner:
             How long a round's steps take at most, by this one, in seconds.
 
         Raises:
-            InvalidInput: If the plan cannot be trained.
+            InvalidInput: If the plan cannot be trained, or its model not be kept.
+            Unavailable: If there is too little room on the disk.
         """
+        check_space(self._folder, self._configuration)
         plan, shape = self._configuration.plan, self._configuration.plan.shape
         model, key = plan.initial_model(), np.zeros(shape.key, np.float32)
         with told_as(Reason.PLAN_IMPOSSIBLE):

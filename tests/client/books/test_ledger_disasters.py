@@ -185,3 +185,10 @@ def as_before_or_refused(path: Path, truth: list[PlannedSession], position: int)
     except InvalidInput as error:
         return str(error)
     return None
+
+
+def test_a_file_that_is_no_ledger_leaves_as_that(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"DOE_JANE" * 600)
+    with pytest.raises(InvalidInput, match="cannot be used") as raised:
+        open_ledger(tmp_path)
+    assert raised.value.code == "ledger_differs"

@@ -8,6 +8,7 @@ been drawn: an attempt of the same round runs under the same reservation (docs/d
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.session.requirements import Requirements
+from fedapt_client.training import space
 from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import Unavailable
 from fedapt_crypto.roster import COORDINATOR, Roster
@@ -220,6 +222,14 @@ def no_disk_to_join(stage: Stage) -> None:
     at_start(stage, lambda: stage.monkeypatch.setattr(Ledger, "join", broken))
 
 
+def no_room_for_the_model(stage: Stage) -> None:
+    stage.monkeypatch.setattr(space.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+
+
+def a_file_where_models_go(stage: Stage) -> None:
+    (stage.folder / "models").write_text(MARKER)
+
+
 def images_gone_before_a_restart(stage: Stage) -> None:
     accepted_before(stage)
     shutil.rmtree(stage.data)
@@ -245,6 +255,8 @@ CAUSES: dict[str, tuple[Callable[[Stage], None], Reason]] = FAILURES | {
     "broken approvals": (approvals_that_cannot_be_read, Reason.OTHER),
     "a stricter policy": (a_stricter_policy, Reason.POLICY_EPSILON),
     "a policy that breaks at the start": (a_policy_that_breaks, Reason.POLICY_INVALID),
+    "no room for the model": (no_room_for_the_model, Reason.NO_SPACE),
+    "a file where models go": (a_file_where_models_go, Reason.OTHER),
     "no space to reserve": (no_space_to_reserve, Reason.NO_SPACE),
     "no disk to join": (no_disk_to_join, Reason.DISK_ERROR),
 }

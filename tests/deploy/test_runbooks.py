@@ -90,6 +90,7 @@ def check(done: list[Step], room: str, here: machine.Machine) -> str:
 
 @pytest.mark.skipif(REASON is not None, reason=str(REASON))
 class TestTheRunbooks:
+    @pytest.mark.slow  # a minute of processor time: each command is a process of the other user's
     def test_of_an_institution(self, tmp_path: Path) -> None:
         here = machine.Machine(tmp_path / "machine")
         journal = check(follow("client", here, OPERATOR, CLIENT), "client", here)

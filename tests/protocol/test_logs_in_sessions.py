@@ -109,7 +109,7 @@ def test_a_head_covers_everything_that_was_logged_before(name: str) -> None:
         assert types[heads[2] + 1 :] == ["witnessed", "session_closed"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"clinic-{i}" for i in range(1, 6)]),

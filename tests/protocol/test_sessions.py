@@ -104,7 +104,7 @@ def test_two_of_five_vanish(phase: Phase) -> None:
     assert all(body["status"] == "completed" and len(body["contributors"]) == 5 for body in rest)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"clinic-{i}" for i in range(1, 6)]),

@@ -57,11 +57,11 @@ def machine(base: Path) -> type[RuleBasedStateMachine]:
     return Worlds
 
 
-def test_forty_schedules(base: Path) -> None:
+def test_some_schedules(base: Path) -> None:
     run_state_machine_as_test(
         machine(base),
         settings=settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=12,
             deadline=None,
             database=None,

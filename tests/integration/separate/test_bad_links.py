@@ -42,7 +42,7 @@ def test_delay_and_loss(tmp_path: Path, rounds: int) -> None:
     assert link.resets if rounds > 2 else link.chunks, "the line was bad"
 
 
-@pytest.mark.parametrize("seconds", [6, pytest.param(30, marks=FULL)])
+@pytest.mark.parametrize("seconds", [pytest.param(6, marks=pytest.mark.slow), pytest.param(30, marks=FULL)])
 def test_everybody_is_cut_off_for_a_while(tmp_path: Path, seconds: int) -> None:
     """Longer than a phase's deadline: the coordinator ends the attempt, and begins anew."""
     port = free_port()

@@ -63,6 +63,7 @@ def test_an_institution_is_killed_in_each_phase(tmp_path: Path, scheme: str, vic
         assert set(completed[number]) == (others | {victim} if sent else others), point
 
 
+@pytest.mark.slow  # the world's coordinator dies at every write, in memory
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_coordinator_is_killed_in_each_phase(tmp_path: Path, scheme: str) -> None:
     """It is killed while all train, or while it waits for the last one and the others have sent."""

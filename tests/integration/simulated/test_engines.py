@@ -65,7 +65,7 @@ def without_times(summary: dict) -> dict:
     "engine",
     [
         "processes",
-        pytest.param("ray", marks=needs_ray),
+        pytest.param("ray", marks=[needs_ray, pytest.mark.slow]),
         pytest.param("cluster", marks=[needs_ray, pytest.mark.slow]),
     ],
 )

@@ -24,6 +24,7 @@ def steps(ledgers: Path) -> dict[str, list[int]]:
     }
 
 
+@pytest.mark.slow
 def test_a_second_run_over_the_policy_is_refused_by_name_and_costs_nothing(
     simulate, tmp_path: Path, capsys, caplog
 ) -> None:

@@ -169,6 +169,7 @@ def test_without_privacy_a_seed_gives_the_same_model_under_every_scheme(simulate
     assert np.abs(models[0] - models[2]).max() < 1e-2
 
 
+@pytest.mark.slow
 def test_with_privacy_the_seed_decides_nothing_that_protects(simulate) -> None:
     models = []
     for number in range(2):

@@ -243,7 +243,7 @@ def test_one_of_a_larger_cohort_vanishes(phase: Phase) -> None:
     assert (second["status"], second["dropped"]) == ("completed", [victim])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=18, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"clinic-{i}" for i in range(1, 8)]),

@@ -87,6 +87,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(federation, port)
     path = world.party(COORDINATOR) / SERVER_FILE
     path.write_text(path.read_text().replace("\nport: 0\n", f"\nport: {port}\n"))
+    plan = world.party(COORDINATOR) / "session.yaml"
+    plan.write_text(yaml.safe_dump(yaml.safe_load(plan.read_text()) | {"return_timeout_s": 600.0}))
     yield world
     for process in world.processes:
         if process.poll() is None:
@@ -106,14 +108,15 @@ def test_unattended_approved_not_approved_and_forbidden(world: World) -> None:
     coordinator = world.coordinator()
     world.until(lambda: world.logged(COORDINATOR, "listening"), "the coordinator listens")
 
-    # Not approved: shown, exit status 2, one line that says how, and the coordinator is told nothing.
+    # Not approved: shown, exit status 2, one line that says how; the coordinator hears a code and waits.
     status, shown, errors = end(world.client("clinic-2", "run"))
     assert status == 2
     [configuration] = [body["configuration"] for body in world.entries(COORDINATOR, "session_started")]
     assert configuration in shown
     assert all(name in shown for name in world.federation.institutions)
     assert f"client run --approve {configuration}" in errors.splitlines()[-1]
-    assert world.entries(COORDINATOR, "left") == []
+    world.until(lambda: world.logged(COORDINATOR, "left", name="clinic-2"), "the code arrives")
+    assert world.entries(COORDINATOR, "left") == [{"name": "clinic-2", "reason": "not_approved"}]
     assert world.entries("clinic-2", "session_accepted") == []
 
     status, _, errors = end(world.client("clinic-2", "run", "--approve", "0" * 64))
@@ -126,7 +129,7 @@ def test_unattended_approved_not_approved_and_forbidden(world: World) -> None:
     assert "policy rule minimum_participants" in errors.splitlines()[-1]
     assert world.logged("clinic-4", "refused", rule="minimum_participants")
     world.until(lambda: world.logged(COORDINATOR, "left", name="clinic-4"), "the refusal arrives")
-    assert "minimum_participants" in world.entries(COORDINATOR, "left")[0]["reason"]
+    assert world.logged(COORDINATOR, "left", name="clinic-4", reason="policy_participants")
 
     first = world.client("clinic-1", "run", "--json", "--json-log")
     # Approved once, then killed: it does not ask again.

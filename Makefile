@@ -15,12 +15,13 @@ TESTS := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist wor
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-# The one rule that builds the environment (5.8 GB with CUDA): anew when pyproject or constraints change.
+# The one rule that builds the environment (5.8 GB with CUDA): anew when pyproject or constraints change. Not
+# compiled ahead, which takes half a minute of a core: little of it is ever imported.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ckks,plots,ray]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,ckks,plots,ray]'
 	@touch $(STAMP)
 
 venv: $(STAMP) ## make .venv with the tested versions

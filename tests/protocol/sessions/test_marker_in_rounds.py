@@ -256,7 +256,7 @@ CASES: dict[str, Case] = {
     "more participants": Case(more_participants, [Reason.POLICY_PARTICIPANTS]),
     "another coordinator": Case(another_coordinator, [Reason.POLICY_COORDINATOR] * 2),
     "a policy that breaks": Case(a_policy_that_breaks, [Reason.POLICY_INVALID] * 2),
-    "a ledger that is none": Case(a_ledger_that_is_none, [Reason.OTHER] * 2),
+    "a ledger that is none": Case(a_ledger_that_is_none, [Reason.LEDGER_DIFFERS] * 2),
     "no space to join": Case(
         raising(coded(Unavailable, "no_space"), Ledger, "join"), [Reason.NO_SPACE], Unavailable
     ),
@@ -288,7 +288,7 @@ CASES: dict[str, Case] = {
         raising(coded(InvalidInput, None), Learner, "train"), [Reason.OTHER], InvalidInput
     ),
     "training: failed": Case(raising(coded(RunFailed, None), Learner, "train"), [Reason.OTHER], RunFailed),
-    "no folder for the model": Case(no_model_folder, (), OSError),
+    "no folder for the model": Case(no_model_folder, (), InvalidInput),
     "nothing to evaluate": Case(nothing_to_evaluate, (), InvalidInput),
     "no space for the model": Case(no_space_for_the_model, [Reason.NO_SPACE], Unavailable),
     "SIGTERM before a round": Case(stopped_at(b"round start"), (), asyncio.CancelledError),

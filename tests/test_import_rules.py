@@ -52,7 +52,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "errors keystream fixed_point parallel sharing shamir",
         "certificates encoding masks merkle private_files",
         "kdf pki",
-        "identity seal protected_keys",
+        "identity seal protected_keys sum_tag",
         "domain_keys roster",
         "secagg",
     ),

@@ -25,6 +25,7 @@ CASES = (
     "merkle.json",
     "seal.json",
     "shamir.json",
+    "sum_tag.json",
 )
 """Files whose cases are a function, its arguments and its result."""
 

@@ -16,7 +16,7 @@ from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.masking.dealing import share_commitment
 from fedapt_crypto.secagg.masking.records import Parcel, Record, shares_plaintext, split_records
 from tests.crypto.secagg.frames import hash_of, join_masked, masked, parcels_of, split_masked, with_parcels
-from tests.crypto.vectors import recorded
+from tests.crypto.vectors import package, recorded
 
 SHORTEST_MATCH = 12
 FOREIGN = hashlib.sha256(b"a foreign identity").digest()
@@ -91,7 +91,51 @@ def functions(files: Mapping[str, Any]) -> list[dict[str, Any]]:
     }.items():
         case(f"party-list-{name}", "unpack_parties", "MalformedMessage", data=data, roster_size=4)
     case("no-clip-range", "fixed_encode", "ValueError", summands=4, clip=0.0, values=[])
-    return found
+    return [*found, *sums(files["sum_tag.json"]["cases"])]
+
+
+def sums(cases: list[Any]) -> list[dict[str, Any]]:
+    """Cases of sums that are not what the survivors tagged, each from one that verifies."""
+    long = [each["arguments"] for each in cases if each["function"] == "sum_check_verify"][-1]
+    (_, first), (rest, other) = long["runs"]
+    tag, prime = int.from_bytes(long["tag"]), 2**61 - 1
+    about = {key: long[key] for key in ("secret", "execution", "transcript")}
+    pads = [int.from_bytes(package.sum_check_pad(**about, name=name)) for name in long["survivors"]]
+    beyond = [[1, 3 * long["limit"] + 1], [rest, 0]]
+    hashed = int.from_bytes(package.sum_check_tag(**about, name="", runs=beyond))
+    hashed -= int.from_bytes(package.sum_check_pad(**about, name=""))
+
+    def spelt(number: int) -> bytes:
+        return (number % prime).to_bytes(8)
+
+    found = []
+    for name, change in {
+        "other-value": {"runs": [[1, first - 1], [rest, other]]},
+        "moved-unit": {"runs": [[1, first - 1], [1, other + 1], [rest - 1, other]]},
+        "other-tag": {"tag": spelt(tag + 1)},
+        "tag-beyond-the-field": {"tag": (tag + prime).to_bytes(8)},
+        "nothing": {"runs": [[1 + rest, 0]], "tag": bytes(8)},
+        "negated": {"runs": [[1, -first], [rest, -other]], "tag": spelt(-tag)},
+        "without-pads": {"tag": spelt(tag - sum(pads))},
+        "without-a-survivor": {"survivors": long["survivors"][:2]},
+        "other-survivor": {"survivors": [*long["survivors"][:2], "clinic-4"]},
+        "other-execution": {"execution": long["transcript"]},
+        "other-transcript": {"transcript": long["execution"]},
+        "other-secret": {"secret": FOREIGN},
+        "value-out-of-range": {"runs": beyond, "tag": spelt(hashed + sum(pads))},
+    }.items():
+        arguments = {**long, **change}
+        found.append({"name": f"sum-{name}", "function": "sum_check_verify", "arguments": arguments})
+    doubled = {"runs": [[1, 2], [rest, 4]]}
+    halves = [[[1, 0], [rest, 0]], [[1, 0], [rest, 1]], [[1, 1], [rest, 1]]]
+    tags = [
+        package.sum_check_tag(**about, name=name, runs=runs)
+        for name, runs in zip(long["survivors"], halves, strict=True)
+    ]
+    twice = spelt(2 * sum(map(int.from_bytes, tags)))
+    arguments = {**long, **doubled, "tag": twice}
+    found.append({"name": "sum-doubled", "function": "sum_check_verify", "arguments": arguments})
+    return [{**each, "error": "VerificationFailed"} for each in found]
 
 
 class Forger:

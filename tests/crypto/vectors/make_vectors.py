@@ -11,6 +11,7 @@ Nothing is overwritten without ``--write``: vectors that change by accident are 
 import argparse
 import hashlib
 import json
+import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -168,6 +169,47 @@ def domains() -> list[dict[str, Any]]:
     return cases
 
 
+UNLIKE_FACTORS = [1000000, 1000012, 1000032]
+"""Sums that divided by 49 are others, by a last bit, than multiplied by a forty-ninth."""
+
+
+def nearest(value: float) -> float:
+    """Return a number as the nearest float32: what is left of it beside that shows its last bits."""
+    (rounded,) = struct.unpack("<f", struct.pack("<f", value))
+    return rounded
+
+
+def sum_tags() -> list[dict[str, Any]]:
+    secret, limit, names = fixed("group secret"), (2**31 - 1) // 3, ["clinic-1", "clinic-2", "clinic-3"]
+    about: dict[str, Any] = {"secret": secret, "execution": EXECUTION, "transcript": TRANSCRIPT}
+    ends = (0, 7, 8, 12345678, 2**64 - 9, 2**64 - 8, 2**64 - 1)
+    cases = [case("field_elements", drawn=b"".join(word.to_bytes(8, "little") for word in ends))]
+    for label in ("sum check rows", "sum check columns"):
+        cases.append(case("sum_check_elements", **about, label=label, count=3))
+    cases += [case("sum_check_pad", **about, name=name) for name in names[:2]]
+    for length in (1, 2047, 2048, 2049, 5000):
+        updates = [[[1, limit - i], [length - 1, -limit]][: 1 + (length > 1)] for i in range(3)]
+        tags = [case("sum_check_tag", **about, name=n, runs=r) for n, r in zip(names, updates, strict=True)]
+        cases += tags[: 3 if length == 5000 else 1]
+        total = [[count, sum(u[i][1] for u in updates)] for i, (count, _) in enumerate(updates[0])]
+        tag = sum(int.from_bytes(each["result"]) for each in tags) % (2**61 - 1)
+        verified = {"survivors": names, "limit": limit, "runs": total, "tag": tag.to_bytes(8)}
+        cases += [case("sum_check_verify", **about, **verified)] if length in (1, 5000) else []
+    small = [2.0**-149, -(2.0**-149), 3 * 2.0**-149, 2.0**-126 - 2.0**-149, -(2.0**-127), 2.0**-126]
+    for model, total, survivors, bits in (
+        ([1.0, -1.0, 0.1, 1e-3, 7.25], [1, -1, limit, -limit, 2**31 - 1], 3, 26),
+        ([*small, 0.0, -0.0, 0.25], [*[0] * 8, 5], 3, 26),
+        ([*small, -0.5], [1, -1, 2, 3, -5, 7, 2**29], 7, 30),
+        ([1.0, 1 + 2.0**-23, -1.0, -1 - 2.0**-23, 1.0], [64, 64, -64, -64, 65], 1, 30),  # ties
+        ([1.0], [64 * 2**24 + 1], 2**24, 30),  # rounded twice
+        ([nearest(-x / 2**26 / 49) for x in UNLIKE_FACTORS], UNLIKE_FACTORS, 49, 26),
+        ([3.4028234663852886e38, -(2.0**24), 1.0], [2**31 - 1, -(2**31) + 1, 5], 1, -20),
+    ):
+        flat = struct.pack(f"<{len(model)}f", *model)
+        cases.append(case("next_model", model=flat, total=total, survivors=survivors, fraction_bits=bits))
+    return cases
+
+
 TOPICS: dict[str, tuple[str, Callable[[], Sequence[Mapping[str, Any]]]]] = {
     "derivation.json": (
         "Encoding, labelled hashes, HKDF, signatures, and which key is from what",
@@ -184,9 +226,17 @@ TOPICS: dict[str, tuple[str, Callable[[], Sequence[Mapping[str, Any]]]]] = {
     ),
     "seal.json": ("HPKE ciphertexts, made once, that open under the given root and info", seals),
     "merkle.json": ("Roots of short lists, and the proof of every leaf", merkle),
+    "sum_tag.json": ("Field elements, pads, tags, sums that verify, and next models; not used yet", sum_tags),
     "domain_keys.json": ("Domain seeds: commitment, sealed seed, and key values in steps of 2**-24", domains),
 }
-DETERMINISTIC = ("derivation.json", "keystream.json", "shamir.json", "fixed_point.json", "merkle.json")
+DETERMINISTIC = (
+    "derivation.json",
+    "keystream.json",
+    "shamir.json",
+    "fixed_point.json",
+    "merkle.json",
+    "sum_tag.json",
+)
 """Files that come out the same each time they are made."""
 
 

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from fedapt_crypto import domain_keys, encoding, kdf, masks, merkle, roster, seal, shamir
+from fedapt_crypto import domain_keys, encoding, kdf, masks, merkle, roster, seal, shamir, sum_tag
 from fedapt_crypto import fixed_point as fp
 from fedapt_crypto import identity as ids
 from fedapt_crypto.keystream import Keystream
@@ -160,3 +160,51 @@ def domain_open(root: bytes, sealed: bytes, session: bytes, key_index: int, rece
 def domain_values(seed: bytes, key_index: int, shape: tuple[int, int]) -> list[list[int]]:
     values = domain_keys.expand(seed, key_index, tuple(shape))
     return (values.astype(np.float64) * 2**24).astype(int).tolist()
+
+
+def field_elements(drawn: bytes) -> list[bytes]:
+    return [element.to_bytes(8) for element in sum_tag.field_elements(np.frombuffer(drawn, "<u8")).tolist()]
+
+
+def sum_check_elements(secret: bytes, label: str, execution: bytes, transcript: bytes, count: int) -> bytes:
+    check = sum_tag.SumCheck(secret, execution, transcript, length=1)
+    return check._elements(label, count).astype(">u8").tobytes()
+
+
+def sum_check_pad(secret: bytes, execution: bytes, transcript: bytes, name: str) -> bytes:
+    return sum_tag.SumCheck(secret, execution, transcript, length=1)._pad(name).to_bytes(8)
+
+
+def _spread(runs: Sequence[Sequence[int]]) -> fp.RingVector:
+    counts, values = zip(*runs, strict=True)
+    return np.repeat(np.array(values, np.int32), counts).view(np.uint32)
+
+
+def sum_check_tag(
+    secret: bytes, execution: bytes, transcript: bytes, name: str, runs: Sequence[Sequence[int]]
+) -> bytes:
+    vector = _spread(runs)
+    return sum_tag.SumCheck(secret, execution, transcript, length=vector.size).tag(name, vector).to_bytes(8)
+
+
+def sum_check_verify(
+    secret: bytes,
+    execution: bytes,
+    transcript: bytes,
+    survivors: Sequence[str],
+    limit: int,
+    runs: Sequence[Sequence[int]],
+    tag: bytes,
+) -> int:
+    total = _spread(runs)
+    check = sum_tag.SumCheck(secret, execution, transcript, length=total.size)
+    check.verify(total, int.from_bytes(tag), survivors, limit=limit)
+    return len(survivors) * limit
+
+
+def next_model(model: bytes, total: Sequence[int], survivors: int, fraction_bits: int) -> dict[str, object]:
+    words = np.array(total, np.int32).view(np.uint32)
+    about: dict[str, int] = {"survivors": survivors, "fraction_bits": fraction_bits}
+    after = sum_tag.next_model(np.frombuffer(model, "<f4"), words, **about)
+    means = words.view(np.int32) * 2.0**-fraction_bits / survivors
+    return {"model": after.astype("<f4").tobytes(), "means": means.tolist()}

@@ -7,6 +7,7 @@ compute must be what the recorded vectors say.
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -291,3 +292,85 @@ def domain_values(seed: bytes, key_index: int, shape: tuple[int, int]) -> list[l
     stream = keystream(derive(seed, "domain key values", [key_index]), 0, 4 * rows * columns)
     words = [int.from_bytes(stream[i : i + 4], "little") for i in range(0, len(stream), 4)]
     return [[word >> 8 for word in words[row * columns : (row + 1) * columns]] for row in range(rows)]
+
+
+# Sum tags. Numbers of the field are 8 bytes, big-endian; a vector is a list of (how many, of which value).
+
+FIELD = 2**61 - 1
+
+
+def _field(stream: bytes) -> list[int]:
+    words = [int.from_bytes(stream[i : i + 8], "little") >> 3 for i in range(0, len(stream), 8)]
+    return [0 if word == FIELD else word for word in words]
+
+
+def field_elements(drawn: bytes) -> list[bytes]:
+    return [element.to_bytes(8) for element in _field(drawn)]
+
+
+def sum_check_elements(secret: bytes, label: str, execution: bytes, transcript: bytes, count: int) -> bytes:
+    """Return u or v: ``count`` elements, one after the other."""
+    key = derive(secret, label, [execution, transcript])
+    return b"".join(field_elements(keystream(key, 0, 8 * count)))
+
+
+def sum_check_pad(secret: bytes, execution: bytes, transcript: bytes, name: str) -> bytes:
+    pad = derive(secret, "sum check pad", [execution, transcript, name], 16)
+    return (int.from_bytes(pad) % FIELD).to_bytes(8)
+
+
+def _hash(secret: bytes, execution: bytes, transcript: bytes, values: Sequence[int]) -> int:
+    def elements(label: str, count: int) -> list[int]:
+        return _field(keystream(derive(secret, label, [execution, transcript]), 0, 8 * count))
+
+    u = elements("sum check rows", (len(values) + 2047) // 2048)
+    v = elements("sum check columns", 2048)
+    return sum(u[j // 2048] * v[j % 2048] * value for j, value in enumerate(values)) % FIELD
+
+
+def _spread(runs: Sequence[Sequence[int]]) -> list[int]:
+    return [value for count, value in runs for _ in range(count)]
+
+
+def sum_check_tag(
+    secret: bytes, execution: bytes, transcript: bytes, name: str, runs: Sequence[Sequence[int]]
+) -> bytes:
+    pad = int.from_bytes(sum_check_pad(secret, execution, transcript, name))
+    return ((_hash(secret, execution, transcript, _spread(runs)) + pad) % FIELD).to_bytes(8)
+
+
+def sum_check_verify(
+    secret: bytes,
+    execution: bytes,
+    transcript: bytes,
+    survivors: Sequence[str],
+    limit: int,
+    runs: Sequence[Sequence[int]],
+    tag: bytes,
+) -> int:
+    """Return |U| · B, beyond which no value may be."""
+    values, most = _spread(runs), len(survivors) * limit
+    pads = [int.from_bytes(sum_check_pad(secret, execution, transcript, name)) for name in survivors]
+    right = (_hash(secret, execution, transcript, values) + sum(pads)) % FIELD
+    if any(abs(value) > most for value in values) or int.from_bytes(tag) != right:
+        raise VerificationFailed("sum check failed")
+    return most
+
+
+def _rounded(exact: Fraction, digits: int, least: int) -> Fraction:
+    """Return the nearest whole multiple, ties to even, of the least power of two that ``digits`` allow."""
+    power = max(least, exact.numerator.bit_length() - exact.denominator.bit_length() - digits - 1)
+    while abs(exact) >= Fraction(2) ** (power + digits):
+        power += 1
+    return round(exact / Fraction(2) ** power) * Fraction(2) ** power
+
+
+def next_model(model: bytes, total: Sequence[int], survivors: int, fraction_bits: int) -> dict[str, object]:
+    """Return P' from P, both little-endian float32, and the means X · 2**-f / |U| as float64."""
+    before = [Fraction(value) for (value,) in struct.iter_unpack("<f", model)]
+    means, after = [], []
+    for start, value in zip(before, total, strict=True):
+        mean = _rounded(Fraction(value) / Fraction(2) ** fraction_bits / survivors, 53, -1074)
+        means.append(float(mean))
+        after.append(float(_rounded(_rounded(start + mean, 53, -1074), 24, -149)))
+    return {"model": struct.pack(f"<{len(after)}f", *after), "means": means}

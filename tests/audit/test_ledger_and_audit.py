@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fedapt_client.books.books import Books
@@ -207,6 +207,16 @@ OPERATIONS = st.one_of(
 )
 
 
+STRICTER_WHILE_IT_RAN: list[tuple[Any, ...]] = [
+    ("accept", 2, 1.0, (0,), False, False),
+    ("train", 2, False),
+    ("policy", {"max_epsilon": 8.0, "max_delta": 1e-4, "privacy_unit": "person"}),
+    ("lose the log",),
+    ("train", 2, False),
+]
+"""A session per image has begun when the policy asks for persons; it is offered again after a restart."""
+
+
 def play(clinic: Clinic, history: list[tuple[Any, ...]]) -> None:
     for name, *arguments in history:
         match name:
@@ -243,6 +253,7 @@ def check_honest(clinic: Clinic) -> None:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(OPERATIONS, max_size=25), st.sampled_from([1 << 20, 2500]))
+@example(history=STRICTER_WHILE_IT_RAN, segment_bytes=1 << 20)
 def test_an_honest_institution_is_never_found_at_fault(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[Any, ...]], segment_bytes: int
 ) -> None:

@@ -135,6 +135,7 @@ class Books:
         """
         self._check_noise(private=plan is not None)
         terms = self._terms(configuration, plan, declared_records)
+        self._check_policys_unit(terms)
         planned = self.ledger.record_plan(terms, image_digests, subjects or (), self._with_rule)
         return {
             "session": configuration.session.hex(),
@@ -168,6 +169,7 @@ class Books:
         """
         self._check_noise(private=plan is not None)
         terms = self._terms(configuration, plan, declared_records)
+        self._check_policys_unit(terms)
         planned = self.ledger.judge_plan(terms, image_digests, subjects or (), self._with_rule)
         return None if plan is None else self._plan_body(planned, plan)
 
@@ -283,17 +285,21 @@ class Books:
                 rule="composition",
             )
 
-    def _check_unit(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
-        """Hold a session's unit of privacy against the policy's, and that of the sessions that count.
-
-        ε for persons and ε for images do not add up, in either direction (`fedapt_secure.privacy.unit`).
-        """
-        if self.policy.privacy_unit == PERSON != terms.unit:
+    def _check_policys_unit(self, terms: Terms) -> None:
+        """Hold a session's unit against the policy's, also of one that has begun and is offered again."""
+        if terms.private and self.policy.privacy_unit == PERSON != terms.unit:
             raise PolicyRefused(
                 "the images have no subjects, so privacy would be per image, not per person: give a manifest"
                 " with the column subject",
                 rule="privacy_unit",
             )
+
+    def _check_unit(self, earlier: Sequence[PlannedSession], terms: Terms) -> None:
+        """Hold a session's unit of privacy against the policy's, and that of the sessions that count.
+
+        ε for persons and ε for images do not add up, in either direction (`fedapt_secure.privacy.unit`).
+        """
+        self._check_policys_unit(terms)
         for one in (planned.terms for planned in earlier):
             if one.private and one.unit != terms.unit:
                 back = "put the column subject back" if one.unit == PERSON else "leave the column subject out"

@@ -64,7 +64,7 @@ def without_times(summary: dict) -> dict:
 @pytest.mark.parametrize(
     "engine",
     [
-        "processes",
+        pytest.param("processes", marks=pytest.mark.slow),
         pytest.param("ray", marks=[needs_ray, pytest.mark.slow]),
         pytest.param("cluster", marks=[needs_ray, pytest.mark.slow]),
     ],

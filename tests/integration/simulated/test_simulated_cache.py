@@ -10,6 +10,7 @@ from fedapt_secure.process.exit_status import ExitStatus
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.slow
 def test_a_second_run_encodes_nothing(tmp_path: Path) -> None:
     cache = tmp_path / "features"
     kept = []

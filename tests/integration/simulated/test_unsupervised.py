@@ -35,6 +35,7 @@ def test_both_stages_without_privacy(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (config["initial_context"], config["learning_rate"]) == ("a photo of a", 0.1)
 
 
+@pytest.mark.slow
 def test_under_privacy_the_first_stage_alone_and_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

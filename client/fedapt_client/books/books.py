@@ -133,9 +133,7 @@ class Books:
             PolicyRefused: If the policy does not allow it, naming the rule.
             InvalidInput: If another plan is on record for this session, or the ledger cannot be written.
         """
-        self._check_noise(private=plan is not None)
-        terms = self._terms(configuration, plan, declared_records)
-        self._check_policys_unit(terms)
+        terms = self._judged_terms(configuration, plan, declared_records)
         planned = self.ledger.record_plan(terms, image_digests, subjects or (), self._with_rule)
         return {
             "session": configuration.session.hex(),
@@ -167,9 +165,7 @@ class Books:
         Raises:
             PolicyRefused, InvalidInput: As `accept` does.
         """
-        self._check_noise(private=plan is not None)
-        terms = self._terms(configuration, plan, declared_records)
-        self._check_policys_unit(terms)
+        terms = self._judged_terms(configuration, plan, declared_records)
         planned = self.ledger.judge_plan(terms, image_digests, subjects or (), self._with_rule)
         return None if plan is None else self._plan_body(planned, plan)
 
@@ -201,6 +197,15 @@ class Books:
             "delta": plan.delta,
             "epsilon": budget.epsilon_after(0),
         }
+
+    def _judged_terms(
+        self, configuration: SessionConfiguration, plan: PrivacyPlan | None, declared_records: int
+    ) -> Terms:
+        """Return what is to be put on record, as far as the policy allows it whatever went before."""
+        self._check_noise(private=plan is not None)
+        terms = self._terms(configuration, plan, declared_records)
+        self._check_policys_unit(terms)
+        return terms
 
     def _terms(
         self, configuration: SessionConfiguration, plan: PrivacyPlan | None, declared_records: int

@@ -108,20 +108,15 @@ def spend(session: str, round_number: int) -> dict[str, Any]:
 
 
 def roster(identities: dict[str, Identity]) -> str:
-    from fedapt_crypto.roster import Member, Roster  # noqa: PLC0415
     from fedapt_crypto.seal import SealingKey  # noqa: PLC0415
     from fedapt_secure.config.party_folder import roster_to_json  # noqa: PLC0415
+    from tests.support.rosters import roster_of  # noqa: PLC0415
 
-    members = tuple(
-        Member(
-            name=name,
-            identity_key=identities[name].public_key,
-            sealing_key=SealingKey(SealingKey.fresh_root()).public_key,
-            domain_index=0,
-        )
+    entries = [
+        (name, identities[name], SealingKey(SealingKey.fresh_root()).public_key, 0)
         for name in (PARTY, *OTHERS[:-1])
-    )
-    return roster_to_json(Roster(coordinator_key=identities[COORDINATOR].public_key, members=members))
+    ]
+    return roster_to_json(roster_of(identities[COORDINATOR].public_key, entries))
 
 
 def measure(path: Path, threads: int) -> None:

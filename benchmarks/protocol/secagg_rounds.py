@@ -11,12 +11,13 @@ import numpy as np
 
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
-from fedapt_crypto.roster import Member, Roster, threshold
+from fedapt_crypto.roster import threshold
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.scheme import Phase, RoundContext
+from tests.support.rosters import roster_of
 
 CLIP = 4.0
 LARGE = 1 << 22
@@ -98,18 +99,8 @@ class Parties:
     def __init__(self, institutions: int, length: int) -> None:
         self.identities = [Identity.generate() for _ in range(institutions)]
         sealing_key = SealingKey.fresh().public_key
-        self.roster = Roster(
-            coordinator_key=Identity.generate().public_key,
-            members=tuple(
-                Member(
-                    name=f"clinic-{i}",
-                    identity_key=identity.public_key,
-                    sealing_key=sealing_key,
-                    domain_index=0,
-                )
-                for i, identity in enumerate(self.identities)
-            ),
-        )
+        entries = [(f"clinic-{i}", identity, sealing_key, 0) for i, identity in enumerate(self.identities)]
+        self.roster = roster_of(Identity.generate().public_key, entries)
         rng = np.random.default_rng(institutions)
         shape = (min(16, institutions), length)
         self._updates = rng.standard_normal(shape, np.float32).clip(-CLIP, CLIP)

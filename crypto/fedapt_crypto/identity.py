@@ -10,6 +10,18 @@ from fedapt_crypto.kdf import Part, labelled
 from fedapt_crypto.sharing import checked
 
 PUBLIC_KEY_BYTES = 32
+_P = 2**255 - 19
+_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        _P - 1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+    }
+)
+"""The y coordinates of the eight points whose order divides 8 (RFC 8032, 5.1); signatures under such a key
+verify for messages that nobody has signed."""
 
 
 class Identity:
@@ -56,6 +68,17 @@ def verify(public_key: bytes, signature: bytes, label: str, *parts: Part, signer
         checked(public_key, signature, message, check)
     except (InvalidSignature, ValueError):
         raise VerificationFailed(f"the signature on {label!r} does not verify", peer=signer) from None
+
+
+def check_public_key(public_key: bytes, *, owner: str) -> None:
+    """Refuse a public key that no honest party has: not canonically encoded, or of small order.
+
+    Raises:
+        VerificationFailed: If it is one; names ``owner``.
+    """
+    y = int.from_bytes(public_key, "little") % 2**255  # the highest bit is the sign of x
+    if len(public_key) != PUBLIC_KEY_BYTES or y >= _P or y in _SMALL_ORDER:
+        raise VerificationFailed("the identity key is none that an honest party has", peer=owner)
 
 
 def fingerprint(public_key: bytes) -> str:

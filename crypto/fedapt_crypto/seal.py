@@ -29,6 +29,18 @@ _MLKEM_PUBLIC_BYTES: Final = 1184
 _X25519_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = _MLKEM_PUBLIC_BYTES + _X25519_BYTES
 ROOT_BYTES: Final = 32
+_P: Final = 2**255 - 19
+_SMALL_ORDER: Final = frozenset(
+    {
+        0,
+        1,
+        _P - 1,
+        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+    }
+)
+"""The u coordinates of X25519's points of small order (RFC 7748, section 7): what is agreed with one of them
+is known to everybody."""
 OVERHEAD_BYTES: Final = 1136
 """Ciphertext bytes beyond the plaintext."""
 
@@ -72,6 +84,22 @@ class SealingKey:
             return _SUITE.decrypt(sealed, self._private_key, info=labelled("seal", *info))
         except (InvalidTag, ValueError):
             raise VerificationFailed("a sealed message does not open") from None
+
+
+def check_public_key(public_key: bytes, *, owner: str) -> None:
+    """Refuse a sealing key with a half that no honest party has: X25519 of small order or not canonical.
+
+    Raises:
+        VerificationFailed: If it is one; names ``owner``.
+    """
+    u = int.from_bytes(public_key[_MLKEM_PUBLIC_BYTES:], "little")
+    sound = len(public_key) == PUBLIC_KEY_BYTES and u < _P and u not in _SMALL_ORDER
+    try:
+        MLKEM768PublicKey.from_public_bytes(public_key[:_MLKEM_PUBLIC_BYTES])
+    except ValueError:
+        sound = False
+    if not sound:
+        raise VerificationFailed("the sealing key is none that an honest party has", peer=owner)
 
 
 def seal(public_key: bytes, plaintext: bytes, *info: Part) -> bytes:

@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -223,6 +223,14 @@ class PartyFolder:
         return KeyFile(path, path.name.removesuffix(".next"), self.passphrase)
 
 
+_FIELDS_BEFORE_ENTRIES_WERE_SIGNED: Final = {
+    "roster_hash",
+    "coordinator_fingerprint",
+    "coordinator_key",
+    "members",
+}
+
+
 def roster_to_json(roster: Roster) -> str:
     """Return a roster for people and auditors: names, domains, fingerprints and public keys."""
     return shared("roster for people", roster.to_bytes(), lambda: _to_json(roster))
@@ -236,11 +244,13 @@ def _to_json(roster: Roster) -> str:
             "fingerprint": fingerprint(member.identity_key),
             "identity_key": member.identity_key.hex(),
             "sealing_key": member.sealing_key.hex(),
+            "entry_signature": member.entry_signature.hex(),
         }
         for member in roster.members
     ]
     fields = {
         "roster_hash": roster.hash.hex(),
+        "authority_fingerprint": roster.authority_fingerprint.hex(),
         "coordinator_fingerprint": fingerprint(roster.coordinator_key),
         "coordinator_key": roster.coordinator_key.hex(),
         "members": members,
@@ -258,10 +268,13 @@ def roster_from_json(data: bytes, source: Path) -> Roster:
 
 
 def _from_json(data: bytes, source: Path) -> Roster:
+    is_old = False
     try:
         fields: dict[str, Any] = json.loads(data)
+        is_old = isinstance(fields, dict) and fields.keys() == _FIELDS_BEFORE_ENTRIES_WERE_SIGNED
         roster = Roster.model_validate(
             {
+                "authority_fingerprint": bytes.fromhex(fields["authority_fingerprint"]),
                 "coordinator_key": bytes.fromhex(fields["coordinator_key"]),
                 "members": tuple(
                     {
@@ -269,6 +282,7 @@ def _from_json(data: bytes, source: Path) -> Roster:
                         "identity_key": bytes.fromhex(member["identity_key"]),
                         "sealing_key": bytes.fromhex(member["sealing_key"]),
                         "domain_index": member["domain_index"],
+                        "entry_signature": bytes.fromhex(member["entry_signature"]),
                     }
                     for member in fields["members"]
                 ),
@@ -277,6 +291,11 @@ def _from_json(data: bytes, source: Path) -> Roster:
         whole = roster_to_json(roster).encode() == data
     except (ValueError, KeyError, TypeError, ValidationError, RecursionError):
         whole = False
+    if is_old:
+        raise InvalidInput(
+            f"{source} is from before members signed their entries: at each institution run 'fedapt-secure"
+            " client renew', then 'fedapt-secure client roster show' and approve the new one"
+        )
     if not whole:
         raise InvalidInput(f"{source} is not a roster, or was edited; get it again and approve it")
     return roster

@@ -54,7 +54,8 @@ class Request(TaggedMessage):
     """An institution's request to be enrolled; also the file of the offline route.
 
     The identity key signs all of it: name, authority, sealing key and certificate request belong to
-    whoever holds that key. ``invitation`` names the invitation, and ``authenticator`` proves that the
+    whoever holds that key. ``entry_signature`` is on what the roster will show, see `roster.sign_entry`.
+    ``invitation`` names the invitation, and ``authenticator`` proves that the
     sender knows its token, without showing the token to whoever sees the file.
     """
 
@@ -66,6 +67,7 @@ class Request(TaggedMessage):
     sealing_key: SealingPublicKey
     certificate_request: CertificateRequest
     invitation: Annotated[bytes, Field(min_length=TOKEN_ID_BYTES, max_length=TOKEN_ID_BYTES)]
+    entry_signature: Signature
     authenticator: Hash
     signature: Signature
 
@@ -96,7 +98,8 @@ class Proof(TaggedMessage):
 class Renewal(TaggedMessage):
     """A member's request for a certificate on a new TLS key; also the file of the offline route.
 
-    ``nonce`` is the one in `Welcome`, or all zero in a file.
+    ``nonce`` is the one in `Welcome`, or all zero in a file. ``entry_signature`` is on its entry of the
+    roster, as in `Request`: members from before entries were signed catch up with it.
     """
 
     kind: Literal["renewal request"] = "renewal request"
@@ -105,6 +108,7 @@ class Renewal(TaggedMessage):
     authority_fingerprint: Hash
     certificate_request: CertificateRequest
     nonce: Challenged
+    entry_signature: Signature
     signature: Signature
 
 
@@ -174,10 +178,11 @@ class RosterFile(TaggedMessage):
         return datetime.fromtimestamp(self.changed, UTC)
 
     def check(self, coordinator_key: bytes) -> Roster:
-        """Check the signature and return the roster.
+        """Check the signature, and every member's on its own entry; return the roster.
 
         Raises:
-            VerificationFailed: If it is not signed by that coordinator, or names another one.
+            VerificationFailed: If it is not signed by that coordinator, or names another one, or an entry is
+                not its owner's.
             MalformedMessage: If what is signed is not a roster of these domains.
         """
         check_signature(self, coordinator_key, signer="coordinator")
@@ -186,6 +191,7 @@ class RosterFile(TaggedMessage):
             raise VerificationFailed("the roster names another coordinator than the one that signed it")
         if any(member.domain_index >= len(self.domains) for member in roster.members):
             raise MalformedMessage("the roster places a member in a domain that it does not have")
+        roster.check_entries()
         return roster
 
 

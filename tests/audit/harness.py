@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import COORDINATOR, Member, Roster
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation, round_roster
 from fedapt_secure.audit.checks.recompute import recompute
@@ -30,6 +30,7 @@ from fedapt_secure.log.heads import (
     witnessed_body,
 )
 from fedapt_secure.log.line import GENESIS, LogHead, SegmentHeader, line_bytes, opened_body, parse_line
+from tests.support.rosters import roster_of
 
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
 Body = dict[str, Any]
@@ -130,18 +131,16 @@ class Federation:
         self.identities = {
             name: Identity.from_private_bytes(digest("identity", name)) for name in self.parties
         }
-        self.roster = Roster(
-            coordinator_key=self.identities[COORDINATOR].public_key,
-            members=tuple(
-                Member(
-                    name=name,
-                    identity_key=self.identities[name].public_key,
-                    sealing_key=SealingKey(digest("sealing", name)).public_key,
-                    domain_index=index if domains is None else index % domains,
-                )
-                for index, name in enumerate(self.names)
-            ),
-        )
+        entries = [
+            (
+                name,
+                self.identities[name],
+                SealingKey(digest("sealing", name)).public_key,
+                index if domains is None else index % domains,
+            )
+            for index, name in enumerate(self.names)
+        ]
+        self.roster = roster_of(self.identities[COORDINATOR].public_key, entries)
         self.logs = {name: Log(name, self.identities[name], self.clock) for name in self.parties}
         self.spent: dict[str, list[float]] = {name: [] for name in self.names}
         for name in self.names:

@@ -308,7 +308,11 @@ class TestRoster:
         roster, _ = make_parties(2)
         for twice in (roster.members[0], roster.members[1].model_copy(update={"name": "clinic-1"})):
             with pytest.raises(ValueError, match="distinct"):
-                Roster(coordinator_key=roster.coordinator_key, members=(roster.members[0], twice))
+                Roster(
+                    authority_fingerprint=bytes(32),
+                    coordinator_key=roster.coordinator_key,
+                    members=(roster.members[0], twice),
+                )
         with pytest.raises(InvalidInput, match="not on the roster"):
             roster.member("stranger")
 
@@ -320,7 +324,7 @@ class TestRoster:
             roster.identity_key("stranger")
         named = roster.members[0].model_copy(update={"name": "coordinator"})
         with pytest.raises(ValidationError, match="coordinator"):
-            Roster(coordinator_key=roster.coordinator_key, members=(named,))
+            Roster(authority_fingerprint=bytes(32), coordinator_key=roster.coordinator_key, members=(named,))
 
 
 class TestPrivateFiles:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import COORDINATOR, Member, Roster
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.seal import PUBLIC_KEY_BYTES
 from fedapt_secure.log.heads import (
     CloseSignature,
@@ -32,21 +32,14 @@ from fedapt_secure.log.line import LogHead
 from fedapt_secure.log.reader import segments
 from fedapt_secure.log.witness import MAX_LOGS, highest_heads
 from tests.audit.logs import open_log, write
+from tests.support.rosters import roster_of
 
 SESSION = bytes(range(16))
 COORDINATOR_IDENTITY = Identity.from_private_bytes(b"c" * 32)
 IDENTITIES = {f"clinic-{i}": Identity.from_private_bytes(bytes([i]) * 32) for i in (1, 2, 3)}
-ROSTER = Roster(
-    coordinator_key=COORDINATOR_IDENTITY.public_key,
-    members=tuple(
-        Member(
-            name=name,
-            identity_key=identity.public_key,
-            sealing_key=bytes([i]) * PUBLIC_KEY_BYTES,
-            domain_index=0,
-        )
-        for i, (name, identity) in enumerate(IDENTITIES.items())
-    ),
+ROSTER = roster_of(
+    COORDINATOR_IDENTITY.public_key,
+    [(name, one, bytes([i]) * PUBLIC_KEY_BYTES, 0) for i, (name, one) in enumerate(IDENTITIES.items())],
 )
 
 

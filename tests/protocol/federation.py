@@ -18,7 +18,7 @@ from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.states import State as ClientState
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import COORDINATOR, Member, Roster
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
@@ -30,6 +30,7 @@ from fedapt_server.session import actions as server_actions
 from fedapt_server.session import machine as server
 from fedapt_server.session.progress import Progress
 from tests.protocol.memory_log import MemoryLog
+from tests.support.rosters import roster_of
 
 DOMAINS = ("ink", "chalk")
 
@@ -93,16 +94,11 @@ class Federation:
         identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
         sealing = {name: SealingKey.fresh() for name in identities}
         self.identities, self.sealing = identities, sealing
-        members = tuple(
-            Member(
-                name=name,
-                identity_key=identities[name].public_key,
-                sealing_key=sealing[name].public_key,
-                domain_index=i % len(self.plan.domains),
-            )
+        entries = [
+            (name, identities[name], sealing[name].public_key, i % len(self.plan.domains))
             for i, name in enumerate(identities)
-        )
-        self.roster = Roster(coordinator_key=self.coordinator_identity.public_key, members=members)
+        ]
+        self.roster = roster_of(self.coordinator_identity.public_key, entries)
         self.seeds = tuple(domain_keys.draw_seed() for _ in range(self.plan.key_count))
         self.requirements = requirements or Requirements(
             differential_privacy=True,

@@ -135,6 +135,7 @@ def test_a_request_fits_into_its_frame() -> None:
         sealing_key=bytes(1216),
         certificate_request=bytes(4096),
         invitation=bytes(8),
+        entry_signature=bytes(64),
         authenticator=bytes(32),
         signature=bytes(64),
     )

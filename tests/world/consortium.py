@@ -9,12 +9,13 @@ from pathlib import Path
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import COORDINATOR, Member, Roster
+from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from tests.protocol.federation import DOMAINS, make_plan
+from tests.support.rosters import roster_of
 
 POLICY = """\
 max_epsilon: 8.0
@@ -82,16 +83,10 @@ def make_consortium(institutions: int, folder: Path, domains: int = len(DOMAINS)
     sealing: dict[str, SealingKey] = {}
     for name in (COORDINATOR, *names):
         identities[name], sealing[name] = PartyFolder(folder / name).create()
-    members = tuple(
-        Member(
-            name=name,
-            identity_key=identities[name].public_key,
-            sealing_key=sealing[name].public_key,
-            domain_index=index % domains,
-        )
-        for index, name in enumerate(names)
-    )
-    roster = Roster(coordinator_key=identities[COORDINATOR].public_key, members=members)
+    entries = [
+        (name, identities[name], sealing[name].public_key, i % domains) for i, name in enumerate(names)
+    ]
+    roster = roster_of(identities[COORDINATOR].public_key, entries)
     for name in (COORDINATOR, *names):
         PartyFolder(folder / name).approve_roster(roster)
         if name != COORDINATOR:

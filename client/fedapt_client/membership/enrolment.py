@@ -25,6 +25,7 @@ from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.errors import InvalidInput, PeerError, VerificationFailed
 from fedapt_crypto.identity import fingerprint, fingerprint_bytes
 from fedapt_crypto.private_files import read_private, remove_leftovers, write_atomically
+from fedapt_crypto.roster import sign_entry
 from fedapt_secure.config.annotated import write_annotated
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import Settings
@@ -138,6 +139,13 @@ def begin(folder: PartyFolder, join: JoinString, *, now: datetime | None = None)
         sealing_key=sealing_key.public_key,
         certificate_request=folder.pending_tls_key().request(join.name),
         invitation=token_id(join.token),
+        entry_signature=sign_entry(
+            identity,
+            join.authority_fingerprint,
+            join.coordinator_fingerprint,
+            join.name,
+            sealing_key.public_key,
+        ),
         authenticator=bytes(32),
         signature=e.UNSIGNED,
     )
@@ -212,14 +220,22 @@ def begin_renewal(folder: PartyFolder, federation: Federation, nonce: bytes | No
             the answer must fit it.
     """
     remove_leftovers(folder.path)
+    identity = folder.identity()
     unsigned = e.Renewal(
         name=federation.name,
         authority_fingerprint=bytes.fromhex(federation.authority_fingerprint),
         certificate_request=folder.pending_tls_key().request(federation.name),
         nonce=nonce or bytes(e.CHALLENGE_BYTES),
+        entry_signature=sign_entry(
+            identity,
+            bytes.fromhex(federation.authority_fingerprint),
+            fingerprint_bytes(bytes.fromhex(federation.coordinator_key)),
+            federation.name,
+            folder.sealing_key().public_key,
+        ),
         signature=e.UNSIGNED,
     )
-    renewal = e.signed(folder.identity(), unsigned)
+    renewal = e.signed(identity, unsigned)
     if nonce is None:
         write_atomically(folder.path / REQUEST_FILE, renewal.to_bytes())
     return renewal

@@ -9,7 +9,7 @@ from typing import Final
 
 from fedapt_client.membership.enrolment import load_federation
 from fedapt_crypto.certificates import read_revocation_list
-from fedapt_crypto.errors import ContextMismatch, InvalidInput, VerificationFailed
+from fedapt_crypto.errors import ContextMismatch, InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import fingerprint, grouped
 from fedapt_crypto.private_files import read_private, write_atomically
 from fedapt_crypto.roster import Member, Roster
@@ -38,6 +38,8 @@ def check(folder: PartyFolder, offered: RosterFile) -> Roster:
     """
     federation = load_federation(folder)
     roster = offered.check(bytes.fromhex(federation.coordinator_key))
+    if roster.authority_fingerprint.hex() != federation.authority_fingerprint:
+        raise VerificationFailed("the roster is one of another authority than the one that is pinned here")
     before = approved(folder)
     if before is not None and offered.revision < before.revision:
         raise ContextMismatch(
@@ -121,4 +123,8 @@ def store_revocations(folder: PartyFolder, revocation_list: bytes) -> None:
 
 
 def _members(file: RosterFile) -> dict[str, tuple[Member, str]]:
-    return {member.name: (member, file.domains[member.domain_index]) for member in file.content.members}
+    try:
+        members = file.content.members
+    except MalformedMessage:  # from before members signed their entries: all is new
+        return {}
+    return {member.name: (member, file.domains[member.domain_index]) for member in members}

@@ -96,7 +96,7 @@ class InstitutionSession:
         self._identity = identity
         self._sealing_key = sealing_key
         self._roster = roster
-        roster.member(name)  # refuses a stranger
+        roster.join(name)  # refuses a stranger, and keys that are not their owners'
         self.requirements = requirements
         """What it insists on from now on; the shell changes them when the policy changes."""
         self._ended = ended

@@ -57,8 +57,7 @@ def round_roster(
         _picked(configuration_hash, round_number, domain, members).name
         for domain, members in _domains(roster).items()
     }
-    members = tuple(member for member in roster.members if member.name in picked)
-    return Roster(coordinator_key=roster.coordinator_key, members=members)
+    return roster.only(picked)
 
 
 def rounds_of(

@@ -19,7 +19,6 @@ from fedapt_client.books.books import Books
 from fedapt_client.training.encoding_watch import EncodingWatch
 from fedapt_client.training.kept_models import KeptModels
 from fedapt_client.training.learner import Learner, scores_to_fields, session_backbone
-from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.simulate import DEFAULT_EPSILON
@@ -84,7 +83,7 @@ class _Alone:
         self._configuration = SessionConfiguration(
             session=secrets.token_bytes(SESSION_BYTES),
             plan=federation.plan,
-            roster=Roster(coordinator_key=roster.coordinator_key, members=(roster.member(self.name),)),
+            roster=roster.only((self.name,)),
             key_commitments=(bytes(32),) * federation.plan.key_count,
         )
         self._progress = None if encoding is None else partial(encoding, self.name)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from fedapt_crypto.certificates import read_revocation_list
+from fedapt_crypto.certificates import facts, read_revocation_list
 from fedapt_crypto.errors import PeerError
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.pki import CertificateAuthority
@@ -43,15 +43,21 @@ class Publication:
         self._identity = identity
         self._authority = authority
         self._clock = clock
+        self._authority_fingerprint = facts(authority.certificate_pem).fingerprint
 
     def roster(self) -> e.RosterFile | None:
         """Return the current roster, signed; ``None`` while there is no member."""
         revision, changed, signed = self._membership.revision
-        members = tuple(record.as_member() for record in self._membership.members if record.revoked is None)
+        present = (record.as_member() for record in self._membership.members if record.revoked is None)
+        members = tuple(member for member in present if member is not None)
         if not members:
             return None
         if signed is None:
-            roster = Roster(coordinator_key=self._identity.public_key, members=members)
+            roster = Roster(
+                authority_fingerprint=self._authority_fingerprint,
+                coordinator_key=self._identity.public_key,
+                members=members,
+            )
             unsigned = e.RosterFile(
                 federation=self._federation,
                 revision=revision,

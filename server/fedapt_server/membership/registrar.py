@@ -13,6 +13,7 @@ from typing import Final
 from fedapt_crypto.certificates import CertificateFacts, facts, request_key, to_der
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, PeerError, VerificationFailed
 from fedapt_crypto.identity import fingerprint_bytes
+from fedapt_crypto.roster import Member
 from fedapt_crypto.seal import seal
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
@@ -212,7 +213,12 @@ class Registrar:
                 raise Refused(str(doubt), told=Told.CANNOT_CERTIFY, peer=name) from None
             try:
                 self.membership.enrol(
-                    invitation, request.identity_key, request.sealing_key, certificate, now=self.now()
+                    invitation,
+                    request.identity_key,
+                    request.sealing_key,
+                    request.entry_signature,
+                    certificate,
+                    now=self.now(),
                 )
             except InvalidInput as error:
                 raise self._failed(invitation, str(error), Told.KEY_TAKEN) from None
@@ -269,6 +275,7 @@ class Registrar:
             raise Refused(foreign, told=Told.OTHER_FEDERATION, peer=member.name)
         try:
             e.check_signature(renewal, member.identity_key, signer=member.name)
+            self._check_entry(member.name, member, renewal.entry_signature)
             if not hmac.compare_digest(renewal.nonce, nonce):
                 raise VerificationFailed("the renewal was asked for on another connection")
             key = request_key(renewal.certificate_request, member.name)
@@ -276,6 +283,9 @@ class Registrar:
             pem = self._valid(member, renewal.certificate_request, earlier)
         except (PeerError, InvalidInput) as error:
             raise Refused(str(error), told=_told(error), peer=member.name) from None
+        if member.entry_signature is None:
+            self.membership.sign_entry(member.row, renewal.entry_signature, now=self.now())
+            self._publish()
         return self._answer(member, pem, e.request_hash(renewal))
 
     def renew_own(
@@ -350,11 +360,23 @@ class Registrar:
             ):
                 raise VerificationFailed("the request is not authenticated by its invitation")
             e.check_signature(request, request.identity_key, signer=request.name)
+            self._check_entry(request.name, request, request.entry_signature)
             request_key(request.certificate_request, invitation.name)
         except PeerError as error:
             raise self._failed(invitation, str(error), Told.REQUEST_UNSOUND) from None
         if invitation.member is not None:  # now, so that a used token is refused as early as any other
             self._again(invitation, invitation.member, request)
+
+    def _check_entry(self, name: str, keys: e.Request | MemberRecord, signature: bytes) -> None:
+        """Check a member's signature on its entry as everybody will; raises `PeerError` where it is none."""
+        entry = Member(
+            name=name,
+            identity_key=keys.identity_key,
+            sealing_key=keys.sealing_key,
+            domain_index=0,
+            entry_signature=signature,
+        )
+        entry.check(self._authority_fingerprint, fingerprint_bytes(self.coordinator_key))
 
     def _failed(self, invitation: Invitation, reason: str, told: Told = Told.TOKEN_REFUSED) -> Refused:
         """Count a failed attempt and return the refusal."""

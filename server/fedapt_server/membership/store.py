@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS members (
     member INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL COLLATE NOCASE,
     domain_index INTEGER NOT NULL REFERENCES domains,
     identity_key BLOB NOT NULL UNIQUE, sealing_key BLOB NOT NULL UNIQUE,
-    joined INTEGER NOT NULL, revoked INTEGER, reason TEXT
+    joined INTEGER NOT NULL, revoked INTEGER, reason TEXT, entry_signature BLOB
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS one_active_member_a_name ON members (name) WHERE revoked IS NULL;
 CREATE TABLE IF NOT EXISTS certificates (
@@ -83,15 +83,19 @@ class MemberRecord:
     joined: int
     revoked: int | None
     reason: str | None
+    entry_signature: bytes | None
     certificate_ends: int | None
 
-    def as_member(self) -> Member:
-        """Return what stands on the roster."""
+    def as_member(self) -> Member | None:
+        """Return what stands on the roster; ``None`` where its owner has not signed it yet."""
+        if self.entry_signature is None:
+            return None
         return Member(
             name=self.name,
             identity_key=self.identity_key,
             sealing_key=self.sealing_key,
             domain_index=self.domain_index,
+            entry_signature=self.entry_signature,
         )
 
 
@@ -112,6 +116,7 @@ _INVITATIONS = (
 )
 _MEMBERS = (
     "SELECT member, m.name, d.name, m.domain_index, identity_key, sealing_key, joined, m.revoked, reason,"
+    " entry_signature,"
     " (SELECT max(not_after) FROM certificates c WHERE c.member = m.member)"
     " FROM members m JOIN domains d USING (domain_index)"
 )
@@ -122,6 +127,12 @@ class Membership:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA, "the membership record")
+        with self._database.transaction() as database:
+            columns = {row[1] for row in database.execute("PRAGMA table_info(members)")}
+            if "entry_signature" not in columns:  # from before members signed their entries
+                database.execute("ALTER TABLE members ADD COLUMN entry_signature BLOB")
+                now = int(datetime.now(UTC).timestamp())
+                _revise(database, now, "entries are signed by their members from now on")
 
     def add_domain(self, name: str) -> int:
         """Return the index of a domain; a new one gets the next, and keeps it for good."""
@@ -200,6 +211,7 @@ class Membership:
         invitation: Invitation,
         identity_key: bytes,
         sealing_key: bytes,
+        entry_signature: bytes,
         certificate: NewCertificate,
         *,
         now: int,
@@ -216,9 +228,17 @@ class Membership:
         with self._database.transaction() as database:
             try:
                 member = database.execute(
-                    "INSERT INTO members (name, domain_index, identity_key, sealing_key, joined)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (invitation.name, invitation.domain_index, identity_key, sealing_key, now),
+                    "INSERT INTO members"
+                    " (name, domain_index, identity_key, sealing_key, joined, entry_signature)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        invitation.name,
+                        invitation.domain_index,
+                        identity_key,
+                        sealing_key,
+                        now,
+                        entry_signature,
+                    ),
                 ).lastrowid
                 assert member is not None
                 used = database.execute(
@@ -236,6 +256,17 @@ class Membership:
                 ) from None
             _revise(database, now, f"{invitation.name} joined")
         return member
+
+    def sign_entry(self, member: int, entry_signature: bytes, *, now: int) -> None:
+        """Record a member's signature on its entry, where there is none: it is on the roster from then on."""
+        with self._database.transaction() as database:
+            changed = database.execute(
+                "UPDATE members SET entry_signature = ?"
+                " WHERE member = ? AND entry_signature IS NULL AND revoked IS NULL RETURNING name",
+                (entry_signature, member),
+            ).fetchone()
+            if changed is not None:
+                _revise(database, now, f"{changed[0]} has signed its entry")
 
     def certify(self, member: int | None, certificate: NewCertificate) -> None:
         """Record another certificate of a member, or one of the coordinator (``None``).

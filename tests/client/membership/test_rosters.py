@@ -8,6 +8,7 @@ from fedapt_client.membership import rosters
 from fedapt_crypto.errors import ContextMismatch, InvalidInput, PeerError, VerificationFailed
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
+from fedapt_crypto.seal import SealingKey
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from tests.support.offices import Office
@@ -89,7 +90,7 @@ class TestRefusals:
         folder = office.enrol("clinic-1")
         office.enrol("clinic-2")
         roster = office.roster()
-        without = Roster(coordinator_key=roster.content.coordinator_key, members=roster.content.members[1:])
+        without = roster.content.only(("clinic-2",))
         with pytest.raises(InvalidInput, match="'clinic-1' is not on this roster"):
             rosters.approve(folder, resigned(office, roster, roster=without.to_bytes()))
         ours, theirs = roster.content.members
@@ -97,9 +98,40 @@ class TestRefusals:
             ours.model_copy(update={"identity_key": theirs.identity_key}),
             theirs.model_copy(update={"identity_key": ours.identity_key}),
         )
-        false = Roster(coordinator_key=roster.content.coordinator_key, members=swapped)
-        with pytest.raises(VerificationFailed, match="keys that are not its own"):
+        false = Roster(
+            authority_fingerprint=roster.content.authority_fingerprint,
+            coordinator_key=roster.content.coordinator_key,
+            members=swapped,
+        )
+        with pytest.raises(VerificationFailed, match="roster entry"):
             rosters.approve(folder, resigned(office, roster, roster=false.to_bytes()))
+
+    def test_one_with_a_sealing_key_that_its_owner_did_not_sign(self, office: Office) -> None:
+        """Whoever is not there to notice is as safe: the coordinator has no signature for its own key."""
+        folder = office.enrol("clinic-1")
+        office.enrol("clinic-2")
+        roster = office.roster()
+        ours, absent = roster.content.members
+        thief = SealingKey.fresh().public_key
+        for entry in (
+            absent.model_copy(update={"sealing_key": thief}),
+            absent.model_copy(update={"name": "clinic-3"}),
+            absent.model_copy(update={"entry_signature": ours.entry_signature}),
+        ):
+            false = Roster(
+                authority_fingerprint=roster.content.authority_fingerprint,
+                coordinator_key=roster.content.coordinator_key,
+                members=(ours, entry),
+            )
+            with pytest.raises(VerificationFailed, match="roster entry"):
+                rosters.approve(folder, resigned(office, roster, roster=false.to_bytes()))
+        elsewhere = Roster(
+            authority_fingerprint=bytes(32),
+            coordinator_key=roster.content.coordinator_key,
+            members=roster.content.members,
+        )
+        with pytest.raises(VerificationFailed, match="roster entry"):
+            rosters.approve(folder, resigned(office, roster, roster=elsewhere.to_bytes()))
 
     def test_one_that_is_none(self, office: Office) -> None:
         folder = office.enrol()

@@ -9,7 +9,7 @@ import numpy as np
 from fedapt_crypto.errors import FedaptError, PeerError
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
-from fedapt_crypto.roster import Member, Roster, threshold
+from fedapt_crypto.roster import Roster, threshold
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks import flooding, parameters
@@ -23,6 +23,7 @@ from fedapt_crypto.secagg.scheme import (
     RoundContext,
 )
 from tests.crypto.secagg.ckks.groups import make_groups
+from tests.support.rosters import roster_of
 
 SCHEMES = sorted(
     scheme
@@ -43,16 +44,9 @@ Tamper = Callable[[Phase | None, str, bytes], bytes | None]
 
 def make_parties(n: int) -> tuple[Roster, dict[str, Identity]]:
     identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
-    members = tuple(
-        Member(
-            name=name,
-            identity_key=identity.public_key,
-            sealing_key=SealingKey.fresh().public_key,
-            domain_index=i,
-        )
-        for i, (name, identity) in enumerate(identities.items())
-    )
-    return Roster(coordinator_key=Identity.generate().public_key, members=members), identities
+    numbered = enumerate(identities.items())
+    entries = [(name, identity, SealingKey.fresh().public_key, i) for i, (name, identity) in numbered]
+    return roster_of(Identity.generate().public_key, entries), identities
 
 
 def make_context(roster: Roster, length: int, **changes: object) -> RoundContext:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
-from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.cohorts import (
     EVERYBODY,
@@ -20,21 +20,19 @@ from fedapt_crypto.secagg.cohorts import (
     round_roster,
     rounds_of,
 )
+from tests.support.rosters import roster_of
 
 SEALING = SealingKey(digest("sealing")).public_key
-KEYS = [Identity.from_private_bytes(digest("identity", i)).public_key for i in range(13)]
+IDENTITIES = [Identity.from_private_bytes(digest("identity", i)) for i in range(13)]
 CONFIGURATION = sha256(b"configuration").digest()
 
 
-def roster_of(domains: list[int]) -> Roster:
-    members = tuple(
-        Member(name=f"clinic-{i}", identity_key=KEYS[i], sealing_key=SEALING, domain_index=domain)
-        for i, domain in enumerate(domains, start=1)
-    )
-    return Roster(coordinator_key=KEYS[0], members=members)
+def roster_with(domains: list[int]) -> Roster:
+    entries = [(f"clinic-{i}", IDENTITIES[i], SEALING, domain) for i, domain in enumerate(domains, start=1)]
+    return roster_of(IDENTITIES[0].public_key, entries)
 
 
-rosters = st.lists(st.integers(0, 4), min_size=1, max_size=12).map(roster_of)
+rosters = st.lists(st.integers(0, 4), min_size=1, max_size=12).map(roster_with)
 hashes = st.binary(min_size=32, max_size=32)
 
 
@@ -66,7 +64,7 @@ def test_everybody_is_everybody(roster, configuration, number) -> None:
 
 def test_the_rule_is_the_one_in_the_documents() -> None:
     """docs/log-format.md: position D mod m, D the digest of label, configuration, round and domain."""
-    roster = roster_of([0, 1, 0, 1, 0])
+    roster = roster_with([0, 1, 0, 1, 0])
     for number in range(1, 20):
         chosen = []
         for domain, members in ((0, ("clinic-1", "clinic-3", "clinic-5")), (1, ("clinic-2", "clinic-4"))):
@@ -77,7 +75,7 @@ def test_the_rule_is_the_one_in_the_documents() -> None:
 
 def test_nobody_is_preferred() -> None:
     """3,000 rounds, three in each of two domains: 1,000 each, and six standard deviations are 155."""
-    roster = roster_of([0, 0, 0, 1, 1, 1])
+    roster = roster_with([0, 0, 0, 1, 1, 1])
     counts = Counter(
         name
         for number in range(1, 3001)
@@ -88,19 +86,19 @@ def test_nobody_is_preferred() -> None:
 
 
 def test_another_configuration_has_other_cohorts() -> None:
-    roster = roster_of([0, 0, 0, 1, 1, 1])
+    roster = roster_with([0, 0, 0, 1, 1, 1])
     own = [rounds_of(roster, ONE_PER_DOMAIN, bytes([i]) * 32, 50, "clinic-1") for i in range(2)]
     assert own[0] != own[1]
 
 
 def test_too_few_domains_are_refused_with_what_to_do() -> None:
-    roster = roster_of([0, 1, 0, 1, 0, 1])
+    roster = roster_with([0, 1, 0, 1, 0, 1])
     with pytest.raises(InvalidInput, match="2 domains that have any make a round of 2, and 3 are needed"):
         check_size(roster, ONE_PER_DOMAIN, 3)
     check_size(roster, EVERYBODY, 3)
-    check_size(roster_of([0, 1, 2, 2]), ONE_PER_DOMAIN, 3)
+    check_size(roster_with([0, 1, 2, 2]), ONE_PER_DOMAIN, 3)
 
 
 def test_a_stranger_has_no_rounds() -> None:
     with pytest.raises(InvalidInput, match="not on the roster"):
-        rounds_of(roster_of([0, 1]), ONE_PER_DOMAIN, CONFIGURATION, 3, "clinic-9")
+        rounds_of(roster_with([0, 1]), ONE_PER_DOMAIN, CONFIGURATION, 3, "clinic-9")

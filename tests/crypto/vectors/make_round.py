@@ -43,6 +43,7 @@ def whole_round() -> dict[str, Any]:
     """Play a round of four, one of which vanishes before its masked input, and record everything."""
     needed = package.thresholds(len(PARTIES))[-1]
     made: dict[str, Any] = {
+        "authority_fingerprint": fixed("authority"),
         "coordinator_identity": fixed("coordinator"),
         "parties": [party(index, name, needed) for index, name in enumerate(PARTIES)],
     }

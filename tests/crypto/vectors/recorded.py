@@ -11,7 +11,7 @@ import numpy as np
 
 from fedapt_crypto import seal, shamir
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.masking import dealing
 from fedapt_crypto.secagg.masking import messages as m
@@ -19,6 +19,7 @@ from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.masking.records import Record, split_records
 from fedapt_crypto.secagg.scheme import Outgoing, RoundContext
+from tests.support import rosters
 
 FOLDER = Path(__file__).parents[3] / "crypto" / "vectors"
 PHASES = ("advertise", "share", "masked_input", "consistency", "unmask")
@@ -64,17 +65,17 @@ class RecordedSource:
 
 
 def roster_of(round_: Mapping[str, Any]) -> Roster:
-    members = tuple(
-        Member(
-            name=party["name"],
-            identity_key=Identity.from_private_bytes(party["identity"]).public_key,
-            sealing_key=SealingKey(party["sealing_root"]).public_key,
-            domain_index=party["domain_index"],
+    coordinator = Identity.from_private_bytes(round_["coordinator_identity"])
+    entries = [
+        (
+            party["name"],
+            Identity.from_private_bytes(party["identity"]),
+            SealingKey(party["sealing_root"]).public_key,
+            party["domain_index"],
         )
         for party in round_["parties"]
-    )
-    coordinator = Identity.from_private_bytes(round_["coordinator_identity"])
-    return Roster(coordinator_key=coordinator.public_key, members=members)
+    ]
+    return rosters.roster_of(coordinator.public_key, entries, round_["authority_fingerprint"])
 
 
 def context_of(round_: Mapping[str, Any]) -> RoundContext:

@@ -65,22 +65,29 @@ class ReferenceRound:
         self.unmask(inputs, survivors)
 
     def check_context(self) -> None:
-        members = [
-            {
-                "name": party["name"],
-                "identity_key": ref.identity_key(party["identity"]),
-                "sealing_key": ref.sealing_key(party["sealing_root"]),
-                "domain_index": party["domain_index"],
-            }
-            for party in self.parties
-        ]
         coordinator = ref.identity_key(self.expected["coordinator_identity"])
-        roster = ref.encode({"coordinator_key": coordinator, "members": members})
+        authority = self.expected["authority_fingerprint"]
+        members = [self.entry(party, authority, coordinator) for party in self.parties]
+        roster = ref.encode(
+            {"authority_fingerprint": authority, "coordinator_key": coordinator, "members": members}
+        )
         context = self.expected["context"]
         assert context["roster_hash"] == ref.digest("roster", [roster])
         assert context["participants"] == len(self.names)
         assert context["threshold"] == ref.thresholds(len(self.names))[-1]
         assert self.expected["derived"]["context"] == self.context
+
+    @staticmethod
+    def entry(party: dict[str, Any], authority: bytes, coordinator: bytes) -> dict[str, Any]:
+        """Return a member of the roster, with its own signature on all but the domain."""
+        fields = {
+            "name": party["name"],
+            "identity_key": ref.identity_key(party["identity"]),
+            "sealing_key": ref.sealing_key(party["sealing_root"]),
+        }
+        parts = [authority, hashlib.sha256(coordinator).digest(), *fields.values()]
+        signature = ref.sign(party["identity"], "roster entry", parts)
+        return fields | {"domain_index": party["domain_index"], "entry_signature": signature}
 
     def signed(self, index: int, kind: str, **fields: object) -> dict[str, Any]:
         message = {"kind": kind, "sender": self.names[index], **fields}

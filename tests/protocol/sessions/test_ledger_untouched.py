@@ -19,7 +19,7 @@ from fedapt_client.session.requirements import Requirements
 from fedapt_client.training import space
 from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import Unavailable
-from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
 from fedapt_secure.config.party_folder import PartyFolder
@@ -95,8 +95,7 @@ def started_with(stage: Stage, **changes: object) -> None:
 
 def a_shorter_roster(stage: Stage) -> None:
     def approve(federation: Federation) -> None:
-        first = federation.roster.members[:2]
-        shorter = Roster(coordinator_key=federation.roster.coordinator_key, members=first)
+        shorter = federation.roster.only(federation.roster.names[:2])
         stage.monkeypatch.setattr(PartyFolder, "roster", lambda folder: shorter)
 
     stage.before_play.append(approve)

@@ -13,6 +13,7 @@ from fedapt_crypto.certificates import check_issued, facts, read_revocation_list
 from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.pki import TlsKey
+from fedapt_crypto.roster import sign_entry
 from fedapt_crypto.seal import SealingKey
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
@@ -49,6 +50,9 @@ class Asker:
             "authenticator": bytes(32),
             "signature": e.UNSIGNED,
         } | changes
+        if "entry_signature" not in fields:
+            parts = (fields["authority_fingerprint"], self.join.coordinator_fingerprint, fields["name"])
+            fields["entry_signature"] = sign_entry(self.identity, *parts, fields["sealing_key"])
         unsigned = e.Request.model_validate(fields)
         proof = e.authenticator(unsigned, key or paper_key(self.join.token))
         return e.signed(signer or self.identity, unsigned.model_copy(update={"authenticator": proof}))
@@ -184,11 +188,12 @@ class TestRequests:
     def test_a_sealing_key_that_is_none(self, office: Office) -> None:
         asker = Asker(office.invite())
         request = asker.request(sealing_key=b"\xff" * 1216)
-        invitation, _ = office.registrar.admit(asker.join.token, request.to_bytes())
-        with pytest.raises(Refused):
-            office.registrar.challenge(invitation, request, bytes(32))
-        with pytest.raises(Refused):
-            office.registrar.admit_on_paper(request)
+        for admit in (
+            lambda: office.registrar.admit(asker.join.token, request.to_bytes()),
+            lambda: office.registrar.admit_on_paper(request),
+        ):
+            with pytest.raises(Refused, match="sealing key is none"):
+                admit()
 
     @settings(max_examples=30, deadline=None)
     @given(data=st.binary(max_size=200))

@@ -26,11 +26,15 @@ def invite(records: Membership, number: int, name: str = "clinic-1", domain: str
     return token_id
 
 
+ENTRY = bytes(64)
+"""A signature that nobody checks here."""
+
+
 def enrol(records: Membership, number: int, name: str = "clinic-1", domain: str = "ink") -> int:
     invitation = records.invitation(invite(records, number, name, domain))
     assert invitation is not None
     key = number.to_bytes(32, "big")
-    return records.enrol(invitation, key, key + b"sealing", certificate(number), now=NOW)
+    return records.enrol(invitation, key, key + b"sealing", ENTRY, certificate(number), now=NOW)
 
 
 @pytest.fixture
@@ -66,16 +70,16 @@ class TestInvitations:
 
     def test_it_is_used_once(self, records: Membership) -> None:
         invitation = records.invitation(invite(records, 1))
-        records.enrol(invitation, bytes(32), b"s", certificate(1), now=NOW)
+        records.enrol(invitation, bytes(32), b"s", ENTRY, certificate(1), now=NOW)
         with pytest.raises(InvalidInput):
-            records.enrol(invitation, b"2" * 32, b"s2", certificate(2), now=NOW)
+            records.enrol(invitation, b"2" * 32, b"s2", ENTRY, certificate(2), now=NOW)
         assert [member.name for member in records.members] == ["clinic-1"]
 
     def test_a_withdrawn_one_is_not_used(self, records: Membership) -> None:
         invitation = records.invitation(invite(records, 1))
         assert not records.revoke("clinic-1", "", now=NOW)
         with pytest.raises(InvalidInput, match="used or withdrawn meanwhile"):
-            records.enrol(invitation, bytes(32), b"s", certificate(1), now=NOW)
+            records.enrol(invitation, bytes(32), b"s", ENTRY, certificate(1), now=NOW)
         assert records.members == ()
         assert records.revision[0] == 0
 
@@ -99,7 +103,7 @@ class TestMembers:
         sealing = (1 if same == "sealing" else 2).to_bytes(32, "big") + b"sealing"
         tls = NewCertificate(2, b"key 1" if same == "tls" else b"key 2", b"PEM", NOW, NOW + DAY)
         with pytest.raises(InvalidInput, match="belongs to a member, present or past"):
-            records.enrol(invitation, identity, sealing, tls, now=NOW)
+            records.enrol(invitation, identity, sealing, ENTRY, tls, now=NOW)
         assert len(records.members) == 1
         assert records.invitation(invitation.token_id).member is None
 
@@ -108,8 +112,8 @@ class TestMembers:
         assert records.revoke("clinic-1", "lost a laptop", now=NOW + 1)
         invitation = records.invitation(invite(records, 2))
         with pytest.raises(InvalidInput, match="enrol from a new folder"):
-            records.enrol(invitation, (1).to_bytes(32, "big"), b"other", certificate(3), now=NOW)
-        second = records.enrol(invitation, b"2" * 32, b"s2", certificate(2), now=NOW + 2)
+            records.enrol(invitation, (1).to_bytes(32, "big"), b"other", ENTRY, certificate(3), now=NOW)
+        second = records.enrol(invitation, b"2" * 32, b"s2", ENTRY, certificate(2), now=NOW + 2)
         assert second > first
         assert records.member("clinic-1").row == second
         past = records.member_of_row(first)

@@ -15,8 +15,7 @@ from fedapt_crypto.errors import (
     VerificationFailed,
 )
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.kdf import digest
-from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey, seal
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks import messages as m
@@ -25,6 +24,7 @@ from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.setup import make_group, open_group, route_offer
 from tests.crypto.secagg.ckks.groups import secret_worker
 from tests.crypto.secagg.harness import make_context
+from tests.support.rosters import roster_of
 
 SESSION = bytes(range(16))
 DECRYPTIONS = 100
@@ -36,18 +36,10 @@ class Parties:
     def __init__(self) -> None:
         self.identities = {f"clinic-{i}": Identity.generate() for i in (1, 2, 3)}
         self.sealing = {name: SealingKey.fresh() for name in self.identities}
-        self.roster = Roster(
-            coordinator_key=Identity.generate().public_key,
-            members=tuple(
-                Member(
-                    name=name,
-                    identity_key=identity.public_key,
-                    sealing_key=self.sealing[name].public_key,
-                    domain_index=0,
-                )
-                for name, identity in self.identities.items()
-            ),
-        )
+        entries = [
+            (name, identity, self.sealing[name].public_key, 0) for name, identity in self.identities.items()
+        ]
+        self.roster = roster_of(Identity.generate().public_key, entries)
         self.key, self.offer = self.make("clinic-1")
         self.public, self.deliveries = self.route(self.offer)
 
@@ -141,6 +133,7 @@ def test_another_session_roster_or_plan(parties: Parties, change: dict[str, obje
         stranger = parties.roster.members[2].model_copy(update={"domain_index": 1})
         change = {
             "roster": Roster(
+                authority_fingerprint=bytes(32),
                 coordinator_key=parties.roster.coordinator_key,
                 members=(*parties.roster.members[:2], stranger),
             )
@@ -168,7 +161,9 @@ def test_an_offer_by_another_institution(parties: Parties) -> None:
     """Well made and signed, by one who may not: refused on both sides."""
     members = parties.roster.members
     turned = Roster(
-        coordinator_key=parties.roster.coordinator_key, members=(members[1], members[0], members[2])
+        authority_fingerprint=parties.roster.authority_fingerprint,
+        coordinator_key=parties.roster.coordinator_key,
+        members=(members[1], members[0], members[2]),
     )
     key, offer = parties.make("clinic-2", turned)
     with pytest.raises(VerificationFailed, match="the first of the roster"):
@@ -319,6 +314,6 @@ def test_a_discarded_key_is_empty_and_useless(parties: Parties) -> None:
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_too_few_for_a_group(parties: Parties, n: int) -> None:
-    roster = Roster(coordinator_key=digest("key"), members=parties.roster.members[:n])
+    roster = parties.roster.only(parties.roster.names[:n])
     with pytest.raises(InvalidInput, match="3 to 64"):
         parties.make("clinic-1", roster)

@@ -16,8 +16,8 @@ from websockets.asyncio.client import ClientConnection
 
 from fedapt_client.books.approval import NotApproved
 from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, round_fields
-from fedapt_client.books.group_journal import GroupJournal
 from fedapt_client.diary import Diary
+from fedapt_client.group_work import make_group, open_group
 from fedapt_client.institution import Institution
 from fedapt_client.narration import said_of_lacking, said_of_rounds, tell
 from fedapt_client.rehearsal import answer_rehearsal
@@ -57,7 +57,6 @@ from fedapt_crypto.errors import (
     PolicyRefused,
     RunFailed,
 )
-from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.reasons import reason_of
@@ -343,21 +342,12 @@ class Conduct:
         await connection.send(answer.to_bytes())
 
     def _group(self, action: MakeGroup | OpenGroup) -> list[Action]:
-        """Make or open the session's group key."""
-        configuration, name = action.configuration, self._institution.settings.name
-        session, roster = configuration.session, configuration.roster
-        folder = self._institution.folder
-        count, journal = configuration.decryptions, GroupJournal(folder.path, session)
-        if isinstance(action, MakeGroup):
-            identity = folder.identity()
-            group, offer = make_group(session, roster, name, identity, decryptions=count, journal=journal)
-            self._institution.write("group_key_made", {})
-            return self.session.group_made(group, offer)
-        opened = open_group(
-            action.payload, session, roster, name, folder.sealing_key(), decryptions=count, journal=journal
-        )
-        self._institution.write("group_key_opened", {})
-        return self.session.group_opened(opened)
+        try:
+            if isinstance(action, MakeGroup):
+                return self.session.group_made(make_group(self._institution, action))
+            return self.session.group_opened(open_group(self._institution, action))
+        except PeerError as error:
+            return self.session.no_group(error)
 
     def _train(self, action: Train) -> list[Action]:
         learner, configuration = self._ready(), self.session.configuration

@@ -3,6 +3,7 @@
 from typing import Final
 
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
+from fedapt_crypto.secagg.group_secret import BOX_BYTES
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.session import PIECE_BYTES, SessionConfiguration
 
@@ -12,10 +13,18 @@ A_NEIGHBOUR_BYTES: Final = 2 << 10
 """What a sealed share, an advertisement or a revealed share takes."""
 A_PARTY_BYTES: Final = 1 << 10
 """What a signed head of a log, or a signature under a record, takes."""
-GROUP_BYTES: Final = 1 << 20
-"""The most that the offer of a group key takes, and the part of one institution."""
+_ATTACHED_BYTES: Final = 1 << 18
+"""The most that a key takes that comes with the group secret."""
 _SHARE: Final = 1.1
 """Encodings are up to a tenth larger than what they hold."""
+
+
+def group_bytes(configuration: SessionConfiguration) -> int:
+    """Return the most that the offer of a group secret takes; a part of it takes less."""
+    if not configuration.needs_group:
+        return 0
+    boxes = BOX_BYTES * len(configuration.roster.members)
+    return BESIDES_BYTES + boxes + (_ATTACHED_BYTES if configuration.blind else 0)
 
 
 def answer_bytes(configuration: SessionConfiguration, phase: Phase) -> int:

@@ -12,12 +12,14 @@ from fedapt_crypto.encoding import (
     DEFAULT_MAX_BYTES,
     MAX_CONTAINER_ITEMS,
     Hash,
+    Message,
     PartyName,
     Signature,
     TaggedMessage,
     kinds_of,
 )
 from fedapt_crypto.errors import MalformedMessage
+from fedapt_crypto.secagg.group_secret import GroupSecretOffer
 from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES, Phase
 from fedapt_secure.log.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
@@ -119,10 +121,17 @@ class SealedKey(TaggedMessage):
     signature: Signature
 
 
+class GroupRequest(TaggedMessage):
+    """Coordinator: asks an institution to make the session's group secret."""
+
+    kind: Literal["group request"] = "group request"
+
+
 class GroupOffer(TaggedMessage):
-    """The roster's first institution: the session's group key, sealed to everyone (CKKS)."""
+    """Institution that was asked: the session's group secret, sealed to everyone."""
 
     kind: Literal["group offer"] = "group offer"
+    max_bytes = GroupSecretOffer.max_bytes + DEFAULT_MAX_BYTES
     payload: bytes
 
 
@@ -134,9 +143,17 @@ class GroupPart(TaggedMessage):
 
 
 class GroupReady(TaggedMessage):
-    """Institution: holds the group key and can start rounds."""
+    """Institution: holds the group secret, which its signature confirms, and can start rounds."""
 
     kind: Literal["group ready"] = "group ready"
+    signature: Signature
+
+
+class Confirmation(Message):
+    """An institution's signature on holding the session's group secret, see `statements`."""
+
+    party: PartyName
+    signature: Signature
 
 
 class MissedSum(TaggedMessage):
@@ -154,7 +171,8 @@ class RoundStart(TaggedMessage):
 
     ``model`` is empty where the coordinator does not know it and institutions keep it themselves.
     ``participants`` is how many institutions begin the round: who wants more sits it out before anything is
-    spent, and counts again, itself, before it helps to open a sum.
+    spent, and counts again, itself, before it helps to open a sum. ``confirmations`` are those of the group
+    secret, in a scheme that encrypts before it has any signature of the others (CKKS).
     """
 
     kind: Literal["round start"] = "round start"
@@ -164,6 +182,7 @@ class RoundStart(TaggedMessage):
     attempt: Round
     model: bytes
     participants: Annotated[int, Field(ge=1, le=MAX_PARTIES)]
+    confirmations: Annotated[tuple[Confirmation, ...], Field(max_length=MAX_PARTIES)] = ()
 
 
 class RoundDecline(TaggedMessage):
@@ -325,6 +344,7 @@ FROM_COORDINATOR = kinds_of(
     SessionOffer,
     HeldHead,
     SealedKey,
+    GroupRequest,
     GroupPart,
     MissedSum,
     RoundStart,

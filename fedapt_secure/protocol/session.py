@@ -9,7 +9,7 @@ from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg import cohorts, registry
+from fedapt_crypto.secagg import cohorts, groups, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
@@ -299,7 +299,7 @@ class SessionConfiguration(Message):
         """
         scheme = self.plan.secure_aggregation
         cohorts.check_size(self.roster, self.plan.participation, registry.MIN_INSTITUTIONS[scheme])
-        registry.check_round(scheme, self.round_context(1, 1, bytes(32)))
+        registry.check_round(scheme, self.round_context(1, 1, bytes(32), None))
         self._check_clip()
         if self.largest_message_bytes > MAX_MODEL_BYTES:
             raise InvalidInput(
@@ -337,8 +337,22 @@ class SessionConfiguration(Message):
         """How many ciphertext pieces the session decrypts at most; its flooding noise is sized for it."""
         return self.plan.rounds * pieces_of(self.plan.shape.size)
 
-    def round_context(self, round_number: int, attempt: int, model_id: bytes) -> RoundContext:
-        """Return what all parties of a round must agree on; ``model_id`` stands for the round's start."""
+    @property
+    def needs_group(self) -> bool:
+        """Whether the institutions share a secret before the first round."""
+        return groups.needs_group(self.plan.secure_aggregation)
+
+    def round_context(
+        self, round_number: int, attempt: int, model_id: bytes, group: bytes | None
+    ) -> RoundContext:
+        """Return what all parties of a round must agree on.
+
+        Args:
+            round_number: From 1.
+            attempt: From 1.
+            model_id: Stands for the round's start.
+            group: Commitment to the session's group secret; ``None`` where there is none, or not yet.
+        """
         return RoundContext(
             session=self.session,
             round=round_number,
@@ -353,6 +367,7 @@ class SessionConfiguration(Message):
             share_threshold=self.topology.share_threshold,
             vector_length=self.plan.shape.size,
             clip=self.plan.clip,
+            group=group,
         )
 
 

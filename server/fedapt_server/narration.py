@@ -16,7 +16,7 @@ _SENTENCES: Final[Mapping[str, tuple[int, str]]] = {
     "disconnected": (INFO, "institution disconnected"),
     "turned_away": (WARNING, "connection turned away"),
     "ready": (INFO, "institution ready"),
-    "group_key": (INFO, "group key made"),
+    "group_secret": (INFO, "the institutions share a secret now"),
     "round_started": (INFO, "round {round} started"),
     "phase": (INFO, "round {round}: {phase}"),
     "late": (WARNING, "round {round}: going on without those who are late"),

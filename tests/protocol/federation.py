@@ -17,12 +17,12 @@ from fedapt_client.session import machine as client
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.states import State as ClientState
 from fedapt_crypto import domain_keys
+from fedapt_crypto.errors import ContextMismatch, PeerError
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.seal import SealingKey
-from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg import groups, registry
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
-from fedapt_crypto.secagg.ckks.setup import make_group, open_group
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
@@ -83,6 +83,8 @@ class Party:
     restarts: bool = False
     """Whether vanishing costs it its memory, as a power cut does."""
     journal: MemoryJournal = field(default_factory=MemoryJournal)
+    group: bytes | None = None
+    """Commitment to the group secret that is on record here."""
 
 
 class Federation:
@@ -153,7 +155,13 @@ class Federation:
 
     @property
     def _group_arguments(self) -> tuple:
-        return (self.configuration.session, self.roster)
+        configuration = self.configuration
+        return (
+            configuration.plan.secure_aggregation,
+            configuration.session,
+            configuration.hash,
+            self.roster,
+        )
 
     def update_of(self, name: str, round_number: int) -> np.ndarray:
         index = list(self.parties).index(name)
@@ -188,6 +196,22 @@ class Federation:
         party.connected = True
         party.machine.connected()  # the greeting is the I/O shell's business at the coordinator
         self._server(self.coordinator.connected(name))
+
+    def restart_coordinator(self) -> None:
+        """Let the coordinator go on from what it has kept; who was connected has to come again."""
+        for party in self.parties.values():
+            party.connected = False
+        self._to_institutions.clear()
+        self.timer = None
+        self.coordinator = server.CoordinatorSession(
+            self.configuration,
+            self.seeds,
+            self.coordinator_identity,
+            self.logs[COORDINATOR].highest_heads(),
+            self.kept[-1],
+        )
+        ends = self.logs[COORDINATOR].bodies("round_ended")
+        self._server(self.coordinator.start((ends[-1]["round"], ends[-1]["attempt"]) if ends else None))
 
     def disconnect(self, name: str) -> None:
         party = self.parties[name]
@@ -246,24 +270,36 @@ class Federation:
                     self._server(self.coordinator.receive(party.name, data))
                 case client.Prepare():
                     self._institution(party, party.machine.prepared())
-                case client.MakeGroup():
-                    group, offer = make_group(
+                case actions.MakeGroup():
+                    if party.group is not None:
+                        error = ContextMismatch("a group secret is on record")
+                        self._institution(party, party.machine.no_group(error))
+                        continue
+                    offer = groups.make_offer(
                         *self._group_arguments,
                         party.name,
                         self.identities[party.name],
                         decryptions=self.configuration.decryptions,
-                        journal=party.journal,
                     )
-                    self._institution(party, party.machine.group_made(group, offer))
-                case client.OpenGroup():
-                    group = open_group(
-                        action.payload,
-                        *self._group_arguments,
-                        party.name,
-                        self.sealing[party.name],
-                        decryptions=self.configuration.decryptions,
-                        journal=party.journal,
-                    )
+                    self._institution(party, party.machine.group_made(offer))
+                case actions.OpenGroup():
+                    scheme, *arguments = self._group_arguments
+                    try:
+                        group = groups.open_part(
+                            scheme,
+                            action.payload,
+                            *arguments,
+                            party.name,
+                            self.sealing[party.name],
+                            decryptions=self.configuration.decryptions,
+                            journal=party.journal,
+                        )
+                        if party.group not in (None, group.commitment):
+                            raise ContextMismatch("another group secret is on record")
+                    except PeerError as error:
+                        self._institution(party, party.machine.no_group(error))
+                        continue
+                    party.group = group.commitment
                     self._institution(party, party.machine.group_opened(group))
                 case client.Quit():
                     party.refused.append(f"quit: {type(action.error).__name__}")

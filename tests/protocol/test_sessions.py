@@ -45,7 +45,7 @@ def expected_model(federation: Federation) -> np.ndarray:
 def assert_sound(federation: Federation) -> None:
     """What must hold however a session went."""
     rounds = federation.entries("round_ended")
-    fixed = federation.configuration.round_context(1, 1, bytes(32)).fixed_point
+    fixed = federation.configuration.round_context(1, 1, bytes(32), None).fixed_point
     bound = len(rounds) * (fixed.resolution / 2 + 1e-6)
     assert np.abs(federation.coordinator.progress.model - expected_model(federation)).max() <= bound
     assert in_order([record for kept in federation.kept[-1:] for record in kept.records])
@@ -174,7 +174,7 @@ def test_nothing_the_coordinator_receives_holds_an_update() -> None:
     federation = Federation(5)
     federation.run()
     sent = b"".join(data for _, data in federation.received_by_coordinator)
-    fixed = federation.configuration.round_context(1, 1, bytes(32)).fixed_point
+    fixed = federation.configuration.round_context(1, 1, bytes(32), None).fixed_point
     for name in federation.parties:
         for round_number in (1, 2, 3):
             update = federation.update_of(name, round_number)
@@ -254,8 +254,8 @@ class TestBlindCoordinator:
         federation = Federation(3, secure_aggregation=registry.CKKS)
         federation.run()
         groups = [
-            federation.coordinator._reception.group,
-            *(p.machine._group for p in federation.parties.values()),
+            federation.coordinator._grouping.held,
+            *(p.machine._grouping.held for p in federation.parties.values()),
         ]
         assert [group._worker.process_id for group in groups] == [None] * 4
 
@@ -409,7 +409,7 @@ class TestRefusals:
         for data in (
             b"",
             b"\xc1",
-            m.GroupReady().to_bytes(),
+            m.GroupReady(signature=bytes(64)).to_bytes(),
             m.Hello(name="clinic-1").to_bytes(),
         ):
             federation._server(federation.coordinator.receive("clinic-1", data))

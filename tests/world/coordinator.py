@@ -149,7 +149,7 @@ class CoordinatorHost:
             connection.cut()
         self.connections.clear()
         if self.session is not None:
-            close_group(self.session._reception.group)
+            close_group(self.session._grouping.held)
         self.session = None
         if self._log is not None:
             self._log.power_cut(keep)

@@ -230,7 +230,7 @@ class InstitutionHost:
         if self._shell is not None:
             self._shell.close()
         if self._runner is not None:
-            close_group(self._machine_state._group)
+            close_group(self._machine_state._grouping.held)
         if self._opened is not None:
             self._opened.power_cut(keep)
             self._synced_bytes = self._opened.synced_bytes

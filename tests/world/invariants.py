@@ -59,7 +59,7 @@ class Watch:
     def __post_init__(self) -> None:
         plan = self.configuration.plan
         self.model = initial_parameters(plan.shape, plan.initial_seed).astype("f8")
-        fixed_point = self.configuration.round_context(1, 1, bytes(32)).fixed_point
+        fixed_point = self.configuration.round_context(1, 1, bytes(32), None).fixed_point
         # A sum is off by at most half a unit a summand, and the model is stored in single precision; in CKKS
         # by the noise that hides the key. Both are far below what any one update changes.
         unit = 1e-4 if self.configuration.blind else fixed_point.resolution + 1e-6

@@ -16,8 +16,7 @@ from fedapt_client.books import books
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import PlannedSession
 from fedapt_crypto.errors import InvalidInput, Unavailable
-from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
-from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_crypto.secagg.scheme import CoordinatorGroup, InstitutionGroup, RoundContext
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.log.writer import LogWriter
@@ -209,7 +208,7 @@ class _Concluded:
     unlabelled: int = 0
 
 
-def close_group(group: GroupKey | PublicGroup | None) -> None:
+def close_group(group: InstitutionGroup | CoordinatorGroup | None) -> None:
     """End a group key's worker process, which dies with its party's machine."""
     if group is not None:
         group.close()

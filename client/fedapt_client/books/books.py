@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fedapt_client.books.bindings import Bindings
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import (
     INSECURE_NOISE,
@@ -47,6 +48,7 @@ class Books:
         self._policy_file = folder / settings.policy
         self.policy, self._from_file = read_policy(self._policy_file)
         self.ledger = Ledger(folder / settings.ledger, self._admit)
+        self.bindings = Bindings(self.ledger.file)
         own = read_own_log(folder / settings.log)
         check_ledger(own, self.ledger, folder / settings.ledger)
         self._logged_policy = own.policy_hash

@@ -62,6 +62,11 @@ class Ledger:
                 database.execute("INSERT INTO facts VALUES (?, ?)", (_KEY_CHECK, self._fingerprinter.check))
 
     @property
+    def file(self) -> LedgerFile:
+        """The file, for what lies in it besides."""
+        return self._file
+
+    @property
     def sessions(self) -> list[PlannedSession]:
         """Every session on record, oldest first."""
         with self._file.transaction() as database:

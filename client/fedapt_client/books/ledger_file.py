@@ -24,7 +24,7 @@ from fedapt_secure.config.database import unusable
 from fedapt_secure.protocol.reasons import Reason
 
 LOCK_TIMEOUT_S: Final = 30.0
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _EVENTS: Final = {
     "plans": """
@@ -43,18 +43,24 @@ _EVENTS: Final = {
         time TEXT NOT NULL""",
     "releases": """
         session BLOB NOT NULL, round INTEGER NOT NULL, context BLOB NOT NULL, time TEXT NOT NULL""",
+    "groups": """
+        session BLOB NOT NULL, commitment BLOB NOT NULL, time TEXT NOT NULL""",
 }
+_SINCE: Final = {"groups": 2}
+"""Tables that came after schema 1: an earlier file gets them, and is missing nothing else."""
 _KEYS: Final = {
     "plans": "",
     "overlaps": ", PRIMARY KEY (session, dataset)",
     "executions": ", PRIMARY KEY (session, round, attempt)",
     "reservations": ", PRIMARY KEY (session, round)",
     "releases": ", PRIMARY KEY (session, round)",
+    "groups": ", PRIMARY KEY (session)",
 }
-"""Of each session: a plan once, a round reserved once and released once."""
+"""Of each session: a plan once, a round reserved once and released once, a group secret once."""
 
 
-def _schema() -> Iterator[str]:
+def _schema(version: int = SCHEMA_VERSION) -> Iterator[str]:
+    """Yield the statements that make a file of a version."""
     yield "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT"
     yield "CREATE TABLE datasets (dataset BLOB PRIMARY KEY, time TEXT NOT NULL) STRICT"
     # Fingerprints of images, and of people where the data names them: both make a data set known again.
@@ -62,10 +68,11 @@ def _schema() -> Iterator[str]:
         "CREATE TABLE images (fingerprint BLOB NOT NULL, dataset BLOB NOT NULL REFERENCES datasets,"
         " PRIMARY KEY (fingerprint, dataset)) STRICT, WITHOUT ROWID"
     )
-    for table, columns in _EVENTS.items():
-        body = " ".join(columns.split())
+    events = [table for table in _EVENTS if _SINCE.get(table, 1) <= version]
+    for table in events:
+        body = " ".join(_EVENTS[table].split())
         yield f"CREATE TABLE {table} ({body}, checksum BLOB NOT NULL{_KEYS[table]}) STRICT"
-    for table in ("facts", "datasets", "images", *_EVENTS):
+    for table in ("facts", "datasets", "images", *events):
         for change in ("UPDATE", "DELETE"):
             yield (
                 f"CREATE TRIGGER {table}_no_{change.lower()} BEFORE {change} ON {table}"
@@ -157,11 +164,17 @@ class LedgerFile:
                 " its spends cannot be counted: keep it as evidence and start under a new path only for"
                 " images that it never saw"
             )
-        if found != set(_schema()):
+        if version < SCHEMA_VERSION and found == set(_schema(version)):
+            for statement in _schema():
+                if statement not in found:
+                    database.execute(statement)
+            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif found != set(_schema()):
             raise InvalidInput(f"the ledger {self.path} cannot be used: its tables are not what we made")
         (verdict,) = database.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
-            raise InvalidInput(f"the ledger {self.path} cannot be used: damaged, {verdict}")
+            said = " ".join(verdict.split())  # SQLite breaks lines
+            raise InvalidInput(f"the ledger {self.path} cannot be used: damaged, {said}")
         if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
             raise InvalidInput(f"the ledger {self.path} cannot be used: damaged, a data set is missing")
         for table in _EVENTS:

@@ -82,14 +82,14 @@ class Prepare:
 
 @dataclass(frozen=True)
 class MakeGroup:
-    """Make the session's group key (CKKS), then call `group_made`."""
+    """Make the session's group secret, then call `group_made`."""
 
     configuration: SessionConfiguration
 
 
 @dataclass(frozen=True)
 class OpenGroup:
-    """Open our part of the group key, then call `group_opened`."""
+    """Open our part of the group secret, put its commitment on record, then call `group_opened`."""
 
     configuration: SessionConfiguration
     payload: bytes

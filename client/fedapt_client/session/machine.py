@@ -14,8 +14,6 @@ from fedapt_client.session.actions import (
     CheckPolicy,
     Conclude,
     Join,
-    MakeGroup,
-    OpenGroup,
     Prepare,
     Quit,
     Refused,
@@ -29,6 +27,7 @@ from fedapt_client.session.actions import (
     Waiting,
 )
 from fedapt_client.session.closing import Closing
+from fedapt_client.session.grouping import Grouping
 from fedapt_client.session.kept_model import KeptModel, model_of
 from fedapt_client.session.opening import (
     check_round,
@@ -48,7 +47,6 @@ from fedapt_crypto.errors import (
     FedaptError,
     InvalidInput,
     PeerError,
-    PolicyRefused,
     RolledBackLog,
     UnexpectedMessage,
 )
@@ -58,12 +56,12 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
 from fedapt_crypto.secagg.ckks.group import GroupKey
-from fedapt_crypto.secagg.ckks.setup import is_part_of
+from fedapt_crypto.secagg.scheme import InstitutionGroup, RoundContext
 from fedapt_secure.log.heads import RoundRecord, WitnessedHead
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
-from fedapt_secure.protocol.reasons import Reason, reason_of
+from fedapt_secure.protocol.reasons import Reason, reason_of, told_as
 from fedapt_secure.protocol.session import SessionConfiguration
 
 
@@ -105,8 +103,7 @@ class InstitutionSession:
         self._configuration: SessionConfiguration | None = None
         self._prepared = False
         self._seed: bytes | None = None
-        self._group: GroupKey | None = None
-        self._group_offer: m.GroupOffer | None = None
+        self._grouping = Grouping(identity)
         self._kept: KeptModel | None = None
         self._part: RoundPart | None = None
         self._offered: bytes | None = None
@@ -117,6 +114,7 @@ class InstitutionSession:
             m.Standby: lambda standby: [Waiting(standby.finished)],
             m.Rehearse: lambda asked: [Rehearse(signed_configuration("rehearsal", asked, roster))],
             m.SealedKey: self._take_key,
+            m.GroupRequest: lambda asked: self._grouping.asked(self.configuration),
             m.GroupPart: self._take_part,
             m.MissedSum: self._catch_up,
             m.RoundStart: self._start_round,
@@ -197,39 +195,37 @@ class InstitutionSession:
         """Report that `Prepare` is done."""
         self._prepared = True
         configuration = self.configuration
-        if not configuration.blind:
-            self._state = State.READY
-            return [TakeHead(lambda head: [Send(self._witness.accept(configuration, 0, head))])]
-        self._state = State.JOINING
-        self._kept = self._kept or KeptModel.initial(configuration)
-        applied = self._kept.applied_round
-        accept = TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])
-        if self._group is None and self._roster.index(self._name) == 0:
-            return [accept, MakeGroup(configuration)]
-        # Offered again: the connection or the coordinator may have died with it. A second one is ignored.
-        return [accept, *([Send(self._group_offer)] if self._group_offer is not None else [])]
+        self._state = State.JOINING if configuration.needs_group else State.READY
+        if configuration.blind:
+            self._kept = self._kept or KeptModel.initial(configuration)
+        applied = self._kept.applied_round if self._kept is not None else 0
+        return [TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])]
 
     def _take_key(self, message: m.SealedKey) -> list[Action]:
         self._seed = open_own_key(message, self.configuration, self._roster, self._name, self._sealing_key)
         return []
 
     def _take_part(self, part: m.GroupPart) -> list[Action]:
-        if self._group is not None and is_part_of(part.payload, self._group):
-            return self.group_opened(self._group)
-        return [OpenGroup(self.configuration, part.payload)]
+        try:
+            actions = self._grouping.take(self.configuration, part)
+        except ContextMismatch as error:
+            return self.no_group(error)
+        if self._grouping.held is not None:
+            self._state = State.READY
+        return actions
 
-    def group_made(self, group: GroupKey, offer: bytes) -> list[Action]:
-        """Report the group key that this institution has made, and offer it to the others."""
-        self._group, self._group_offer = group, m.GroupOffer(payload=offer)
-        return [Send(self._group_offer)]
+    def group_made(self, offer: bytes) -> list[Action]:
+        """Report the group secret that this institution has made, and offer it to all."""
+        return self._grouping.made(offer)
 
-    def group_opened(self, group: GroupKey) -> list[Action]:
-        """Report that this institution holds the group key."""
-        if self._group is not None and self._group is not group:
-            self._group.close()
-        self._group = group
+    def group_opened(self, group: InstitutionGroup) -> list[Action]:
+        """Report that this institution holds the group secret, and that its commitment is on record."""
         self._state = State.READY
-        return [Send(m.GroupReady())]
+        return self._grouping.opened(self.configuration, group)
+
+    def no_group(self, error: PeerError) -> list[Action]:
+        """Report that there is no group secret to go on with: the session is over for this institution."""
+        return [Refused(error, 0), *self._quit(error)]
 
     def leave(self) -> None:
         """The session is over for us, without the record that closes it."""
@@ -251,7 +247,8 @@ class InstitutionSession:
             self._identity,
             update,
             minimum_participants=self.requirements.minimum_participants,
-            group=self._group,
+            group=self._grouping.held,
+            confirmed=self._grouping.confirmed_by,
         )
         self._state = State.AGGREGATING
         return self._part.enter(machine)
@@ -311,15 +308,14 @@ class InstitutionSession:
             raise UnexpectedMessage("a round started before the domain key arrived")
         check_round(start, configuration, self._name)
         parameters, model_id = model_of(start.model, configuration, self._kept)
-        context = configuration.round_context(start.round, start.attempt, model_id)
+        context = self._context(start.round, start.attempt, model_id)
         self._part = RoundPart(configuration, context, self._witness)
         try:
-            check_vector(configuration.plan.shape, parameters)
-        except InvalidInput as error:
-            return [Refused(error, start.round), *self.declined(Reason.MODEL_UNUSABLE, final=False)]
-        try:
+            with told_as(Reason.MODEL_UNUSABLE):
+                check_vector(configuration.plan.shape, parameters)
+            self._grouping.confirmed(configuration, start)
             self.requirements.check_participants(start.participants)
-        except PolicyRefused as error:
+        except (InvalidInput, PeerError) as error:
             return [Refused(error, start.round), *self.declined(reason_of(error), final=False)]
         self._state = State.TRAINING
         key = self._expand(self._seed)
@@ -330,7 +326,7 @@ class InstitutionSession:
             raise UnexpectedMessage("a secure-aggregation message came outside a round")
         actions = self._part.receive(message)
         match actions:
-            case [Refused(error=error), *_] if self._group is not None and self._group.discarded:
+            case [Refused(error=error), *_] if self._grouping.burned:
                 return [*actions, *self._quit(error)]
             case [] if self._kept is not None and self._part.aggregate is not None:
                 self._kept = self._kept.after(message.round, message.payload, self._part.aggregate)
@@ -340,12 +336,12 @@ class InstitutionSession:
         """Open the sum of a round that was completed without us, so that our model is the others' again."""
         if self._kept is None:
             raise UnexpectedMessage("the coordinator sent a sum that it can open itself")
-        if self._group is None or missed.round <= self._kept.applied_round:
+        key = self._grouping.held
+        if not isinstance(key, GroupKey) or missed.round <= self._kept.applied_round:
             return []
-        configuration = self.configuration
-        context = configuration.round_context(missed.round, missed.attempt, self._kept.model_id)
+        context = self._context(missed.round, missed.attempt, self._kept.model_id)
         try:
-            aggregate = open_missed_sum(context, self._roster, self._group, missed.payload)
+            aggregate = open_missed_sum(context, self._roster, key, missed.payload)
         except PeerError as error:
             return [Refused(error, missed.round), *self._quit(error)]
         self._kept = self._kept.after(missed.round, missed.payload, aggregate)
@@ -353,8 +349,7 @@ class InstitutionSession:
 
     def _end(self) -> None:
         self._state = State.ENDED
-        if self._group is not None:
-            self._group.close()
+        self._grouping.close()
 
     def _quit(self, error: FedaptError, witnessed: tuple[WitnessedHead, ...] = ()) -> list[Action]:
         refusal = self.refused(reason_of(error), witnessed)
@@ -392,6 +387,9 @@ class InstitutionSession:
         seen = self._witness.take(self.configuration.session, closed)
         self._end()
         return [*seen, line]
+
+    def _context(self, number: int, attempt: int, model_id: bytes) -> RoundContext:
+        return self.configuration.round_context(number, attempt, model_id, self._grouping.commitment)
 
     def _expand(self, seed: bytes) -> Vector:
         configuration = self.configuration

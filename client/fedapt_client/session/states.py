@@ -19,7 +19,7 @@ class State(Enum):
     PREPARING = auto()
     """It asks its people, reads images and model, and plans its budget."""
     JOINING = auto()
-    """It has accepted and waits for the group key (CKKS alone)."""
+    """It has accepted and waits for the group secret."""
     READY = auto()
     """It waits for a round to begin, or for the session to end."""
     TRAINING = auto()
@@ -57,6 +57,7 @@ TABLE: Final[Mapping[State, Mapping[str, Answer]]] = {
     State.JOINING: _IN_SESSION
     | {
         "sealed key": Answer.TAKEN,
+        "group request": Answer.TAKEN,
         "group part": Answer.TAKEN,
         "session closed": Answer.TAKEN,
     },
@@ -79,6 +80,7 @@ TABLE: Final[Mapping[State, Mapping[str, Answer]]] = {
             "standby",
             "rehearse",
             "sealed key",
+            "group request",
             "group part",
             "missed sum",
             "round start",

@@ -1,6 +1,6 @@
 """Name to scheme: the one place that knows which aggregation schemes there are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, TypeVar
 
 import numpy as np
@@ -18,13 +18,20 @@ from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN, Participatio
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.plain import PlainCoordinator, PlainInstitution
-from fedapt_crypto.secagg.scheme import CoordinatorRound, InstitutionRound, Phase, RoundContext
+from fedapt_crypto.secagg.scheme import (
+    CoordinatorGroup,
+    CoordinatorRound,
+    InstitutionGroup,
+    InstitutionRound,
+    Phase,
+    RoundContext,
+)
 
 MASKING: Final = "masking"
 CKKS: Final = "ckks"
 NONE: Final = "none"
 
-Group = TypeVar("Group", GroupKey, PublicGroup)
+Held = TypeVar("Held")
 
 PHASES: Final[Mapping[str, tuple[Phase, ...]]] = {
     MASKING: (Phase.ADVERTISE, Phase.SHARE, Phase.MASKED_INPUT, Phase.CONSISTENCY, Phase.UNMASK),
@@ -90,9 +97,22 @@ def institution_round(
     update: NDArray[np.floating],
     *,
     minimum_participants: int,
-    group: GroupKey | None = None,
+    group: InstitutionGroup | None = None,
+    confirmed: Collection[str] | None = None,
 ) -> InstitutionRound:
-    """Return the institution's machine for one round; ``ckks`` needs the session's ``group``.
+    """Return the institution's machine for one round.
+
+    Args:
+        scheme: The session's scheme.
+        context: The round.
+        roster: Our own approved roster.
+        name: Our name on it.
+        identity: Our signing key.
+        update: The vector to contribute, shape (vector_length,).
+        minimum_participants: Our own floor for the number of contributors.
+        group: What `groups.open_part` gave, in a scheme that needs it.
+        confirmed: Who has signed that it holds the same group secret; ``None`` where signatures in the round
+            say so (masking), or for everybody.
 
     Raises:
         InvalidInput: If the scheme is unknown, or has no group it needs or cannot hold the round.
@@ -107,8 +127,9 @@ def institution_round(
             name,
             identity,
             update,
-            _needed(group),
+            _needed(group, GroupKey),
             minimum_participants=minimum_participants,
+            confirmed=confirmed,
         )
     return MaskingInstitution(
         context, roster, name, identity, update, minimum_participants=minimum_participants
@@ -116,9 +137,9 @@ def institution_round(
 
 
 def coordinator_round(
-    scheme: str, context: RoundContext, roster: Roster, *, group: PublicGroup | None = None
+    scheme: str, context: RoundContext, roster: Roster, *, group: CoordinatorGroup | None = None
 ) -> CoordinatorRound:
-    """Return the coordinator's machine for one round; ``ckks`` needs its part of the session's ``group``.
+    """Return the coordinator's machine for one round; ``group`` is what `groups.route_offer` gave.
 
     Raises:
         InvalidInput: If the scheme is unknown, or has no group it needs or cannot hold the round.
@@ -127,11 +148,11 @@ def coordinator_round(
         return PlainCoordinator(context, roster)
     if scheme == CKKS:
         parameters.require_tenseal()
-        return CkksCoordinator(context, roster, _needed(group))
+        return CkksCoordinator(context, roster, _needed(group, PublicGroup))
     return MaskingCoordinator(context, roster)
 
 
-def _needed(group: Group | None) -> Group:
-    if group is None:
-        raise InvalidInput("the ckks scheme needs the session's group key")
+def _needed(group: object, kind: type[Held]) -> Held:
+    if not isinstance(group, kind):
+        raise InvalidInput("this scheme needs the session's group secret")
     return group

@@ -53,6 +53,7 @@ class RoundContext(Message):
         neighbours: k of the neighbour graph; ``None`` for everybody.
         share_threshold: t, how many holders of a secret must agree; ``None`` for ``threshold``.
         vector_length: Values in an update. clip: Largest absolute value that is represented.
+        group: Commitment to the session's group secret; ``None`` in a scheme that has none.
     """
 
     session: Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
@@ -68,6 +69,7 @@ class RoundContext(Message):
     share_threshold: Annotated[int, Field(ge=1)] | None = None
     vector_length: Annotated[int, Field(ge=1, le=MAX_VECTOR_LENGTH)]
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    group: Hash | None = None
 
     @cached_property
     def hash(self) -> bytes:
@@ -122,6 +124,32 @@ class Aggregate:
     def mean(self) -> NDArray[np.float64]:
         """Uniform mean over the contributors."""
         return self.total / len(self.contributors)
+
+
+class InstitutionGroup(Protocol):
+    """What an institution holds of its session besides its own keys."""
+
+    @property
+    def commitment(self) -> bytes:
+        """What stands for the group secret, 32 bytes."""
+
+    @property
+    def discarded(self) -> bool:
+        """Whether it must not be used any more, not even after a restart."""
+
+    def close(self) -> None:
+        """Forget the secrets: the session is over for this process."""
+
+
+class CoordinatorGroup(Protocol):
+    """What the coordinator holds of it: nothing secret."""
+
+    @property
+    def commitment(self) -> bytes:
+        """What stands for the group secret, 32 bytes."""
+
+    def close(self) -> None:
+        """The session is over for this process."""
 
 
 class InstitutionRound(Protocol):

@@ -10,7 +10,7 @@ from fedapt_secure.log.heads import RoundRecord, pack_rounds, transcript_digest
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
 from fedapt_server.session.outcome import Outcome
-from fedapt_server.session.progress import Progress
+from fedapt_server.session.progress import GroupOffered, Progress
 from fedapt_server.session.round import CoordinatorRound, apply_mean
 
 
@@ -29,6 +29,15 @@ def session_started(configuration: SessionConfiguration) -> dict[str, Any]:
         "differential_privacy": plan.differential_privacy,
         "key_commitments": [commitment.hex() for commitment in configuration.key_commitments],
         "plan": plan.model_dump(mode="json"),
+    }
+
+
+def group_secret(configuration: SessionConfiguration, offered: GroupOffered) -> dict[str, Any]:
+    """Return who has made the session's group secret, and what stands for it."""
+    return {
+        "session": configuration.session.hex(),
+        "made_by": offered.maker,
+        "commitment": offered.commitment.hex(),
     }
 
 
@@ -87,7 +96,9 @@ def without_sum(
         progress: How far it has come.
         detail: Why the attempt ended, for the log.
     """
-    context = configuration.round_context(progress.number, progress.attempt, progress.model_id)
+    context = configuration.round_context(
+        progress.number, progress.attempt, progress.model_id, progress.group_commitment
+    )
     record = RoundRecord(
         round=progress.number,
         attempt=progress.attempt,

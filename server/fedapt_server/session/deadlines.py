@@ -15,8 +15,8 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.message_sizes import (
     A_PARTY_BYTES,
     BESIDES_BYTES,
-    GROUP_BYTES,
     answer_bytes,
+    group_bytes,
     model_bytes,
     update_bytes,
 )
@@ -60,14 +60,19 @@ def gathering_s(
     Args:
         configuration: The session, which they are sent.
         base_s: How long they may take.
-        first: Whether nobody has loaded the model yet, or made the group key.
+        first: Whether nobody has loaded the model yet, or made the group secret.
         missed_bytes: What who was away may have to get besides: sums that only institutions can open.
     """
     size = BESIDES_BYTES + len(configuration.to_bytes()) + missed_bytes
     size += A_PARTY_BYTES * len(configuration.roster.members)
-    if configuration.blind:
-        size += GROUP_BYTES * (2 if first else 1)
+    size += group_bytes(configuration) * (2 if first else 1)
     return base_s + transfer_s(configuration, size)
+
+
+def group_s(configuration: SessionConfiguration) -> float:
+    """Return how long to wait for the group secret from who was asked for it, in seconds."""
+    size = BESIDES_BYTES + group_bytes(configuration)
+    return configuration.plan.gather_timeout_s + transfer_s(configuration, size)
 
 
 def slow_rounds(configuration: SessionConfiguration) -> str | None:

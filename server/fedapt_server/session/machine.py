@@ -25,11 +25,13 @@ from fedapt_server.session.agenda import Agenda
 from fedapt_server.session.attendance import Attendance
 from fedapt_server.session.closing import Closing
 from fedapt_server.session.gathering import Begin, Gathering, LeaveOut, Stop, Wait
+from fedapt_server.session.grouping import Grouping
 from fedapt_server.session.outcome import Outcome
-from fedapt_server.session.progress import GroupOffered, Progress
+from fedapt_server.session.progress import Progress
 from fedapt_server.session.reception import Reception, refusal, send, to_all
+from fedapt_server.session.resuming import resumed
 from fedapt_server.session.round import CoordinatorRound
-from fedapt_server.session.states import Answer, Presence, State, answer_to
+from fedapt_server.session.states import Presence, State, is_due
 from fedapt_server.session.witness import News, Witness
 
 
@@ -65,6 +67,7 @@ class CoordinatorSession:
         self._state = State.ENDED if self._progress.ended else State.GATHERING
         self._round: CoordinatorRound | None = None
         self._closing: Closing | None = None
+        self._grouping = Grouping(configuration)
         self._witness = Witness(configuration, identity, witnessed)
         self._reception = Reception(configuration, key_seeds, identity, self._witness)
 
@@ -85,25 +88,20 @@ class CoordinatorSession:
             logged: Round and attempt of this session's last ``round_ended`` in the coordinator's log: a
                 crash may have come between store and log.
         """
-        progress, begun = self._progress, Log("session_started", bodies.session_started(self._configuration))
         if self._is_new:
+            begun = Log("session_started", bodies.session_started(self._configuration))
             return [begun, SetTimer(None)]
-        # A power cut may have taken the line. One that has ended has it: its end came later, and was synced.
-        actions: list[Action] = [] if progress.number or progress.ended else [begun]
-        if progress.unlogged(logged):
-            actions.append(Log("round_ended", progress.last_end or {}))
-        if progress.group is not None:
-            self._reception.take_group(progress.group)
-        if progress.ended:
+        interrupted = self._progress.interrupted
+        self._progress, actions = resumed(self._configuration, self._progress, logged)
+        if self._progress.group is not None:
+            self._grouping.take(self._progress.group)
+        if self._progress.ended:
             self._closing = self._open_closing()
             return actions
-        actions.append(Log("session_resumed", bodies.session_resumed(self._configuration, progress)))
-        if progress.interrupted:  # what was released in that attempt is burned
-            why = "the coordinator was restarted"
-            body, self._progress = bodies.without_sum(self._configuration, progress, why)
+        if interrupted:
             self._agenda.ended(completed=False)
-            actions += [Keep(self._progress), Log("round_ended", body)]
-        return [*actions, SetTimer(None), *(self._close() if self._agenda.over or progress.closing else [])]
+        is_over = self._agenda.over or self._progress.closing
+        return [*actions, SetTimer(None), *(self._close() if is_over else [])]
 
     def _keep(self, **changes: Any) -> Keep:
         self._progress = replace(self._progress, **changes)
@@ -125,6 +123,7 @@ class CoordinatorSession:
         if self._attendance.of(name) is Presence.OUT:
             return actions
         self._attendance.mark(name, Presence.ABSENT)
+        actions += self._ask_for_group()
         if self._round is not None:
             self._round.drop(name, "disconnected")
             return actions + self._proceed()
@@ -134,7 +133,7 @@ class CoordinatorSession:
         """Take a message. What does not hold is logged and refused; the sender keeps its connection."""
         try:
             message = decode_one_of(data, m.FROM_INSTITUTION, max_bytes=m.MAX_FRAME_BYTES)
-            if self._is_due(name, message):
+            if is_due(self._state, self._attendance.of(name), message.kind, name):
                 return self._dispatch(name, message, len(data))
         except PeerError as error:
             return [refusal(name, error)]
@@ -146,6 +145,9 @@ class CoordinatorSession:
             case State.ROUND if self._round is not None:
                 late = self._round.drop_missing()
                 return [Log("late", {"round": self._agenda.number, "names": list(late)}), *self._proceed()]
+            case State.GATHERING if self._grouping.is_awaited:
+                self._grouping.give_up()
+                return self._ask_for_group()
             case State.GATHERING:
                 missing = self._attendance.give_up_on_missing(self._gathering.cohort)
                 return [Log("not_waiting_for", {"names": missing}), *self._maybe_start_round(late=True)]
@@ -154,22 +156,16 @@ class CoordinatorSession:
             case _:
                 return []
 
-    def _is_due(self, name: str, message: TaggedMessage) -> bool:
-        """Whether a message is to be taken, or else ignored; raises `UnexpectedMessage` out of turn."""
-        answer = answer_to(self._state, self._attendance.of(name), message.kind)
-        if answer is Answer.REFUSED:
-            raise UnexpectedMessage(f"sent {message.kind!r} out of turn", peer=name)
-        return answer is Answer.TAKEN
-
     def _dispatch(self, name: str, message: TaggedMessage, size: int) -> list[Action]:
         match message:
             case m.Activity():
                 return [Doing(name, message.doing, message.percent)]
             case m.SessionAccept():
                 return self._accept(name, message)
-            case m.GroupOffer() if self._configuration.blind:
+            case m.GroupOffer() if self._configuration.needs_group:
                 return self._receive_group(name, message)
-            case m.GroupReady() if self._reception.group is not None:
+            case m.GroupReady() if self._configuration.needs_group:
+                self._grouping.confirm(name, message)
                 return self._ready(name)
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
@@ -221,11 +217,16 @@ class CoordinatorSession:
         except RolledBackLog as error:
             return [refusal(name, error), *self._out(name, Reason.OWN_LOG_BEHIND)]
         self._gathering.asks_anew(name)
-        welcome = self._reception.welcome(name, message.applied_round, self._progress)
-        if not configuration.blind:
+        group = self._grouping.parts_for(name)
+        welcome = self._reception.welcome(name, message.applied_round, self._progress, group)
+        if not configuration.needs_group:
             return [*news, *welcome, *self._ready(name)]
         self._attendance.mark(name, Presence.JOINING)
-        return [*news, *welcome]
+        return [*news, *welcome, *self._ask_for_group()]
+
+    def _ask_for_group(self) -> list[Action]:
+        """Ask for the group secret whoever is to make it now, if there is none."""
+        return self._grouping.ask(self._attendance.which(Presence.JOINING))
 
     def _hear(self, news: News) -> list[Action]:
         """Act on what an institution brought about logs: ours, and those of others."""
@@ -239,17 +240,16 @@ class CoordinatorSession:
         return actions
 
     def _receive_group(self, name: str, offer: m.GroupOffer) -> list[Action]:
-        """Take the group key's public part; the rest is sealed to the institutions."""
-        if self._reception.group is not None:
-            return []  # its maker was restarted and made another; it opens this one like everybody
-        offered = GroupOffered(name, offer.payload)
-        self._reception.take_group(offered)
-        joining = self._attendance.which(Presence.JOINING)
-        return [
-            self._keep(group=offered),
-            Log("group_key", {"made_by": name}),
-            *(self._reception.group_part(other) for other in joining),
-        ]
+        """Take the group secret, sealed to the institutions, and give each that is there its part."""
+        try:
+            offered = self._grouping.receive(name, offer)
+        except PeerError as error:
+            return [refusal(name, error), *self._ask_for_group()]
+        if offered is None:
+            return []  # another's came before; this one's maker gets its part of it like everybody
+        made = bodies.group_secret(self._configuration, offered)
+        parts = self._grouping.parts_for(*self._attendance.which(Presence.JOINING))
+        return [self._keep(group=offered), Log("group_secret", made), *parts]
 
     def _ready(self, name: str) -> list[Action]:
         self._attendance.mark(name, Presence.READY)
@@ -287,6 +287,8 @@ class CoordinatorSession:
             match self._gathering.decide(late=late):
                 case Begin(participants):
                     return actions + self._start_round(participants)
+                case Wait() if self._grouping.is_awaited:
+                    return actions  # its time runs already
                 case Wait() as wait:
                     return actions + self._gathering.wait(wait, self._progress.sealed_bytes)
                 case Stop(reason):
@@ -310,7 +312,8 @@ class CoordinatorSession:
             self._progress.model_id,
             participants,
             self._witness,
-            group=self._reception.group,
+            group=self._grouping.held,
+            confirmations=self._grouping.confirmations(),
         )
         start = self._round.start_message()
         sends = self._round.traffic.down([send(name, start) for name in participants])
@@ -391,8 +394,7 @@ class CoordinatorSession:
     def _end(self) -> list[Action]:
         """Close the record with whoever has signed it, and give it to everyone who is still there."""
         self._state = State.ENDED
-        if self._reception.group is not None:
-            self._reception.group.close()
+        self._grouping.close()
         if self._closing is None:
             return []
         there = self._attendance.connected

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from fedapt_crypto.secagg.group_secret import GroupSecretOffer
 from fedapt_secure.log.heads import RoundRecord, SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
@@ -12,10 +14,15 @@ from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 
 @dataclass(frozen=True)
 class GroupOffered:
-    """The group key's public and sealed parts (CKKS), as its maker sent them."""
+    """The group secret, sealed to everybody, as its maker sent it."""
 
     maker: str
     payload: bytes = field(repr=False)
+
+    @cached_property
+    def commitment(self) -> bytes:
+        """What stands for the group secret."""
+        return GroupSecretOffer.from_bytes(self.payload).header.commitment
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Progress:
         records: How each attempt ended; the newest has not where it is missing.
         last_end: What the log is to say about the last of them: a crash may come between store and log.
         sealed_sums: The sums that only institutions can open, of all completed rounds.
-        group: The session's group key, once it was offered.
+        group: The session's group secret, once it was offered.
         closing: Whether no round follows any more: institutions may have been told how the session ended.
         signed: Who has signed the closing record.
         ended: Whether the session is over.
@@ -72,6 +79,11 @@ class Progress:
     def completed_rounds(self) -> int:
         """How many rounds gave a sum."""
         return sum(record.status == "completed" for record in self.records)
+
+    @property
+    def group_commitment(self) -> bytes | None:
+        """What stands for the group secret; ``None`` where there is none yet."""
+        return None if self.group is None else self.group.commitment
 
     @property
     def sealed_bytes(self) -> int:

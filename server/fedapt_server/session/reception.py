@@ -1,18 +1,16 @@
-"""What an institution gets when it comes to a session: offer, key, group part, missed sums; without I/O."""
+"""What an institution gets when it comes to a session: offer, key, missed sums; without I/O."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_crypto.errors import PeerError
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.secagg.ckks.group import PublicGroup
-from fedapt_crypto.secagg.ckks.setup import route_offer
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies
 from fedapt_server.session.actions import Log, SendTo, TakeHead
-from fedapt_server.session.progress import GroupOffered, Progress
+from fedapt_server.session.progress import Progress
 from fedapt_server.session.witness import SESSION_START, Witness
 
 
@@ -37,8 +35,6 @@ class Reception:
         self._key_seeds = key_seeds
         self._identity = identity
         self._witness = witness
-        self._group_parts: Mapping[str, bytes] = {}
-        self.group: PublicGroup | None = None
 
     def offer(self, name: str, head: LogHead) -> SendTo:
         """Offer the session, with the present head of the coordinator's log."""
@@ -50,37 +46,20 @@ class Reception:
         )
         return send(name, offer)
 
-    def welcome(self, name: str, applied_round: int, progress: Progress) -> list[SendTo]:
+    def welcome(
+        self, name: str, applied_round: int, progress: Progress, group: Sequence[SendTo]
+    ) -> list[SendTo]:
         """Send what an institution that has accepted needs: its key and what only institutions can open.
 
         Args:
             name: Who has accepted.
             applied_round: The last round whose sum is in its model.
             progress: How far the session has come.
+            group: Its part of the group secret, which comes before what can be opened with it.
         """
         key = bodies.sealed_key(self._configuration, self._identity, self._key_seeds, name)
-        parts = [] if self.group is None else [m.GroupPart(payload=self._group_parts[name])]
         missed = [sealed for sealed in progress.sealed_sums if sealed.round > applied_round]
-        return [send(name, message) for message in (key, *parts, *missed)]
-
-    def group_part(self, name: str) -> SendTo:
-        """Send an institution its part of the group key."""
-        return send(name, m.GroupPart(payload=self._group_parts[name]))
-
-    def take_group(self, offered: GroupOffered) -> None:
-        """Take the group key's public part; the rest is sealed to the institutions.
-
-        Raises:
-            PeerError: If it is not the key maker's offer for this session.
-        """
-        configuration = self._configuration
-        self.group, self._group_parts = route_offer(
-            offered.payload,
-            configuration.session,
-            configuration.roster,
-            offered.maker,
-            decryptions=configuration.decryptions,
-        )
+        return [send(name, key), *group, *(send(name, message) for message in missed)]
 
     def session_end(self, progress: Progress) -> m.SessionEnd:
         """Return what ends the session, signed."""

@@ -6,8 +6,7 @@ from typing import Literal
 
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.ckks.group import PublicGroup
-from fedapt_crypto.secagg.scheme import RELEASING, Aggregate, Phase
+from fedapt_crypto.secagg.scheme import RELEASING, Aggregate, CoordinatorGroup, Phase
 from fedapt_secure.log.heads import SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
@@ -42,6 +41,7 @@ class CoordinatorRound:
         model_id: What stands for it.
         participants: Who of the round's cohort is ready; the others of it count as gone.
         witness: Checks the head of its log that each institution's first payload carries.
+        group: The coordinator's part of the group secret. confirmations: Who holds it, where that is told.
         heads: Those heads.
         released: Whose update has come, so that it must not come again in another attempt.
     """
@@ -53,7 +53,8 @@ class CoordinatorRound:
     model_id: bytes
     participants: tuple[str, ...]
     witness: Witness
-    group: PublicGroup | None = None
+    group: CoordinatorGroup | None = None
+    confirmations: tuple[m.Confirmation, ...] = ()
     sealed_sum: bytes = b""
     traffic: Traffic = field(default_factory=Traffic)
     dropped: dict[str, str] = field(default_factory=dict)
@@ -61,7 +62,12 @@ class CoordinatorRound:
     released: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.context = self.configuration.round_context(self.number, self.attempt, self.model_id)
+        self.context = self.configuration.round_context(
+            self.number,
+            self.attempt,
+            self.model_id,
+            None if self.group is None else self.group.commitment,
+        )
         scheme = self.configuration.plan.secure_aggregation
         roster = self.configuration.round_roster(self.number)
         self._machine = registry.coordinator_round(scheme, self.context, roster, group=self.group)
@@ -100,6 +106,7 @@ class CoordinatorRound:
             attempt=self.attempt,
             model=self.model,
             participants=len(self.participants),
+            confirmations=self.confirmations,
         )
 
     def receive(self, sender: str, message: m.Aggregation) -> None:

@@ -9,6 +9,8 @@ from enum import Enum, auto
 from itertools import product
 from typing import Final
 
+from fedapt_crypto.errors import UnexpectedMessage
+
 
 class State(Enum):
     """Where the session stands."""
@@ -30,7 +32,7 @@ class Presence(Enum):
     CONNECTED = auto()
     """It was offered the session and has not answered: it asks its people, reads, encodes."""
     JOINING = auto()
-    """It has accepted and waits for the group key (CKKS alone)."""
+    """It has accepted and waits for the group secret."""
     READY = auto()
     RESTING = auto()
     """It takes no part in rounds any more (its budget is spent), and takes the model in the end."""
@@ -63,6 +65,8 @@ _RULES: Final[tuple[tuple[str, tuple[State, ...], tuple[Presence, ...], Answer],
     ("session refuse", _ANY_STATE, (Presence.OUT,), Answer.IGNORED),
     ("group offer", _ANY_STATE, _IN_SESSION, Answer.TAKEN),
     ("group ready", _ANY_STATE, (Presence.JOINING,), Answer.TAKEN),
+    ("group offer", _ANY_STATE, (Presence.OUT,), Answer.IGNORED),
+    ("group ready", _ANY_STATE, (Presence.OUT,), Answer.IGNORED),
     ("round decline", (State.ROUND,), (Presence.READY, Presence.RESTING), Answer.TAKEN),
     (
         "round decline",
@@ -82,6 +86,14 @@ TABLE: Final[Mapping[tuple[State, Presence], Mapping[str, Answer]]] = {
     }
     for place in product(State, Presence)
 }
+
+
+def is_due(state: State, presence: Presence, kind: str, sender: str) -> bool:
+    """Whether a message is to be taken, or else ignored; raises `UnexpectedMessage` out of turn."""
+    answer = answer_to(state, presence, kind)
+    if answer is Answer.REFUSED:
+        raise UnexpectedMessage(f"sent {kind!r} out of turn", peer=sender)
+    return answer is Answer.TAKEN
 
 
 def answer_to(state: State, presence: Presence, kind: str) -> Answer:

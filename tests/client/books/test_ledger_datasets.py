@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fedapt_client.books.fingerprints import KEY_FILE, Fingerprinter
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import PlannedSession, Terms
+from fedapt_client.books.ledger_file import SCHEMA_VERSION
 from fedapt_crypto.errors import InvalidInput, PolicyRefused
 from tests.client.books.ledgers import MINE, OTHER, allow, images, open_ledger, terms
 
@@ -296,10 +297,11 @@ class TestVersions:
     def test_a_newer_schema_is_refused_and_left_alone(self, path: Path) -> None:
         open_ledger(path, [MINE])
         with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA user_version=2")
+            database.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
         before = path.read_bytes()
         with pytest.raises(
-            InvalidInput, match="written by a newer version \\(schema 2.*update fedapt-secure"
+            InvalidInput,
+            match=f"written by a newer version \\(schema {SCHEMA_VERSION + 1}.*update fedapt-secure",
         ):
             open_ledger(path)
         assert path.read_bytes() == before

@@ -14,6 +14,7 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks import flooding, parameters
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
+from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.scheme import (
     Aggregate,
     CoordinatorRound,
@@ -22,7 +23,7 @@ from fedapt_crypto.secagg.scheme import (
     Phase,
     RoundContext,
 )
-from tests.crypto.secagg.ckks.groups import make_groups
+from tests.crypto.secagg.ckks.groups import TEST_SECRET, make_groups
 from tests.support.rosters import roster_of
 
 SCHEMES = sorted(
@@ -63,7 +64,9 @@ def make_context(roster: Roster, length: int, **changes: object) -> RoundContext
         "vector_length": length,
         "clip": 4.0,
     }
-    return RoundContext(**(fields | changes))
+    all_fields = fields | changes
+    group = GroupSecret(all_fields["session"], TEST_SECRET).commitment
+    return RoundContext(**({"group": group} | all_fields))
 
 
 @dataclass

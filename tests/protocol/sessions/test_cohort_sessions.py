@@ -78,17 +78,17 @@ def test_a_session_of_everybody_is_what_it_was() -> None:
     configuration = Federation(6, domains=DOMAINS).configuration
     assert configuration.round_roster(2) is configuration.roster
     assert configuration.cohort_size == 6
-    context = configuration.round_context(1, 1, bytes(32))
+    context = configuration.round_context(1, 1, bytes(32), None)
     assert (context.participants, context.roster_hash) == (6, configuration.roster.hash)
     assert configuration.planned_steps("clinic-1") == configuration.plan.rounds
 
 
 def test_threshold_and_context_are_the_cohorts() -> None:
     configuration = sampled(9).configuration
-    context = configuration.round_context(2, 1, bytes(32))
+    context = configuration.round_context(2, 1, bytes(32), None)
     assert (context.participants, context.threshold) == (3, 3)
     assert context.roster_hash == configuration.round_roster(2).hash != configuration.roster.hash
-    assert context.hash != configuration.round_context(3, 1, bytes(32)).hash
+    assert context.hash != configuration.round_context(3, 1, bytes(32), None).hash
 
 
 def test_noise_is_planned_for_the_own_rounds() -> None:

@@ -39,13 +39,13 @@ class CkksCoordinator:
         group: The coordinator's part of the session's group.
 
     Raises:
-        InvalidInput: If the parameters cannot hold the round, or the group is for another session or roster.
+        InvalidInput: If the parameters cannot hold the round, or the group is for another session.
     """
 
     def __init__(self, context: RoundContext, roster: Roster, group: PublicGroup) -> None:
         check_round(context)
-        if (context.session, context.roster_hash) != (group.session, group.roster_hash):
-            raise InvalidInput("the group is for another session or roster")
+        if context.group != group.commitment:
+            raise InvalidInput("the group is for another session")
         self._context = context
         self._roster = roster
         self._group = group

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, UnexpectedMessage
-from fedapt_crypto.kdf import Part, derive, digest
+from fedapt_crypto.kdf import Part, digest
 from fedapt_crypto.secagg.ckks.flooding import flood, noise_deviation
 from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.journal import DISCARDED, Journal, MemoryJournal
@@ -19,6 +19,7 @@ from fedapt_crypto.secagg.ckks.packing import Kappa, Slots, kappa, kappa_mask, p
 from fedapt_crypto.secagg.ckks.parameters import CAPACITY, SLOTS, check_round, gain, pieces_of
 from fedapt_crypto.secagg.ckks.process import Worker
 from fedapt_crypto.secagg.ckks.structure import check_piece
+from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.scheme import RoundContext
 
 
@@ -43,36 +44,29 @@ def transcript_id(execution: bytes, contributors: Sequence[str], sum_digest: byt
     return digest("ckks transcript", execution, tuple(contributors), sum_digest)
 
 
-def commitment(secret_context: bytes, secret: bytes) -> bytes:
-    """Return the commitment to a group's secret part, by which receivers know that all got the same."""
-    return digest("ckks group commitment", secret_context, secret)
-
-
 class PublicGroup:
     """The coordinator's part: the parameters and a process that adds ciphertexts. Holds no secret key.
 
     Attributes:
-        session, roster_hash: What the group is for.
+        commitment: What stands for the group secret: which session the group is for.
         decryptions: How many pieces may be decrypted in all.
     """
 
     def __init__(
         self,
         *,
-        session: bytes,
-        roster_hash: bytes,
+        commitment: bytes,
         decryptions: int,
         public_context: bytes,
         worker: Worker | None = None,
     ) -> None:
-        self.session = session
-        self.roster_hash = roster_hash
+        self.commitment = commitment
         self.decryptions = decryptions
         self.public_context = public_context
         self._worker = Worker(public_context) if worker is None else worker
 
     def __repr__(self) -> str:
-        return f"PublicGroup(session {self.session.hex()})"
+        return f"PublicGroup({self.commitment.hex()})"
 
     def add(self, total: Sequence[bytes], pieces: Sequence[bytes], peer: str) -> list[bytes]:
         """Return the sum so far plus a peer's ciphertexts; ``total`` is left as it is, whatever happens.
@@ -101,10 +95,10 @@ class PublicGroup:
 
 
 class GroupKey:
-    """An institution's part: the secret key, the group secret g, and what has been done with them.
+    """An institution's part: the secret key, the group secret G, and what has been done with them.
 
     Attributes:
-        session, roster_hash: What the group is for.
+        commitment: What stands for G: which session the key is for.
         decryptions: How many pieces may be decrypted in all; the noise is sized for it.
 
     Args:
@@ -117,17 +111,14 @@ class GroupKey:
     def __init__(
         self,
         *,
-        session: bytes,
-        roster_hash: bytes,
+        secret: GroupSecret,
         decryptions: int,
         public_context: bytes,
         secret_context: bytes,
-        secret: bytes,
         worker: Worker | None = None,
         journal: Journal | None = None,
     ) -> None:
-        self.session = session
-        self.roster_hash = roster_hash
+        self.commitment = secret.commitment
         self.decryptions = decryptions
         self.public_context = public_context
         self._secret_context = secret_context
@@ -139,13 +130,7 @@ class GroupKey:
         self._check_live()
 
     def __repr__(self) -> str:
-        return f"GroupKey(session {self.session.hex()}, everything else hidden)"
-
-    @property
-    def commitment(self) -> bytes:
-        """The key maker's public commitment to the secret part."""
-        self._check_live()
-        return commitment(self._secret_context, self._secret)
+        return f"GroupKey({self.commitment.hex()}, everything else hidden)"
 
     @property
     def discarded(self) -> bool:
@@ -159,14 +144,15 @@ class GroupKey:
 
     def close(self) -> None:
         """Forget the secrets and end the worker process: the session is over for this process."""
-        self._secret_context = self._secret = b""
+        self._secret_context = b""
+        self._secret.close()
         self._worker.close()
 
     def check_usable(self, context: RoundContext) -> None:
         """Refuse a round that this key must not or cannot serve.
 
         Raises:
-            InvalidInput: If the key is burned, for another session or roster, used for this round already,
+            InvalidInput: If the key is burned, for another session, used for this round already,
                 or out of decryptions, or if the parameters cannot hold the round.
         """
         self._check_fits(context)
@@ -207,7 +193,7 @@ class GroupKey:
             MalformedMessage, VerificationFailed: If it is not that sum; the key is burned.
             UnexpectedMessage: If the key has decrypted in this round.
             VerificationFailed: If it did so before a restart, and that was another sum.
-            InvalidInput: If the key is burned, for another session or roster, or out of decryptions.
+            InvalidInput: If the key is burned, for another session, or out of decryptions.
         """
         self._check_fits(context)
         execution = execution_id(context)
@@ -247,13 +233,13 @@ class GroupKey:
 
     def _derive(self, purpose: str, *parts: Part) -> bytes:
         self._check_live()
-        return derive(self._secret, f"ckks {purpose}", *parts)
+        return self._secret.derive(f"ckks {purpose}", *parts)
 
     def _check_fits(self, context: RoundContext) -> None:
         self._check_live()
         check_round(context)
-        if (context.session, context.roster_hash) != (self.session, self.roster_hash):
-            raise InvalidInput("the group key is for another session or roster")
+        if context.group != self.commitment:
+            raise InvalidInput("the group key is for another session")
         earlier = self._journal.decrypted_pieces(apart_from=execution_id(context))
         if earlier + pieces_of(context.vector_length) > self.decryptions:
             raise InvalidInput(
@@ -264,5 +250,5 @@ class GroupKey:
         if self._journal.discarded:
             self.close()
             raise InvalidInput(DISCARDED)
-        if not self._secret:
+        if not self._secret_context:
             raise InvalidInput("the group key was closed with its session")

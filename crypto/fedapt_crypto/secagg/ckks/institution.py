@@ -10,6 +10,7 @@ What must hold, in order:
 Whoever vanishes after ``update`` is in the sum; there is nothing to recover.
 """
 
+from collections.abc import Collection
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
@@ -61,6 +62,7 @@ class CkksInstitution(InstitutionMachine):
         update: The vector to contribute, shape (vector_length,).
         group: The session's key; used, and burned by a sum that does not hold.
         minimum_participants: Its own floor for the number of contributors; the threshold holds anyway.
+        confirmed: Who has signed that it holds the same group secret; ``None`` for everybody.
 
     Raises:
         InvalidInput: If the parameters cannot hold the round or the key cannot serve it.
@@ -78,12 +80,14 @@ class CkksInstitution(InstitutionMachine):
         group: GroupKey,
         *,
         minimum_participants: int = 2,
+        confirmed: Collection[str] | None = None,
     ) -> None:
         super().__init__(context, roster, name, identity, update, minimum_participants=minimum_participants)
         group.check_usable(context)
         self._group = group
         self._update: NDArray[np.floating] | None = update
         self._execution = execution_id(context)
+        self._confirmed = frozenset(roster.names if confirmed is None else confirmed)
         self._contributors: tuple[str, ...] = ()
         self._sum_hash = b""
 
@@ -174,6 +178,8 @@ class CkksInstitution(InstitutionMachine):
             )
         if self._name not in names:
             raise ContextMismatch("the contributor set leaves us out")
+        if not self._confirmed.issuperset(names):
+            raise ContextMismatch("the contributor set has parties that have not confirmed the group secret")
         if len(names) < self._minimum:
             raise TooFewParticipants(
                 f"the contributor set has {len(names)} parties where at least {self._minimum} must be"

@@ -4,13 +4,16 @@ Every call makes new `GroupKey` objects around them, so rounds, budgets and burn
 """
 
 import functools
-import secrets
 
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.ckks.flooding import DEFAULT_DECRYPTIONS
 from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.ckks.process import Worker
+from fedapt_crypto.secagg.group_secret import GroupSecret
+
+TEST_SECRET = bytes(range(32))
+"""Known to everybody: what does not open here does not for want of it."""
 
 
 class SharedWorker(Worker):
@@ -44,22 +47,18 @@ def make_groups(
 ) -> tuple[dict[str, GroupKey], PublicGroup]:
     """Return every institution's key and the coordinator's part."""
     secret_context, public_context = contexts()
-    secret = secrets.token_bytes(32)
     keys = {
         name: GroupKey(
-            session=session,
-            roster_hash=roster.hash,
+            secret=GroupSecret(session, TEST_SECRET),
             decryptions=decryptions,
             public_context=public_context,
             secret_context=secret_context,
-            secret=secret,
             worker=secret_worker(),
         )
         for name in roster.names
     }
     public = PublicGroup(
-        session=session,
-        roster_hash=roster.hash,
+        commitment=GroupSecret(session, TEST_SECRET).commitment,
         decryptions=decryptions,
         public_context=public_context,
         worker=public_worker(),

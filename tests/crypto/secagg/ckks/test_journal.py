@@ -7,7 +7,8 @@ from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
-from tests.crypto.secagg.ckks.groups import contexts, make_groups, secret_worker
+from fedapt_crypto.secagg.group_secret import GroupSecret
+from tests.crypto.secagg.ckks.groups import TEST_SECRET, contexts, make_groups, secret_worker
 from tests.crypto.secagg.harness import World, make_context
 
 
@@ -23,12 +24,10 @@ class Restarting:
     def start(self) -> GroupKey:
         secret_context, public_context = contexts()
         self.key = GroupKey(
-            session=self.world.context.session,
-            roster_hash=self.world.roster.hash,
+            secret=GroupSecret(self.world.context.session, TEST_SECRET),
             decryptions=self.decryptions,
             public_context=public_context,
             secret_context=secret_context,
-            secret=self.world.keys["clinic-1"]._secret,
             worker=secret_worker(),
             journal=self.journal,
         )
@@ -39,7 +38,6 @@ class Restarting:
         context, total = self.context(attempt), []
         keys, public = make_groups(self.world.roster, context.session)
         for name, key in keys.items():
-            key._secret = self.world.keys["clinic-1"]._secret
             total = public.add(total, key.encrypt(context, name, self.world.updates[name]), name)
         return total
 

@@ -120,7 +120,7 @@ def test_without_tenseal_there_is_one_clear_line(monkeypatch) -> None:
 
 def test_the_scheme_needs_a_group() -> None:
     roster, _ = make_parties(3)
-    with pytest.raises(InvalidInput, match="needs the session's group key"):
+    with pytest.raises(InvalidInput, match="needs the session's group secret"):
         registry.coordinator_round(registry.CKKS, make_context(roster, 3), roster)
 
 

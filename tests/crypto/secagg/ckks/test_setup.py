@@ -1,33 +1,24 @@
-"""The group's set-up: only the roster's first institution makes it, and only for this session and roster."""
-
-from collections.abc import Callable
+"""What CKKS adds to the group secret: one key for all, from one attachment, closed to the coordinator."""
 
 import numpy as np
 import pytest
 import tenseal
 
-from fedapt_crypto.encoding import Message
-from fedapt_crypto.errors import (
-    ContextMismatch,
-    FedaptError,
-    InvalidInput,
-    MalformedMessage,
-    VerificationFailed,
-)
+from fedapt_crypto.errors import ContextMismatch, InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import Roster
-from fedapt_crypto.seal import SealingKey, seal
-from fedapt_crypto.secagg import registry
+from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg import group_secret, groups, registry
 from fedapt_crypto.secagg.ckks import messages as m
 from fedapt_crypto.secagg.ckks import setup
 from fedapt_crypto.secagg.ckks.frames import Operation
-from fedapt_crypto.secagg.ckks.setup import make_group, open_group, route_offer
+from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from tests.crypto.secagg.ckks.groups import secret_worker
 from tests.crypto.secagg.harness import make_context
 from tests.support.rosters import roster_of
 
-SESSION = bytes(range(16))
+SESSION, CONFIGURATION = bytes(range(16)), bytes(range(32))
 DECRYPTIONS = 100
+CKKS = registry.CKKS
 
 
 class Parties:
@@ -40,38 +31,42 @@ class Parties:
             (name, identity, self.sealing[name].public_key, 0) for name, identity in self.identities.items()
         ]
         self.roster = roster_of(Identity.generate().public_key, entries)
-        self.key, self.offer = self.make("clinic-1")
-        self.public, self.deliveries = self.route(self.offer)
+        self.about = (SESSION, CONFIGURATION, self.roster)
+        self.offer = groups.make_offer(
+            CKKS, *self.about, "clinic-1", self.identities["clinic-1"], decryptions=DECRYPTIONS
+        )
+        self.public, self.parts = self.route(self.offer)
 
-    def make(self, name: str, roster: Roster | None = None, session: bytes = SESSION):
-        roster = self.roster if roster is None else roster
-        return make_group(session, roster, name, self.identities[name], decryptions=DECRYPTIONS)
+    def route(self, offer: bytes, decryptions: int = DECRYPTIONS) -> tuple[PublicGroup, dict[str, bytes]]:
+        return groups.route_offer(CKKS, offer, *self.about, "clinic-1", decryptions=decryptions)
 
-    def route(self, offer: bytes, sender: str = "clinic-1", **changes: object):
-        arguments = {"session": SESSION, "roster": self.roster, "decryptions": DECRYPTIONS} | changes
-        return route_offer(offer, sender=sender, **arguments)
+    def open(self, name: str = "clinic-2", decryptions: int = DECRYPTIONS) -> GroupKey:
+        payload, key = self.parts[name], self.sealing[name]
+        return groups.open_part(CKKS, payload, *self.about, name, key, decryptions=decryptions)
 
-    def open(self, payload: bytes, name: str = "clinic-2", **changes: object):
-        arguments = {"session": SESSION, "roster": self.roster, "decryptions": DECRYPTIONS} | changes
-        return open_group(payload, name=name, sealing_key=self.sealing[name], **arguments)
+    @property
+    def opened(self) -> group_secret.OpenedPart:
+        """The secret and the attachment, for who cheats with them."""
+        return group_secret.open_part(
+            self.parts["clinic-1"], *self.about, "clinic-1", self.sealing["clinic-1"]
+        )
 
 
 @pytest.fixture(scope="module")
 def parties():
     made = Parties()
     yield made
-    made.key.discard()
     made.public.close()
 
 
 def test_all_get_the_same_key_and_a_round_works(parties: Parties) -> None:
-    keys = {name: parties.open(parties.deliveries[name], name) for name in parties.roster.names}
-    context = make_context(parties.roster, 10, session=SESSION)
+    keys = {name: parties.open(name) for name in parties.roster.names}
+    context = make_context(parties.roster, 10, session=SESSION, group=parties.public.commitment)
     updates = {name: np.full(10, i + 1.0) for i, name in enumerate(keys)}
-    coordinator = registry.coordinator_round(registry.CKKS, context, parties.roster, group=parties.public)
+    coordinator = registry.coordinator_round(CKKS, context, parties.roster, group=parties.public)
     machines = {
         name: registry.institution_round(
-            registry.CKKS,
+            CKKS,
             context,
             parties.roster,
             name,
@@ -102,145 +97,54 @@ def test_what_the_coordinator_gets_does_not_decrypt(parties: Parties) -> None:
     (piece,) = secret_worker().call(Operation.ENCRYPT, ones)
     with pytest.raises(ValueError, match="secret_key"):
         tenseal.ckks_vector_from(context, piece).decrypt()
-    offer = m.GroupOffer.from_bytes(parties.offer)
-    assert len(offer.header.public_context) <= m.MAX_PUBLIC_CONTEXT_BYTES
-    held = parties.offer + b"".join(parties.deliveries.values()) + parties.public.public_context
-    secret_key = parties.key._secret_context
-    assert parties.key._secret not in held
+    assert len(parties.public.public_context) <= m.MAX_PUBLIC_CONTEXT_BYTES
+    held = parties.offer + b"".join(parties.parts.values()) + parties.public.public_context
+    key = parties.open()
+    secret_key = key._secret_context
     assert not any(secret_key[i : i + 32] in held for i in range(1000, len(secret_key) - 32, 997))
-
-
-def test_only_the_first_of_the_roster_makes_a_group(parties: Parties) -> None:
-    with pytest.raises(InvalidInput, match="only clinic-1"):
-        parties.make("clinic-2")
-    with pytest.raises(InvalidInput, match="only clinic-1"):
-        make_group(SESSION, parties.roster, "clinic-1", Identity.generate())
+    key.close()
 
 
 @pytest.mark.parametrize("decryptions", [0, (1 << 20) + 1])
 def test_decryptions_out_of_range(parties: Parties, decryptions: int) -> None:
     with pytest.raises(InvalidInput, match="decrypts at most"):
-        make_group(
-            SESSION, parties.roster, "clinic-1", parties.identities["clinic-1"], decryptions=decryptions
+        groups.make_offer(
+            CKKS, *parties.about, "clinic-1", parties.identities["clinic-1"], decryptions=decryptions
         )
 
 
-@pytest.mark.parametrize(
-    "change", [{"session": bytes(16)}, {"decryptions": DECRYPTIONS + 1}, {"roster": "other"}]
-)
-def test_another_session_roster_or_plan(parties: Parties, change: dict[str, object]) -> None:
-    if "roster" in change:
-        stranger = parties.roster.members[2].model_copy(update={"domain_index": 1})
-        change = {
-            "roster": Roster(
-                authority_fingerprint=bytes(32),
-                coordinator_key=parties.roster.coordinator_key,
-                members=(*parties.roster.members[:2], stranger),
-            )
-        }
-    with pytest.raises(ContextMismatch):
-        parties.route(parties.offer, **change)
-    with pytest.raises(ContextMismatch):
-        parties.open(parties.deliveries["clinic-2"], **change)
+def test_another_plan(parties: Parties) -> None:
+    with pytest.raises(ContextMismatch, match="another plan"):
+        parties.route(parties.offer, DECRYPTIONS + 1)
+    with pytest.raises(ContextMismatch, match="another plan"):
+        parties.open(decryptions=DECRYPTIONS + 1)
 
 
-def test_anothers_delivery_does_not_open(parties: Parties) -> None:
-    with pytest.raises(VerificationFailed):
-        parties.open(parties.deliveries["clinic-3"], "clinic-2")
-    theirs, ours = (m.GroupDelivery.from_bytes(parties.deliveries[name]) for name in ("clinic-3", "clinic-2"))
-    with pytest.raises(VerificationFailed, match="not the one that was signed for"):
-        parties.open(ours.model_copy(update={"sealed": theirs.sealed}).to_bytes())
+class TestCheatingMaker:
+    """Who makes the secret attaches what it likes, to all alike."""
 
+    def attach(self, parties: Parties, **changes: object) -> group_secret.OpenedPart:
+        """Our part with another attachment, which the maker has signed."""
+        opened = parties.opened
+        original = m.GroupAttachment.from_bytes(opened.attachment)
+        attachment = original.model_copy(update=changes).to_bytes()
+        return group_secret.OpenedPart(opened.secret, "clinic-1", attachment)
 
-def test_an_offer_in_anothers_name(parties: Parties) -> None:
-    with pytest.raises(VerificationFailed, match="in another's name"):
-        parties.route(parties.offer, sender="clinic-2")
+    def seal(self, parties: Parties, context: bytes) -> group_secret.OpenedPart:
+        aead = setup._aead(parties.opened.secret)
+        return self.attach(parties, sealed_context=aead.encrypt(bytes(12), context, None))
 
+    def open(self, part: group_secret.OpenedPart) -> GroupKey:
+        return setup.open_group(part, decryptions=DECRYPTIONS)
 
-def test_an_offer_by_another_institution(parties: Parties) -> None:
-    """Well made and signed, by one who may not: refused on both sides."""
-    members = parties.roster.members
-    turned = Roster(
-        authority_fingerprint=parties.roster.authority_fingerprint,
-        coordinator_key=parties.roster.coordinator_key,
-        members=(members[1], members[0], members[2]),
-    )
-    key, offer = parties.make("clinic-2", turned)
-    with pytest.raises(VerificationFailed, match="the first of the roster"):
-        parties.route(offer, sender="clinic-2")
-    group, deliveries = parties.route(offer, sender="clinic-2", roster=turned)
-    with pytest.raises(VerificationFailed, match="the first of the roster"):
-        parties.open(deliveries["clinic-3"], "clinic-3")
-    key.discard()
-    group.close()
-
-
-HeaderChange = Callable[[m.GroupHeader], Message]
-HEADERS: dict[str, tuple[HeaderChange, type[FedaptError]]] = {
-    "unsigned": (lambda h: h.model_copy(update={"signature": bytes(64)}), VerificationFailed),
-    "signed-by-a-stranger": (lambda h: h.signed_by(Identity.generate()), VerificationFailed),
-    "other-commitment": (lambda h: h.model_copy(update={"commitment": bytes(32)}), VerificationFailed),
-}
-
-
-@pytest.mark.parametrize("name", HEADERS)
-def test_a_header_that_the_maker_did_not_sign(parties: Parties, name: str) -> None:
-    change, error = HEADERS[name]
-    offer = m.GroupOffer.from_bytes(parties.offer)
-    with pytest.raises(error):
-        parties.route(offer.model_copy(update={"header": change(offer.header)}).to_bytes())
-    delivery = m.GroupDelivery.from_bytes(parties.deliveries["clinic-2"])
-    with pytest.raises(error):
-        parties.open(delivery.model_copy(update={"header": change(delivery.header)}).to_bytes())
-
-
-class TestCheatingKeyMaker:
-    """Everything here is signed by the roster's first institution."""
-
-    def deal(self, parties: Parties, header: dict[str, object], **secret: object) -> bytes:
-        """A delivery to clinic-2 with another header or another secret part."""
-        original = m.GroupDelivery.from_bytes(parties.deliveries["clinic-2"])
-        plaintext = m.GroupPlaintext(
-            session=SESSION,
-            roster_hash=parties.roster.hash,
-            sender="clinic-1",
-            receiver="clinic-2",
-            secret_context=parties.key._secret_context,
-            secret=parties.key._secret,
-        ).model_copy(update=secret)
-        info = ("ckks group", SESSION, parties.roster.hash, "clinic-1", "clinic-2")
-        sealed = seal(parties.roster.member("clinic-2").sealing_key, plaintext.to_bytes(), *info)
-        receivers = tuple(
-            entry.model_copy(update={"sealed_hash": setup._hash(sealed)})
-            if entry.receiver == "clinic-2"
-            else entry
-            for entry in original.header.receivers
-        )
-        changed = original.header.model_copy(update={"receivers": receivers, **header})
-        signed = changed.signed_by(parties.identities["clinic-1"])
-        return m.GroupDelivery(header=signed, sealed=sealed).to_bytes()
-
-    def test_the_forger_can_be_honest(self, parties: Parties) -> None:
-        key = parties.open(self.deal(parties, {}))
-        assert key._secret == parties.key._secret
+    def test_it_can_be_honest(self, parties: Parties) -> None:
+        key = self.open(self.attach(parties))
+        assert key.commitment == parties.public.commitment
         key.discard()
 
-    def test_different_secrets_for_different_institutions(self, parties: Parties) -> None:
-        with pytest.raises(VerificationFailed, match="another group key than it committed to"):
-            parties.open(self.deal(parties, {}, secret=bytes(32)))
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"session": bytes(16)},
-            {"roster_hash": bytes(32)},
-            {"receiver": "clinic-3"},
-            {"sender": "clinic-3"},
-        ],
-    )
-    def test_a_secret_part_for_another_place(self, parties: Parties, change: dict[str, object]) -> None:
-        with pytest.raises(ContextMismatch):
-            parties.open(self.deal(parties, {}, **change))
+    def test_a_context_that_the_secret_does_not_open(self, parties: Parties) -> None:
+        with pytest.raises(VerificationFailed, match="does not open"):
+            self.open(self.attach(parties, sealed_context=bytes(100)))
 
     def context(self, bits: list[int], scale: float, kind: str = "SYMMETRIC") -> tenseal.Context:
         made = tenseal.context(
@@ -260,49 +164,40 @@ class TestCheatingKeyMaker:
         context = self.context(bits, scale).serialize(
             save_secret_key=True, save_galois_keys=False, save_relin_keys=False
         )
-        commitment = setup.commitment(context, parties.key._secret)
         with pytest.raises(MalformedMessage, match="clinic-1: .*refused"):
-            parties.open(self.deal(parties, {"commitment": commitment}, secret_context=context))
+            self.open(self.seal(parties, context))
 
     def test_a_secret_context_without_a_secret_key(self, parties: Parties) -> None:
-        context = parties.public.public_context
-        commitment = setup.commitment(context, parties.key._secret)
         with pytest.raises(VerificationFailed, match="with a secret key"):
-            parties.open(self.deal(parties, {"commitment": commitment}, secret_context=context))
+            self.open(self.seal(parties, parties.public.public_context))
 
     @pytest.mark.parametrize("context", [b"\x00", bytes(200), bytes.fromhex("0a02801019000000000000")])
     def test_rubbish_for_a_context(self, parties: Parties, context: bytes) -> None:
-        commitment = setup.commitment(context, parties.key._secret)
         with pytest.raises(MalformedMessage, match="clinic-1"):
-            parties.open(self.deal(parties, {"commitment": commitment}, secret_context=context))
+            self.open(self.seal(parties, context))
         with pytest.raises(MalformedMessage, match="clinic-1"):
-            parties.open(self.deal(parties, {"public_context": context}))
+            self.open(self.attach(parties, public_context=context))
+        routed = group_secret.RoutedOffer(
+            "clinic-1", bytes(32), self.attach(parties, public_context=context).attachment, {}
+        )
+        with pytest.raises(MalformedMessage, match="clinic-1"):
+            setup.public_group(routed, decryptions=DECRYPTIONS)
 
     def test_a_secret_key_for_the_coordinator(self, parties: Parties) -> None:
         """Does not even fit the message."""
-        offer = m.GroupOffer.from_bytes(parties.offer)
-        header = offer.header.model_copy(update={"public_context": parties.key._secret_context})
-        forged = offer.model_copy(update={"header": header.signed_by(parties.identities["clinic-1"])})
+        key = parties.open()
+        part = self.attach(parties, public_context=key._secret_context)
         with pytest.raises(MalformedMessage, match="public_context"):
-            parties.route(forged.to_bytes())
-
-    def test_other_receivers(self, parties: Parties) -> None:
-        receivers = m.GroupOffer.from_bytes(parties.offer).header.receivers[::-1]
-        with pytest.raises(MalformedMessage, match="other receivers"):
-            parties.open(self.deal(parties, {"receivers": receivers}))
-
-    def test_other_ciphertexts_than_signed_for(self, parties: Parties) -> None:
-        offer = m.GroupOffer.from_bytes(parties.offer)
-        with pytest.raises(VerificationFailed, match="other secrets than it signed for"):
-            parties.route(offer.model_copy(update={"sealed": offer.sealed[::-1]}).to_bytes())
+            self.open(part)
+        key.close()
 
 
 def test_a_discarded_key_is_empty_and_useless(parties: Parties) -> None:
-    key = parties.open(parties.deliveries["clinic-3"], "clinic-3")
+    key = parties.open("clinic-3")
     key.discard()
     assert key.discarded
-    assert (key._secret, key._secret_context) == (b"", b"")
-    context = make_context(parties.roster, 3, session=SESSION)
+    assert (key._secret._secret, key._secret_context) == (b"", b"")
+    context = make_context(parties.roster, 3, session=SESSION, group=key.commitment)
     for use in (
         lambda: key.check_usable(context),
         lambda: key.encrypt(context, "clinic-3", np.zeros(3)),
@@ -310,10 +205,3 @@ def test_a_discarded_key_is_empty_and_useless(parties: Parties) -> None:
     ):
         with pytest.raises(InvalidInput, match="discarded"):
             use()
-
-
-@pytest.mark.parametrize("n", [1, 2])
-def test_too_few_for_a_group(parties: Parties, n: int) -> None:
-    roster = parties.roster.only(parties.roster.names[:n])
-    with pytest.raises(InvalidInput, match="3 to 64"):
-        parties.make("clinic-1", roster)

@@ -31,8 +31,7 @@ def piece() -> bytes:
 @pytest.fixture(scope="module")
 def group() -> PublicGroup:
     return PublicGroup(
-        session=bytes(16),
-        roster_hash=bytes(32),
+        commitment=bytes(32),
         decryptions=1,
         public_context=contexts()[1],
         worker=public_worker(),

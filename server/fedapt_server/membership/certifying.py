@@ -16,7 +16,7 @@ from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.file import last_time
 from fedapt_secure.protocol.clocks import SET_CLOCK, Sign, doubt, moment
-from fedapt_server.membership.store import NewCertificate
+from fedapt_server.membership.records import NewCertificate
 from fedapt_server.settings import ServerSettings
 
 ANYWAY: Final = "fedapt-secure server renew --clock-is-right"

@@ -22,8 +22,9 @@ from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.private_files import read_private
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal as Told
-from fedapt_server.membership.registrar import Refused, Registrar
-from fedapt_server.membership.store import Invitation
+from fedapt_server.membership.records import Invitation
+from fedapt_server.membership.refused import Refused
+from fedapt_server.membership.registrar import Registrar
 
 
 class State(Enum):

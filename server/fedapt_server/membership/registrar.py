@@ -29,25 +29,15 @@ from fedapt_secure.protocol.join_string import (
 )
 from fedapt_server.membership.certifying import Certifier
 from fedapt_server.membership.publication import Publication
-from fedapt_server.membership.store import MAX_ATTEMPTS, Invitation, MemberRecord, Membership
+from fedapt_server.membership.records import Invitation, MemberRecord
+from fedapt_server.membership.refused import Refused, told
+from fedapt_server.membership.store import MAX_ATTEMPTS, Membership
 from fedapt_server.settings import ServerSettings
 
 MEMBERSHIP_FILE: Final = "membership.sqlite"
 MAX_VALIDITY: Final = timedelta(days=90)
 NO_NONCE: Final = bytes(e.CHALLENGE_BYTES)
 """Stands for the nonce in a renewal that travels as a file."""
-
-
-class Refused(PeerError):
-    """A request that is not granted.
-
-    Attributes:
-        told: The code that the other side is sent; the message itself is for the log.
-    """
-
-    def __init__(self, message: str, *, told: Told = Told.TOKEN_REFUSED, peer: str | None = None) -> None:
-        super().__init__(message, peer=peer)
-        self.told = told
 
 
 class Registrar:
@@ -228,7 +218,7 @@ class Registrar:
         try:
             pem = self._valid(member, request.certificate_request, earlier)
         except (PeerError, InvalidInput) as error:
-            raise Refused(str(error), told=_told(error), peer=name) from None
+            raise Refused(str(error), told=told(error), peer=name) from None
         return self._answer(member, pem, e.request_hash(request))
 
     def _valid(self, member: MemberRecord, certificate_request: bytes, earlier: bytes | None) -> bytes:
@@ -282,7 +272,7 @@ class Registrar:
             earlier = self.membership.certificate(member.row, key)
             pem = self._valid(member, renewal.certificate_request, earlier)
         except (PeerError, InvalidInput) as error:
-            raise Refused(str(error), told=_told(error), peer=member.name) from None
+            raise Refused(str(error), told=told(error), peer=member.name) from None
         if member.entry_signature is None:
             self.membership.sign_entry(member.row, renewal.entry_signature, now=self.now())
             self._publish()
@@ -403,8 +393,3 @@ class Registrar:
             signature=e.UNSIGNED,
         )
         return e.signed(self._identity, answer)
-
-
-def _told(error: PeerError | InvalidInput) -> Told:
-    """Return the code for why no certificate was made: what was asked for, or our own clock and authority."""
-    return Told.REQUEST_UNSOUND if isinstance(error, PeerError) else Told.CANNOT_CERTIFY

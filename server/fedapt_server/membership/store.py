@@ -6,110 +6,26 @@ be made again. Nothing here is secret but the names: tokens are kept as hashes.
 """
 
 import sqlite3
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.pki import Revocation
-from fedapt_crypto.roster import Member
 from fedapt_secure.config.database import Database
+from fedapt_server.membership.records import (
+    SCHEMA,
+    Invitation,
+    MemberRecord,
+    NewCertificate,
+    revise,
+    upgrade,
+)
 
 MAX_ATTEMPTS = 10
 """After so many failed attempts that named an invitation, nobody can use it any more."""
 MAX_CERTIFICATES_A_DAY = 10
 """So many a member gets in 24 hours: enough for every mistake, too few to fill a disk."""
 _DAY_S = 86_400
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS domains (
-    domain_index INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE
-) STRICT;
-CREATE TABLE IF NOT EXISTS invitations (
-    token_id BLOB PRIMARY KEY, token_hash BLOB NOT NULL, paper_key BLOB NOT NULL,
-    name TEXT NOT NULL COLLATE NOCASE, domain_index INTEGER NOT NULL REFERENCES domains,
-    created INTEGER NOT NULL, expires INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, withdrawn INTEGER NOT NULL DEFAULT 0,
-    member INTEGER REFERENCES members
-) STRICT;
-CREATE TABLE IF NOT EXISTS members (
-    member INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL COLLATE NOCASE,
-    domain_index INTEGER NOT NULL REFERENCES domains,
-    identity_key BLOB NOT NULL UNIQUE, sealing_key BLOB NOT NULL UNIQUE,
-    joined INTEGER NOT NULL, revoked INTEGER, reason TEXT, entry_signature BLOB
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS one_active_member_a_name ON members (name) WHERE revoked IS NULL;
-CREATE TABLE IF NOT EXISTS certificates (
-    serial TEXT PRIMARY KEY, member INTEGER REFERENCES members, public_key BLOB NOT NULL UNIQUE,
-    certificate BLOB NOT NULL, not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, revoked INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS revisions (
-    revision INTEGER PRIMARY KEY, changed INTEGER NOT NULL, event TEXT NOT NULL, signed BLOB
-) STRICT;
-"""
-
-
-@dataclass(frozen=True)
-class Invitation:
-    """An invitation as it is kept; times are seconds since 1970.
-
-    ``withdrawn`` is 0 or 1, ``member`` the row of the member who used it.
-    """
-
-    token_id: bytes
-    token_hash: bytes
-    paper_key: bytes
-    name: str
-    domain_index: int
-    created: int
-    expires: int
-    attempts: int
-    withdrawn: int
-    member: int | None
-
-    def __repr__(self) -> str:
-        return f"Invitation({self.name!r})"
-
-
-@dataclass(frozen=True)
-class MemberRecord:
-    """A member, present or past; times are seconds since 1970."""
-
-    row: int
-    name: str
-    domain: str
-    domain_index: int
-    identity_key: bytes
-    sealing_key: bytes
-    joined: int
-    revoked: int | None
-    reason: str | None
-    entry_signature: bytes | None
-    certificate_ends: int | None
-
-    def as_member(self) -> Member | None:
-        """Return what stands on the roster; ``None`` where its owner has not signed it yet."""
-        if self.entry_signature is None:
-            return None
-        return Member(
-            name=self.name,
-            identity_key=self.identity_key,
-            sealing_key=self.sealing_key,
-            domain_index=self.domain_index,
-            entry_signature=self.entry_signature,
-        )
-
-
-@dataclass(frozen=True)
-class NewCertificate:
-    """A certificate to be recorded: PEM, and what is asked of it."""
-
-    serial: int
-    public_key: bytes
-    certificate: bytes
-    not_before: int
-    not_after: int
-
-
 _INVITATIONS = (
     "SELECT token_id, token_hash, paper_key, name, domain_index, created, expires, attempts, withdrawn,"
     " member FROM invitations"
@@ -126,13 +42,9 @@ class Membership:
     """The coordinator's durable record of its federation."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA, "the membership record")
+        self._database = Database(path, SCHEMA, "the membership record")
         with self._database.transaction() as database:
-            columns = {row[1] for row in database.execute("PRAGMA table_info(members)")}
-            if "entry_signature" not in columns:  # from before members signed their entries
-                database.execute("ALTER TABLE members ADD COLUMN entry_signature BLOB")
-                now = int(datetime.now(UTC).timestamp())
-                _revise(database, now, "entries are signed by their members from now on")
+            upgrade(database, now=int(datetime.now(UTC).timestamp()))
 
     def add_domain(self, name: str) -> int:
         """Return the index of a domain; a new one gets the next, and keeps it for good."""
@@ -254,7 +166,7 @@ class Membership:
                     "a name or key in the request belongs to a member, present or past:"
                     " enrol from a new folder"
                 ) from None
-            _revise(database, now, f"{invitation.name} joined")
+            revise(database, now, f"{invitation.name} joined")
         return member
 
     def sign_entry(self, member: int, entry_signature: bytes, *, now: int) -> None:
@@ -266,7 +178,7 @@ class Membership:
                 (entry_signature, member),
             ).fetchone()
             if changed is not None:
-                _revise(database, now, f"{changed[0]} has signed its entry")
+                revise(database, now, f"{changed[0]} has signed its entry")
 
     def certify(self, member: int | None, certificate: NewCertificate) -> None:
         """Record another certificate of a member, or one of the coordinator (``None``).
@@ -354,7 +266,7 @@ class Membership:
             database.execute(
                 "UPDATE certificates SET revoked = ? WHERE member = ? AND revoked IS NULL", (now, *row)
             )
-            _revise(database, now, f"{name} revoked")
+            revise(database, now, f"{name} revoked")
         return True
 
     @property
@@ -415,10 +327,4 @@ def _record(database: sqlite3.Connection, member: int | None, certificate: NewCe
             certificate.not_before,
             certificate.not_after,
         ),
-    )
-
-
-def _revise(database: sqlite3.Connection, now: int, event: str) -> None:
-    database.execute(
-        "INSERT INTO revisions SELECT coalesce(max(revision) + 1, 1), ?, ?, NULL FROM revisions", (now, event)
     )

@@ -12,7 +12,7 @@ from fedapt_crypto.pki import CA_LIFETIME
 from fedapt_secure.log.writer import LogWriter
 from fedapt_server.membership.certifying import ClockDoubted
 from fedapt_server.membership.own_certificate import EvenTime, OwnCertificate
-from fedapt_server.membership.registrar import Refused
+from fedapt_server.membership.refused import Refused
 from tests.support.offices import Office
 
 DAY = timedelta(days=1)

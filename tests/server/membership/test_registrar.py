@@ -20,7 +20,8 @@ from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.join_string import JoinString, fresh_token, paper_key, token_id
 from fedapt_server.membership.enrolment_desk import EnrolmentDesk, State
 from fedapt_server.membership.founding import check_free, found, write_settings
-from fedapt_server.membership.registrar import Refused, Registrar
+from fedapt_server.membership.refused import Refused
+from fedapt_server.membership.registrar import Registrar
 from fedapt_server.membership.store import MAX_ATTEMPTS
 from tests.support.offices import Office
 

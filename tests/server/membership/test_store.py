@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_server.membership.store import MAX_ATTEMPTS, MAX_CERTIFICATES_A_DAY, Membership, NewCertificate
+from fedapt_server.membership.records import NewCertificate
+from fedapt_server.membership.store import MAX_ATTEMPTS, MAX_CERTIFICATES_A_DAY, Membership
 
 NOW = 1_800_000_000
 DAY = 86_400

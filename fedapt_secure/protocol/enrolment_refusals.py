@@ -26,6 +26,7 @@ class EnrolmentRefusal(StrEnum):
     NO_CERTIFICATE = "no_certificate"
     NOT_A_MEMBER = "not_a_member"
     REVOKED = "revoked"
+    ENTRY_UNSIGNED = "entry_unsigned"
     MESSAGE_UNKNOWN = "message_unknown"
 
 
@@ -54,6 +55,8 @@ SAID: Final[Mapping[EnrolmentRefusal, str]] = {
     " operator for a new invitation",
     EnrolmentRefusal.REVOKED: "this institution's certificate was revoked: ask the coordinator's operator for"
     " a new invitation",
+    EnrolmentRefusal.ENTRY_UNSIGNED: "this institution enrolled before members signed their entries of the"
+    " roster, and is not on it: run 'fedapt-secure client renew' to sign, then show and approve the roster",
     EnrolmentRefusal.MESSAGE_UNKNOWN: "the coordinator does not know this kind of message: update whichever"
     " of the two programs is older",
 }

@@ -9,10 +9,11 @@ from typing import Final
 
 from fedapt_client.membership.enrolment import load_federation
 from fedapt_crypto.certificates import read_revocation_list
+from fedapt_crypto.encoding import Message, PartyName
 from fedapt_crypto.errors import ContextMismatch, InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import fingerprint, grouped
 from fedapt_crypto.private_files import read_private, write_atomically
-from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.roster import IdentityKey, Member, Roster, SealingPublicKey
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol.enrolment import RosterFile, from_file, to_file
 
@@ -52,7 +53,10 @@ def check(folder: PartyFolder, offered: RosterFile) -> Roster:
             " tell the other institutions"
         )
     if federation.name not in roster.names:
-        raise InvalidInput(f"{federation.name!r} is not on this roster: ask the coordinator's operator")
+        raise InvalidInput(
+            f"{federation.name!r} is not on this roster: run 'fedapt-secure client renew' if it enrolled"
+            " before members signed their entries, else ask the coordinator's operator"
+        )
     own = roster.member(federation.name)
     keys = (folder.identity().public_key, folder.sealing_key().public_key)
     if (own.identity_key, own.sealing_key) != keys:
@@ -81,8 +85,11 @@ def approved(folder: PartyFolder) -> RosterFile | None:
 
 
 def is_approved(folder: PartyFolder, offered: RosterFile) -> bool:
-    """Whether exactly this roster is the one in use here."""
-    return folder.roster_file.exists() and folder.roster().hash == offered.content.hash
+    """Whether exactly this roster is the one in use here; one that cannot be used is not."""
+    try:
+        return folder.roster_file.exists() and folder.roster().hash == offered.content.hash
+    except InvalidInput:  # approving another one is what mends it
+        return False
 
 
 def changes(before: RosterFile | None, after: RosterFile) -> tuple[Change, ...]:
@@ -99,6 +106,8 @@ def changes(before: RosterFile | None, after: RosterFile) -> tuple[Change, ...]:
             found.append(Change(name, f"has another identity key (was {fingerprint(former.identity_key)})"))
         if member.sealing_key != former.sealing_key:
             found.append(Change(name, "has another sealing key"))
+        if isinstance(former, _FormerMember):
+            found.append(Change(name, "has signed its entry"))
         if domain != former_domain:
             found.append(Change(name, f"moved from domain {former_domain!r} to {domain!r}"))
     return tuple(found)
@@ -122,9 +131,25 @@ def store_revocations(folder: PartyFolder, revocation_list: bytes) -> None:
     write_atomically(path, revocation_list)
 
 
-def _members(file: RosterFile) -> dict[str, tuple[Member, str]]:
+class _FormerMember(Message):
+    """A member on a roster from before members signed their entries."""
+
+    name: PartyName
+    identity_key: IdentityKey
+    sealing_key: SealingPublicKey
+    domain_index: int
+
+
+class _FormerRoster(Message):
+    """A roster from before members signed their entries: only to say what a new one changes in it."""
+
+    coordinator_key: IdentityKey
+    members: tuple[_FormerMember, ...]
+
+
+def _members(file: RosterFile) -> dict[str, tuple[Member | _FormerMember, str]]:
     try:
-        members = file.content.members
-    except MalformedMessage:  # from before members signed their entries: all is new
-        return {}
+        members: tuple[Member | _FormerMember, ...] = file.content.members
+    except MalformedMessage:
+        members = _FormerRoster.from_bytes(file.roster, max_bytes=len(file.roster)).members
     return {member.name: (member, file.domains[member.domain_index]) for member in members}

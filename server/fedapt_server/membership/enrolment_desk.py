@@ -113,8 +113,11 @@ class EnrolmentDesk:
 
     def _roster(self) -> Answer:
         name = self._authenticated()
-        roster = self._registrar.roster_file()
-        assert roster is not None  # a member asks
+        member, roster = self._registrar.membership.member(name), self._registrar.roster_file()
+        if member is not None and member.entry_signature is None:
+            raise Refused("has not signed its entry of the roster yet", told=Told.ENTRY_UNSIGNED, peer=name)
+        if member is None or roster is None:
+            raise Refused("was revoked while it asked", told=Told.NOT_A_MEMBER, peer=name)
         revocations = read_private(self._registrar.folder.revocation_file)
         sent = e.RosterSent(roster=roster.to_bytes(), revocation_list=revocations)
         return Answer(sent, "roster_sent", {"name": name, "revision": roster.revision})

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fedapt_crypto import seal
 from fedapt_crypto.encoding import Hash, Message, PartyName, Signature
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.identity import (
     PUBLIC_KEY_BYTES,
     Identity,
@@ -21,6 +21,7 @@ from fedapt_crypto.identity import (
     verify,
 )
 from fedapt_crypto.kdf import digest
+from fedapt_crypto.sharing import shared
 
 COORDINATOR = "coordinator"
 """The coordinator's name in logs and signatures; no institution may have it."""
@@ -63,7 +64,13 @@ class Member(Message):
         check_public_key(self.identity_key, owner=self.name)
         seal.check_public_key(self.sealing_key, owner=self.name)
         parts = (authority, coordinator, self.name, self.identity_key, self.sealing_key)
-        verify(self.identity_key, self.entry_signature, _ENTRY, *parts, signer=self.name)
+        try:
+            verify(self.identity_key, self.entry_signature, _ENTRY, *parts, signer=self.name)
+        except VerificationFailed:
+            raise VerificationFailed(
+                "its roster entry is not signed by itself: the keys in it may be somebody else's",
+                peer=self.name,
+            ) from None
 
 
 class Roster(Message):
@@ -108,6 +115,9 @@ class Roster(Message):
         Raises:
             VerificationFailed: If an entry is not its owner's, or a key is none that an honest party has.
         """
+        shared("roster entries", self.to_bytes(), self._check_entries)
+
+    def _check_entries(self) -> None:
         check_public_key(self.coordinator_key, owner=COORDINATOR)
         coordinator = fingerprint_bytes(self.coordinator_key)
         for member in self.members:

@@ -262,7 +262,8 @@ def roster_from_json(data: bytes, source: Path) -> Roster:
     """Read what `roster_to_json` wrote; the stored hash and fingerprints must fit.
 
     Raises:
-        InvalidInput: If the file is not a roster or does not fit its own hash.
+        InvalidInput: If the file is not a roster or does not fit its own hash, or an entry in it is not
+            its owner's.
     """
     return shared("roster of a file", data, lambda: _from_json(data, source))
 
@@ -298,4 +299,11 @@ def _from_json(data: bytes, source: Path) -> Roster:
         )
     if not whole:
         raise InvalidInput(f"{source} is not a roster, or was edited; get it again and approve it")
+    try:
+        roster.check_entries()
+    except VerificationFailed as error:
+        raise InvalidInput(
+            f"{source} cannot be relied on: {error}; get it again, compare its fingerprint with what the"
+            " others read out, and approve it"
+        ) from None
     return roster

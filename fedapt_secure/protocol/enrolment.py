@@ -191,7 +191,10 @@ class RosterFile(TaggedMessage):
             raise VerificationFailed("the roster names another coordinator than the one that signed it")
         if any(member.domain_index >= len(self.domains) for member in roster.members):
             raise MalformedMessage("the roster places a member in a domain that it does not have")
-        roster.check_entries()
+        try:
+            roster.check_entries()
+        except VerificationFailed as error:  # the coordinator signed it: nobody on it is to blame
+            raise VerificationFailed(f"{error}; do not go on, and tell the other institutions") from None
         return roster
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fedapt_crypto.errors import InvalidInput, VerificationFailed, system_error
+from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.log.line import MAX_LINE_BYTES, LogEntry, SegmentHeader, parse_line, read_header
@@ -98,12 +98,7 @@ def read_roster(path: Path) -> Roster:
         data = path.read_bytes()
     except OSError as error:
         raise system_error(f"cannot read the roster {path}", error) from None
-    roster = roster_from_json(data, path)
-    try:
-        roster.check_entries()
-    except VerificationFailed as error:
-        raise InvalidInput(f"{path}: {error}") from None
-    return roster
+    return roster_from_json(data, path)
 
 
 def gather(paths: Sequence[Path], trust: Path | None = None) -> Evidence:

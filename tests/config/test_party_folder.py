@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.certificates import facts
 from fedapt_crypto.errors import InvalidInput, VerificationFailed
-from fedapt_crypto.identity import fingerprint
+from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.pki import CertificateAuthority, TlsKey
+from fedapt_crypto.seal import SealingKey
 from fedapt_secure.config.party_folder import PartyFolder, roster_from_json, roster_to_json
 from tests.crypto.secagg.harness import make_parties
 from tests.support.issuing import certify, sign
+from tests.support.rosters import changed, former_json
 
 
 @pytest.fixture
@@ -230,6 +232,43 @@ class TestRoster:
         else:
             with pytest.raises(InvalidInput, match="was edited"):
                 roster_from_json(text.encode(), FILE)
+
+    def test_one_from_before_entries_were_signed_says_what_to_do(self, folder: PartyFolder) -> None:
+        folder.create()
+        folder.approve_roster(ROSTER)
+        folder.roster_file.write_text(former_json(ROSTER))
+        with pytest.raises(InvalidInput) as caught:
+            folder.roster()
+        assert str(caught.value) == (
+            f"{folder.roster_file} is from before members signed their entries: at each institution run"
+            " 'fedapt-secure client renew', then 'fedapt-secure client roster show' and approve the new one"
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"sealing_key": SealingKey.fresh().public_key}, "clinic-2: its roster entry"),
+            ({"identity_key": Identity.generate().public_key}, "clinic-2: its roster entry"),
+            ({"name": "clinic-9"}, "clinic-9: its roster entry"),
+            ({"entry_signature": ROSTER.members[0].entry_signature}, "clinic-2: its roster entry"),
+            ({"identity_key": bytes(32)}, "clinic-2: the identity key is none"),
+            ({"sealing_key": bytes(1216)}, "clinic-2: the sealing key is none"),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    def test_an_entry_that_is_not_its_owner_s(
+        self, folder: PartyFolder, change: dict[str, object], named: str
+    ) -> None:
+        folder.create()
+        folder.approve_roster(changed(ROSTER, "clinic-2", **change))
+        with pytest.raises(InvalidInput, match=f"roster.json cannot be relied on: {named}"):
+            folder.roster()
+
+    def test_the_domain_is_the_coordinator_s_to_say(self, folder: PartyFolder) -> None:
+        moved = changed(ROSTER, "clinic-2", domain_index=7)
+        folder.create()
+        folder.approve_roster(moved)
+        assert folder.roster() == moved
 
     def test_a_missing_one_is_named(self, folder: PartyFolder) -> None:
         folder.create()

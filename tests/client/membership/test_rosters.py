@@ -12,6 +12,7 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import enrolment as e
 from tests.support.offices import Office
+from tests.support.rosters import roster_of
 
 
 @pytest.fixture
@@ -132,6 +133,15 @@ class TestRefusals:
         )
         with pytest.raises(VerificationFailed, match="roster entry"):
             rosters.approve(folder, resigned(office, roster, roster=elsewhere.to_bytes()))
+
+    def test_one_of_another_authority_that_its_members_signed(self, office: Office) -> None:
+        """As where one coordinator runs two federations of the same institutions."""
+        folder, office_key = office.enrol("clinic-1"), office.registrar.coordinator_key
+        keys = folder.identity(), folder.sealing_key().public_key
+        elsewhere = roster_of(office_key, [("clinic-1", *keys, 0)], authority=bytes(32))
+        elsewhere.check_entries()
+        with pytest.raises(VerificationFailed, match="another authority than the one that is pinned here"):
+            rosters.approve(folder, resigned(office, office.roster(), roster=elsewhere.to_bytes()))
 
     def test_one_that_is_none(self, office: Office) -> None:
         folder = office.enrol()

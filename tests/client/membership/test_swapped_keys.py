@@ -110,6 +110,6 @@ def test_a_session_does_not_begin_with_it(
     assert command(arguments) == ExitStatus.BAD_INPUT
     assert capfd.readouterr().err.strip() == (
         f"error: {folder.roster_file} cannot be relied on: clinic-3: its roster entry is not signed by"
-        " itself: the keys in it may be somebody else's; get it again, compare its fingerprint with what the others"
-        " read out, and approve it"
+        " itself: the keys in it may be somebody else's; get it again, compare its fingerprint with what the"
+        " others read out, and approve it"
     )

@@ -11,12 +11,13 @@ import pytest
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import Member, Roster
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.setup import open_group, route_offer
 from fedapt_secure.protocol import messages as m
 from tests.protocol.federation import Federation
+from tests.support.rosters import changed
 
 MAKER, ABSENT = "clinic-1", "clinic-3"
 THIEF = SealingKey.fresh()
@@ -28,23 +29,10 @@ CHANGES = {
 }
 
 
-def swapped(roster: Roster, **changes: object) -> Roster:
-    """The roster with another entry for the member who is away."""
-
-    def entry(member: Member) -> Member:
-        return Member.model_validate(dict(member) | changes) if member.name == ABSENT else member
-
-    return Roster(
-        authority_fingerprint=roster.authority_fingerprint,
-        coordinator_key=roster.coordinator_key,
-        members=tuple(map(entry, roster.members)),
-    )
-
-
 def attacked(honest: Federation, **changes: object) -> Federation:
     """The same parties under a roster with a swapped entry, which the coordinator offers and they hold."""
     federation = copy.copy(honest)
-    federation.roster = swapped(honest.roster, **changes)
+    federation.roster = changed(honest.roster, ABSENT, **changes)
     federation._begin(bytes(range(16)))
     return federation
 

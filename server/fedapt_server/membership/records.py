@@ -49,7 +49,13 @@ def upgrade(database: sqlite3.Connection, *, now: int) -> None:
 
 
 def revise(database: sqlite3.Connection, now: int, event: str) -> None:
-    """Begin the roster's next revision."""
+    """Begin the roster's next revision.
+
+    Args:
+        database: With a transaction open.
+        now: The time of the change, in seconds since 1970.
+        event: What changed, for the operator.
+    """
     database.execute(
         "INSERT INTO revisions SELECT coalesce(max(revision) + 1, 1), ?, ?, NULL FROM revisions", (now, event)
     )

@@ -1,5 +1,6 @@
 """Records from before members signed their entries: nothing is lost, and renewing brings one back."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from fedapt_client.membership import enrolment
 from fedapt_crypto.roster import sign_entry
 from fedapt_crypto.seal import SealingKey
+from fedapt_secure.cli.app import run as command
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.protocol import enrolment as e
 from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal
 from fedapt_server.membership.enrolment_desk import EnrolmentDesk
@@ -180,6 +183,21 @@ class TestRenewal:
         assert both is not None
         assert both.content.members == before.content.members  # the signatures are those of enrolment
         both.check(registrar.coordinator_key)
+
+    def test_the_operator_sees_who_has_not(self, office: Office, capfd: pytest.CaptureFixture[str]) -> None:
+        arguments = ["server", "roster", "--dir", str(office.folder.path)]
+        assert command(arguments) == ExitStatus.DONE
+        said = capfd.readouterr().out
+        assert "nobody is on the roster yet" in said
+        assert said.count("│ not signed │") == 2
+        assert "has to run 'fedapt-secure client renew'" in " ".join(said.split())
+        for name in ("clinic-1", "clinic-2"):
+            office.reopened().renew(renewal(office.institution(name)), bytes(32))
+        assert command(arguments) == ExitStatus.DONE
+        assert "not signed" not in capfd.readouterr().out
+        assert command([*arguments, "--json"]) == ExitStatus.DONE
+        members = json.loads(capfd.readouterr().out)["members"]
+        assert [member["entry_signed"] for member in members] == [True, True]
 
     def test_a_second_renewal_changes_no_roster(self, office: Office) -> None:
         registrar, folder = office.reopened(), office.institution("clinic-1")

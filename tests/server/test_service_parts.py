@@ -43,13 +43,13 @@ class TestStarting:
     def test_what_is_missing_is_said(self, office: Office) -> None:
         plan = plan_of(office)
         assert "no session.yaml" in str(reason_to_wait(None, None, None, again=False))
-        assert "0 institutions are enrolled, a session needs 3" in str(
+        assert "0 institutions are on the roster, a session needs 3" in str(
             reason_to_wait(plan, None, None, again=False)
         )
         for number in (1, 2):
             office.enrol(f"clinic-{number}")
         roster = office.folder.roster()
-        assert "2 institutions are enrolled" in str(reason_to_wait(plan, roster, None, again=False))
+        assert "2 institutions are on the roster" in str(reason_to_wait(plan, roster, None, again=False))
         office.enrol("clinic-3", "chalk")
         roster = office.folder.roster()
         assert reason_to_wait(plan, roster, None, again=False) is None

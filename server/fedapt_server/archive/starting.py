@@ -43,7 +43,7 @@ def reason_to_wait(
         )
     if enrolled < least:
         return (
-            f"{enrolled} institutions are enrolled, a session needs {least}: invite more, and run"
+            f"{enrolled} institutions are on the roster, a session needs {least}: invite more, and run"
             " 'fedapt-secure server run' again when they are there"
         )
     if plan == ended and not again:

@@ -107,7 +107,7 @@ def test_what_is_missing_is_said_and_enrolment_is_served(tmp_path: Path) -> None
         process.kill()
         process.stderr.close()
     assert re.search(r"INFO enrolment listening  host=127\.0\.0\.1 port=\d+", said)
-    assert "0 institutions are enrolled, a session needs 3" in said
+    assert "0 institutions are on the roster, a session needs 3" in said
 
 
 @pytest.mark.parametrize(

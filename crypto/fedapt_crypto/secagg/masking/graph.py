@@ -13,13 +13,17 @@ a stated fraction of corrupt and of dropped institutions, both fixed independent
   about it could both gather t signatures;
 * availability: at some institution fewer than t holders besides itself are left;
 * connection: the honest survivors fall into two parts without a mask between them.
+
+All comparisons are exact, so every implementation comes to the same numbers (SPEC.md, section 7).
 """
 
 import secrets
 from dataclasses import dataclass
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
-from math import comb, inf, lgamma, log
+from math import comb
+from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import threshold
@@ -55,36 +59,43 @@ def hypergeometric_tail(population: int, marked: int, drawn: int, at_least: int)
     return Fraction(ways, total)
 
 
-def disconnection_bound(institutions: int, honest_survivors: int, neighbours: int) -> float:
-    """Return a bound on log2 P[the honest survivors fall apart], by a union over all two-part splits.
+def stays_connected(institutions: int, honest_survivors: int, neighbours: int, bits: int) -> bool:
+    """Return whether P[the honest survivors fall apart] <= 2**-bits, by a union over all two-part splits.
 
-    In a split of s and m - s nobody may have drawn anybody of the other part.
+    In a split of s and m - s nobody may have drawn anybody of the other part. There are at most m / 2 sizes
+    of the smaller part, and each counts as much as the likeliest. Exact: a size is decided by decimals that
+    are rounded up, and where those do not suffice by integers.
 
     Args:
         institutions: n, of a round.
         honest_survivors: m of them, who finish it and do not collude.
         neighbours: How many neighbours each draws.
+        bits: See above.
     """
-    others, m, k = institutions - 1, honest_survivors, neighbours
-    worst = -inf
-    for s in range(1, m // 2 + 1):
-        avoid_large, avoid_small = _log_avoid(others, m - s, k), _log_avoid(others, s, k)
-        if -inf in (avoid_large, avoid_small):
+    others, m, sizes = institutions - 1, honest_survivors, honest_survivors // 2
+    draws = comb(others, neighbours)
+    for s in range(1, sizes + 1):
+        few, many = comb(others - (m - s), neighbours), comb(others - s, neighbours)  # within the own part
+        ways = sizes * comb(m, s) << bits
+        above = _UP.multiply(_power_above(few, draws, s), _power_above(many, draws, m - s))
+        if _UP.multiply(_UP.create_decimal(ways), above) <= 1:
             continue
-        term = _log_comb(m, s) + s * avoid_large + (m - s) * avoid_small
-        worst = max(worst, term)
-    return worst / log(2) + log(max(1, m // 2)) / log(2)  # at most m/2 terms, each at most the worst
+        if ways * few**s * many ** (m - s) > draws**m:
+            return False
+    return True
 
 
-def _log_avoid(others: int, forbidden: int, drawn: int) -> float:
-    """Return log P[none of ``drawn`` lies among ``forbidden``]."""
-    if others - forbidden < drawn:
-        return -inf
-    return _log_comb(others - forbidden, drawn) - _log_comb(others, drawn)
+_UP: Final = Context(prec=40, rounding=ROUND_CEILING, Emin=MIN_EMIN, Emax=MAX_EMAX)
 
 
-def _log_comb(n: int, k: int) -> float:
-    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+def _power_above(part: int, whole: int, exponent: int) -> Decimal:
+    """Return (part / whole) ** exponent or a little more."""
+    base, result = _UP.divide(_UP.create_decimal(part), Decimal(whole)), Decimal(1)
+    for bit in f"{exponent:b}":
+        result = _UP.multiply(result, result)
+        if bit == "1":
+            result = _UP.multiply(result, base)
+    return result
 
 
 @lru_cache(maxsize=256)
@@ -123,7 +134,7 @@ def topology(
         too_few_left = hypergeometric_tail(others, gone, k, k - t + 1)
         if too_few_left > allowed:
             continue
-        if disconnection_bound(institutions, institutions - bad - gone, k) <= -bits:
+        if stays_connected(institutions, institutions - bad - gone, k, bits):
             return Topology(k, t, institutions - gone)
     raise InvalidInput(
         f"no neighbour graph among {institutions} institutions is safe with {float(corrupt):.0%} corrupt and"
@@ -152,13 +163,15 @@ def most_incoming(
     """Return how many may draw one institution before it refuses: honest chance plus all corrupt ones."""
     if neighbours >= institutions - 1:
         return institutions - 1
-    others, p = institutions - 1, Fraction(neighbours, institutions - 1)
-    allowed = Fraction(1, institutions * 2**bits)
-    tail, x = Fraction(0), others
+    others, missing = institutions - 1, institutions - 1 - neighbours
+    # P[exactly x of the others draw one institution] is ``ways`` of others**others, as integers.
+    allowed = others**others // (institutions << bits)
+    x, ways, tail = others, neighbours**others, 0
     while x > 0:
-        tail += comb(others, x) * p**x * (1 - p) ** (others - x)
+        tail += ways
         if tail > allowed:
             break
+        ways = ways * x * missing // ((others - x + 1) * neighbours)  # without a remainder
         x -= 1
     return min(others, x + int(institutions * corrupt))
 

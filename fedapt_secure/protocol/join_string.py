@@ -24,7 +24,7 @@ TOKEN_ID_BYTES: Final = 8
 MAX_CHARACTERS: Final = 4096
 _CHECK_BYTES: Final = 4
 
-Address = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9:]([A-Za-z0-9._:-]*)$")]
+Address = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9:][A-Za-z0-9._:-]*$")]
 """A host name or IP address."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Token = Annotated[bytes, Field(min_length=TOKEN_BYTES, max_length=TOKEN_BYTES)]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,29 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.masking import keys as masking_keys
 from fedapt_crypto.secagg.scheme import RoundContext
-from tests.crypto.vectors import package, recorded, reference
+from tests.crypto.vectors import (
+    package,
+    package_enrolment,
+    recorded,
+    reference,
+    reference_enrolment,
+    reference_graph,
+)
 from tests.crypto.vectors.recorded import PHASES, RecordedInstitution, freeze
 from tests.crypto.vectors.reference_round import ReferenceRound
 
-IMPLEMENTATIONS = {"package": package, "reference": reference}
+IMPLEMENTATIONS = {
+    "package": SimpleNamespace(**{**vars(package), **vars(package_enrolment)}),
+    "reference": SimpleNamespace(**{**vars(reference), **vars(reference_enrolment), **vars(reference_graph)}),
+}
 CASES = (
     "derivation.json",
     "domain_keys.json",
+    "enrolment.json",
     "fixed_point.json",
     "keystream.json",
     "merkle.json",
+    "neighbour_graph.json",
     "seal.json",
     "shamir.json",
     "sum_tag.json",
@@ -30,7 +42,7 @@ CASES = (
 """Files whose cases are a function, its arguments and its result."""
 
 
-def check_case(implementation: ModuleType, case: Mapping[str, Any]) -> None:
+def check_case(implementation: SimpleNamespace, case: Mapping[str, Any]) -> None:
     result = getattr(implementation, case["function"])(**case["arguments"])
     assert freeze(result) == freeze(case["result"]), case["function"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from fedapt_crypto import domain_keys, seal
 from fedapt_crypto.keystream import CHUNK_VALUES
-from tests.crypto.vectors import package
+from tests.crypto.vectors import failing_enrolment, make_enrolment, package
 from tests.crypto.vectors.failing_cases import failing
 from tests.crypto.vectors.make_round import PRIME, SESSION, coefficients, fixed, whole_round
 from tests.crypto.vectors.recorded import FOLDER, freeze
@@ -227,6 +227,14 @@ TOPICS: dict[str, tuple[str, Callable[[], Sequence[Mapping[str, Any]]]]] = {
     "seal.json": ("HPKE ciphertexts, made once, that open under the given root and info", seals),
     "merkle.json": ("Roots of short lists, and the proof of every leaf", merkle),
     "sum_tag.json": ("Field elements, pads, tags, sums that verify, and next models; not used yet", sum_tags),
+    "enrolment.json": (
+        "Join string, requests, answers, renewal and signed roster; signatures and keys at the edge",
+        make_enrolment.enrolment,
+    ),
+    "neighbour_graph.json": (
+        "Neighbours, thresholds and quorum by the size of a round",
+        make_enrolment.graphs,
+    ),
     "domain_keys.json": ("Domain seeds: commitment, sealed seed, and key values in steps of 2**-24", domains),
 }
 DETERMINISTIC = (
@@ -236,6 +244,8 @@ DETERMINISTIC = (
     "fixed_point.json",
     "merkle.json",
     "sum_tag.json",
+    "enrolment.json",
+    "neighbour_graph.json",
 )
 """Files that come out the same each time they are made."""
 
@@ -243,6 +253,16 @@ DETERMINISTIC = (
 def make_topic(name: str) -> dict[str, Any]:
     what, cases = TOPICS[name]
     return {"what": what, "cases": list(cases())}
+
+
+FAILING_ENROLMENT = "failing_enrolment.json"
+
+
+def refused_of_enrolment() -> dict[str, Any]:
+    return {
+        "what": "What must be refused of enrolment, rosters, keys and signatures",
+        "cases": failing_enrolment.refused(),
+    }
 
 
 def make_all() -> dict[str, dict[str, Any]]:
@@ -254,6 +274,7 @@ def make_all() -> dict[str, dict[str, Any]]:
     files["round.json"] = {"what": about_round, **round_}
     about_failing = "What must be refused, with the name of the error; states are those of round.json"
     files["failing.json"] = {"what": about_failing, "cases": refused}
+    files[FAILING_ENROLMENT] = refused_of_enrolment()
     return files
 
 
@@ -265,7 +286,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make the known-answer vectors of the masking protocol.")
     parser.add_argument("--write", action="store_true", help="overwrite the files that are there")
     write = parser.parse_args().write
-    existing = [name for name in (*TOPICS, "round.json", "failing.json") if (FOLDER / name).exists()]
+    existing = [
+        name
+        for name in (*TOPICS, "round.json", "failing.json", FAILING_ENROLMENT)
+        if (FOLDER / name).exists()
+    ]
     if existing and not write:
         print(f"{', '.join(existing)} exist: nothing is overwritten without --write", file=sys.stderr)
         return 2

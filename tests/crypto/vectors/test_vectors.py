@@ -5,17 +5,28 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.crypto.vectors import checks, make_round, make_vectors, package, recorded, reference
+from fedapt_crypto import seal
+from fedapt_secure.protocol.enrolment import challenge_info
+from tests.crypto.vectors import (
+    checks,
+    make_round,
+    make_vectors,
+    package,
+    package_enrolment,
+    recorded,
+    reference,
+    reference_graph,
+)
 from tests.crypto.vectors.recorded import FOLDER, freeze, thaw
 
-FILES = (*checks.CASES, "round.json", "failing.json")
+FILES = (*checks.CASES, "round.json", "failing.json", "failing_enrolment.json")
 UNCHECKED = {"what"}
 """Keys whose value is for the reader only."""
 NAMED = {
@@ -37,6 +48,14 @@ NAMED = {
     "sum-negated",
     "sum-doubled",
     "sum-value-out-of-range",
+    "enrolment-signature-s-beyond-the-order",
+    "enrolment-signature-cofactored-key",
+    "enrolment-identity-of-small-order-7",
+    "enrolment-entry-with-another-sealing-key",
+    "enrolment-request-of-another-token",
+    "enrolment-renewal-of-another-connection",
+    "enrolment-answer-to-another-request",
+    "enrolment-roster-with-a-swapped-sealing-key",
 }
 """Failing cases that there must be."""
 
@@ -53,7 +72,7 @@ VALUES = st.recursive(
 )
 
 ROUND = recorded.load("round.json")
-FAILING = recorded.load("failing.json")["cases"]
+FAILING = [*recorded.load("failing.json")["cases"], *recorded.load("failing_enrolment.json")["cases"]]
 
 
 def cases_of(name: str) -> list[Any]:
@@ -63,7 +82,7 @@ def cases_of(name: str) -> list[Any]:
 
 @pytest.mark.parametrize("implementation", checks.IMPLEMENTATIONS.values(), ids=checks.IMPLEMENTATIONS)
 @pytest.mark.parametrize("case", [case for name in checks.CASES for case in cases_of(name)])
-def test_known_answer(case: dict[str, Any], implementation: ModuleType) -> None:
+def test_known_answer(case: dict[str, Any], implementation: SimpleNamespace) -> None:
     checks.check_case(implementation, case)
 
 
@@ -95,7 +114,7 @@ class TestRound:
 class TestFiles:
     def test_all_of_them_are_there_and_small(self) -> None:
         assert sorted(path.name for path in FOLDER.glob("*.json")) == sorted(FILES)
-        assert sum(path.stat().st_size for path in FOLDER.glob("*.json")) < 330_000
+        assert sum(path.stat().st_size for path in FOLDER.glob("*.json")) < 530_000
 
     def test_each_says_what_it_is(self) -> None:
         assert all(recorded.load(name)["what"] for name in FILES)
@@ -110,6 +129,11 @@ class TestFiles:
         assert tried >= {"execution_id", "transcript_id", "survivors_id"}
         assert tried >= {"domain_commitment", "domain_open", "domain_values"}
         assert tried >= {"sum_check_elements", "sum_check_pad", "sum_check_tag", "next_model"}
+        assert tried >= {"entry_check", "request_check", "renewal_check", "certified_check", "roster_check"}
+
+    def test_the_generator_still_makes_what_is_refused_of_enrolment(self) -> None:
+        text = (FOLDER / make_vectors.FAILING_ENROLMENT).read_text(encoding="utf-8")
+        assert text == make_vectors.to_text(make_vectors.refused_of_enrolment())
 
     @pytest.mark.parametrize("name", make_vectors.DETERMINISTIC)
     def test_the_generator_still_makes_them(self, name: str) -> None:
@@ -135,6 +159,18 @@ class TestFiles:
 
 class TestBeyondTheVectors:
     """Where an answer cannot be small, or many are worth trying, the two implementations agree."""
+
+    @pytest.mark.parametrize("size", [0, 1, 32, 5000])
+    def test_what_is_sealed_opens(self, size: int) -> None:
+        root, request_hash = bytes(range(32)), hashlib.sha256(b"request").digest()
+        info = challenge_info(request_hash)
+        sealed = seal.seal(reference.sealing_key(root), bytes(size), *info)
+        assert len(sealed) == 1120 + size + 16
+        assert reference.open_sealed(root, sealed, ["enrolment challenge", request_hash]) == bytes(size)
+
+    @pytest.mark.parametrize("n", [*range(65, 120, 7), 257, 401])
+    def test_graphs_of_other_sizes(self, n: int) -> None:
+        assert package_enrolment.graph_sizes(n) == reference_graph.graph_sizes(n)
 
     @given(VALUES)
     def test_any_value_encodes_alike(self, value: Any) -> None:

@@ -1,0 +1,80 @@
+"""Places and values of κ, noise and pieces as SPEC.md, section 5, has them, in plain Python."""
+
+import hashlib
+import math
+import struct
+
+import numpy as np
+import pytest
+
+from fedapt_crypto.errors import MalformedMessage
+from fedapt_crypto.kdf import derive
+from fedapt_crypto.secagg.ckks import flooding, packing, structure
+from fedapt_crypto.secagg.ckks.parameters import gain
+from tests.crypto.vectors import reference
+
+G = hashlib.sha256(b"g").digest()
+EXECUTION = hashlib.sha256(b"execution").digest()
+
+
+def words(key: bytes, count: int) -> list[int]:
+    return [word for (word,) in struct.iter_unpack("<Q", reference.keystream(key, 0, 8 * count))]
+
+
+@pytest.mark.parametrize("length", [1, 2044, 2045, 5000])
+def test_kappa(length: int) -> None:
+    pieces = math.ceil(length / 2044)
+    key = reference.derive(G, "ckks kappa slots", [EXECUTION])
+    assert key == derive(G, "ckks kappa slots", EXECUTION)
+    drawn = words(key, pieces * 2048)
+    rows = [drawn[2048 * row : 2048 * (row + 1)] for row in range(pieces)]
+    places = [sorted(sorted(range(2048), key=row.__getitem__)[:4]) for row in rows]
+    mask = packing.kappa_mask(key, length)
+    assert [np.flatnonzero(row).tolist() for row in mask] == places
+    own = reference.derive(G, "ckks kappa", [EXECUTION, "clinic-1"])
+    values = [(2 * ((word >> 11) * 2.0**-53) - 1) * 4 for word in words(own, 4 * pieces)]
+    found = packing.kappa(own, length)
+    assert found.reshape(-1).tolist() == values
+    update = np.arange(1.0, length + 1)
+    slots = packing.pack(update, mask, found)
+    for row, where in enumerate(places):
+        assert slots[row, where].tolist() == values[4 * row : 4 * row + 4]
+    others = [
+        slots[row, column] for row in range(pieces) for column in range(2048) if column not in places[row]
+    ]
+    assert others == [*update, *[0.0] * (2044 * pieces - length)]
+
+
+@pytest.mark.parametrize(("institutions", "decryptions"), [(3, 1), (5, 4096), (64, 1 << 20)])
+def test_noise(institutions: int, decryptions: int) -> None:
+    error = math.sqrt(2048 * institutions) * 3.5 / 2**49
+    deviation = 8 * math.sqrt(decryptions) * 2**20 * math.sqrt(2048) * error
+    assert flooding.noise_deviation(institutions, decryptions) == pytest.approx(deviation, rel=1e-14)
+    grid = 2.0 ** math.floor(math.log2(deviation / 1024))
+    key = reference.derive(G, "ckks noise", [EXECUTION, ["clinic-1"], bytes(32)])
+    exact, normal = [i * 0.37 - 200 for i in range(1001)], []
+    drawn = [(word >> 11) * 2.0**-53 for word in words(key, 1002)]
+    for a, b in zip(drawn[::2], drawn[1::2], strict=True):
+        radius = math.sqrt(-2 * math.log1p(-a))
+        normal += [radius * math.cos(2 * math.pi * b), radius * math.sin(2 * math.pi * b)]
+    noise = [round(z * (deviation / grid)) * grid for z in normal]
+    published = [round((x + more) / grid) * grid for x, more in zip(exact, noise, strict=False)]
+    assert flooding.flood(np.array(exact), deviation, key).tolist() == published
+
+
+@pytest.mark.parametrize(("institutions", "clip"), [(3, 0.25), (64, 4.0), (5, 100.0)])
+def test_factor(institutions: int, clip: float) -> None:
+    assert gain(institutions, clip) == pytest.approx(1023 / institutions / clip, rel=1e-15)
+
+
+@pytest.mark.parametrize("length", [60_000, 65_659, 66_560])
+def test_the_structure_of_a_piece(length: int) -> None:
+    varint = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
+    head = bytes.fromhex("5ea11004") + b"\x01" + bytes.fromhex("020000") + struct.pack("<Q", length)
+    body = head + bytes(length - len(head))
+    piece = bytes.fromhex("0a02801012") + varint + body + b"\x19" + struct.pack("<d", 2.0**49)
+    structure.check_piece(piece)
+    for place in (*range(12), *range(13, 24), *range(len(piece) - 9, len(piece))):
+        wrong = piece[:place] + bytes([piece[place] ^ 1]) + piece[place + 1 :]
+        with pytest.raises(MalformedMessage):
+            structure.check_piece(wrong)

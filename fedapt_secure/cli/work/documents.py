@@ -16,7 +16,7 @@ FOLDER: Final = "documents"
 KINDS: Final = {
     "": ("*.md", "LICENSE", "constraints.txt", "requirements-audit.txt"),
     "client": ("*.md", "*.yaml", "Dockerfile", "systemd/*", "offline/*"),
-    "crypto": ("*.md",),
+    "crypto": ("*.md", "model/*"),
     "docs": ("*.md", "decisions/*.md", "images/*.svg", "images/*.png", "results/*"),
     "server": ("*.md", "*.yaml", "*.txt", "Dockerfile", "systemd/*"),
 }

@@ -95,8 +95,8 @@ def without(rule: str, breaks: str, numbers: Numbers, says: str) -> Run:
 RUNS: Sequence[Run] = (
     holds("four", "4 institutions, t = 3, two executions", FOUR),
     holds("three-tries", "3 institutions, t = 2, three executions", THREE_TRIES),
-    holds("rewound", "... and its sums lead back to the first model", {**COLLUDER, "FORGE": 2}, "abfg"),
-    holds("forged", "... and gives the group secret away", {**COLLUDER, "FORGE": 1}, "abdfg"),
+    holds("rewound", "one colludes, forged sums lead back to the start", {**COLLUDER, "FORGE": 2}, "abfg"),
+    holds("forged", "one colludes and gives the group secret away", {**COLLUDER, "FORGE": 1}, "abdfg"),
     holds("colluder", "4 institutions, one colludes, restarts", {**COLLUDER, "RESTARTS": 1}),
     holds("three", "3 institutions, restarts, two makers of group secrets", {**THREE, "SECRETS": 2}),
     Run("smallest", "3 institutions, t = 2, two executions", SMALLEST, "abcdefg", found=False),
@@ -118,12 +118,12 @@ RUNS: Sequence[Run] = (
     without("NEWER_ROUND", "e", THREE, "a round is run again after it was verified"),
     without("RECORD_BESIDE_MODEL", "e", THREE, "a restart keeps a model whose record was not written yet"),
     without("MODEL_IN_CONTEXT", "f", THREE, "institutions with different models in one execution"),
-    without("COMMITMENT_IN_CONTEXT", "f", {**THREE, "SECRETS": 2}, "... with different group secrets"),
+    without("COMMITMENT_IN_CONTEXT", "f", {**THREE, "SECRETS": 2}, "with different group secrets"),
     without("ONE_STATEMENT", "g", COLLUDER, "v - 1 statements, all of colluders"),
     Run("bound-shares", "2t > n + c does not hold", {**COLLUDER, "N": 3, "T": 2}, "a"),
     Run("bound-unverified", "a colluder knows the group secret", {**COLLUDER, "FORGE": 1}, "c"),
-    Run("bound-fork", "... and two institutions get different sums", {**COLLUDER, "FORGE": 1}, "e"),
-    Run("bound-frozen", "... and the model comes back", {**COLLUDER, "FORGE": 2}, "d"),
+    Run("bound-fork", "the same, and two institutions get different sums", {**COLLUDER, "FORGE": 1}, "e"),
+    Run("bound-frozen", "the same, and the model comes back", {**COLLUDER, "FORGE": 2}, "d"),
 )
 QUICK = ("smallest", "good-catching-up", "without-unresolved-rule-d")
 
@@ -226,7 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="the smallest runs only: " + ", ".join(QUICK))
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs beside each other (2)")
     parser.add_argument(
-        "--trace", choices=[run.name for run in RUNS if run.found], help="tell a shortest trace"
+        "--trace",
+        choices=[run.name for run in RUNS if run.found],
+        metavar="RUN",
+        help="tell a shortest trace, see --list",
     )
     parser.add_argument("--list", action="store_true", help="say what there is to run, and run nothing")
     chosen = parser.parse_args(arguments)

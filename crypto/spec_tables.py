@@ -27,10 +27,10 @@ from fedapt_crypto.secagg.masking import graph, messages
 from fedapt_crypto.secagg.masking import institution as masking_institution
 from fedapt_secure.config.ranges import Range
 from fedapt_secure.log import heads
-from fedapt_secure.protocol import enrolment
 from fedapt_secure.protocol import messages as session_messages
 from fedapt_secure.protocol.initial_context import InitialContext
-from fedapt_secure.protocol.join_string import JoinString
+from fedapt_secure.protocol.joining import enrolment
+from fedapt_secure.protocol.joining.join_string import JoinString
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
 from fedapt_secure.protocol.unsupervised import UnsupervisedPlan
 from fedapt_server.session import states as coordinator_states

@@ -58,9 +58,10 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "fedapt_crypto.secagg": (
         "scheme signed cohorts",
-        "institution_machine plain",
+        "institution_machine plain group_secret",
         "masking ckks",
         "registry",
+        "groups",
     ),
     "fedapt_secure": (
         "process",
@@ -73,6 +74,14 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "cli",
     ),
     "fedapt_secure.audit": ("findings", "evidence", "checks", "judgement", "report"),
+    "fedapt_secure.protocol": (
+        "class_names clocks headbook initial_context keepalive key_assignment methods reasons resolution"
+        " tls_advice unsupervised joining",
+        "parameters",
+        "session",
+        "message_sizes messages",
+        "statements transport",
+    ),
     "fedapt_secure.learning": (
         "clip",
         "batches data",
@@ -101,7 +110,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "books membership",
         "training doctor status",
         "institution diary saying",
-        "rehearsal",
+        "group_work rehearsal",
         "conduct",
         "runner",
         "__main__",

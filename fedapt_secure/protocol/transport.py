@@ -8,8 +8,8 @@ from typing import Any
 from fedapt_crypto.errors import CertificateRefused, InvalidInput, MalformedMessage
 from fedapt_crypto.private_files import read_private
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.protocol.joining.revocation import Revocations
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
-from fedapt_secure.protocol.revocation import Revocations
 from fedapt_secure.protocol.tls_advice import refused_client
 
 PING_TIMEOUT_S = 60.0

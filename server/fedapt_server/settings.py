@@ -9,8 +9,8 @@ from fedapt_crypto.encoding import PartyName
 from fedapt_secure.config import ranges
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.log.line import HEAD_PATTERN
-from fedapt_secure.protocol.enrolment import PRINTABLE
-from fedapt_secure.protocol.join_string import Address
+from fedapt_secure.protocol.joining.enrolment import PRINTABLE
+from fedapt_secure.protocol.joining.join_string import Address
 from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 

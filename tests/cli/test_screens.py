@@ -13,7 +13,7 @@ from fedapt_client.membership import rosters
 from fedapt_secure.cli.app import app
 from fedapt_secure.learning.data.dealing import deal_dataset
 from fedapt_secure.process.exit_status import ExitStatus
-from fedapt_secure.protocol.enrolment import to_file
+from fedapt_secure.protocol.joining.enrolment import to_file
 from tests.client.books.ledgers import MINE, OTHER, images, open_ledger, terms
 from tests.support.offices import Office
 from tests.support.terminals import Seen, View, glance, look

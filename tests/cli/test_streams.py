@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedapt_client.membership.enrolment import load_federation
-from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.joining import enrolment as e
 from tests.support import warm
 from tests.support.offices import Office
 

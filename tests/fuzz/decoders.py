@@ -18,7 +18,7 @@ from fedapt_crypto.secagg.masking.records import (
     split_records,
 )
 from fedapt_secure.log import heads, line
-from fedapt_secure.protocol import enrolment
+from fedapt_secure.protocol.joining import enrolment
 from fedapt_secure.protocol.messages import FROM_COORDINATOR, FROM_INSTITUTION, MAX_FRAME_BYTES
 from fedapt_secure.protocol.session import SessionConfiguration
 

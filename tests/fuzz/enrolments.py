@@ -7,7 +7,7 @@ from pathlib import Path
 from fedapt_client.membership import enrolment
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.joining import enrolment as e
 from fedapt_server.membership.enrolment_desk import EnrolmentDesk
 from fedapt_server.membership.founding import found
 from fedapt_server.settings import ServerSettings

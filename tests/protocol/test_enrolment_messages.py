@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed
 from fedapt_crypto.identity import Identity
-from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.joining import enrolment as e
 
 SIGNER = Identity.generate()
 HASHES = st.binary(min_size=32, max_size=32)

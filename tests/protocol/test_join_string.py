@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.protocol import join_string as j
-from fedapt_secure.protocol.join_string import JoinString
+from fedapt_secure.protocol.joining import join_string as j
+from fedapt_secure.protocol.joining.join_string import JoinString
 
 HASHES = st.binary(min_size=32, max_size=32)
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)

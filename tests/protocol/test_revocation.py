@@ -8,7 +8,7 @@ import pytest
 from fedapt_crypto.errors import CertificateRefused, InvalidInput
 from fedapt_crypto.pki import CertificateAuthority, Revocation
 from fedapt_crypto.private_files import write_atomically
-from fedapt_secure.protocol.revocation import Revocations
+from fedapt_secure.protocol.joining.revocation import Revocations
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 AUTHORITY = CertificateAuthority.create("test")

@@ -12,8 +12,8 @@ from typing import Any
 from fedapt_client.membership import desk, enrolment
 from fedapt_client.membership.connecting import Place
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.join_string import JoinString
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.join_string import JoinString
 from fedapt_server.membership.enrolment_service import EnrolmentService
 from fedapt_server.membership.founding import found, write_settings
 from fedapt_server.membership.registrar import Registrar

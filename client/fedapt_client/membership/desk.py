@@ -29,9 +29,9 @@ from fedapt_crypto.private_files import read_private
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.protocol import clocks
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.enrolment_refusals import said
-from fedapt_secure.protocol.join_string import JoinString
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.enrolment_refusals import said
+from fedapt_secure.protocol.joining.join_string import JoinString
 from fedapt_secure.protocol.keepalive import patience
 from fedapt_secure.protocol.tls_advice import is_about_dates
 from fedapt_secure.protocol.transport import binary, client_context, joining_context, looking_context

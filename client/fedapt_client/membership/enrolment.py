@@ -30,8 +30,15 @@ from fedapt_secure.config.annotated import write_annotated
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import Settings
 from fedapt_secure.protocol import clocks
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.join_string import Address, JoinString, Port, paper_key, token_hash, token_id
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.join_string import (
+    Address,
+    JoinString,
+    Port,
+    paper_key,
+    token_hash,
+    token_id,
+)
 
 JOIN_FILE: Final = "join.pending"
 REQUEST_FILE: Final = "request.pending"

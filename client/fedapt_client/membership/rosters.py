@@ -15,7 +15,7 @@ from fedapt_crypto.identity import fingerprint, grouped
 from fedapt_crypto.private_files import read_private, write_atomically
 from fedapt_crypto.roster import IdentityKey, Member, Roster, SealingPublicKey
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol.enrolment import RosterFile, from_file, to_file
+from fedapt_secure.protocol.joining.enrolment import RosterFile, from_file, to_file
 
 APPROVED_FILE: Final = "roster.approved"
 """The signed revision that was approved last, as text."""

@@ -30,8 +30,8 @@ from fedapt_secure.process.streams import say, say_json
 if TYPE_CHECKING:
     from fedapt_client.membership.connecting import Place
     from fedapt_secure.config.party_folder import PartyFolder
-    from fedapt_secure.protocol.enrolment import RosterFile
-    from fedapt_secure.protocol.join_string import JoinString
+    from fedapt_secure.protocol.joining.enrolment import RosterFile
+    from fedapt_secure.protocol.joining.join_string import JoinString
 
 app = typer.Typer(
     name="client",
@@ -108,7 +108,7 @@ def csr(
 ) -> None:
     """Write a request file for 'server sign', where no connection to the coordinator is possible."""
     from fedapt_client.membership import enrolment  # noqa: PLC0415
-    from fedapt_secure.protocol.enrolment import Renewal, Request, to_file  # noqa: PLC0415
+    from fedapt_secure.protocol.joining.enrolment import Renewal, Request, to_file  # noqa: PLC0415
 
     asked: Request | Renewal | None
     if join is None:
@@ -145,7 +145,7 @@ def install_cert(
 ) -> None:
     """Install the answer to a request file, after checking that it is the right one."""
     from fedapt_client.membership import enrolment  # noqa: PLC0415
-    from fedapt_secure.protocol.enrolment import Certified, from_file  # noqa: PLC0415
+    from fedapt_secure.protocol.joining.enrolment import Certified, from_file  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     certified = from_file(read_input(answer), Certified, str(answer))
@@ -268,7 +268,7 @@ def passwd(
 
 
 def _join_string(text: str) -> "JoinString":
-    from fedapt_secure.protocol.join_string import JoinString  # noqa: PLC0415
+    from fedapt_secure.protocol.joining.join_string import JoinString  # noqa: PLC0415
 
     if text == "-":
         given = ask_secret("join string") if sys.stdin.isatty() else sys.stdin.read(1 << 16)
@@ -301,7 +301,7 @@ def _check_options(name: str, proxy: str | None, device: str) -> None:
 def _offered(folder: "PartyFolder", file: Path | None) -> "RosterFile":
     from fedapt_client.membership import desk  # noqa: PLC0415
     from fedapt_client.membership.enrolment import load_federation  # noqa: PLC0415
-    from fedapt_secure.protocol.enrolment import RosterFile, from_file  # noqa: PLC0415
+    from fedapt_secure.protocol.joining.enrolment import RosterFile, from_file  # noqa: PLC0415
 
     load_federation(folder)
     if file is None:

@@ -295,7 +295,7 @@ def roster(
     from fedapt_secure.cli.work.membership_report import membership_fields, print_membership  # noqa: PLC0415
 
     if export is not None:
-        from fedapt_secure.protocol.enrolment import to_file  # noqa: PLC0415
+        from fedapt_secure.protocol.joining.enrolment import to_file  # noqa: PLC0415
 
         signed = registrar.roster_file()
         if signed is None:

@@ -1,7 +1,7 @@
 """Requests and answers that travel as files, on the coordinator's side."""
 
 from fedapt_crypto.identity import fingerprint
-from fedapt_secure.protocol.enrolment import Renewal, Request, from_file, to_file
+from fedapt_secure.protocol.joining.enrolment import Renewal, Request, from_file, to_file
 from fedapt_server.membership.registrar import Registrar
 
 

@@ -9,7 +9,7 @@ from fedapt_client.membership import rosters
 from fedapt_crypto.identity import fingerprint
 from fedapt_secure.cli.options import console
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol.enrolment import RosterFile
+from fedapt_secure.protocol.joining.enrolment import RosterFile
 
 
 def roster_fields(folder: PartyFolder, offered: RosterFile) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from typing import Any
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.private_files import read_private
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal as Told
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.enrolment_refusals import EnrolmentRefusal as Told
 from fedapt_server.membership.records import Invitation
 from fedapt_server.membership.refused import Refused
 from fedapt_server.membership.registrar import Registrar

@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from fedapt_crypto.errors import FedaptError, PeerError
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal
-from fedapt_secure.protocol.revocation import Revocations
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.enrolment_refusals import EnrolmentRefusal
+from fedapt_secure.protocol.joining.revocation import Revocations
 from fedapt_secure.protocol.transport import (
     TLS_HANDSHAKE_TIMEOUT_S,
     binary,

@@ -12,7 +12,7 @@ from fedapt_crypto.private_files import read_private, write_atomically
 from fedapt_crypto.roster import Roster
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder, roster_to_json
-from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.joining import enrolment as e
 from fedapt_server.membership.store import Membership
 
 

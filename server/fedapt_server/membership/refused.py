@@ -1,7 +1,7 @@
 """What the registrar refuses: a reason for the coordinator's log, and the code that the other side gets."""
 
 from fedapt_crypto.errors import InvalidInput, PeerError
-from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal as Told
+from fedapt_secure.protocol.joining.enrolment_refusals import EnrolmentRefusal as Told
 
 
 class Refused(PeerError):

@@ -17,9 +17,9 @@ from fedapt_crypto.roster import Member
 from fedapt_crypto.seal import seal
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal as Told
-from fedapt_secure.protocol.join_string import (
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.enrolment_refusals import EnrolmentRefusal as Told
+from fedapt_secure.protocol.joining.join_string import (
     TOKEN_BYTES,
     JoinString,
     fresh_token,

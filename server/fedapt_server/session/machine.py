@@ -89,8 +89,7 @@ class CoordinatorSession:
                 crash may have come between store and log.
         """
         if self._is_new:
-            begun = Log("session_started", bodies.session_started(self._configuration))
-            return [begun, SetTimer(None)]
+            return [Log("session_started", bodies.session_started(self._configuration)), SetTimer(None)]
         interrupted = self._progress.interrupted
         self._progress, actions = resumed(self._configuration, self._progress, logged)
         if self._progress.group is not None:

@@ -15,8 +15,8 @@ from fedapt_crypto.pki import TlsKey
 from fedapt_secure.config.annotated import fill
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.join_string import JoinString
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.join_string import JoinString
 from tests.support.offices import HOST, Clock, Office
 
 COMPLETE = [

@@ -11,7 +11,7 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_secure.cli.app import run as command
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.process.exit_status import ExitStatus
-from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.joining import enrolment as e
 from tests.support.offices import Office
 from tests.support.rosters import changed, former_encoding, former_json
 

@@ -10,7 +10,7 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol import enrolment as e
+from fedapt_secure.protocol.joining import enrolment as e
 from tests.support.offices import Office
 from tests.support.rosters import roster_of
 

@@ -9,8 +9,8 @@ from fedapt_crypto import certificates, roster, seal
 from fedapt_crypto import identity as ids
 from fedapt_crypto.errors import VerificationFailed
 from fedapt_crypto.secagg.masking import graph
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol import join_string
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining import join_string
 
 
 def _identity(private: bytes) -> ids.Identity:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedapt_crypto import seal
-from fedapt_secure.protocol.enrolment import challenge_info
+from fedapt_secure.protocol.joining.enrolment import challenge_info
 from tests.crypto.vectors import (
     checks,
     make_round,

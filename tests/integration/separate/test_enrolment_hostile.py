@@ -20,9 +20,9 @@ from fedapt_crypto.certificates import facts, to_der
 from fedapt_crypto.errors import InvalidInput, PeerError
 from fedapt_crypto.identity import fingerprint_bytes
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.join_string import fresh_token
-from fedapt_secure.protocol.revocation import Revocations
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.join_string import fresh_token
+from fedapt_secure.protocol.joining.revocation import Revocations
 from fedapt_secure.protocol.transport import (
     certificate_name,
     client_context,

@@ -24,8 +24,8 @@ from fedapt_crypto.encoding import encode
 from fedapt_crypto.errors import FedaptError
 from fedapt_secure.cli.app import run as command
 from fedapt_secure.config.structured_log import configure
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.enrolment_refusals import NOT_KNOWN, SAID, EnrolmentRefusal
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.enrolment_refusals import NOT_KNOWN, SAID, EnrolmentRefusal
 from tests.support.offices import HOST, Office
 
 pytestmark = pytest.mark.integration

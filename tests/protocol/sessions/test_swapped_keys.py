@@ -13,8 +13,7 @@ from fedapt_crypto.errors import InvalidInput, VerificationFailed
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
-from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.ckks.setup import open_group, route_offer
+from fedapt_crypto.secagg import group_secret, registry
 from fedapt_secure.protocol import messages as m
 from tests.protocol.federation import Federation
 from tests.support.rosters import changed
@@ -90,17 +89,10 @@ def test_without_the_check_the_coordinator_has_the_group_key(monkeypatch: pytest
     federation = attacked(Federation(4, secure_aggregation=registry.CKKS), **CHANGES["sealing key"])
     play(federation)
     (offer, *_) = offers_of_groups(federation)
-    about = {
-        "session": federation.configuration.session,
-        "roster": federation.roster,
-        "decryptions": federation.configuration.decryptions,
-    }
-    public, deliveries = route_offer(offer.payload, sender=MAKER, **about)
-    stolen = open_group(deliveries[ABSENT], name=ABSENT, sealing_key=THIEF, **about)
-    other = open_group(
-        deliveries["clinic-2"], name="clinic-2", sealing_key=federation.sealing["clinic-2"], **about
-    )
-    assert stolen._secret == other._secret  # what protects the others' updates from the coordinator
-    stolen.discard()
-    other.discard()
-    public.close()
+    configuration = federation.configuration
+    about = (configuration.session, configuration.hash, federation.roster)
+    parts = group_secret.route_offer(offer.payload, *about, MAKER).parts
+    stolen = group_secret.open_part(parts[ABSENT], *about, ABSENT, THIEF).secret
+    name, key = "clinic-2", federation.sealing["clinic-2"]
+    honest = group_secret.open_part(parts[name], *about, name, key).secret
+    assert stolen._secret == honest._secret  # what protects the others' updates from the coordinator

@@ -16,8 +16,8 @@ from fedapt_crypto.pki import TlsKey
 from fedapt_crypto.roster import sign_entry
 from fedapt_crypto.seal import SealingKey
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.join_string import JoinString, fresh_token, paper_key, token_id
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.join_string import JoinString, fresh_token, paper_key, token_id
 from fedapt_server.membership.enrolment_desk import EnrolmentDesk, State
 from fedapt_server.membership.founding import check_free, found, write_settings
 from fedapt_server.membership.refused import Refused

@@ -13,8 +13,8 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_secure.cli.app import run as command
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.process.exit_status import ExitStatus
-from fedapt_secure.protocol import enrolment as e
-from fedapt_secure.protocol.enrolment_refusals import EnrolmentRefusal
+from fedapt_secure.protocol.joining import enrolment as e
+from fedapt_secure.protocol.joining.enrolment_refusals import EnrolmentRefusal
 from fedapt_server.membership.enrolment_desk import EnrolmentDesk
 from fedapt_server.membership.refused import Refused
 from fedapt_server.membership.registrar import MEMBERSHIP_FILE, Registrar

@@ -20,8 +20,8 @@ from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import IdentityKey, Roster, SealingPublicKey
 from fedapt_crypto.sharing import shared
-from fedapt_secure.protocol.enrolment_refusals import RefusalCode
-from fedapt_secure.protocol.join_string import TOKEN_ID_BYTES, Token, authenticate
+from fedapt_secure.protocol.joining.enrolment_refusals import RefusalCode
+from fedapt_secure.protocol.joining.join_string import TOKEN_ID_BYTES, Token, authenticate
 
 PROTOCOL: Literal["fedapt-secure-enrolment/1"] = "fedapt-secure-enrolment/1"
 MAX_REQUEST_FRAME_BYTES = 16 << 10

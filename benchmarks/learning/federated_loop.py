@@ -13,7 +13,7 @@ import torch
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.clip.backbone import Backbone, load_backbone
 from fedapt_secure.learning.clip.text import PromptedText
-from fedapt_secure.learning.data.dealing import DealtDataset, deal_dataset
+from fedapt_secure.learning.data.dealing import DealOptions, DealtDataset, deal_dataset
 from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
 from fedapt_secure.learning.data.reading.records import read_records
 from fedapt_secure.learning.evaluation.scores import Scores, evaluate
@@ -51,10 +51,16 @@ class Trial:
 
 @cache
 def institutions(
-    dataset: str, seed: int, backbone: Backbone | None = None
+    dataset: str,
+    seed: int,
+    backbone: Backbone | None = None,
+    clients: int | None = None,
+    domains: tuple[str, ...] = (),
+    few_shot: int | None = None,
 ) -> tuple[DealtDataset, list[FeatureSet]]:
+    options = DealOptions(domains=domains, few_shot=few_shot)
     with tempfile.TemporaryDirectory() as folder:
-        dealt = deal_dataset(dataset, None, seed, None, lambda name: Path(folder) / name)
+        dealt = deal_dataset(dataset, clients, seed, None, lambda name: Path(folder) / name, options)
         sets = [
             load_features(
                 read_records(one.data, dealt.class_names).records, backbone or load_backbone(), None

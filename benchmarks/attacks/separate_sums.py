@@ -1,8 +1,8 @@
 """What a sum gives away in FedAPT, where an institution is alone with its key.
 
     python -m benchmarks.attacks.separate_sums
-    python -m benchmarks.attacks.separate_sums --only known fitted --seeds 20 21 22 --json found.json
-    python -m benchmarks.attacks.separate_sums --only fitted-five --seeds 20 --evaluations 150
+    python -m benchmarks.attacks.separate_sums --only fitted --seeds 20 --evaluations 200 --json found.json
+    python -m benchmarks.attacks.separate_sums --only fitted-five --seeds 20 --rounds 4
 
 Institutions train the digits on the shipped CLIP, their updates are added up as fixed-point numbers, and an
 attacker who sees each round's model and sum estimates each institution's update of the prompt. Shown is the
@@ -120,6 +120,7 @@ def settings(epsilon: float | None) -> list[Setting]:
         Setting("known", ALL_KEYS, five),
         Setting("known", ALL_KEYS, five, default, TINY),
         Setting("known", ALL_KEYS, five, default, SMALL),
+        Setting("known", ALL_KEYS, five, default, SMALL, ridge=RIDGE),
         Setting("known", ALL_KEYS, five, default),
         Setting("known", ALL_KEYS, five, default, ridge=RIDGE),
         Setting("known", ALL_KEYS, five, default, ridge=RIDGE, skipped=LATER),

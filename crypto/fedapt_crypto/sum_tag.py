@@ -8,10 +8,10 @@ secret makes h and all pads: whoever knows it can forge, everybody else at most 
 Without pads the pairs (0, 0), (-X, -T) and (2X, 2T) would pass. A single tag beside a vector would show who
 knows the secret one linear functional of that vector, so it travels under masks only, like the vector.
 
-Not used by the protocol yet. SPEC.md, section 9.
+SPEC.md, section 9.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import numpy as np
@@ -99,15 +99,28 @@ class LinearHash:
         Raises:
             InvalidInput: If it is no contiguous vector of d words.
         """
-        signed = _signed(vector, self.length)
-        sums = np.empty((len(self._rows), _LIMBS), np.int64)
+        _signed(vector, self.length)
+        parts = over_ranges(
+            self.length, CHUNK_VALUES, lambda start, stop: self.of_part(vector[start:stop], start)
+        )
+        return sum(parts) % PRIME
 
-        def work(start: int, stop: int) -> None:
-            first, beyond = start // ROW_VALUES, row_count(stop)
-            sums[first:beyond] = self._limb_sums(signed[start:stop])
+    def of_part(self, part: RingVector, first: int) -> int:
+        """Return what consecutive values of a vector add to its h(x), in the calling thread.
 
-        over_ranges(self.length, CHUNK_VALUES, work)
-        return sum(map(int.__mul__, self._rows, _from_limbs(sums).tolist())) % PRIME
+        Args:
+            part: (values,) uint32, two's complement.
+            first: Position of its first value, a multiple of `ROW_VALUES`.
+
+        Raises:
+            InvalidInput: If it is no such part.
+        """
+        row, within = divmod(first, ROW_VALUES)
+        rows = self._rows[row : row + row_count(part.size)]
+        if within or len(rows) != row_count(part.size):
+            raise InvalidInput("a part of a vector begins with a row and ends with the vector or a row")
+        sums = self._limb_sums(_signed(part, part.size)).astype(np.int64)
+        return sum(map(int.__mul__, rows, _from_limbs(sums).tolist())) % PRIME
 
     def _limb_sums(self, part: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return (rows, 6): for each row of a part, the sum of x · (limb of v), an integer.
@@ -184,6 +197,19 @@ class SumCheck:
         """
         return (self._hash.of(vector) + self._pad(name)) % PRIME
 
+    def part(self, part: RingVector, first: int) -> int:
+        """Return what consecutive values add to h(x), see `LinearHash.of_part`."""
+        return self._hash.of_part(part, first)
+
+    def tag_of_parts(self, name: str, parts: Iterable[int]) -> int:
+        """Return t from what all parts of a vector add to h(x); secret until it is masked.
+
+        Args:
+            name: The institution whose update it is.
+            parts: What `part` gave for each.
+        """
+        return (sum(parts) + self._pad(name)) % PRIME
+
     def verify(self, total: RingVector, tag: int, survivors: Collection[str], *, limit: int) -> None:
         """Check that a sum is that of the vectors which these survivors tagged.
 
@@ -249,17 +275,43 @@ def next_model(model: Model, total: RingVector, *, survivors: int, fraction_bits
     if model.ndim != 1 or model.dtype != np.float32:
         raise InvalidInput("a model is a vector of float32 values")
     signed = _signed(total, model.size)
+
+    def real(start: int, stop: int) -> NDArray[np.float64]:
+        part = signed[start:stop].astype(np.float64)
+        part *= 2.0**-fraction_bits
+        return part
+
+    return _moved(model, real, survivors)
+
+
+def moved(model: Model, total: NDArray[np.float64], survivors: int) -> Model:
+    """Return float32(float64(P) + S / |U|), as `next_model` does from the sum of encoded updates.
+
+    Args:
+        model: P, (d,) float32, finite.
+        total: S, (d,) float64: the sum of the updates.
+        survivors: |U| ≥ 1.
+
+    Raises:
+        InvalidInput: If the arguments are none of that kind.
+        RunFailed: If this process takes very small numbers for zero, so that it would come to other bits.
+    """
+    if survivors < 1 or model.ndim != 1 or model.dtype != np.float32 or total.shape != model.shape:
+        raise InvalidInput("a model and a sum of updates are vectors of the same length")
+    return _moved(model, lambda start, stop: total[start:stop].astype(np.float64), survivors)
+
+
+def _moved(model: Model, real: Callable[[int, int], NDArray[np.float64]], survivors: int) -> Model:
     updated = np.empty(model.size, np.float32)
 
     def work(start: int, stop: int) -> None:
         _refuse_to_flush()
-        real = signed[start:stop].astype(np.float64)
-        real *= 2.0**-fraction_bits
-        real /= survivors
-        real += model[start:stop]
-        if not np.isfinite(real).all():
+        part = real(start, stop)  # ours to change
+        part /= survivors
+        part += model[start:stop]
+        if not np.isfinite(part).all():
             raise InvalidInput("a model holds values that are not finite")
-        updated[start:stop] = real
+        updated[start:stop] = part
 
     over_ranges(model.size, CHUNK_VALUES, work)
     return updated

@@ -16,7 +16,7 @@ from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
 from fedapt_crypto.errors import FedaptError, PeerError, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, RoundContext
+from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, RoundContext, VerifiedSum
 from fedapt_crypto.secagg.signed import UNSIGNED, Abort, abort_reason
 
 Transitions = Mapping[Any, tuple[type[TaggedMessage], Callable[..., Outgoing | None]]]
@@ -67,7 +67,7 @@ class InstitutionMachine(ABC):
         self._state = self._states["NEW"]
         self._abort: bytes | None = None
         self._saturated = 0
-        self._aggregate: Aggregate | None = None
+        self._verified: VerifiedSum | None = None
 
     @property
     def state(self) -> Enum:
@@ -86,8 +86,13 @@ class InstitutionMachine(ABC):
 
     @property
     def aggregate(self) -> Aggregate | None:
-        """The sum once the round is over, in schemes that give it to institutions."""
-        return self._aggregate
+        """The sum, once it has come and holds."""
+        return None if self._verified is None else self._verified.aggregate
+
+    @property
+    def verified(self) -> VerifiedSum | None:
+        """The same with what stands for it."""
+        return self._verified
 
     @property
     @abstractmethod

@@ -1,14 +1,24 @@
 """No protection: the coordinator sees every update. For experiments and comparisons only.
 
-The same interface as masking, so that nothing else has to know; one phase, ``update``.
+The same interface as masking, so that nothing else has to know; one phase, ``update``. The sum is what the
+coordinator says it is: there is nothing to check it by.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from fedapt_crypto.encoding import Hash, decode_one_of, kinds_of
+from fedapt_crypto.encoding import (
+    MAX_CONTAINER_ITEMS,
+    Hash,
+    PartyName,
+    Signature,
+    TaggedMessage,
+    decode_one_of,
+    kinds_of,
+)
 from fedapt_crypto.errors import (
     ContextMismatch,
     MalformedMessage,
@@ -16,9 +26,17 @@ from fedapt_crypto.errors import (
     UnexpectedMessage,
     VerificationFailed,
 )
-from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
+from fedapt_crypto.identity import Identity, verify
+from fedapt_crypto.kdf import digest
+from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_crypto.secagg.scheme import (
+    MAX_VECTOR_LENGTH,
+    Aggregate,
+    Outgoing,
+    Phase,
+    RoundContext,
+    VerifiedSum,
+)
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, UNSIGNED, SignedMessage
 
 
@@ -33,21 +51,44 @@ class PlainUpdate(SignedMessage):
 _KINDS = kinds_of(PlainUpdate)
 
 
+class PlainSum(TaggedMessage):
+    """The sum of the contributors' updates as the coordinator states it, little-endian float64, signed."""
+
+    kind: Literal["plain sum"] = "plain sum"
+    max_bytes = 8 * MAX_VECTOR_LENGTH + MESSAGE_OVERHEAD_BYTES
+    context: Hash
+    contributors: Annotated[tuple[PartyName, ...], Field(min_length=1, max_length=MAX_CONTAINER_ITEMS)]
+    total: bytes
+    signature: Signature
+
+    @property
+    def hash(self) -> bytes:
+        """What stands for it: SHA-256 of all but the signature."""
+        return digest("plain sum", self.context, self.contributors, self.total)
+
+
 class PlainInstitution:
     """One institution that sends its update in the clear."""
 
     def __init__(
-        self, context: RoundContext, name: str, identity: Identity, update: NDArray[np.floating]
+        self,
+        context: RoundContext,
+        roster: Roster,
+        name: str,
+        identity: Identity,
+        update: NDArray[np.floating],
     ) -> None:
         self._context = context
+        self._roster = roster
+        self._verified: VerifiedSum | None = None
         self._name = name
         self._identity = identity
         self._update: NDArray[np.floating] | None = update
 
     @property
     def finished(self) -> bool:
-        """Whether the update has been handed out."""
-        return self._update is None
+        """Whether the sum has come."""
+        return self._verified is not None
 
     @property
     def saturated(self) -> int:
@@ -56,8 +97,13 @@ class PlainInstitution:
 
     @property
     def aggregate(self) -> Aggregate | None:
-        """Nothing: in this scheme the sum is the coordinator's."""
-        return None
+        """What the coordinator says is the sum."""
+        return None if self._verified is None else self._verified.aggregate
+
+    @property
+    def verified(self) -> VerifiedSum | None:
+        """The same with what stands for it: it is signed, and nothing else about it is known."""
+        return self._verified
 
     @property
     def transcript(self) -> bytes | None:
@@ -74,24 +120,56 @@ class PlainInstitution:
         )
         return Outgoing(Phase.UPDATE, unsigned.signed_by(self._identity).to_bytes(), releases=True)
 
-    def receive(self, payload: bytes) -> Outgoing:
-        """Refuse: the coordinator has nothing to say in this scheme.
+    def receive(self, payload: bytes) -> None:
+        """Take what the coordinator says is the sum.
 
         Raises:
-            UnexpectedMessage: Always.
+            PeerError: If it did not sign it for this round, or it is none.
         """
-        raise UnexpectedMessage(f"a payload of {len(payload)} bytes came where none was due")
+        if self._update is not None or self._verified is not None:
+            raise UnexpectedMessage(f"a payload of {len(payload)} bytes came where none was due")
+        message = PlainSum.from_bytes(payload, max_bytes=plain_sum_bytes(self._context, self._roster))
+        self._verified = take_sum(message, self._context, self._roster)
 
     def abort_payload(self) -> bytes | None:
         """Return nothing: there is no protocol to abort."""
         return None
 
 
+def plain_sum_bytes(context: RoundContext, roster: Roster) -> int:
+    """Return the most that a `PlainSum` of a round takes."""
+    return 8 * context.vector_length + 68 * len(roster.members) + MESSAGE_OVERHEAD_BYTES
+
+
+def take_sum(message: PlainSum, context: RoundContext, roster: Roster) -> VerifiedSum:
+    """Return the sum that a coordinator states, of whose truth nothing is known.
+
+    Args:
+        message: What it sent.
+        context: The round.
+        roster: Our own approved roster.
+
+    Raises:
+        PeerError: If it did not sign it for this round, or it is none.
+    """
+    verify(roster.coordinator_key, message.signature, "plain sum", message.hash, signer=COORDINATOR)
+    if message.context != context.hash:
+        raise ContextMismatch("a sum belongs to another round", peer=COORDINATOR)
+    named = set(message.contributors)
+    if message.contributors != tuple(name for name in roster.names if name in named):
+        raise MalformedMessage("a contributor set names strangers, repeats a party or is out of roster order")
+    total = np.frombuffer(message.total, "<f8") if len(message.total) == 8 * context.vector_length else None
+    if total is None or not np.isfinite(total).all():
+        raise MalformedMessage("a sum is none of finite values for this model", peer=COORDINATOR)
+    return VerifiedSum(Aggregate(total.astype(np.float64), message.contributors), message.hash, b"")
+
+
 class PlainCoordinator:
     """A coordinator that adds up updates in the clear."""
 
-    def __init__(self, context: RoundContext, roster: Roster) -> None:
+    def __init__(self, context: RoundContext, roster: Roster, identity: Identity) -> None:
         self._context = context
+        self._identity = identity
         self._roster = roster
         self._gone: set[str] = set()
         self._arrived: set[str] = set()
@@ -157,4 +235,12 @@ class PlainCoordinator:
             )
         contributors = tuple(name for name in self._roster.names if name in self._arrived)
         self._aggregate = Aggregate(self._sum, contributors)
-        return {}
+        unsigned = PlainSum(
+            context=self._context.hash,
+            contributors=contributors,
+            total=self._sum.astype("<f8", copy=False).tobytes(),
+            signature=UNSIGNED,
+        )
+        signature = self._identity.sign("plain sum", unsigned.hash)
+        stated = unsigned.model_copy(update={"signature": signature}).to_bytes()
+        return dict.fromkeys(contributors, stated)

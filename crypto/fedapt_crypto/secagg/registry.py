@@ -15,16 +15,19 @@ from fedapt_crypto.secagg.ckks.coordinator import CkksCoordinator
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.ckks.institution import CkksInstitution
 from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN, Participation
+from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.plain import PlainCoordinator, PlainInstitution
 from fedapt_crypto.secagg.scheme import (
+    Admission,
     CoordinatorGroup,
     CoordinatorRound,
     InstitutionGroup,
     InstitutionRound,
     Phase,
     RoundContext,
+    admit_all,
 )
 
 MASKING: Final = "masking"
@@ -99,6 +102,7 @@ def institution_round(
     minimum_participants: int,
     group: InstitutionGroup | None = None,
     confirmed: Collection[str] | None = None,
+    admits: Admission = admit_all,
 ) -> InstitutionRound:
     """Return the institution's machine for one round.
 
@@ -113,12 +117,13 @@ def institution_round(
         group: What `groups.open_part` gave, in a scheme that needs it.
         confirmed: Who has signed that it holds the same group secret; ``None`` where signatures in the round
             say so (masking), or for everybody.
+        admits: Says whether we may sign a survivor set besides.
 
     Raises:
         InvalidInput: If the scheme is unknown, or has no group it needs or cannot hold the round.
     """
     if phases(scheme) == PHASES[NONE]:
-        return PlainInstitution(context, name, identity, update)
+        return PlainInstitution(context, roster, name, identity, update)
     if scheme == CKKS:
         parameters.require_tenseal()
         return CkksInstitution(
@@ -130,26 +135,46 @@ def institution_round(
             _needed(group, GroupKey),
             minimum_participants=minimum_participants,
             confirmed=confirmed,
+            admits=admits,
         )
     return MaskingInstitution(
-        context, roster, name, identity, update, minimum_participants=minimum_participants
+        context,
+        roster,
+        name,
+        identity,
+        update,
+        group=_needed(group, GroupSecret),
+        minimum_participants=minimum_participants,
+        admits=admits,
     )
 
 
 def coordinator_round(
-    scheme: str, context: RoundContext, roster: Roster, *, group: CoordinatorGroup | None = None
+    scheme: str,
+    context: RoundContext,
+    roster: Roster,
+    identity: Identity,
+    *,
+    group: CoordinatorGroup | None = None,
 ) -> CoordinatorRound:
-    """Return the coordinator's machine for one round; ``group`` is what `groups.route_offer` gave.
+    """Return the coordinator's machine for one round.
+
+    Args:
+        scheme: The session's scheme.
+        context: The round.
+        roster: Its roster.
+        identity: The coordinator's signing key.
+        group: What `groups.route_offer` gave.
 
     Raises:
         InvalidInput: If the scheme is unknown, or has no group it needs or cannot hold the round.
     """
     if phases(scheme) == PHASES[NONE]:
-        return PlainCoordinator(context, roster)
+        return PlainCoordinator(context, roster, identity)
     if scheme == CKKS:
         parameters.require_tenseal()
         return CkksCoordinator(context, roster, _needed(group, PublicGroup))
-    return MaskingCoordinator(context, roster)
+    return MaskingCoordinator(context, roster, identity)
 
 
 def _needed(group: object, kind: type[Held]) -> Held:

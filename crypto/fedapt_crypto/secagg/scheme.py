@@ -4,8 +4,8 @@ Both are sans-I/O. The shell moves payloads, watches deadlines and disconnection
 durable record that an outgoing payload with ``releases`` asks for *before* it is sent.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Final, Protocol
@@ -17,6 +17,7 @@ from pydantic import Field
 from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.kdf import digest
+from fedapt_crypto.sum_tag import Model, moved
 
 SESSION_BYTES = 16
 MAX_VECTOR_LENGTH = 1 << 28
@@ -101,11 +102,37 @@ class Outgoing:
         payload: Bytes to send.
         releases: Whether it carries the update. Before sending, the shell writes a durable record; from
             then on the update is burned: never sent again, not even after a crash.
+        opening: The execution of which it reveals shares. Before sending, the shell writes it down durably.
     """
 
     phase: Phase
     payload: bytes
     releases: bool = False
+    opening: "Opening | None" = None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """An execution in which an institution is about to reveal shares, or has done so.
+
+    Attributes:
+        context: The round. execution, transcript: The execution of it, 32 bytes each.
+        survivors: The one set that it has signed, in roster order. survivors_hash: What it signed.
+    """
+
+    context: RoundContext
+    execution: bytes
+    transcript: bytes
+    survivors: tuple[str, ...]
+    survivors_hash: bytes
+
+
+Admission = Callable[[tuple[str, ...]], None]
+"""Raises a `FedaptError` where an institution does not sign a survivor set, given in roster order."""
+
+
+def admit_all(survivors: tuple[str, ...]) -> None:
+    """Have nothing against any survivor set."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +147,23 @@ class Aggregate:
     total: NDArray[np.float64]
     contributors: tuple[str, ...]
 
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Uniform mean over the contributors."""
-        return self.total / len(self.contributors)
+    def next_model(self, model: Model) -> Model:
+        """Return the model after the round: plus the contributors' uniform mean, see `sum_tag.moved`."""
+        return moved(model, self.total, len(self.contributors))
+
+
+@dataclass(frozen=True)
+class VerifiedSum:
+    """A sum that holds, as far as its scheme can tell.
+
+    Attributes:
+        aggregate: The sum, and whose inputs are in it.
+        sum_hash: Hash of what was sent. tag: T as it travels; empty in schemes without.
+    """
+
+    aggregate: Aggregate = field(repr=False)
+    sum_hash: bytes
+    tag: bytes
 
 
 class InstitutionGroup(Protocol):
@@ -168,7 +208,11 @@ class InstitutionRound(Protocol):
 
     @property
     def aggregate(self) -> Aggregate | None:
-        """The sum, in schemes that give it to institutions and not to the coordinator."""
+        """The sum, once it has come and holds."""
+
+    @property
+    def verified(self) -> VerifiedSum | None:
+        """The same with what stands for it."""
 
     @property
     def transcript(self) -> bytes | None:

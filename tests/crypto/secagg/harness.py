@@ -43,11 +43,15 @@ Tamper = Callable[[Phase | None, str, bytes], bytes | None]
 """(phase just closed, receiver, payload) to what really arrives; ``None`` loses it."""
 
 
+COORDINATOR_IDENTITY = Identity.generate()
+"""The coordinator's in every roster made here."""
+
+
 def make_parties(n: int) -> tuple[Roster, dict[str, Identity]]:
     identities = {f"clinic-{i}": Identity.generate() for i in range(1, n + 1)}
     numbered = enumerate(identities.items())
     entries = [(name, identity, SealingKey.fresh().public_key, i) for i, (name, identity) in numbered]
-    return roster_of(Identity.generate().public_key, entries), identities
+    return roster_of(COORDINATOR_IDENTITY.public_key, entries), identities
 
 
 def make_context(roster: Roster, length: int, **changes: object) -> RoundContext:
@@ -67,6 +71,11 @@ def make_context(roster: Roster, length: int, **changes: object) -> RoundContext
     all_fields = fields | changes
     group = GroupSecret(all_fields["session"], TEST_SECRET).commitment
     return RoundContext(**({"group": group} | all_fields))
+
+
+def group_of(context: RoundContext) -> GroupSecret:
+    """The group secret that a context here names."""
+    return GroupSecret(context.session, TEST_SECRET)
 
 
 @dataclass
@@ -90,7 +99,7 @@ class World:
         if self.scheme == registry.CKKS:
             self.keys, self.public = make_groups(self.roster, self.context.session)
         self.coordinator: CoordinatorRound = registry.coordinator_round(
-            self.scheme, self.context, self.roster, group=self.public
+            self.scheme, self.context, self.roster, COORDINATOR_IDENTITY, group=self.public
         )
         self.institutions: dict[str, InstitutionRound] = {
             name: self.institution(name, self.contexts.get(name, self.context), self.keys.get(name))
@@ -101,8 +110,11 @@ class World:
 
     def institution(self, name: str, context: RoundContext, key: GroupKey | None = None) -> InstitutionRound:
         """A machine of one institution for any context."""
+        group: GroupKey | GroupSecret | None = key
         if self.scheme == registry.CKKS and key is None:
-            key = make_groups(self.roster, context.session)[0][name]
+            group = make_groups(self.roster, context.session)[0][name]
+        if self.scheme == registry.MASKING:
+            group = group_of(context)
         return registry.institution_round(
             self.scheme,
             context,
@@ -111,16 +123,16 @@ class World:
             self.identities[name],
             self.updates[name],
             minimum_participants=self.minimum,
-            group=key,
+            group=group,
         )
 
     @property
     def aggregate(self) -> Aggregate | None:
-        """The sum, from whoever has it in this scheme; all who have it have the same."""
+        """The sum, from whoever has it; all who have it have the same."""
         sums = [m.aggregate for m in self.institutions.values() if m.aggregate is not None]
         if not sums:
             return self.coordinator.aggregate
-        assert self.coordinator.aggregate is None
+        assert (self.coordinator.aggregate is None) == (self.scheme == registry.CKKS)
         for other in sums:
             assert np.array_equal(other.total, sums[0].total)
             assert other.contributors == sums[0].contributors == self.coordinator.contributors
@@ -150,13 +162,14 @@ class World:
         tamper: Tamper = lambda phase, receiver, payload: payload,
     ) -> None:
         """Play the round to its end; who vanishes does so on entering a phase, before sending."""
-        vanish = vanish or {}
+        vanish, vanished = vanish or {}, set()
         answers = {name: machine.start() for name, machine in self.institutions.items()}
         while self.coordinator.phase is not None:
             phase = self.coordinator.phase
             for name, outgoing in answers.items():
                 if vanish.get(name) == phase:
                     self.coordinator.drop(name)
+                    vanished.add(name)
                     continue
                 self.sent_to_coordinator.append((name, outgoing))
                 try:
@@ -166,6 +179,8 @@ class World:
             deliveries = self.coordinator.close_phase()
             answers = {}
             for name, payload in deliveries.items():
+                if name in vanished:
+                    continue
                 arriving = tamper(phase, name, payload)
                 if arriving is None:
                     continue

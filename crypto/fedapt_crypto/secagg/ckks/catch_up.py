@@ -15,10 +15,10 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash
 from fedapt_crypto.secagg.ckks.messages import SumDelivery, max_delivery_bytes
-from fedapt_crypto.secagg.scheme import Aggregate, RoundContext
+from fedapt_crypto.secagg.scheme import Aggregate, RoundContext, VerifiedSum
 
 
-def open_missed_sum(context: RoundContext, roster: Roster, group: GroupKey, payload: bytes) -> Aggregate:
+def open_missed_sum(context: RoundContext, roster: Roster, group: GroupKey, payload: bytes) -> VerifiedSum:
     """Check and open a delivered sum; counts as the execution's one decryption.
 
     Args:
@@ -37,7 +37,8 @@ def open_missed_sum(context: RoundContext, roster: Roster, group: GroupKey, payl
     except FedaptError:
         group.discard()
         raise
-    return Aggregate(total, delivery.contributors)
+    hashed = sum_hash(delivery.execution, delivery.pieces)
+    return VerifiedSum(Aggregate(total, delivery.contributors), hashed, b"")
 
 
 def check_delivery(delivery: SumDelivery, execution: bytes, threshold: int, roster: Roster) -> None:

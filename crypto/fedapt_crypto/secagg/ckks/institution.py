@@ -37,7 +37,15 @@ from fedapt_crypto.secagg.ckks.messages import (
     max_delivery_bytes,
 )
 from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
-from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.scheme import (
+    Admission,
+    Aggregate,
+    Outgoing,
+    Phase,
+    RoundContext,
+    VerifiedSum,
+    admit_all,
+)
 from fedapt_crypto.secagg.signed import UNSIGNED
 
 
@@ -63,6 +71,7 @@ class CkksInstitution(InstitutionMachine):
         group: The session's key; used, and burned by a sum that does not hold.
         minimum_participants: Its own floor for the number of contributors; the threshold holds anyway.
         confirmed: Who has signed that it holds the same group secret; ``None`` for everybody.
+        admits: Says whether it may sign a contributor set besides.
 
     Raises:
         InvalidInput: If the parameters cannot hold the round or the key cannot serve it.
@@ -81,12 +90,14 @@ class CkksInstitution(InstitutionMachine):
         *,
         minimum_participants: int = 2,
         confirmed: Collection[str] | None = None,
+        admits: Admission = admit_all,
     ) -> None:
         super().__init__(context, roster, name, identity, update, minimum_participants=minimum_participants)
         group.check_usable(context)
         self._group = group
         self._update: NDArray[np.floating] | None = update
         self._execution = execution_id(context)
+        self._admits = admits
         self._confirmed = frozenset(roster.names if confirmed is None else confirmed)
         self._contributors: tuple[str, ...] = ()
         self._sum_hash = b""
@@ -136,6 +147,7 @@ class CkksInstitution(InstitutionMachine):
     def _sign(self, message: ContributorAnnouncement) -> Outgoing:
         self._check_execution(message.execution)
         self._check_contributors(message.contributors)
+        self._admits(message.contributors)
         self._contributors, self._sum_hash = message.contributors, message.sum_hash
         unsigned = ContributorSignature(
             sender=self._name,
@@ -154,7 +166,7 @@ class CkksInstitution(InstitutionMachine):
         except FedaptError:
             self._group.discard()
             raise
-        self._aggregate = Aggregate(total, self._contributors)
+        self._verified = VerifiedSum(Aggregate(total, self._contributors), self._sum_hash, b"")
         self._state = State.FINISHED
 
     def _check_sum(self, message: SumDelivery) -> None:

@@ -20,6 +20,7 @@ from fedapt_crypto.errors import (
     UnexpectedMessage,
     VerificationFailed,
 )
+from fedapt_crypto.identity import Identity
 from fedapt_crypto.masks import RANGE_VALUES, mask_range
 from fedapt_crypto.parallel import over_ranges
 from fedapt_crypto.roster import Roster
@@ -37,9 +38,12 @@ from fedapt_crypto.secagg.masking.messages import (
 )
 from fedapt_crypto.secagg.masking.neighbourhood import check_context, draws_of
 from fedapt_crypto.secagg.masking.routing import Dealt, check_dealt, deliveries, enough_signatures
+from fedapt_crypto.secagg.masking.sums import announce
+from fedapt_crypto.secagg.masking.tags import tag_from_bytes
 from fedapt_crypto.secagg.masking.unmasking import Unmasking
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
 from fedapt_crypto.secagg.signed import Abort, SignedMessage
+from fedapt_crypto.sum_tag import PRIME
 
 
 class MaskingCoordinator:
@@ -48,10 +52,12 @@ class MaskingCoordinator:
     Args:
         context: The round that all parties must agree on.
         roster: The session's roster.
+        identity: The coordinator's signing key.
     """
 
-    def __init__(self, context: RoundContext, roster: Roster) -> None:
+    def __init__(self, context: RoundContext, roster: Roster, identity: Identity) -> None:
         self._context = context
+        self._identity = identity
         self._roster = roster
         self._phase: Phase | None = Phase.ADVERTISE
         self._gone: set[str] = set()
@@ -70,6 +76,7 @@ class MaskingCoordinator:
         self._revealed: dict[str, UnmaskShares] = {}
         self._masked: set[str] = set()
         self._sum = np.zeros(context.vector_length, np.uint32)
+        self._tag = 0
         self._execution = b""
         self._transcript = b""
         self._aggregate: Aggregate | None = None
@@ -180,7 +187,9 @@ class MaskingCoordinator:
     def _take_masked(self, sender: str, message: MaskedPayload) -> None:
         self._check_bound(sender, message.header.execution, message.header.transcript)
         message.check(self._roster)
+        tag = tag_from_bytes(message.header.masked_tag, sender)
         self._masked.add(sender)
+        self._tag = (self._tag + tag) % PRIME
         total, words = self._sum, message.words
 
         def add(start: int, stop: int) -> None:
@@ -284,17 +293,20 @@ class MaskingCoordinator:
             masks = unmasking.masks()
         except PeerError as error:
             raise RoundAborted(f"the masks could not be removed: {error}") from error
+        tag = (self._tag + sum(mask.sign * mask.tag for mask in masks)) % PRIME
+        keystreams = [(mask.key, mask.sign) for mask in masks]
         words, total = self._sum, np.empty(self._sum.size)
         fixed_point = self._context.fixed_point
 
         def unmask(start: int, stop: int) -> None:
-            mask_range(words[start:stop], masks, start)
+            mask_range(words[start:stop], keystreams, start)
             fixed_point.decode_into(words[start:stop], total[start:stop])
 
         over_ranges(words.size, RANGE_VALUES, unmask)
         self._aggregate = Aggregate(total, self._survivors)
         self._phase = None
-        return {}
+        announced = announce(self._identity, self._execution, self._survivors_hash, words, tag)
+        return dict.fromkeys(self._survivors, announced)
 
     def _next(self, phase: Phase, to: tuple[str, ...], message: TaggedMessage) -> Mapping[str, bytes]:
         self._phase, self._expected = phase, frozenset(to)

@@ -9,9 +9,11 @@ for large rosters. What must hold, in order:
 * one update enters one masked input; one survivor set is signed; one unmask request is answered;
 * of any one institution we reveal a share of its self-mask seed or of its root, never both, and only
   against signatures of a threshold of its own holders on the survivor set that we signed;
-* secrets live in memory only and are forgotten when the machine finishes or aborts.
+* a sum is taken only if its tag holds: then it is the sum of what the survivors we signed have tagged;
+* secrets live in memory only and are forgotten when the machine has revealed its shares, or aborts.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from fedapt_crypto.errors import (
     ContextMismatch,
+    InvalidInput,
     MalformedMessage,
     OverlappingUnmaskLists,
     TooFewParticipants,
@@ -32,6 +35,7 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.masks import mask_range
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
 from fedapt_crypto.secagg.masking import graph, keys, parties
 from fedapt_crypto.secagg.masking.dealing import (
@@ -55,8 +59,11 @@ from fedapt_crypto.secagg.masking.messages import (
 )
 from fedapt_crypto.secagg.masking.neighbourhood import Neighbourhood, check_members, settle, split_digests
 from fedapt_crypto.secagg.masking.records import split_parcels
-from fedapt_crypto.secagg.scheme import Outgoing, Phase, RoundContext
-from fedapt_crypto.secagg.signed import UNSIGNED, check_signatures
+from fedapt_crypto.secagg.masking.sums import SumAnnouncement, check_sum
+from fedapt_crypto.secagg.masking.tags import TAG_BYTES, tag_to_bytes
+from fedapt_crypto.secagg.scheme import Admission, Opening, Outgoing, Phase, RoundContext, admit_all
+from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, UNSIGNED, check_signatures
+from fedapt_crypto.sum_tag import PRIME
 
 
 class State(Enum):
@@ -67,6 +74,7 @@ class State(Enum):
     SHARED = auto()
     MASKED = auto()
     SIGNED = auto()
+    REVEALED = auto()
     FINISHED = auto()
     ABORTED = auto()
 
@@ -91,7 +99,12 @@ class MaskingInstitution(InstitutionMachine):
         name: Its name on the roster.
         identity: Its signing key.
         update: The vector to contribute, shape (vector_length,).
+        group: The session's group secret.
         minimum_participants: Its own floor for the number of survivors; the threshold holds anyway.
+        admits: Says whether it may sign a survivor set besides.
+
+    Raises:
+        InvalidInput: If the group secret is another session's.
     """
 
     _states = State
@@ -104,9 +117,15 @@ class MaskingInstitution(InstitutionMachine):
         identity: Identity,
         update: NDArray[np.floating],
         *,
+        group: GroupSecret,
         minimum_participants: int = 2,
+        admits: Admission = admit_all,
     ) -> None:
         super().__init__(context, roster, name, identity, update, minimum_participants=minimum_participants)
+        if context.group != group.commitment:
+            raise InvalidInput("the group secret is for another session")
+        self._group = group
+        self._admits = admits
         self._index = roster.index(name)
         dealer = Dealer.fresh(name, context.hash)
         self._secrets: _Secrets | None = _Secrets(dealer, SealingKey.fresh(), dealer.mask_key, update)
@@ -122,7 +141,7 @@ class MaskingInstitution(InstitutionMachine):
 
     @property
     def _max_bytes(self) -> int:
-        return MAX_SHARE_MESSAGE_BYTES
+        return max(MAX_SHARE_MESSAGE_BYTES, 4 * self._context.vector_length + MESSAGE_OVERHEAD_BYTES)
 
     def _forget(self) -> None:
         self._secrets = None
@@ -197,40 +216,48 @@ class MaskingInstitution(InstitutionMachine):
         self._dealers = dealers
         self._transcript = keys.transcript_id(around.execution, message.dealers, message.digests)
         masks = self._masks(secrets, around, neighbours)
+        keystreams = [(mask.key, mask.sign) for mask in masks]
         update, fixed_point = secrets.update, self._context.fixed_point
+        check = self._group.sum_check(around.execution, self._transcript, length=update.size)
 
-        def fill(part: RingVector, first: int) -> int:
+        def fill(part: RingVector, first: int) -> tuple[int, int]:
             clipped = fixed_point.encode_into(update[first : first + part.size], part)
-            mask_range(part, masks, first)
-            return clipped
+            hashed = check.part(part, first)
+            mask_range(part, keystreams, first)
+            return clipped, hashed
+
+        def finish(filled: list[tuple[int, int]]) -> bytes:
+            tag = check.tag_of_parts(self._name, (hashed for _, hashed in filled))
+            return tag_to_bytes((tag + sum(mask.sign * mask.tag for mask in masks)) % PRIME)
 
         unsigned = MaskedInput(
             sender=self._name,
             signature=UNSIGNED,
             execution=around.execution,
             transcript=self._transcript,
+            masked_tag=bytes(TAG_BYTES),
             vector_hash=bytes(32),
         )
-        payload, clipped = assemble(unsigned, self._identity, update.size, fill)
-        self._saturated = sum(clipped)
+        payload, filled = assemble(unsigned, self._identity, update.size, fill, finish)
+        self._saturated = sum(clipped for clipped, _ in filled)
         self._state = State.MASKED
         return Outgoing(Phase.MASKED_INPUT, payload, releases=True)
 
-    def _masks(
-        self, secrets: _Secrets, around: Neighbourhood, neighbours: list[int]
-    ) -> list[tuple[bytes, int]]:
+    def _masks(self, secrets: _Secrets, around: Neighbourhood, neighbours: list[int]) -> list[keys.Mask]:
         bound = (around.execution, self._transcript)
-        masks = [(keys.self_mask_key(secrets.dealer.self_mask, *bound, self._name), 1)]
+        own = (secrets.dealer.self_mask, *bound, self._name)
+        masks = [keys.Mask(keys.self_mask_key(*own), keys.self_tag_mask(*own), 1)]
         for index in neighbours:
             other = self._roster.names[index]
             if index > self._index:
                 seed = keys.pair_seed(secrets.dealer.root, around.execution, self._name, other)
-                masks.append((keys.pair_mask_key(seed, *bound, self._name, other), 1))
+                pair, sign = (seed, *bound, self._name, other), 1
             else:
                 received = secrets.opened[index].pair_seed
                 if received is None:
                     raise MalformedMessage("sent no pair seed", peer=other)
-                masks.append((keys.pair_mask_key(received, *bound, other, self._name), -1))
+                pair, sign = (received, *bound, other, self._name), -1
+            masks.append(keys.Mask(keys.pair_mask_key(*pair), keys.pair_tag_mask(*pair), sign))
         return masks
 
     def _sign_survivors(self, message: SurvivorAnnouncement) -> Outgoing:
@@ -239,6 +266,7 @@ class MaskingInstitution(InstitutionMachine):
         check_members(survivors, self._index, self._minimum, "survivor set")
         if not set(survivors) <= set(self._dealers):
             raise ContextMismatch("the survivor set names parties that dealt no shares")
+        self._admits(tuple(self._names(survivors)))
         self._survivors = survivors
         self._state = State.SIGNED
         signed = self._statement().signed_by(self._identity)
@@ -278,9 +306,23 @@ class MaskingInstitution(InstitutionMachine):
             dropped=parties.pack(gone),
             root_shares=b"".join(secrets.opened[i].root_share or b"" for i in sorted(gone)),
         )
-        self._state = State.FINISHED
+        self._state = State.REVEALED
         self._secrets = None
-        return Outgoing(Phase.UNMASK, unsigned.signed_by(self._identity).to_bytes())
+        payload = unsigned.signed_by(self._identity).to_bytes()
+        return Outgoing(Phase.UNMASK, payload, opening=self._opening())
+
+    def _opening(self) -> Opening:
+        return Opening(
+            context=self._context,
+            execution=self._around().execution,
+            transcript=self._transcript,
+            survivors=tuple(self._names(self._survivors)),
+            survivors_hash=self._statement().survivors_hash,
+        )
+
+    def _take_sum(self, message: SumAnnouncement) -> None:
+        self._verified = check_sum(message, self._opening(), self._group, self._roster.coordinator_key)
+        self._state = State.FINISHED
 
     def _check_signatures(self, message: UnmaskRequest, held: list[int]) -> None:
         """Check that of each whose shares we hold, a threshold of its own holders signed our set."""
@@ -313,7 +355,7 @@ class MaskingInstitution(InstitutionMachine):
         if (execution, transcript) != (self._around().execution, self._transcript):
             raise ContextMismatch("a message belongs to another execution of the protocol")
 
-    def _names(self, indices: list[int]) -> list[str]:
+    def _names(self, indices: Iterable[int]) -> list[str]:
         return [self._roster.names[index] for index in indices]
 
     def _around(self) -> Neighbourhood:
@@ -333,6 +375,7 @@ _TRANSITIONS: Final[Transitions] = MappingProxyType(
         State.SHARED: (ShareDelivery, MaskingInstitution._mask),
         State.MASKED: (SurvivorAnnouncement, MaskingInstitution._sign_survivors),
         State.SIGNED: (UnmaskRequest, MaskingInstitution._unmask),
+        State.REVEALED: (SumAnnouncement, MaskingInstitution._take_sum),
     }
 )
 """In each state one kind of message moves the machine one state on; any error in it ends in ABORTED."""

@@ -5,11 +5,27 @@ that dropped out is enough to cancel every mask it shares with others, and nothi
 """
 
 from hashlib import sha256
+from typing import NamedTuple
 
 from fedapt_crypto.encoding import encode_plain
 from fedapt_crypto.kdf import derive, digest, labelled_start
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.masking.tags import tag_mask
 from fedapt_crypto.shamir import SHARE_BYTES
+
+
+class Mask(NamedTuple):
+    """A mask in a vector and in its tag.
+
+    Attributes:
+        key: Keystream key of the vector's.
+        tag: The tag's, an element of the field.
+        sign: +1 to add both, -1 to subtract them.
+    """
+
+    key: bytes
+    tag: int
+    sign: int
 
 
 def mask_key(root: bytes, context: bytes) -> SealingKey:
@@ -45,6 +61,31 @@ def self_mask_key(seed: bytes, execution: bytes, transcript: bytes, owner: str) 
         owner: Whose mask.
     """
     return derive(seed, "secagg self mask", execution, transcript, owner)
+
+
+def pair_tag_mask(seed: bytes, execution: bytes, transcript: bytes, dealer: str, receiver: str) -> int:
+    """Return the mask of a pair in their tags; single use, see `pair_mask_key`.
+
+    Args:
+        seed: The pair's seed, 32 bytes; secret.
+        execution: Identifier of the execution, 32 bytes.
+        transcript: Of phase 1, see `transcript_id`.
+        dealer: Who dealt the seed.
+        receiver: To whom.
+    """
+    return tag_mask(seed, "secagg pair tag mask", execution, transcript, dealer, receiver)
+
+
+def self_tag_mask(seed: bytes, execution: bytes, transcript: bytes, owner: str) -> int:
+    """Return the mask of an institution's own in its tag; single use, see `self_mask_key`.
+
+    Args:
+        seed: b, 32 bytes; secret.
+        execution: Identifier of the execution, 32 bytes.
+        transcript: Of phase 1, see `transcript_id`.
+        owner: Whose mask.
+    """
+    return tag_mask(seed, "secagg self tag mask", execution, transcript, owner)
 
 
 def execution_id(context: bytes, participants: bytes, digests: bytes) -> bytes:

@@ -111,23 +111,28 @@ class MaskedPayload:
 
 
 def assemble(
-    unsigned: MaskedInput, identity: Identity, values: int, fill: Callable[[RingVector, int], Result]
+    unsigned: MaskedInput,
+    identity: Identity,
+    values: int,
+    fill: Callable[[RingVector, int], Result],
+    finish: Callable[[list[Result]], bytes],
 ) -> tuple[bytes, list[Result]]:
     """Make a payload whose vector ``fill`` writes, range by range, in several threads.
 
     Args:
-        unsigned: The header, without signature and hash.
+        unsigned: The header, without signature, hash and tag.
         identity: What signs it.
         values: Length of the vector.
         fill: Called with a range to fill and the position of its first value.
+        finish: Called with what ``fill`` returned, in order; returns the masked tag.
 
     Returns:
         The payload, and what the calls of ``fill`` returned, in order.
     """
-    start = _vector_start(len(unsigned.to_bytes()))  # its signature and hash are as long as they will be
+    start = _vector_start(len(unsigned.to_bytes()))  # what is missing is as long as they will be
     # The one way to write to memory that is handed on as bytes without a copy.
     buffer = BytesIO(bytes(start + 4 * values))
-    results = _write(buffer.getbuffer(), start, unsigned, identity, fill)
+    results = _write(buffer.getbuffer(), start, unsigned, identity, fill, finish)
     return buffer.getvalue(), results
 
 
@@ -137,6 +142,7 @@ def _write(
     unsigned: MaskedInput,
     identity: Identity,
     fill: Callable[[RingVector, int], Result],
+    finish: Callable[[list[Result]], bytes],
 ) -> list[Result]:
     words = np.frombuffer(view[start:], "<u4")
 
@@ -147,10 +153,12 @@ def _write(
 
     written = over_ranges(words.size, RANGE_VALUES, write)
     hashed = vector_hash(4 * words.size, [chunk for chunk, _ in written])
-    header = unsigned.model_copy(update={"vector_hash": hashed}).signed_by(identity).to_bytes()
+    results = [result for _, result in written]
+    complete = unsigned.model_copy(update={"vector_hash": hashed, "masked_tag": finish(results)})
+    header = complete.signed_by(identity).to_bytes()
     view[:LENGTH_BYTES] = len(header).to_bytes(LENGTH_BYTES, "big")
     view[LENGTH_BYTES : LENGTH_BYTES + len(header)] = header
-    return [result for _, result in written]
+    return results
 
 
 def _vector_start(header_bytes: int) -> int:

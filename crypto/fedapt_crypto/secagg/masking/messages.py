@@ -7,6 +7,7 @@ from pydantic import Field
 from fedapt_crypto.encoding import Hash, TaggedMessage
 from fedapt_crypto.roster import SealingPublicKey
 from fedapt_crypto.secagg.masking.parties import INDEX_BYTES, MAX_PARTIES
+from fedapt_crypto.secagg.masking.tags import TagField
 from fedapt_crypto.secagg.signed import SignedMessage
 
 Indices = Annotated[bytes, Field(max_length=INDEX_BYTES * MAX_PARTIES)]
@@ -81,11 +82,15 @@ class ShareDelivery(TaggedMessage):
 
 
 class MaskedInput(SignedMessage):
-    """Phase 2, institution: stands before the masked vector (see `masked_input`), whose hash it signs."""
+    """Phase 2, institution: stands before the masked vector (see `masked_input`), whose hash it signs.
+
+    ``masked_tag`` is the vector's tag (see `fedapt_crypto.sum_tag`), masked like the vector.
+    """
 
     kind: Literal["masked input"] = "masked input"
     execution: Hash
     transcript: Hash
+    masked_tag: TagField
     vector_hash: Hash
 
 

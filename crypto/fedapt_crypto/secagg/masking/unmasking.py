@@ -13,7 +13,6 @@ from functools import lru_cache
 from fedapt_crypto import shamir
 from fedapt_crypto.encoding import encode_plain
 from fedapt_crypto.errors import PeerError, RoundAborted, VerificationFailed
-from fedapt_crypto.masks import SignedKey
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.masking import keys, parties
@@ -40,19 +39,20 @@ class Unmasking:
     survivors: frozenset[int]
     revealed: Mapping[int, UnmaskShares]
 
-    def masks(self) -> list[SignedKey]:
-        """Return what cancels all masks in the sum of masked inputs.
+    def masks(self) -> list[keys.Mask]:
+        """Return what cancels all masks in the sums of masked inputs and of their tags.
 
         Raises:
             RoundAborted: If a secret has fewer good shares than the threshold.
             PeerError: If a dealer is inconsistent; names it.
         """
         self_masks, roots = self._good_shares()
-        cancel: list[SignedKey] = []
+        cancel: list[keys.Mask] = []
         for index in sorted(self.survivors):
             name = self._name(index)
             seed = self._combine("self mask", index, self_masks[index])
-            cancel.append((keys.self_mask_key(seed, self.execution, self.transcript, name), -1))
+            about = (seed, self.execution, self.transcript, name)
+            cancel.append(keys.Mask(keys.self_mask_key(*about), keys.self_tag_mask(*about), -1))
         for index in self.dealt:
             if index not in self.survivors:
                 cancel.extend(self._pair_masks(index, self._combine("root", index, roots[index])))
@@ -103,7 +103,7 @@ class Unmasking:
             raise VerificationFailed(f"dealt shares of another {kind} secret than committed to", peer=name)
         return secret
 
-    def _pair_masks(self, dropped: int, root: bytes) -> list[SignedKey]:
+    def _pair_masks(self, dropped: int, root: bytes) -> list[keys.Mask]:
         """Return what cancels the masks that survivors share with one that dropped out."""
         name = self._name(dropped)
         mask_key = keys.mask_key(root, self.context.hash)
@@ -117,7 +117,8 @@ class Unmasking:
             else:
                 seed = self._received_seed(survivor, dropped, mask_key)
                 ends, sign = (self._name(survivor), name), -1
-            cancel.append((keys.pair_mask_key(seed, self.execution, self.transcript, *ends), sign))
+            about = (seed, self.execution, self.transcript, *ends)
+            cancel.append(keys.Mask(keys.pair_mask_key(*about), keys.pair_tag_mask(*about), sign))
         return cancel
 
     def _own_seed(self, dealer: int, receiver: int, root: bytes) -> bytes:

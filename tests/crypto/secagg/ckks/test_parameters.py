@@ -22,7 +22,7 @@ from fedapt_crypto.secagg.ckks.parameters import (
     gain,
     pieces_of,
 )
-from tests.crypto.secagg.harness import World, make_context, make_parties
+from tests.crypto.secagg.harness import COORDINATOR_IDENTITY, World, make_context, make_parties
 
 
 @pytest.mark.parametrize(("values", "pieces"), [(1, 1), (2044, 1), (2045, 2), (1_000_000, 490)])
@@ -65,7 +65,9 @@ class TestCapacity:
         with pytest.raises(InvalidInput, match="could wrap"):
             world.institution("clinic-1", context)
         with pytest.raises(InvalidInput, match="could wrap"):
-            registry.coordinator_round(registry.CKKS, context, world.roster, group=world.public)
+            registry.coordinator_round(
+                registry.CKKS, context, world.roster, COORDINATOR_IDENTITY, group=world.public
+            )
 
     def test_numbers_out_of_range(self) -> None:
         roster, _ = make_parties(3)
@@ -115,13 +117,13 @@ def test_without_tenseal_there_is_one_clear_line(monkeypatch) -> None:
     roster, _ = make_parties(3)
     monkeypatch.setattr(parameters.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match=r"pip install 'fedapt-secure\[ckks\]'"):
-        registry.coordinator_round(registry.CKKS, make_context(roster, 3), roster)
+        registry.coordinator_round(registry.CKKS, make_context(roster, 3), roster, COORDINATOR_IDENTITY)
 
 
 def test_the_scheme_needs_a_group() -> None:
     roster, _ = make_parties(3)
     with pytest.raises(InvalidInput, match="needs the session's group secret"):
-        registry.coordinator_round(registry.CKKS, make_context(roster, 3), roster)
+        registry.coordinator_round(registry.CKKS, make_context(roster, 3), roster, COORDINATOR_IDENTITY)
 
 
 def test_naming_the_schemes_does_not_import_tenseal() -> None:

@@ -31,7 +31,7 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, Abort
 from tests.crypto.secagg.ckks.groups import TEST_SECRET, contexts, make_groups
 from tests.crypto.secagg.ckks.test_structure import CRASHES_THE_ADDER
-from tests.crypto.secagg.harness import World, make_context
+from tests.crypto.secagg.harness import COORDINATOR_IDENTITY, World, make_context
 
 Forge = Callable[[World, dict[str, tuple[bytes, ...]]], list[bytes]]
 """Everybody's ciphertexts to the sum that the coordinator pretends."""
@@ -134,7 +134,9 @@ def test_an_old_rounds_sum() -> None:
     # the same session in its next round: same roster, same g
     new.roster, new.identities, new.keys = old.roster, old.identities, old.keys
     new.context = make_context(old.roster, old.length, round=2)
-    new.coordinator = registry.coordinator_round(registry.CKKS, new.context, old.roster, group=old.public)
+    new.coordinator = registry.coordinator_round(
+        registry.CKKS, new.context, old.roster, COORDINATOR_IDENTITY, group=old.public
+    )
     new.institutions = {name: new.institution(name, new.context, old.keys[name]) for name in old.identities}
     pretend(new, lambda world, sent: stale)
     with pytest.raises(RoundAborted, match="VerificationFailed"):
@@ -302,7 +304,9 @@ class TestGroupKeyRules:
         with pytest.raises(InvalidInput, match="another session"):
             world.keys["clinic-1"].decrypt(context, world.roster.names, [b""])
         with pytest.raises(InvalidInput, match="another session"):
-            registry.coordinator_round(registry.CKKS, context, world.roster, group=world.public)
+            registry.coordinator_round(
+                registry.CKKS, context, world.roster, COORDINATOR_IDENTITY, group=world.public
+            )
 
     def test_values_that_are_not_finite(self) -> None:
         world = World(3, registry.CKKS)

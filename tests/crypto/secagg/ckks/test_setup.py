@@ -13,7 +13,7 @@ from fedapt_crypto.secagg.ckks import setup
 from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from tests.crypto.secagg.ckks.groups import secret_worker
-from tests.crypto.secagg.harness import make_context
+from tests.crypto.secagg.harness import COORDINATOR_IDENTITY, make_context
 from tests.support.rosters import roster_of
 
 SESSION, CONFIGURATION = bytes(range(16)), bytes(range(32))
@@ -63,7 +63,9 @@ def test_all_get_the_same_key_and_a_round_works(parties: Parties) -> None:
     keys = {name: parties.open(name) for name in parties.roster.names}
     context = make_context(parties.roster, 10, session=SESSION, group=parties.public.commitment)
     updates = {name: np.full(10, i + 1.0) for i, name in enumerate(keys)}
-    coordinator = registry.coordinator_round(CKKS, context, parties.roster, group=parties.public)
+    coordinator = registry.coordinator_round(
+        CKKS, context, parties.roster, COORDINATOR_IDENTITY, group=parties.public
+    )
     machines = {
         name: registry.institution_round(
             CKKS,

@@ -16,7 +16,7 @@ from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking.graph import topology
 from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.scheme import Phase
-from tests.crypto.secagg.harness import World, make_context, make_parties
+from tests.crypto.secagg.harness import COORDINATOR_IDENTITY, World, group_of, make_context, make_parties
 
 
 class TestDraw:
@@ -59,7 +59,7 @@ class GraphWorld(World):
                 "threshold": self.sizes.quorum,
             }
         )
-        self.coordinator = MaskingCoordinator(self.context, self.roster)
+        self.coordinator = MaskingCoordinator(self.context, self.roster, COORDINATOR_IDENTITY)
         self.institutions = {name: self.institution(name, self.context) for name in self.roster.names}
         self.sent_to_coordinator = deque(maxlen=0)  # a thousand parties send gigabytes: keep none of it
 
@@ -127,7 +127,7 @@ class Advertised:
             share_threshold=sizes.share_threshold,
             threshold=sizes.quorum,
         )
-        self.coordinator = MaskingCoordinator(self.context, self.roster)
+        self.coordinator = MaskingCoordinator(self.context, self.roster, COORDINATOR_IDENTITY)
         self.victim = self.machine("clinic-1")
         self.coordinator.receive("clinic-1", self.victim.start().payload)
         for index, name in enumerate(self.roster.names[1:], 1):
@@ -143,7 +143,9 @@ class Advertised:
         self.listed = m.AdvertiseList.from_bytes(self.coordinator.close_phase()["clinic-1"])
 
     def machine(self, name: str) -> MaskingInstitution:
-        return MaskingInstitution(self.context, self.roster, name, self.identities[name], np.zeros(5))
+        return MaskingInstitution(
+            self.context, self.roster, name, self.identities[name], np.zeros(5), group=group_of(self.context)
+        )
 
     def refusal(self, **changes: object) -> PeerError:
         with pytest.raises(PeerError) as refused:

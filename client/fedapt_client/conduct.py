@@ -24,6 +24,7 @@ from fedapt_client.rehearsal import answer_rehearsal
 from fedapt_client.saying import said_from_a_thread, say
 from fedapt_client.session.actions import (
     Action,
+    Adopt,
     Approve,
     CheckLog,
     CheckPolicy,
@@ -34,6 +35,7 @@ from fedapt_client.session.actions import (
     OpenGroup,
     Prepare,
     Quit,
+    RecordOpening,
     RecordRelease,
     Refused,
     Rehearse,
@@ -161,6 +163,11 @@ class Conduct:
                 case RecordRelease():
                     if not self._record_release(action):
                         return  # what follows would send an update a second time
+                case RecordOpening():
+                    self._books.bindings.open(action.opening)
+                case Adopt():
+                    if not await self._adopt(connection, action):
+                        return
                 case Superseded():
                     raise Replaced
                 case Quit():
@@ -295,6 +302,17 @@ class Conduct:
         self._institution.write("released", round_fields(action.context) | counted)
         return True
 
+    async def _adopt(self, connection: ClientConnection, action: Adopt) -> bool:
+        """Make a new model durable; returns whether it may be stated."""
+        try:
+            await asyncio.to_thread(
+                self._books.adopt, self.session.configuration.session, action.kept, action.stated
+            )
+        except PeerError as error:
+            await self.carry_out(connection, self.session.broken_off(error))
+            return False
+        return True
+
     async def _send(self, connection: ClientConnection, send: Send) -> None:
         if send.phase is not None:
             self._vanish_if_due(connection, send.round_number, send.phase)
@@ -347,7 +365,7 @@ class Conduct:
                 return self.session.group_made(make_group(self._institution, action))
             return self.session.group_opened(open_group(self._institution, action))
         except PeerError as error:
-            return self.session.no_group(error)
+            return self.session.broken_off(error)
 
     def _train(self, action: Train) -> list[Action]:
         learner, configuration = self._ready(), self.session.configuration

@@ -269,6 +269,7 @@ class InstitutionRunner:
             highest_heads(segments(self._folder.path / self._settings.log)),
             ended=lambda session: past[session.hex()].ended.values() if session.hex() in past else (),
             over=self._over,
+            past=self._books.past,
         )
 
     def _remember(self) -> None:

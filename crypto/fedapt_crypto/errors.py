@@ -122,6 +122,10 @@ class ReplayedExecution(PeerError):
     """A round that is not newer than the newest one this institution joined."""
 
 
+class UnresolvedExecution(PeerError):
+    """Shares were revealed in an execution whose sum has not come, and another one would show an update."""
+
+
 class RolledBackLog(PeerError):
     """A peer's log has gone back behind a head that it signed before, or has two lines in one place."""
 

@@ -20,6 +20,7 @@ from fedapt_crypto.encoding import (
 )
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.group_secret import GroupSecretOffer
+from fedapt_crypto.secagg.masking.tags import TAG_BYTES
 from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES, Phase
 from fedapt_secure.log.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
@@ -156,8 +157,50 @@ class Confirmation(Message):
     signature: Signature
 
 
+class SumStatement(Message):
+    """What an institution signs once for each round, see `statements`: the sum it has verified, its model.
+
+    Attributes:
+        session, configuration_hash: The session.
+        round, attempt: The execution. transcript: What its survivors have signed.
+        sum_hash: Hash of the sum as it was sent. sum_tag: Its tag; empty in schemes without.
+        model_before, model_after: What stands for the model before the round and after it.
+    """
+
+    session: Session
+    configuration_hash: Hash
+    round: Round
+    attempt: Round
+    transcript: Hash
+    sum_hash: Hash
+    sum_tag: Annotated[bytes, Field(max_length=TAG_BYTES)]
+    model_before: Hash
+    model_after: Hash
+
+
+class SumVerified(TaggedMessage):
+    """Institution: has verified a round's sum and moved its model by it."""
+
+    kind: Literal["sum verified"] = "sum verified"
+    statement: SumStatement
+    signature: Signature
+
+
+class CatchUp(TaggedMessage):
+    """Coordinator: the newest model, to who was away, with the signatures of those who state it alike."""
+
+    kind: Literal["catch up"] = "catch up"
+    max_bytes = MAX_FRAME_BYTES
+    statement: SumStatement
+    signatures: Annotated[tuple[Confirmation, ...], Field(max_length=MAX_PARTIES)]
+    model: bytes
+
+
 class MissedSum(TaggedMessage):
-    """Coordinator: the signed sum of a completed round that the institution was not there to open."""
+    """Coordinator: the signed sum of a completed round that did not reach the institution.
+
+    One that cannot open it without having been there checks it if it was: its own record says of what.
+    """
 
     kind: Literal["missed sum"] = "missed sum"
     max_bytes = MAX_FRAME_BYTES
@@ -167,9 +210,8 @@ class MissedSum(TaggedMessage):
 
 
 class RoundStart(TaggedMessage):
-    """Coordinator: a round begins with this model, flat little-endian float32.
+    """Coordinator: a round begins from the model with this hash, which institutions keep themselves.
 
-    ``model`` is empty where the coordinator does not know it and institutions keep it themselves.
     ``participants`` is how many institutions begin the round: who wants more sits it out before anything is
     spent, and counts again, itself, before it helps to open a sum. ``confirmations`` are those of the group
     secret, in a scheme that encrypts before it has any signature of the others (CKKS).
@@ -180,7 +222,7 @@ class RoundStart(TaggedMessage):
     max_bytes = MAX_FRAME_BYTES
     round: Round
     attempt: Round
-    model: bytes
+    model_id: Hash
     participants: Annotated[int, Field(ge=1, le=MAX_PARTIES)]
     confirmations: Annotated[tuple[Confirmation, ...], Field(max_length=MAX_PARTIES)] = ()
 
@@ -223,15 +265,14 @@ class RoundEnd(TaggedMessage):
 
 
 class SessionEnd(TaggedMessage):
-    """Coordinator: the final model, the seeds of all domain keys and how each round went, signed.
+    """Coordinator: the seeds of all domain keys and how each round went, signed with the model's hash.
 
-    ``rounds`` are packed, see `heads.pack_rounds`.
+    Institutions have the model. ``rounds`` are packed, see `heads.pack_rounds`.
     """
 
     kind: Literal["session end"] = "session end"
     same_for_all = True
     max_bytes = MAX_FRAME_BYTES
-    model: bytes
     key_seeds: tuple[Seed, ...]
     rounds: bytes
     signature: Signature
@@ -310,7 +351,7 @@ class ModelRequest(TaggedMessage):
 class FinishedModel(TaggedMessage):
     """Coordinator: a finished session as it was offered and as it ended, both under its signature.
 
-    ``end`` is the `SessionEnd` of that session.
+    ``end`` is the `SessionEnd` of that session, ``model`` its `CatchUp`.
     """
 
     kind: Literal["finished model"] = "finished model"
@@ -318,6 +359,7 @@ class FinishedModel(TaggedMessage):
     configuration: bytes
     signature: Signature
     end: bytes
+    model: bytes
 
 
 class NoModel(TaggedMessage):
@@ -337,6 +379,7 @@ FROM_INSTITUTION = kinds_of(
     GroupReady,
     RoundDecline,
     Aggregation,
+    SumVerified,
     Done,
     Rehearsed,
 )
@@ -346,6 +389,7 @@ FROM_COORDINATOR = kinds_of(
     SealedKey,
     GroupRequest,
     GroupPart,
+    CatchUp,
     MissedSum,
     RoundStart,
     Aggregation,

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     YOUR_LOG_BEHIND = "your_log_behind"
     ALREADY_RELEASED = "already_released"
     MODEL_UNUSABLE = "model_unusable"
+    OTHER_START = "other_start"
     MESSAGE_REFUSED = "message_refused"
     OTHER = "other"
 
@@ -126,6 +127,10 @@ MEANINGS: Final[Mapping[Reason, Meaning]] = {
     ),
     Reason.ALREADY_RELEASED: Meaning(
         "its update of the round has left in an earlier attempt", "nothing: it is in the next round"
+    ),
+    Reason.OTHER_START: Meaning(
+        "its model of the session is not the one that the round starts from",
+        "nothing: it is given the newest one before its next round; if it goes on, call its operator",
     ),
     Reason.MODEL_UNUSABLE: Meaning("the round's model has values that cannot be used", "look at your log"),
     Reason.MESSAGE_REFUSED: Meaning("something that it was sent does not hold", _THEM),

@@ -267,6 +267,18 @@ class SessionConfiguration(Message):
         return self.topology.quorum
 
     @property
+    def statements_needed(self) -> int:
+        """v: how many of a round's roster must state a model alike before one who was away takes it.
+
+        With fewer than v corrupt, one of them has verified it. Two sets of t have at least 2t - n in common;
+        on a neighbour graph a tenth of a round's roster, and one more.
+        """
+        topology = self.topology
+        if topology.neighbours < self.cohort_size - 1:
+            return self.cohort_size // 10 + 1
+        return max(1, 2 * topology.quorum - self.cohort_size)
+
+    @property
     def cohort_size(self) -> int:
         """How many institutions take part in a round; every round has as many."""
         return cohorts.cohort_size(self.roster, self.plan.participation)

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 
-from fedapt_crypto.errors import TooFewParticipants
+from fedapt_crypto.errors import ContextMismatch, TooFewParticipants
 from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.kdf import Part
-from fedapt_secure.protocol.messages import Confirmation
-from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_crypto.roster import COORDINATOR
+from fedapt_secure.protocol.messages import CatchUp, Confirmation, SumStatement, model_from_bytes
+from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 
 _CONFIRMED = "group confirmed"
+_VERIFIED = "verified sum"
 
 
 def sign_confirmation(identity: Identity, configuration: SessionConfiguration, commitment: bytes) -> bytes:
@@ -64,6 +67,56 @@ def confirmed_by(
             f"{len(names)} institutions have confirmed the group secret where {configuration.threshold} must"
         )
     return frozenset(names)
+
+
+def sign_sum(identity: Identity, statement: SumStatement) -> bytes:
+    """Return an institution's signature on having verified a sum; it signs one for each round."""
+    return identity.sign(_VERIFIED, statement.to_bytes())
+
+
+def check_sum_statement(
+    configuration: SessionConfiguration, statement: SumStatement, name: str, signature: bytes
+) -> None:
+    """Check that an institution of a round's roster has stated its sum and model so.
+
+    Args:
+        configuration: The session.
+        statement: What is stated.
+        name: Who is said to have stated it.
+        signature: Its signature.
+
+    Raises:
+        ContextMismatch: If it is about another session.
+        VerificationFailed: If it has not; names it.
+        InvalidInput: If it is not on the round's roster.
+    """
+    if (statement.session, statement.configuration_hash) != (configuration.session, configuration.hash):
+        raise ContextMismatch("stated the sum of another session", peer=name)
+    key = configuration.round_roster(statement.round).member(name).identity_key
+    verify(key, signature, _VERIFIED, statement.to_bytes(), signer=name)
+
+
+def caught_up(configuration: SessionConfiguration, message: CatchUp) -> Vector:
+    """Return the model in a message, if enough of its round's roster state it.
+
+    Args:
+        configuration: The session.
+        message: What the coordinator sent.
+
+    Raises:
+        PeerError: If they do not, or it is another model than they state.
+        InvalidInput: If somebody is named who is not on the round's roster.
+    """
+    statement = message.statement
+    names = {one.party for one in message.signatures}
+    needed = configuration.statements_needed
+    if len(names) < needed:
+        raise TooFewParticipants(f"{len(names)} institutions state the newest model where {needed} must")
+    for one in message.signatures:
+        check_sum_statement(configuration, statement, one.party, one.signature)
+    if model_hash(message.model) != statement.model_after:
+        raise ContextMismatch("the newest model is not the one that was stated", peer=COORDINATOR)
+    return model_from_bytes(message.model, configuration.plan.shape)
 
 
 def _confirmed(configuration: SessionConfiguration, commitment: bytes) -> tuple[Part, ...]:

@@ -5,6 +5,7 @@ at once; everything else is the code that runs in a deployment.
 """
 
 import copy
+import dataclasses
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 from fedapt_client.books.bodies import ended_fields
 from fedapt_client.session import actions
 from fedapt_client.session import machine as client
+from fedapt_client.session.own_model import PastRounds
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.states import State as ClientState
 from fedapt_crypto import domain_keys
@@ -83,6 +85,8 @@ class Party:
     restarts: bool = False
     """Whether vanishing costs it its memory, as a power cut does."""
     journal: MemoryJournal = field(default_factory=MemoryJournal)
+    past: PastRounds = field(default_factory=PastRounds)
+    """What is on record here of the session's rounds."""
     group: bytes | None = None
     """Commitment to the group secret that is on record here."""
 
@@ -151,6 +155,7 @@ class Federation:
             self.roster,
             self.requirements,
             self.logs[name].highest_heads(),
+            past=lambda configuration: self.parties[name].past,
         )
 
     @property
@@ -273,7 +278,7 @@ class Federation:
                 case actions.MakeGroup():
                     if party.group is not None:
                         error = ContextMismatch("a group secret is on record")
-                        self._institution(party, party.machine.no_group(error))
+                        self._institution(party, party.machine.broken_off(error))
                         continue
                     offer = groups.make_offer(
                         *self._group_arguments,
@@ -297,7 +302,7 @@ class Federation:
                         if party.group not in (None, group.commitment):
                             raise ContextMismatch("another group secret is on record")
                     except PeerError as error:
-                        self._institution(party, party.machine.no_group(error))
+                        self._institution(party, party.machine.broken_off(error))
                         continue
                     party.group = group.commitment
                     self._institution(party, party.machine.group_opened(group))
@@ -307,7 +312,9 @@ class Federation:
                     self._institution(party, party.machine.declined(Reason.ALREADY_RELEASED, final=False))
                     return
                 case client.Join():
-                    party.joined.append((action.context.round, action.context.attempt))
+                    about = (action.context.round, action.context.attempt)
+                    party.joined.append(about)
+                    party.past = dataclasses.replace(party.past, newest=about)
                     log.write("round_joined", {"round": action.context.round})
                 case client.Train():
                     if action.round_number > party.budget_rounds:
@@ -315,6 +322,11 @@ class Federation:
                     else:
                         update = self.update_of(party.name, action.round_number)
                         self._institution(party, party.machine.trained(update))
+                case actions.RecordOpening():
+                    openings = (*party.past.openings, action.opening)
+                    party.past = dataclasses.replace(party.past, openings=openings)
+                case actions.Adopt():
+                    party.past = dataclasses.replace(party.past, kept=action.kept, stated=action.stated)
                 case actions.RecordRelease():
                     party.released.append(action.context.round)
                     log.write("released", {"round": action.context.round})

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedapt_client.books.bindings import Bindings
+from fedapt_client.books.bindings import Bindings, ModelRecord
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import (
     INSECURE_NOISE,
@@ -17,6 +17,8 @@ from fedapt_client.books.ledger_events import (
     plan_body,
 )
 from fedapt_client.books.own_log import check_ledger, read_own_log
+from fedapt_client.books.round_models import RoundModels
+from fedapt_client.session.own_model import KeptModel, PastRounds
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, PolicyRefused
@@ -24,6 +26,7 @@ from fedapt_secure.config.policy import read_policy
 from fedapt_secure.privacy.budget import EpsilonOf, PrivacyBudget, PrivacyPlan, SessionShare
 from fedapt_secure.privacy.composition import Rule, check_allowance, planned_rdp_of, sum_of_plans
 from fedapt_secure.privacy.unit import IMAGE, PERSON, said
+from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason, told_as
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -49,6 +52,7 @@ class Books:
         self.policy, self._from_file = read_policy(self._policy_file)
         self.ledger = Ledger(folder / settings.ledger, self._admit)
         self.bindings = Bindings(self.ledger.file)
+        self._models = RoundModels(folder)
         own = read_own_log(folder / settings.log)
         check_ledger(own, self.ledger, folder / settings.ledger)
         self._logged_policy = own.policy_hash
@@ -97,6 +101,38 @@ class Books:
         self._check_noise(private=planned.terms.noise_multiplier is not None)
         self._admit(self.ledger.counted(planned), planned.terms)
         self._checked_under = self.policy.hash
+
+    def past(self, configuration: SessionConfiguration) -> PastRounds:
+        """Return what is on record of a session's rounds.
+
+        A model whose file is lost is taken from the others again; what it says about rounds holds.
+        """
+        session = configuration.session
+        record = self.bindings.model_of(session)
+        model = None if record is None else self._models.read(configuration, record.model_id)
+        kept = stated = None
+        if record is not None and model is not None:
+            kept = KeptModel(model, record.model_id, record.round, record.attempt)
+            stated = m.SumVerified.from_bytes(record.stated) if record.stated else None
+        openings, newest = self.bindings.openings(session), self.bindings.newest_joined(session)
+        return PastRounds(kept, stated, openings, newest)
+
+    def adopt(self, session: bytes, kept: KeptModel, stated: m.SumVerified | None) -> None:
+        """Make a session's new model durable, and then the record that makes it count.
+
+        Args:
+            session: The session.
+            kept: The model.
+            stated: What is stated about it.
+
+        Raises:
+            ContextMismatch: If its round has led to another model here.
+            Unavailable, InvalidInput: If it cannot be written.
+        """
+        self._models.write(session, kept.model_id, kept.model)
+        data = b"" if stated is None else stated.to_bytes()
+        self.bindings.adopt(session, ModelRecord(kept.round, kept.attempt, kept.model_id, data))
+        self._models.keep_only(session, kept.model_id)
 
     def share(self, session: bytes) -> SessionShare:
         """Return the ε and δ for which a session is to be planned.

@@ -192,6 +192,12 @@ class Ledger:
                     f"the update of round {context.round} was released in an earlier attempt: this"
                     " institution sits the round out"
                 )
+            moved = "SELECT max(round) FROM models WHERE session = ?"
+            (verified,) = database.execute(moved, (context.session,)).fetchone()
+            if verified is not None and context.round <= verified:
+                raise ReplayedExecution(
+                    f"round {context.round} is not newer than round {verified}, whose sum is in the model here"
+                )
             newest = database.execute(
                 "SELECT max(round), max(attempt) FILTER (WHERE round ="
                 " (SELECT max(round) FROM executions WHERE session = ?1)) FROM executions WHERE session = ?1",

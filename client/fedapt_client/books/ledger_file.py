@@ -45,8 +45,15 @@ _EVENTS: Final = {
         session BLOB NOT NULL, round INTEGER NOT NULL, context BLOB NOT NULL, time TEXT NOT NULL""",
     "groups": """
         session BLOB NOT NULL, commitment BLOB NOT NULL, time TEXT NOT NULL""",
+    "openings": """
+        session BLOB NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, context BLOB NOT NULL,
+        execution BLOB NOT NULL, transcript BLOB NOT NULL, survivors TEXT NOT NULL,
+        survivors_hash BLOB NOT NULL, time TEXT NOT NULL""",
+    "models": """
+        session BLOB NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, model BLOB NOT NULL,
+        stated BLOB NOT NULL, time TEXT NOT NULL""",
 }
-_SINCE: Final = {"groups": 2}
+_SINCE: Final = {"groups": 2, "openings": 2, "models": 2}
 """Tables that came after schema 1: an earlier file gets them, and is missing nothing else."""
 _KEYS: Final = {
     "plans": "",
@@ -55,8 +62,11 @@ _KEYS: Final = {
     "reservations": ", PRIMARY KEY (session, round)",
     "releases": ", PRIMARY KEY (session, round)",
     "groups": ", PRIMARY KEY (session)",
+    "openings": ", PRIMARY KEY (session, round, attempt)",
+    "models": ", PRIMARY KEY (session, round)",
 }
-"""Of each session: a plan once, a round reserved once and released once, a group secret once."""
+"""Of each session: a plan once, a round reserved once and released once, a group secret once, a model each
+round once."""
 
 
 def _schema(version: int = SCHEMA_VERSION) -> Iterator[str]:

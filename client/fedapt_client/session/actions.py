@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_crypto.errors import FedaptError
-from fedapt_crypto.secagg.scheme import Phase, RoundContext
+from fedapt_crypto.secagg.scheme import Opening, Phase, RoundContext
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration
+
+if TYPE_CHECKING:
+    from fedapt_client.session.own_model import KeptModel
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,25 @@ class RecordRelease:
 
 
 @dataclass(frozen=True)
+class RecordOpening:
+    """Record durably that shares of an execution are revealed now."""
+
+    opening: Opening
+
+
+@dataclass(frozen=True, repr=False)
+class Adopt:
+    """Make a new model durable, and with it the record that makes it count.
+
+    Attributes:
+        kept: The model. stated: What is stated about its sum; ``None`` where others' word was taken for it.
+    """
+
+    kept: "KeptModel"
+    stated: m.SumVerified | None
+
+
+@dataclass(frozen=True)
 class Quit:
     """The session cannot go on for this institution: end with this error."""
 
@@ -192,6 +214,8 @@ Action = (
     | Join
     | Train
     | RecordRelease
+    | RecordOpening
+    | Adopt
     | RoundOver
     | Conclude
     | Unfinished

@@ -16,6 +16,7 @@ from fedapt_client.session.actions import (
     Join,
     Prepare,
     Quit,
+    RecordOpening,
     Refused,
     Rehearse,
     RoundOver,
@@ -28,7 +29,7 @@ from fedapt_client.session.actions import (
 )
 from fedapt_client.session.closing import Closing
 from fedapt_client.session.grouping import Grouping
-from fedapt_client.session.kept_model import KeptModel, model_of
+from fedapt_client.session.missed import missed_sum
 from fedapt_client.session.opening import (
     check_round,
     check_session_end,
@@ -36,6 +37,7 @@ from fedapt_client.session.opening import (
     open_own_key,
     signed_configuration,
 )
+from fedapt_client.session.own_model import OwnModel, PastRounds
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.round_part import RoundPart
 from fedapt_client.session.states import Answer, State, answer_to
@@ -49,13 +51,12 @@ from fedapt_crypto.errors import (
     PeerError,
     RolledBackLog,
     UnexpectedMessage,
+    UnresolvedExecution,
 )
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import Roster
+from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
-from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.scheme import InstitutionGroup, RoundContext
 from fedapt_secure.log.heads import RoundRecord, WitnessedHead
 from fedapt_secure.log.line import LogHead
@@ -77,6 +78,7 @@ class InstitutionSession:
         witnessed: The highest heads of others' logs that its own log holds.
         ended: How it saw attempts at rounds end before it was started again, by session.
         over: Sessions that are not entered any more, whoever offers them again.
+        past: What it has on record of a session's rounds.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class InstitutionSession:
         witnessed: Iterable[WitnessedHead] = (),
         ended: Callable[[bytes], Iterable[RoundRecord]] = lambda session: (),
         over: Collection[bytes] = (),
+        past: Callable[[SessionConfiguration], PastRounds] = lambda configuration: PastRounds(),
     ) -> None:
         self._name = name
         self._identity = identity
@@ -99,12 +102,13 @@ class InstitutionSession:
         """What it insists on from now on; the shell changes them when the policy changes."""
         self._ended = ended
         self._over = over
+        self._past = past
         self._state = State.DISCONNECTED
         self._configuration: SessionConfiguration | None = None
         self._prepared = False
         self._seed: bytes | None = None
         self._grouping = Grouping(identity)
-        self._kept: KeptModel | None = None
+        self._own: OwnModel | None = None
         self._part: RoundPart | None = None
         self._offered: bytes | None = None
         self._witness = Witness(name, identity, roster, witnessed)
@@ -116,7 +120,8 @@ class InstitutionSession:
             m.SealedKey: self._take_key,
             m.GroupRequest: lambda asked: self._grouping.asked(self.configuration),
             m.GroupPart: self._take_part,
-            m.MissedSum: self._catch_up,
+            m.CatchUp: self._catch_up,
+            m.MissedSum: self._take_missed,
             m.RoundStart: self._start_round,
             m.Aggregation: self._aggregate,
             m.RoundEnd: self._end_round,
@@ -196,10 +201,11 @@ class InstitutionSession:
         self._prepared = True
         configuration = self.configuration
         self._state = State.JOINING if configuration.needs_group else State.READY
-        if configuration.blind:
-            self._kept = self._kept or KeptModel.initial(configuration)
-        applied = self._kept.applied_round if self._kept is not None else 0
-        return [TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])]
+        if self._own is None:
+            self._own = OwnModel(configuration, self._identity, self._past(configuration))
+        applied = self._own.kept.round
+        accept = TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])
+        return [accept, *self._own.restate()]
 
     def _take_key(self, message: m.SealedKey) -> list[Action]:
         self._seed = open_own_key(message, self.configuration, self._roster, self._name, self._sealing_key)
@@ -209,7 +215,7 @@ class InstitutionSession:
         try:
             actions = self._grouping.take(self.configuration, part)
         except ContextMismatch as error:
-            return self.no_group(error)
+            return self.broken_off(error)
         if self._grouping.held is not None:
             self._state = State.READY
         return actions
@@ -223,8 +229,8 @@ class InstitutionSession:
         self._state = State.READY
         return self._grouping.opened(self.configuration, group)
 
-    def no_group(self, error: PeerError) -> list[Action]:
-        """Report that there is no group secret to go on with: the session is over for this institution."""
+    def broken_off(self, error: PeerError) -> list[Action]:
+        """Report that what we are bound to forbids to go on: the session is over for this institution."""
         return [Refused(error, 0), *self._quit(error)]
 
     def leave(self) -> None:
@@ -249,6 +255,7 @@ class InstitutionSession:
             minimum_participants=self.requirements.minimum_participants,
             group=self._grouping.held,
             confirmed=self._grouping.confirmed_by,
+            admits=self._model.admit,
         )
         self._state = State.AGGREGATING
         return self._part.enter(machine)
@@ -307,14 +314,18 @@ class InstitutionSession:
         if self._seed is None:
             raise UnexpectedMessage("a round started before the domain key arrived")
         check_round(start, configuration, self._name)
-        parameters, model_id = model_of(start.model, configuration, self._kept)
-        context = self._context(start.round, start.attempt, model_id)
+        parameters = self._model.kept.model
+        context = self._context(start.round, start.attempt, self._model.kept.model_id)
         self._part = RoundPart(configuration, context, self._witness)
         try:
+            with told_as(Reason.OTHER_START):
+                self._model.begin(start)
             with told_as(Reason.MODEL_UNUSABLE):
                 check_vector(configuration.plan.shape, parameters)
             self._grouping.confirmed(configuration, start)
             self.requirements.check_participants(start.participants)
+        except UnresolvedExecution as error:
+            return [Refused(error, start.round), *self._quit(error)]
         except (InvalidInput, PeerError) as error:
             return [Refused(error, start.round), *self.declined(reason_of(error), final=False)]
         self._state = State.TRAINING
@@ -328,24 +339,31 @@ class InstitutionSession:
         match actions:
             case [Refused(error=error), *_] if self._grouping.burned:
                 return [*actions, *self._quit(error)]
-            case [] if self._kept is not None and self._part.aggregate is not None:
-                self._kept = self._kept.after(message.round, message.payload, self._part.aggregate)
+            case [RecordOpening(opening=opening), *_]:
+                self._model.reveal(opening)
+            case [] if self._part.verified is not None:
+                return self._model.take(self._part.context, self._part.verified, message.payload)
         return actions
 
-    def _catch_up(self, missed: m.MissedSum) -> list[Action]:
-        """Open the sum of a round that was completed without us, so that our model is the others' again."""
-        if self._kept is None:
-            raise UnexpectedMessage("the coordinator sent a sum that it can open itself")
-        key = self._grouping.held
-        if not isinstance(key, GroupKey) or missed.round <= self._kept.applied_round:
-            return []
-        context = self._context(missed.round, missed.attempt, self._kept.model_id)
+    def _catch_up(self, message: m.CatchUp) -> list[Action]:
         try:
-            aggregate = open_missed_sum(context, self._roster, key, missed.payload)
+            return self._model.catch_up(message)
+        except (PeerError, InvalidInput) as error:
+            return [Refused(error, message.statement.round)]
+
+    def _take_missed(self, missed: m.MissedSum) -> list[Action]:
+        """Take the sum of a round that was completed without us, or before it reached us."""
+        try:
+            return missed_sum(self._model, self._grouping.held, self._roster, missed)
         except PeerError as error:
-            return [Refused(error, missed.round), *self._quit(error)]
-        self._kept = self._kept.after(missed.round, missed.payload, aggregate)
-        return []
+            refused: list[Action] = [Refused(error, missed.round)]
+            return [*refused, *self._quit(error)] if self._grouping.burned else refused
+
+    @property
+    def _model(self) -> OwnModel:
+        if self._own is None:
+            raise UnexpectedMessage("the session is not settled yet")
+        return self._own
 
     def _end(self) -> None:
         self._state = State.ENDED
@@ -364,11 +382,16 @@ class InstitutionSession:
         record = self._closing.note(part.context, message.status, part.transcript)
         self._part = None
         self._state = State.READY
-        return [RoundOver(message, record), *seen]
+        over: list[Action] = [RoundOver(message, record), *self._model.note_lost(part.context), *seen]
+        kept = self._model.kept
+        if message.status == "aborted" and (kept.round, kept.attempt) == (message.round, message.attempt):
+            error = ContextMismatch("called a round aborted whose sum it has given out", peer=COORDINATOR)
+            return [*over, Refused(error, message.round), *self._quit(error)]
+        return over
 
     def _end_session(self, end: m.SessionEnd) -> list[Action]:
         configuration = self.configuration
-        model, model_id = model_of(end.model, configuration, self._kept)
+        model, model_id = self._model.kept.model, self._model.kept.model_id
         rounds = check_session_end(end, configuration, self._roster, model_id)
         check_vector(configuration.plan.shape, model)
         try:

@@ -10,7 +10,8 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_secure.log.heads import RoundRecord, transcript_digest, unpack_rounds
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
-from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.statements import caught_up
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,7 +119,8 @@ def expand_keys(configuration: SessionConfiguration, seeds: tuple[bytes, ...]) -
 def check_finished(sent: m.FinishedModel, roster: Roster, wanted: bytes | None) -> Finished:
     """Check a finished session that was fetched: the coordinator's signatures, commitments, and the model.
 
-    The session's roster may be an earlier one than that approved now; the coordinator's key may not.
+    Its institutions state the model. The session's roster may be an earlier one than that approved now; the
+    coordinator's key may not.
 
     Raises:
         PeerError: If one of them does not hold, or it is another session than the one ``wanted``.
@@ -130,7 +132,7 @@ def check_finished(sent: m.FinishedModel, roster: Roster, wanted: bytes | None) 
         raise ContextMismatch("it is of another session than the one that was asked for", peer=COORDINATOR)
     if configuration.blind:
         raise ContextMismatch("nobody but its institutions has the model of this session (CKKS)")
-    end = m.SessionEnd.from_bytes(sent.end)
-    check_session_end(end, configuration, roster, model_hash(end.model))
-    model = m.model_from_bytes(end.model, configuration.plan.shape)
+    end, newest = m.SessionEnd.from_bytes(sent.end), m.CatchUp.from_bytes(sent.model)
+    model = caught_up(configuration, newest)
+    check_session_end(end, configuration, roster, newest.statement.model_after)
     return Finished(configuration, model, expand_keys(configuration, end.key_seeds))

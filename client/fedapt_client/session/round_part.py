@@ -1,9 +1,9 @@
 """An institution's part in one attempt at a round, without I/O: from its update to what it saw of the sum."""
 
-from fedapt_client.session.actions import Action, RecordRelease, Refused, Send, TakeHead
+from fedapt_client.session.actions import Action, RecordOpening, RecordRelease, Refused, Send, TakeHead
 from fedapt_client.session.witness import Witness
 from fedapt_crypto.errors import PeerError, UnexpectedMessage
-from fedapt_crypto.secagg.scheme import Aggregate, InstitutionRound, Outgoing, Phase, RoundContext
+from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext, VerifiedSum
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -29,9 +29,9 @@ class RoundPart:
         return self._machine.transcript if self._machine is not None else None
 
     @property
-    def aggregate(self) -> Aggregate | None:
-        """The sum, where institutions open it themselves and it has come."""
-        return self._machine.aggregate if self._machine is not None else None
+    def verified(self) -> VerifiedSum | None:
+        """The sum, once it has come and holds."""
+        return self._machine.verified if self._machine is not None else None
 
     def enter(self, machine: InstitutionRound) -> list[Action]:
         """Enter secure aggregation."""
@@ -66,6 +66,8 @@ class RoundPart:
             self._head_sent = True
             first, configuration = self._witness.first_of_round, self._configuration
             send = TakeHead(lambda head: [Send(first(configuration, message, head), number, phase)])
+        if outgoing.opening is not None:
+            return [RecordOpening(outgoing.opening), send]
         saturated = self._machine.saturated if self._machine is not None else 0
         return [RecordRelease(self.context, saturated), send] if outgoing.releases else [send]
 

@@ -64,6 +64,7 @@ TABLE: Final[Mapping[State, Mapping[str, Answer]]] = {
     State.READY: _IN_SESSION
     | {
         "sealed key": Answer.TAKEN,
+        "catch up": Answer.TAKEN,
         "missed sum": Answer.TAKEN,
         "round start": Answer.TAKEN,
         "session end": Answer.TAKEN,
@@ -82,6 +83,7 @@ TABLE: Final[Mapping[State, Mapping[str, Answer]]] = {
             "sealed key",
             "group request",
             "group part",
+            "catch up",
             "missed sum",
             "round start",
             "aggregation",

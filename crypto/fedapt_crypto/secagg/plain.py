@@ -161,7 +161,8 @@ def take_sum(message: PlainSum, context: RoundContext, roster: Roster) -> Verifi
     total = np.frombuffer(message.total, "<f8") if len(message.total) == 8 * context.vector_length else None
     if total is None or not np.isfinite(total).all():
         raise MalformedMessage("a sum is none of finite values for this model", peer=COORDINATOR)
-    return VerifiedSum(Aggregate(total.astype(np.float64), message.contributors), message.hash, b"")
+    aggregate = Aggregate(total.astype(np.float64), message.contributors)
+    return VerifiedSum(aggregate, context.hash, message.hash, b"")
 
 
 class PlainCoordinator:

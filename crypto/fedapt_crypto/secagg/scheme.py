@@ -158,10 +158,12 @@ class VerifiedSum:
 
     Attributes:
         aggregate: The sum, and whose inputs are in it.
+        transcript: What stands for the execution, see `InstitutionRound.transcript`.
         sum_hash: Hash of what was sent. tag: T as it travels; empty in schemes without.
     """
 
     aggregate: Aggregate = field(repr=False)
+    transcript: bytes
     sum_hash: bytes
     tag: bytes
 

@@ -77,6 +77,7 @@ ABORT_REASONS: Final = (
     "RunFailed",
     "TooFewParticipants",
     "UnexpectedMessage",
+    "UnresolvedExecution",
     "VerificationFailed",
 )
 """Why an institution may abort: kinds of errors, see `errors`. ``RunFailed`` is its own fault."""

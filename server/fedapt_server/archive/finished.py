@@ -5,6 +5,7 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import NoModelReason
 from fedapt_server.archive.store import StoredSession
 from fedapt_server.session import bodies
+from fedapt_server.session.sums import newest_model
 
 
 def answer(
@@ -27,12 +28,11 @@ def answer(
         return m.NoModel(reason=NoModelReason.NOT_OF_THE_ROSTER.value)
     if not progress.completed_rounds:
         return m.NoModel(reason=NoModelReason.NO_ROUND_COMPLETED.value)
-    if configuration.blind:
+    if configuration.blind or progress.stated is None:
         return m.NoModel(reason=NoModelReason.NEVER_KNOWN.value)
     end = bodies.session_end(
         configuration,
         identity,
-        m.model_to_bytes(progress.model),
         progress.model_id,
         stored.key_seeds,
         progress.records,
@@ -41,4 +41,5 @@ def answer(
         configuration=configuration.to_bytes(),
         signature=identity.sign("session offer", configuration.hash),
         end=end.to_bytes(),
+        model=newest_model(progress, progress.stated, progress.statements).to_bytes(),
     )

@@ -28,7 +28,7 @@ from fedapt_secure.log.heads import RoundRecord, SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-from fedapt_server.session.progress import GroupOffered, Progress, Signed
+from fedapt_server.session.progress import GivenSum, GroupOffered, Progress, Signed
 
 STORE_FILE: Final = "sessions.sqlite"
 MODELS_FOLDER: Final = "sessions"
@@ -48,6 +48,11 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE TABLE IF NOT EXISTS sealed_sums (
     session BLOB NOT NULL, place INTEGER NOT NULL, sum BLOB NOT NULL,
     PRIMARY KEY (session, place)) STRICT;
+CREATE TABLE IF NOT EXISTS given_sums (
+    session BLOB PRIMARY KEY, round INTEGER NOT NULL, attempt INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS statements (
+    session BLOB NOT NULL, name TEXT NOT NULL, statement BLOB NOT NULL, signature BLOB NOT NULL,
+    PRIMARY KEY (session, name)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS signatures (
     session BLOB NOT NULL, name TEXT NOT NULL, signature BLOB NOT NULL, head BLOB NOT NULL,
     PRIMARY KEY (session, name)) STRICT, WITHOUT ROWID
@@ -170,6 +175,7 @@ class SessionStore:
             self._update(database, session, progress, name)
             _append(database, session, "attempts", "record", [r.to_bytes() for r in progress.records])
             _append(database, session, "sealed_sums", "sum", [s.to_bytes() for s in progress.sealed_sums])
+            _keep_sums(database, session, progress)
             database.executemany(
                 "INSERT INTO signatures VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
                 " SET signature = excluded.signature, head = excluded.head",
@@ -247,6 +253,7 @@ class SessionStore:
             sealed_sums=tuple(
                 m.MissedSum.from_bytes(one) for one in _column(database, session, "sealed_sums", "sum")
             ),
+            **_sums(database, session),
             group=None if maker is None else GroupOffered(maker, offer),
             signed={
                 name: Signed(signature, SignedHead.from_bytes(head))
@@ -276,6 +283,43 @@ class SessionStore:
         if not configuration.blind and model_hash(m.model_to_bytes(model)) != model_id:
             raise ValueError(f"{name} is not the model of the last completed round")
         return model.astype(np.float32, copy=False)
+
+
+def _keep_sums(database: sqlite3.Connection, session: bytes, progress: Progress) -> None:
+    """Put the newest sum on record, once, and what is stated about it."""
+    given = progress.pending
+    if given is None:
+        database.execute("DELETE FROM given_sums WHERE session = ?", (session,))
+    else:
+        held = database.execute(
+            "SELECT round, attempt FROM given_sums WHERE session = ?", (session,)
+        ).fetchone()
+        if held != (given.round, given.attempt):
+            row = (session, given.round, given.attempt, given.to_bytes())
+            database.execute("INSERT OR REPLACE INTO given_sums VALUES (?, ?, ?, ?)", row)
+    stated = b"" if progress.stated is None else progress.stated.to_bytes()
+    database.execute("DELETE FROM statements WHERE session = ? AND statement <> ?", (session, stated))
+    database.executemany(
+        "INSERT OR IGNORE INTO statements VALUES (?, ?, ?, ?)",
+        [(session, name, stated, signature) for name, signature in {"": b"", **progress.statements}.items()]
+        if stated
+        else (),
+    )
+
+
+def _sums(database: sqlite3.Connection, session: bytes) -> dict[str, Any]:
+    """Return the newest sum and what is stated about it, as they belong into a session's progress."""
+    given = database.execute("SELECT sum FROM given_sums WHERE session = ?", (session,)).fetchone()
+    query = "SELECT name, statement, signature FROM statements WHERE session = ?"
+    stated = {
+        name: (statement, signature) for name, statement, signature in database.execute(query, (session,))
+    }
+    statement, _ = stated.pop("", (None, b""))  # nobody has no name
+    return {
+        "pending": None if given is None else GivenSum.from_bytes(given[0], max_bytes=m.MAX_FRAME_BYTES * 2),
+        "stated": None if statement is None else m.SumStatement.from_bytes(statement),
+        "statements": {name: signature for name, (_, signature) in stated.items()},
+    }
 
 
 def _append(

@@ -8,10 +8,11 @@ from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
 from fedapt_secure.log.heads import RoundRecord, pack_rounds, transcript_digest
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
+from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.session.moving import moved_by
 from fedapt_server.session.outcome import Outcome
-from fedapt_server.session.progress import GroupOffered, Progress
-from fedapt_server.session.round import CoordinatorRound, apply_mean
+from fedapt_server.session.progress import GivenSum, GroupOffered, Progress
+from fedapt_server.session.round import CoordinatorRound
 
 
 def session_started(configuration: SessionConfiguration) -> dict[str, Any]:
@@ -134,23 +135,50 @@ def after_round(
         round_: The round.
         outcome: How it ended.
     """
-    model, model_id, sealed_sums = progress.model, progress.model_id, progress.sealed_sums
-    if outcome.aggregate is not None:
-        model = apply_mean(model, outcome.aggregate)
-        model_id = model_hash(m.model_to_bytes(model))
-    if outcome.sealed_sum:
-        sealed = m.MissedSum(round=round_.number, attempt=round_.attempt, payload=outcome.sealed_sum)
-        sealed_sums = (*sealed_sums, sealed)
-        model_id = next_model_id(model_id, round_.number, outcome.sealed_sum)
-    body = round_ended(round_, outcome, model_id)
-    return body, replace(
-        progress,
-        model=model,
-        model_id=model_id,
-        sealed_sums=sealed_sums,
-        records=(*progress.records, record_of(round_, outcome)),
-        last_end=body,
+    moved = round_.moved if outcome.given is not None else None
+    if moved is not None:
+        progress = moved.applied_to(progress)
+    body = round_ended(round_, outcome, progress.model_id)
+    return body, replace(progress, records=(*progress.records, record_of(round_, outcome)), last_end=body)
+
+
+def after_given(
+    configuration: SessionConfiguration, progress: Progress, given: GivenSum
+) -> tuple[dict[str, Any], Progress]:
+    """Return how an attempt ended whose sum was given out before a crash, as `after_round`.
+
+    Args:
+        configuration: The session.
+        progress: How far it had come.
+        given: The sum.
+    """
+    context = configuration.round_context(
+        given.round, given.attempt, progress.model_id, progress.group_commitment
     )
+    record = RoundRecord(
+        round=given.round,
+        attempt=given.attempt,
+        status="completed",
+        context=context.hash,
+        transcript=given.transcript,
+    )
+    after = moved_by(configuration, progress, given).applied_to(progress)
+    body = {
+        "session": configuration.session.hex(),
+        "round": record.round,
+        "attempt": record.attempt,
+        "status": record.status,
+        "participants": list(given.participants),
+        "contributors": list(given.contributors),
+        "dropped": list(given.dropped),
+        "detail": "",
+        "context": context.hash.hex(),
+        "transcript": given.transcript.hex(),
+        "model": after.model_id.hex(),
+        "bytes_up": 0,
+        "bytes_down": 0,
+    }
+    return body, replace(after, records=(*progress.records, record), last_end=body)
 
 
 def closing(progress: Progress) -> dict[str, Any]:
@@ -187,15 +215,14 @@ def record_of(round_: CoordinatorRound, outcome: Outcome) -> RoundRecord:
 def session_end(
     configuration: SessionConfiguration,
     identity: Identity,
-    model: bytes,
     model_id: bytes,
     key_seeds: tuple[bytes, ...],
     rounds: Sequence[RoundRecord],
 ) -> m.SessionEnd:
-    """Return what ends a session, signed: the model, all domain keys, and how each round went."""
+    """Return what ends a session, signed with the model's hash: all domain keys and how each round went."""
     parts = (configuration.hash, model_id, key_seeds, transcript_digest(rounds))
     signature = identity.sign("session end", *parts)
-    return m.SessionEnd(model=model, key_seeds=key_seeds, rounds=pack_rounds(rounds), signature=signature)
+    return m.SessionEnd(key_seeds=key_seeds, rounds=pack_rounds(rounds), signature=signature)
 
 
 def sealed_key(

@@ -8,30 +8,31 @@ What others hear of has been made durable before (`Keep`): after a crash a sessi
 gives the finished model to whoever was away.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
-from fedapt_crypto.errors import PeerError, RolledBackLog, RoundAborted, UnexpectedMessage
+from fedapt_crypto.errors import PeerError, RolledBackLog, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_secure.log.heads import WitnessedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies, deadlines
-from fedapt_server.session.actions import Action, CheckLog, Doing, Keep, Log, SetTimer, TakeHead
+from fedapt_server.session.actions import Action, CheckLog, Doing, Keep, Log, SendTo, SetTimer, TakeHead
 from fedapt_server.session.agenda import Agenda
 from fedapt_server.session.attendance import Attendance
+from fedapt_server.session.book import Book
 from fedapt_server.session.closing import Closing
 from fedapt_server.session.gathering import Begin, Gathering, LeaveOut, Stop, Wait
 from fedapt_server.session.grouping import Grouping
-from fedapt_server.session.outcome import Outcome
 from fedapt_server.session.progress import Progress
-from fedapt_server.session.reception import Reception, refusal, send, to_all
+from fedapt_server.session.reception import Reception, refusal, send
 from fedapt_server.session.resuming import resumed
 from fedapt_server.session.round import CoordinatorRound
+from fedapt_server.session.rounds import Rounds
 from fedapt_server.session.states import Presence, State, is_due
+from fedapt_server.session.sums import Sums
 from fedapt_server.session.witness import News, Witness
 
 
@@ -59,17 +60,28 @@ class CoordinatorSession:
         self._identity = identity
         self._attendance = Attendance(configuration.roster.names)
         self._is_new = progress is None
-        self._progress = progress or Progress.initial(configuration)
-        self._agenda = Agenda(self._plan.rounds, self._progress.number, self._progress.attempt)
-        if self._progress.records:
-            self._agenda.ended(completed=self._progress.records[-1].status == "completed")
+        self._book = Book(progress or Progress.initial(configuration))
+        progress = self._book.progress
+        self._agenda = Agenda(self._plan.rounds, progress.number, progress.attempt)
+        if progress.records:
+            self._agenda.ended(completed=progress.records[-1].status == "completed")
         self._gathering = Gathering(configuration, self._attendance, self._agenda)
-        self._state = State.ENDED if self._progress.ended else State.GATHERING
-        self._round: CoordinatorRound | None = None
+        self._state = State.ENDED if progress.ended else State.GATHERING
         self._closing: Closing | None = None
         self._grouping = Grouping(configuration)
         self._witness = Witness(configuration, identity, witnessed)
         self._reception = Reception(configuration, key_seeds, identity, self._witness)
+        self._sums = Sums(configuration, progress)
+        self._rounds = Rounds(
+            configuration,
+            identity,
+            self._book,
+            self._agenda,
+            self._attendance,
+            self._witness,
+            self._grouping,
+            self._sums,
+        )
 
     @property
     def state(self) -> State:
@@ -79,7 +91,11 @@ class CoordinatorSession:
     @property
     def progress(self) -> Progress:
         """How far the session has come."""
-        return self._progress
+        return self._book.progress
+
+    @property
+    def _progress(self) -> Progress:
+        return self._book.progress
 
     def start(self, logged: tuple[int, int] | None = None) -> list[Action]:
         """Begin to gather the institutions, or go on where a crash has interrupted.
@@ -90,21 +106,21 @@ class CoordinatorSession:
         """
         if self._is_new:
             return [Log("session_started", bodies.session_started(self._configuration)), SetTimer(None)]
-        interrupted = self._progress.interrupted
-        self._progress, actions = resumed(self._configuration, self._progress, logged)
+        before = self._progress
+        self._book.progress, actions = resumed(self._configuration, before, logged)
         if self._progress.group is not None:
             self._grouping.take(self._progress.group)
         if self._progress.ended:
             self._closing = self._open_closing()
             return actions
-        if interrupted:
-            self._agenda.ended(completed=False)
+        if before.interrupted and not before.ended:
+            self._agenda.ended(completed=before.given is not None)
+            self._sums.stated = self._progress.stated
         is_over = self._agenda.over or self._progress.closing
         return [*actions, SetTimer(None), *(self._close() if is_over else [])]
 
     def _keep(self, **changes: Any) -> Keep:
-        self._progress = replace(self._progress, **changes)
-        return Keep(self._progress)
+        return self._book.keep(**changes)
 
     def connected(self, name: str) -> list[Action]:
         """An institution has connected and said hello under its certificate's name."""
@@ -123,9 +139,8 @@ class CoordinatorSession:
             return actions
         self._attendance.mark(name, Presence.ABSENT)
         actions += self._ask_for_group()
-        if self._round is not None:
-            self._round.drop(name, "disconnected")
-            return actions + self._proceed()
+        if self._rounds.current is not None:
+            return actions + self._after(self._rounds.drop(name, "disconnected"))
         return actions + self._maybe_start_round()
 
     def receive(self, name: str, data: bytes) -> list[Action]:
@@ -141,9 +156,8 @@ class CoordinatorSession:
     def timeout(self) -> list[Action]:
         """The timer has run out: go on with whoever is there."""
         match self._state:
-            case State.ROUND if self._round is not None:
-                late = self._round.drop_missing()
-                return [Log("late", {"round": self._agenda.number, "names": list(late)}), *self._proceed()]
+            case State.ROUND if self._rounds.current is not None:
+                return self._after(self._rounds.late(self._rounds.current))
             case State.GATHERING if self._grouping.is_awaited:
                 self._grouping.give_up()
                 return self._ask_for_group()
@@ -169,11 +183,13 @@ class CoordinatorSession:
             case m.SessionRefuse():
                 news = self._witness.hear(message.witnessed, News())
                 return [*self._hear(news), *self._out(name, message.reason)]
-            case m.RoundDecline() if self._round is not None:
-                return self._decline(self._round, name, message)
-            case m.Aggregation() if self._round is not None:
-                self._round.traffic.bytes_up += size
-                return self._receive_payload(self._round, name, message)
+            case m.RoundDecline() if self._rounds.current is not None:
+                return self._decline(self._rounds.current, name, message)
+            case m.Aggregation() if self._rounds.current is not None:
+                self._rounds.current.traffic.bytes_up += size
+                return self._after(self._rounds.receive(self._rounds.current, name, message))
+            case m.SumVerified():
+                return self._after(self._rounds.verified(name, message))
             case m.Done() if self._closing is not None:
                 return self._done(self._closing, name, message)
             case _:
@@ -183,7 +199,6 @@ class CoordinatorSession:
         """An institution sits the round out, or all that follow."""
         if not round_.is_named_by(message):
             return []  # of an attempt that has ended meanwhile
-        round_.drop(name, "declined")
         if message.reason == Reason.POLICY_PARTICIPANTS:
             self._gathering.wants_more_than(name, len(round_.participants))
         else:
@@ -191,21 +206,7 @@ class CoordinatorSession:
         if message.final:
             self._attendance.mark(name, Presence.RESTING)
         body = {"name": name, "round": message.round, "reason": message.reason, "final": message.final}
-        return [Log("declined", body), *self._proceed()]
-
-    def _receive_payload(self, round_: CoordinatorRound, name: str, message: m.Aggregation) -> list[Action]:
-        refused: list[Action] = []
-        try:
-            round_.receive(name, message)
-        except RoundAborted as error:
-            return self._finish_round(round_.aborted(error))
-        except UnexpectedMessage:
-            raise  # late or twice: what it sent before still counts
-        except PeerError as error:
-            # It will not send a better one: going on without it beats waiting for the deadline.
-            round_.drop(name, "refused")
-            refused = [refusal(name, error)]
-        return [*refused, *self._proceed()]
+        return [Log("declined", body), *self._after(self._rounds.drop(name, "declined"))]
 
     def _accept(self, name: str, message: m.SessionAccept) -> list[Action]:
         configuration = self._configuration
@@ -216,6 +217,7 @@ class CoordinatorSession:
         except RolledBackLog as error:
             return [refusal(name, error), *self._out(name, Reason.OWN_LOG_BEHIND)]
         self._gathering.asks_anew(name)
+        self._sums.has_applied(name, message.applied_round)
         group = self._grouping.parts_for(name)
         welcome = self._reception.welcome(name, message.applied_round, self._progress, group)
         if not configuration.needs_group:
@@ -254,17 +256,15 @@ class CoordinatorSession:
         self._attendance.mark(name, Presence.READY)
         actions: list[Action] = [Log("ready", {"name": name})]
         if self._closing is not None:
-            return [*actions, send(name, self._reception.session_end(self._progress))]
-        return actions + (self._maybe_start_round() if self._round is None else [])
+            return [*actions, *self._session_end(name)]
+        return actions + (self._maybe_start_round() if self._rounds.current is None else [])
 
     def _out(self, name: str, reason: str) -> list[Action]:
         """An institution does not take part for now; it may come back, and is not waited for."""
-        if self._round is not None:
-            self._round.drop(name, "left")
         self._attendance.out(name, reason)
         actions: list[Action] = [Log("left", {"name": name, "reason": str(reason)})]
-        if self._round is not None:
-            return actions + self._proceed()
+        if self._rounds.current is not None:
+            return actions + self._after(self._rounds.drop(name, "left"))
         return actions + (self._maybe_end() if self._state is State.CLOSING else self._maybe_start_round())
 
     def stop(self) -> list[Action]:
@@ -294,86 +294,41 @@ class CoordinatorSession:
                     actions.append(Log("cannot_continue", {"reason": reason}))
                     break
                 case LeaveOut(reason):
-                    self._progress, left_out = self._gathering.leave_out(self._progress, reason)
+                    self._book.progress, left_out = self._gathering.leave_out(self._progress, reason)
                     actions, late = actions + left_out, False
         return actions + self._close()
 
     def _start_round(self, participants: tuple[str, ...]) -> list[Action]:
-        number, attempt = self._agenda.begin()
         self._gathering.begun()
         self._state = State.ROUND
-        kept = self._keep(number=number, attempt=attempt)
-        self._round = CoordinatorRound(
-            self._configuration,
-            number,
-            attempt,
-            b"" if self._configuration.blind else m.model_to_bytes(self._progress.model),
-            self._progress.model_id,
-            participants,
-            self._witness,
-            group=self._grouping.held,
-            confirmations=self._grouping.confirmations(),
-        )
-        start = self._round.start_message()
-        sends = self._round.traffic.down([send(name, start) for name in participants])
-        started = Log("round_started", bodies.round_started(self._round))
-        seconds = deadlines.phase_s(self._configuration, self._plan.round_timeout_s, sends, self._round.phase)
-        return [kept, started, *sends, SetTimer(seconds)]
+        return self._after(self._rounds.start(participants))
 
-    def _proceed(self) -> list[Action]:
-        """Close the phase if nobody is waited for any more."""
-        if self._round is None or not self._round.phase_complete:
-            return []
-        try:
-            deliveries = self._round.close_phase()
-        except RoundAborted as error:
-            return self._finish_round(self._round.aborted(error))
-        sends = self._round.traffic.down([send(name, message) for name, message in deliveries.items()])
-        if self._round.phase is None:
-            return self._finish_round(self._round.completed(), sends, given=deliveries.keys())
-        body = {"round": self._round.number, "phase": self._round.phase.value}
-        seconds = deadlines.phase_s(self._configuration, self._plan.phase_timeout_s, sends, self._round.phase)
-        return [Log("phase", body), *sends, SetTimer(seconds), *self._proceed()]
-
-    def _finish_round(
-        self, outcome: Outcome, sums: Sequence[Action] = (), given: Collection[str] = ()
-    ) -> list[Action]:
-        """End the round; ``sums`` give a sealed sum, where there is one, to those in ``given``."""
-        if self._round is None:
-            return []
-        ended, self._round = self._round, None
-        body, after = bodies.after_round(self._progress, ended, outcome)
-        missing = [n for n in self._attendance.takes_sums if n not in given]
-        missed = [send(name, after.sealed_sums[-1]) for name in missing] if outcome.sealed_sum else []
-        self._agenda.ended(completed=outcome.status == "completed")
-        self._agenda.sitting_out |= ended.released
+    def _after(self, actions: list[Action]) -> list[Action]:
+        """Go on from a step of a round: if that has ended, with the next one or the session's end."""
+        if self._state is not State.ROUND or self._rounds.current is not None:
+            return actions
         self._state = State.GATHERING
-        self._progress = after
         following = self._close() if self._agenda.over else self._maybe_start_round()
-        heads = tuple(ended.heads[n] for n in outcome.participants if n in ended.heads)
-        there = self._attendance.connected
-        return [
-            Keep(after),
-            Log("round_ended", body),
-            *sums,
-            *self._witness.lines(ended.number, heads),
-            to_all(there, lambda head: self._witness.round_end(ended.context, outcome, heads, head)),
-            *missed,
-            *following,
-        ]
+        return [*actions, *following]
 
     def _close(self) -> list[Action]:
         self._state = State.CLOSING
         self._closing = self._open_closing()
-        end = self._reception.session_end(self._progress)
-        sends = [send(name, end) for name in self._attendance.which(Presence.READY, Presence.RESTING)]
+        sends = self._session_end(*self._attendance.which(Presence.READY, Presence.RESTING))
         return [
-            self._keep(closing=True),  # what is about to be signed must not change any more
+            self._keep(
+                closing=True, **self._sums.kept
+            ),  # what is about to be signed must not change any more
             Log("closing", bodies.closing(self._progress)),
             *sends,
             SetTimer(deadlines.phase_s(self._configuration, self._plan.round_timeout_s, sends, None)),
             *self._maybe_end(),
         ]
+
+    def _session_end(self, *names: str) -> list[SendTo]:
+        """Return what ends the session for some: the model where they are behind, and the keys."""
+        end = self._reception.session_end(self._progress)
+        return [*self._sums.catch_up(self._progress, names), *(send(name, end) for name in names)]
 
     def _open_closing(self) -> Closing:
         return Closing(self._configuration, self._identity, self._witness, self._progress)

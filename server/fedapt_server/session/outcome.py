@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fedapt_crypto.secagg.scheme import Aggregate
+from fedapt_server.session.progress import GivenSum
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,7 @@ class Outcome:
         contributors: Whose update is in the sum.
         dropped: Who vanished or declined during the round, before or after contributing.
         detail: Why it was aborted, else empty.
-        aggregate: The sum, if the coordinator has it.
-        sealed_sum: The signed ciphertext of the sum, in schemes that hide it from the coordinator.
+        given: The sum as institutions were given it, where it held.
     """
 
     status: Literal["completed", "aborted"]
@@ -25,5 +24,4 @@ class Outcome:
     contributors: tuple[str, ...]
     dropped: tuple[str, ...]
     detail: str
-    aggregate: Aggregate | None = None
-    sealed_sum: bytes = b""
+    given: GivenSum | None = None

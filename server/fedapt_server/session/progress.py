@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from fedapt_crypto.encoding import Hash, Message, PartyName
 from fedapt_crypto.secagg.group_secret import GroupSecretOffer
 from fedapt_secure.log.heads import RoundRecord, SignedHead
 from fedapt_secure.protocol import messages as m
@@ -23,6 +24,29 @@ class GroupOffered:
     def commitment(self) -> bytes:
         """What stands for the group secret."""
         return GroupSecretOffer.from_bytes(self.payload).header.commitment
+
+
+class GivenSum(Message):
+    """A sum that is given to institutions, with all that follows from it after a restart.
+
+    Attributes:
+        round, attempt: The execution. payload: The sum as it is sent.
+        participants, contributors, dropped: Who began, whose update is in it, who vanished.
+        transcript: What its survivors signed.
+    """
+
+    round: m.Round
+    attempt: m.Round
+    participants: tuple[PartyName, ...]
+    contributors: tuple[PartyName, ...]
+    dropped: tuple[PartyName, ...]
+    transcript: Hash
+    payload: bytes
+
+    @property
+    def missed(self) -> m.MissedSum:
+        """The sum for who was not there when it was given out."""
+        return m.MissedSum(round=self.round, attempt=self.attempt, payload=self.payload)
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,8 @@ class Progress:
         records: How each attempt ended; the newest has not where it is missing.
         last_end: What the log is to say about the last of them: a crash may come between store and log.
         sealed_sums: The sums that only institutions can open, of all completed rounds.
+        pending: The newest execution's sum; durable before anybody is given it, and there until the next.
+        stated, statements: What institutions state about the newest sum, and their signatures.
         group: The session's group secret, once it was offered.
         closing: Whether no round follows any more: institutions may have been told how the session ended.
         signed: Who has signed the closing record.
@@ -58,6 +84,9 @@ class Progress:
     records: tuple[RoundRecord, ...] = ()
     last_end: dict[str, Any] | None = None
     sealed_sums: tuple[m.MissedSum, ...] = ()
+    pending: GivenSum | None = None
+    stated: m.SumStatement | None = None
+    statements: Mapping[str, bytes] = field(default_factory=dict)
     group: GroupOffered | None = None
     closing: bool = False
     signed: Mapping[str, Signed] = field(default_factory=dict)
@@ -74,6 +103,13 @@ class Progress:
         """Whether an attempt has begun and its end is not on record."""
         last = (self.records[-1].round, self.records[-1].attempt) if self.records else (0, 0)
         return (self.number, self.attempt) != last
+
+    @property
+    def given(self) -> GivenSum | None:
+        """The sum of the newest attempt, where it has one and its end is not on record."""
+        newest = self.pending if self.interrupted else None
+        about = (self.number, self.attempt)
+        return newest if newest is not None and (newest.round, newest.attempt) == about else None
 
     @property
     def completed_rounds(self) -> int:

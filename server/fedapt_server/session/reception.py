@@ -58,13 +58,16 @@ class Reception:
             group: Its part of the group secret, which comes before what can be opened with it.
         """
         key = bodies.sealed_key(self._configuration, self._identity, self._key_seeds, name)
-        missed = [sealed for sealed in progress.sealed_sums if sealed.round > applied_round]
+        newest = progress.pending
+        sums = progress.sealed_sums
+        if newest is not None and (not sums or newest.round > sums[-1].round):
+            sums = (*sums, newest.missed)  # only who was there can check it
+        missed = [one for one in sums if one.round > applied_round]
         return [send(name, key), *group, *(send(name, message) for message in missed)]
 
     def session_end(self, progress: Progress) -> m.SessionEnd:
         """Return what ends the session, signed."""
-        model = b"" if self._configuration.blind else m.model_to_bytes(progress.model)
-        parts = (model, progress.model_id, self._key_seeds, progress.records)
+        parts = (progress.model_id, self._key_seeds, progress.records)
         return bodies.session_end(self._configuration, self._identity, *parts)
 
 

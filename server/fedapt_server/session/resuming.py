@@ -24,7 +24,10 @@ def resumed(
     if progress.ended:
         return progress, actions
     actions.append(Log("session_resumed", bodies.session_resumed(configuration, progress)))
-    if progress.interrupted:  # what was released in that attempt is burned
+    if progress.given is not None:  # it may be with some of them: then it is the model of all
+        body, progress = bodies.after_given(configuration, progress, progress.given)
+        actions += [Keep(progress), Log("round_ended", body)]
+    elif progress.interrupted:  # what was released in that attempt is burned
         body, progress = bodies.without_sum(configuration, progress, "the coordinator was restarted")
         actions += [Keep(progress), Log("round_ended", body)]
     return progress, actions

@@ -1,18 +1,20 @@
 """One round at the coordinator, without I/O: drives a secure-aggregation machine and keeps the books."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
+from fedapt_crypto.identity import Identity
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.scheme import RELEASING, Aggregate, CoordinatorGroup, Phase
+from fedapt_crypto.secagg.scheme import RELEASING, CoordinatorGroup, Phase
 from fedapt_secure.log.heads import SignedHead
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session.actions import SendTo
+from fedapt_server.session.moving import Moved
 from fedapt_server.session.outcome import Outcome
+from fedapt_server.session.progress import GivenSum
 from fedapt_server.session.witness import Witness
 
 
@@ -37,25 +39,30 @@ class CoordinatorRound:
         configuration: The session.
         number: Round number, from 1.
         attempt: Attempt, from 1.
-        model: The round's start, as bytes; empty where the coordinator does not know it.
-        model_id: What stands for it.
+        model_id: What stands for the model that the round starts from.
+        identity: The coordinator's signing key.
         participants: Who of the round's cohort is ready; the others of it count as gone.
         witness: Checks the head of its log that each institution's first payload carries.
         group: The coordinator's part of the group secret. confirmations: Who holds it, where that is told.
         heads: Those heads.
         released: Whose update has come, so that it must not come again in another attempt.
+        given: The sum, once there is one. awaited: Who was given it and has not said what came of it.
+        failed: With whom it did not hold, and what each said. moved: What follows from it.
     """
 
     configuration: SessionConfiguration
     number: int
     attempt: int
-    model: bytes
     model_id: bytes
     participants: tuple[str, ...]
     witness: Witness
+    identity: Identity
     group: CoordinatorGroup | None = None
     confirmations: tuple[m.Confirmation, ...] = ()
-    sealed_sum: bytes = b""
+    given: GivenSum | None = None
+    awaited: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    moved: Moved | None = None
     traffic: Traffic = field(default_factory=Traffic)
     dropped: dict[str, str] = field(default_factory=dict)
     heads: dict[str, SignedHead] = field(default_factory=dict)
@@ -70,7 +77,9 @@ class CoordinatorRound:
         )
         scheme = self.configuration.plan.secure_aggregation
         roster = self.configuration.round_roster(self.number)
-        self._machine = registry.coordinator_round(scheme, self.context, roster, group=self.group)
+        self._machine = registry.coordinator_round(
+            scheme, self.context, roster, self.identity, group=self.group
+        )
         for name in roster.names:
             if name not in self.participants:
                 self._machine.drop(name)
@@ -87,13 +96,13 @@ class CoordinatorRound:
 
     @property
     def phase_complete(self) -> bool:
-        """Whether nobody is waited for any more in this phase."""
-        return not self._machine.waiting_for
+        """Whether nobody is waited for any more in this phase, or with the sum."""
+        return not (self._machine.waiting_for if self.given is None else self.awaited)
 
     @property
     def waiting_for(self) -> frozenset[str]:
-        """Who may still send in this phase."""
-        return self._machine.waiting_for
+        """Who may still send in this phase, or say what came of the sum."""
+        return self._machine.waiting_for if self.given is None else frozenset(self.awaited)
 
     def is_named_by(self, message: m.Aggregation | m.RoundDecline) -> bool:
         """Whether a message is about this attempt at this round."""
@@ -104,7 +113,7 @@ class CoordinatorRound:
         return m.RoundStart(
             round=self.number,
             attempt=self.attempt,
-            model=self.model,
+            model_id=self.model_id,
             participants=len(self.participants),
             confirmations=self.confirmations,
         )
@@ -132,7 +141,9 @@ class CoordinatorRound:
 
     def drop(self, name: str, reason: str) -> None:
         """Count ``name`` as gone for the rest of this round."""
-        if name in self.participants and self.phase is not None:
+        if self.given is not None:
+            self.awaited.discard(name)
+        elif name in self.participants:
             self._machine.drop(name)
             self.dropped.setdefault(name, reason)
 
@@ -144,27 +155,56 @@ class CoordinatorRound:
         return late
 
     def close_phase(self) -> Mapping[str, m.Aggregation]:
-        """End the phase and return what goes to whom; at the round's end only a sum that stays sealed.
+        """End the phase and return what goes to whom; at the round's end that is the sum, see `given`.
 
         Raises:
             RoundAborted: If there can be no sum.
         """
         closed = self._machine.phase
-        deliveries = self._machine.close_phase()
+        payloads = self._machine.close_phase()
         phase = self._machine.phase or closed
         if phase is None:
             return {}
-        if self._machine.phase is None and deliveries:
-            self.sealed_sum = next(iter(deliveries.values()))
-        return {
+        deliveries = {
             name: m.Aggregation(round=self.number, attempt=self.attempt, phase=phase.value, payload=payload)
-            for name, payload in deliveries.items()
+            for name, payload in payloads.items()
             if name not in self.dropped
         }
+        if self._machine.phase is None:
+            self._give(next(iter(payloads.values())), deliveries.keys())
+        return deliveries
+
+    def _give(self, payload: bytes, names: Iterable[str]) -> None:
+        transcript = self._machine.transcript
+        assert transcript is not None  # there is a sum
+        self.given = GivenSum(
+            round=self.number,
+            attempt=self.attempt,
+            participants=self.participants,
+            contributors=self._machine.contributors,
+            dropped=tuple(name for name in self.configuration.roster.names if name in self.dropped),
+            transcript=transcript,
+            payload=payload,
+        )
+        self.awaited = set(names)
+
+    def answered(self, name: str) -> None:
+        """Take note that an institution has said what came of the sum."""
+        self.awaited.discard(name)
+
+    def sum_failed(self, name: str, error: RoundAborted | PeerError) -> None:
+        """Take note that the sum did not hold with an institution."""
+        self.failed[name] = str(error)[:200]
+        self.awaited.discard(name)
 
     def completed(self) -> Outcome:
         """Return the outcome of a round with a sum."""
         return self._outcome("completed", self._machine.contributors, "")
+
+    def not_verified(self) -> Outcome:
+        """Return the outcome of a round whose sum did not hold with its institutions."""
+        said = "; ".join(self.failed.values())
+        return self._outcome("aborted", (), f"the sum did not hold: {said}"[:800])
 
     def aborted(self, reason: RoundAborted | PeerError) -> Outcome:
         """Return the outcome of a round without one."""
@@ -174,19 +214,11 @@ class CoordinatorRound:
         self, status: Literal["completed", "aborted"], contributors: tuple[str, ...], detail: str
     ) -> Outcome:
         dropped = tuple(name for name in self.configuration.roster.names if name in self.dropped)
-        completed = status == "completed"
         return Outcome(
             status,
             self.participants,
             contributors,
             dropped,
             detail,
-            aggregate=self._machine.aggregate if completed else None,
-            sealed_sum=self.sealed_sum if completed else b"",
+            given=self.given if status == "completed" else None,
         )
-
-
-def apply_mean(model: Vector, aggregate: Aggregate) -> Vector:
-    """Return the model after a round: the start plus the uniform mean of the contributors' updates."""
-    updated: Vector = (model.astype("f8") + aggregate.mean).astype("f4")
-    return updated

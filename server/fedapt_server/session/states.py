@@ -75,6 +75,8 @@ _RULES: Final[tuple[tuple[str, tuple[State, ...], tuple[Presence, ...], Answer],
         Answer.IGNORED,
     ),
     ("aggregation", (State.ROUND,), (Presence.READY,), Answer.TAKEN),
+    ("sum verified", _ANY_STATE, _IN_SESSION, Answer.TAKEN),
+    ("sum verified", _ANY_STATE, (Presence.OUT,), Answer.IGNORED),
     ("done", (State.CLOSING, State.ENDED), (Presence.READY, Presence.RESTING), Answer.TAKEN),
 )
 

@@ -25,6 +25,17 @@ HEAD = {
 STATEMENT = CloseStatement(
     session=bytes(16), configuration=bytes(32), model=bytes(32), completed_rounds=0, transcript=bytes(32)
 )
+SUM = m.SumStatement(
+    session=bytes(16),
+    configuration_hash=bytes(32),
+    round=1,
+    attempt=1,
+    transcript=bytes(32),
+    sum_hash=bytes(32),
+    sum_tag=b"",
+    model_before=bytes(32),
+    model_after=bytes(32),
+)
 DOCUMENT = Path(__file__).parents[3] / "docs" / "sessions.md"
 
 FROM_COORDINATOR: tuple[BaseModel, ...] = (
@@ -33,8 +44,9 @@ FROM_COORDINATOR: tuple[BaseModel, ...] = (
     m.SealedKey(session=bytes(16), key_index=0, sealed=b"", signature=bytes(64)),
     m.GroupRequest(),
     m.GroupPart(payload=b""),
+    m.CatchUp(statement=SUM, signatures=(), model=b""),
     m.MissedSum(round=1, attempt=1, payload=b""),
-    m.RoundStart(round=1, attempt=1, model=b"", participants=3),
+    m.RoundStart(round=1, attempt=1, model_id=bytes(32), participants=3),
     m.Aggregation(round=1, attempt=1, phase="share", payload=b""),
     m.RoundEnd(
         round=1,
@@ -45,13 +57,13 @@ FROM_COORDINATOR: tuple[BaseModel, ...] = (
         heads=(),
         countersignature=bytes(64),
     ),
-    m.SessionEnd(model=b"", key_seeds=(), rounds=b"", signature=bytes(64)),
+    m.SessionEnd(key_seeds=(), rounds=b"", signature=bytes(64)),
     m.SessionClosed(
         statement=STATEMENT, signatures=(), missing=(), round=1, heads=(), countersignature=bytes(64)
     ),
     m.Standby(),
     m.Rehearse(configuration=b"", signature=bytes(64)),
-    m.FinishedModel(configuration=b"", signature=bytes(64), end=b""),
+    m.FinishedModel(configuration=b"", signature=bytes(64), end=b"", model=b""),
     m.NoModel(reason="no_such_session"),
 )
 FROM_INSTITUTION: tuple[BaseModel, ...] = (
@@ -64,6 +76,7 @@ FROM_INSTITUTION: tuple[BaseModel, ...] = (
     m.GroupReady(signature=bytes(64)),
     m.RoundDecline(round=1, attempt=1, final=False, reason="no_space"),
     m.Aggregation(round=1, attempt=1, phase="share", payload=b""),
+    m.SumVerified(statement=SUM, signature=bytes(64)),
     m.Done(bundle_hash=None, head=HEAD, signature=bytes(64)),
     m.Rehearsed(configuration_hash=bytes(32), reason=None),
 )

@@ -13,7 +13,7 @@ from fedapt_crypto.errors import (
     TooFewParticipants,
 )
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash
+from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash, transcript_id
 from fedapt_crypto.secagg.ckks.messages import SumDelivery, max_delivery_bytes
 from fedapt_crypto.secagg.scheme import Aggregate, RoundContext, VerifiedSum
 
@@ -38,7 +38,8 @@ def open_missed_sum(context: RoundContext, roster: Roster, group: GroupKey, payl
         group.discard()
         raise
     hashed = sum_hash(delivery.execution, delivery.pieces)
-    return VerifiedSum(Aggregate(total, delivery.contributors), hashed, b"")
+    transcript = transcript_id(delivery.execution, delivery.contributors, hashed)
+    return VerifiedSum(Aggregate(total, delivery.contributors), transcript, hashed, b"")
 
 
 def check_delivery(delivery: SumDelivery, execution: bytes, threshold: int, roster: Roster) -> None:

@@ -166,7 +166,9 @@ class CkksInstitution(InstitutionMachine):
         except FedaptError:
             self._group.discard()
             raise
-        self._verified = VerifiedSum(Aggregate(total, self._contributors), self._sum_hash, b"")
+        transcript = transcript_id(self._execution, self._contributors, self._sum_hash)
+        aggregate = Aggregate(total, self._contributors)
+        self._verified = VerifiedSum(aggregate, transcript, self._sum_hash, b"")
         self._state = State.FINISHED
 
     def _check_sum(self, message: SumDelivery) -> None:

@@ -128,9 +128,10 @@ class MaskingCoordinator:
         self._gone.add(name)
 
     def receive(self, sender: str, payload: bytes) -> None:
-        """Take an institution's payload; see `scheme.CoordinatorRound.receive`."""
-        if self._phase is None:
-            raise UnexpectedMessage("sent something after the round was over", peer=sender)
+        """Take an institution's payload; see `scheme.CoordinatorRound.receive`.
+
+        An abort is taken after the round's end too: whose sum does not hold says so.
+        """
         message: TaggedMessage | MaskedPayload
         if MaskedPayload.begins(payload):
             message = MaskedPayload.from_bytes(payload, self._context.vector_length, sender)
@@ -141,6 +142,8 @@ class MaskingCoordinator:
             raise VerificationFailed("sent a message in another's name", peer=sender)
         if isinstance(message, Abort):
             self._receive_abort(message)
+        if self._phase is None:
+            raise UnexpectedMessage("sent something after the round was over", peer=sender)
         expected, take = _COLLECTING[self._phase]
         if type(message) is not expected or not self._is_due(sender):
             raise UnexpectedMessage(f"sent {message.kind!r} in the wrong phase, late or twice", peer=sender)
@@ -166,6 +169,7 @@ class MaskingCoordinator:
 
     def _receive_abort(self, message: Abort) -> None:
         message.check_signature(self._roster)
+        check_context(message, self._context)
         self._phase = None
         accused = f" and accuses {message.accused}" if message.accused else ""
         raise RoundAborted(f"{message.sender} aborted ({message.reason}){accused}")

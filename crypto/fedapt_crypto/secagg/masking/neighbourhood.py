@@ -14,7 +14,7 @@ from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.masking import graph, keys, parties
 from fedapt_crypto.secagg.masking.messages import Advertise, AdvertiseList
 from fedapt_crypto.secagg.scheme import RoundContext
-from fedapt_crypto.secagg.signed import check_signatures
+from fedapt_crypto.secagg.signed import Abort, check_signatures
 from fedapt_crypto.sharing import shared
 
 DIGEST_BYTES = 32
@@ -68,8 +68,8 @@ def draws_of(advertise: Advertise, context: RoundContext, own: int) -> frozenset
     return frozenset(drawn)
 
 
-def check_context(advertise: Advertise, context: RoundContext) -> None:
-    """Check the context of an advertisement; raises `ContextMismatch` naming its sender."""
+def check_context(advertise: Advertise | Abort, context: RoundContext) -> None:
+    """Check the context of what is sent; raises `ContextMismatch` naming its sender."""
     if advertise.context != context.hash:
         raise ContextMismatch(
             "takes part in another round, model, configuration or roster", peer=advertise.sender

@@ -53,7 +53,7 @@ def announce(
         tag: T.
     """
     packed, whole = tag_to_bytes(tag), total.astype("<u4", copy=False)
-    signature = identity.sign(_SIGNED, execution, survivors_hash, _hash(whole), packed)
+    signature = identity.sign(_SIGNED, execution, survivors_hash, hash_of(whole), packed)
     return SumAnnouncement(
         execution=execution,
         survivors_hash=survivors_hash,
@@ -85,7 +85,7 @@ def check_sum(
     if len(message.total) != 4 * context.vector_length:
         raise MalformedMessage("a sum has another length than the updates", peer=COORDINATOR)
     total: RingVector = np.frombuffer(message.total, "<u4").astype(np.uint32, copy=False)
-    hashed = _hash(total)
+    hashed = hash_of(total)
     verify(coordinator, message.signature, _SIGNED, *about, hashed, message.sum_tag, signer=COORDINATOR)
     fixed = context.fixed_point
     check = group.sum_check(opening.execution, opening.transcript, length=context.vector_length)
@@ -97,10 +97,11 @@ def check_sum(
         fixed.decode_into(total[start:stop], real[start:stop])
 
     over_ranges(total.size, RANGE_VALUES, decode)
-    return VerifiedSum(Aggregate(real, opening.survivors), hashed, message.sum_tag)
+    return VerifiedSum(Aggregate(real, opening.survivors), opening.survivors_hash, hashed, message.sum_tag)
 
 
-def _hash(total: RingVector) -> bytes:
+def hash_of(total: RingVector) -> bytes:
+    """Return the hash by which a sum is signed: a tree over its chunks, as over a masked vector."""
     data = total.data.cast("B")
     chunks: list[bytes] = over_ranges(
         total.size, RANGE_VALUES, lambda start, stop: chunk_digest(data[4 * start : 4 * stop])

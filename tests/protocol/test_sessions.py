@@ -17,14 +17,11 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import threshold
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
-from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
-from fedapt_crypto.secagg.masking.messages import Advertise
+from fedapt_crypto.secagg.plain import PlainCoordinator
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
-from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-from fedapt_server.session.agenda import MAX_ATTEMPTS
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session.states import State
 from tests.protocol.federation import Federation
 
@@ -329,68 +326,65 @@ class TestRefusals:
         with pytest.raises(VerificationFailed, match="committed"):
             federation.run()
 
-    @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
-    def test_a_model_that_no_honest_run_gives(self, bad: float) -> None:
+    def test_a_coordinator_with_another_model_begins_no_round(self) -> None:
         federation = Federation(5)
         progress = federation.coordinator.progress
-        progress.model[0] = bad
-        changed = replace(progress, model_id=model_hash(m.model_to_bytes(progress.model)))
-        federation.coordinator._progress = changed
-        with pytest.raises(InvalidInput, match="not finite"):
-            federation.run()  # each declines every round, and the finished model as well
+        federation.coordinator._book.progress = replace(progress, model_id=bytes(32))
+        with pytest.raises(VerificationFailed, match="session end"):
+            federation.run()  # each declines every round, and signs no end with that model
+        assert all("ContextMismatch" in party.refused for party in federation.parties.values())
+        assert not any(party.joined for party in federation.parties.values())
+
+    @pytest.mark.parametrize("bad", [1e30, -1e30])
+    def test_sums_that_no_honest_run_gives(self, bad: float) -> None:
+        """Without protection an institution takes what the coordinator says is the sum: not any values."""
+        federation = Federation(
+            3,
+            rounds=2,
+            secure_aggregation=registry.NONE,
+            differential_privacy=False,
+            requirements=Requirements(
+                differential_privacy=False, aggregation=(registry.NONE,), minimum_participants=2
+            ),
+        )
+        close = PlainCoordinator.close_phase
+
+        def lie(coordinator: PlainCoordinator) -> dict[str, bytes]:
+            coordinator._sum[0] = bad
+            return close(coordinator)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PlainCoordinator, "close_phase", lie)
+            with pytest.raises(InvalidInput, match="out of range"):
+                federation.run()
         assert all("InvalidInput" in party.refused for party in federation.parties.values())
-        assert not any(party.released for party in federation.parties.values())
 
-    @staticmethod
-    def another_model(name: str, data: bytes) -> bytes:
-        """What a network or coordinator does that hands clinic-1 another model."""
-        if name != "clinic-1" or b"round start" not in data:
-            return data
-        start = m.RoundStart.from_bytes(data)
-        model = np.frombuffer(start.model, "<f4") + np.float32(0.5)
-        return start.model_copy(update={"model": model.tobytes()}).to_bytes()
+    def test_one_that_is_told_of_another_model_is_left_out_by_an_honest_coordinator(self) -> None:
+        def another_model(name: str, data: bytes) -> bytes:
+            if name != "clinic-1" or b"round start" not in data:
+                return data
+            return m.RoundStart.from_bytes(data).model_copy(update={"model_id": bytes(32)}).to_bytes()
 
-    def test_one_with_another_model_is_left_out_by_an_honest_coordinator(self) -> None:
         federation = Federation(5, rounds=1)
-        federation.tamper = self.another_model
+        federation.tamper = another_model
         federation.run()
         [body] = federation.entries("round_ended")
-        assert [entry["error"] for entry in federation.entries("refused")] == ["ContextMismatch"]
+        [declined] = federation.entries("declined")
+        assert (declined["name"], declined["reason"]) == ("clinic-1", "other_start")
         assert body["status"] == "completed"
         assert body["dropped"] == ["clinic-1"]
         assert federation.parties["clinic-1"].released == []
         assert_sound(federation)
 
-    def test_different_models_from_a_lying_coordinator_end_in_an_aborted_round(self, monkeypatch) -> None:
-        def accept_anything(machine: MaskingCoordinator, sender: str, message: Advertise) -> None:
-            machine._advertises[sender] = message
-            machine._drawn[machine._index[sender]] = frozenset(range(5)) - {machine._index[sender]}
-
-        monkeypatch.setattr(
-            masking_coordinator,
-            "_COLLECTING",
-            {**masking_coordinator._COLLECTING, Phase.ADVERTISE: (Advertise, accept_anything)},
-        )
-        federation = Federation(5, rounds=1)
-        federation.tamper = self.another_model
-        federation.run()
-        ended = federation.entries("round_ended")
-        assert [body["attempt"] for body in ended] == list(range(1, MAX_ATTEMPTS + 1))
-        for body in ended:
-            assert body["status"] == "aborted"
-            assert "ContextMismatch" in body["detail"]
-        assert not any(party.released for party in federation.parties.values())
-        assert_sound(federation)
-
     def test_seeds_that_were_not_committed_to_at_the_end(self) -> None:
         federation = Federation(3, rounds=1)
-        start = federation.coordinator._finish_round
+        start = federation.coordinator._rounds._finish
 
         def finish(*arguments, **given):
             federation.coordinator._reception._key_seeds = (bytes(32), bytes(32))
             return start(*arguments, **given)
 
-        federation.coordinator._finish_round = finish
+        federation.coordinator._rounds._finish = finish
         with pytest.raises(VerificationFailed, match="committed"):
             federation.run()
 
@@ -399,7 +393,7 @@ class TestRefusals:
         federation.run()
         machine = federation.parties["clinic-1"].machine
         with pytest.raises(UnexpectedMessage):
-            machine.receive(m.RoundStart(round=9, attempt=1, model=b"", participants=3).to_bytes())
+            machine.receive(m.RoundStart(round=9, attempt=1, model_id=bytes(32), participants=3).to_bytes())
         with pytest.raises(UnexpectedMessage):
             machine.connected()
 

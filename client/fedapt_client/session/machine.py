@@ -318,8 +318,7 @@ class InstitutionSession:
         context = self._context(start.round, start.attempt, self._model.kept.model_id)
         self._part = RoundPart(configuration, context, self._witness)
         try:
-            with told_as(Reason.OTHER_START):
-                self._model.begin(start)
+            self._model.begin(start)
             with told_as(Reason.MODEL_UNUSABLE):
                 check_vector(configuration.plan.shape, parameters)
             self._grouping.confirmed(configuration, start)

@@ -22,6 +22,7 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.scheme import Opening, RoundContext, VerifiedSum
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
 from fedapt_secure.protocol.statements import caught_up, sign_sum
 
@@ -106,7 +107,9 @@ class OwnModel:
                 "shares were revealed in two rounds from this model, and the sum of neither has come"
             )
         if start.model_id != self.kept.model_id:
-            raise ContextMismatch("the round starts from another model than ours", peer=COORDINATOR)
+            error = ContextMismatch("the round starts from another model than ours", peer=COORDINATOR)
+            error.code = Reason.OTHER_START.value
+            raise error
         self._newest = (start.round, start.attempt)
 
     def admit(self, survivors: tuple[str, ...]) -> None:

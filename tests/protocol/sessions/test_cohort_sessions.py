@@ -277,7 +277,7 @@ def test_a_round_that_is_not_ours_is_refused_before_any_image_is_touched(number:
     start = m.RoundStart(
         round=number,
         attempt=1,
-        model=m.model_to_bytes(federation.coordinator.progress.model),
+        model_id=federation.coordinator.progress.model_id,
         participants=3,
     )
     said = "not ours by the session's rule" if number == 1 else "the session has no round 99"

@@ -33,6 +33,7 @@ from tests.protocol.sessions.test_marker import FAILURES, policy
 
 AFTER: dict[Reason, str] = {
     Reason.ALREADY_RELEASED: "there is a release before it",
+    Reason.MODEL_UNUSABLE: "the first model follows from the session's seed",
     Reason.BUDGET_SPENT: "a plan covers all rounds of its session, each reserved once",
 }
 """Reasons that cannot come before the first release."""
@@ -173,9 +174,8 @@ def a_coordinator_whose_log_was_lost(stage: Stage) -> None:
     stage.federation = federation.next_session(NEXT)
 
 
-def a_model_of_nonsense(stage: Stage) -> None:
-    size = Federation(3, **stage.plan).configuration.plan.shape.size
-    started_with(stage, model=b"\x00\x00\xc0\x7f" * size)
+def another_start(stage: Stage) -> None:
+    started_with(stage, model_id=bytes(32))
 
 
 def too_few_begin(stage: Stage) -> None:
@@ -248,7 +248,7 @@ CAUSES: dict[str, tuple[Callable[[Stage], None], Reason]] = FAILURES | {
     "no memory, says the system": (no_memory_says_the_system, Reason.NO_MEMORY),
     "the own log lost": (a_log_that_was_lost, Reason.OWN_LOG_BEHIND),
     "the coordinator's log lost": (a_coordinator_whose_log_was_lost, Reason.YOUR_LOG_BEHIND),
-    "a model of nonsense": (a_model_of_nonsense, Reason.MODEL_UNUSABLE),
+    "another start": (another_start, Reason.OTHER_START),
     "too few begin": (too_few_begin, Reason.POLICY_PARTICIPANTS),
     "a stranger's offer": (an_offer_that_a_stranger_signed, Reason.MESSAGE_REFUSED),
     "broken approvals": (approvals_that_cannot_be_read, Reason.OTHER),

@@ -160,14 +160,9 @@ class Conduct:
                 case CheckPolicy() | Join():
                     if not await self._may_join(connection, action):
                         return
-                case RecordRelease():
-                    if not self._record_release(action):
-                        return  # what follows would send an update a second time
-                case RecordOpening():
-                    self._books.bindings.open(action.opening)
-                case Adopt():
-                    if not await self._adopt(connection, action):
-                        return
+                case RecordRelease() | RecordOpening() | Adopt():
+                    if not await self._record(connection, action):
+                        return  # what follows relies on it
                 case Superseded():
                     raise Replaced
                 case Quit():
@@ -302,8 +297,15 @@ class Conduct:
         self._institution.write("released", round_fields(action.context) | counted)
         return True
 
-    async def _adopt(self, connection: ClientConnection, action: Adopt) -> bool:
-        """Make a new model durable; returns whether it may be stated."""
+    async def _record(
+        self, connection: ClientConnection, action: RecordRelease | RecordOpening | Adopt
+    ) -> bool:
+        """Make durable what follows relies on; returns whether it may follow."""
+        if isinstance(action, RecordRelease):
+            return self._record_release(action)
+        if isinstance(action, RecordOpening):
+            self._books.bindings.open(action.opening)
+            return True
         try:
             await asyncio.to_thread(
                 self._books.adopt, self.session.configuration.session, action.kept, action.stated

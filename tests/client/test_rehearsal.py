@@ -36,7 +36,7 @@ class TestCoordinator:
         full = m.Rehearsed(configuration_hash=asked, reason="no_space")
         rehearsal.receive("clinic-2", full.to_bytes())
         other = m.Rehearsed(configuration_hash=bytes(32), reason=None)
-        for bad in (other.to_bytes(), m.GroupReady().to_bytes(), b"nonsense"):
+        for bad in (other.to_bytes(), m.GroupReady(signature=bytes(64)).to_bytes(), b"nonsense"):
             with pytest.raises(PeerError):
                 rehearsal.receive("clinic-3", bad)
         assert rehearsal.missing == {"clinic-3"}

@@ -104,7 +104,20 @@ class TestFinishedModel:
             RoundRecord(round=n, attempt=1, status="completed", context=bytes(32), transcript=bytes(32))
             for n in range(1, rounds + 1)
         )
-        store.keep(configuration.session, replace(stored.progress, records=records, ended=True))
+        progress = stored.progress
+        statement = m.SumStatement(
+            session=configuration.session,
+            configuration_hash=configuration.hash,
+            round=max(rounds, 1),
+            attempt=1,
+            transcript=bytes(32),
+            sum_hash=bytes(32),
+            sum_tag=bytes(8),
+            model_before=bytes(32),
+            model_after=progress.model_id,
+        )
+        stated = {"stated": statement if rounds else None, "statements": {}}
+        store.keep(configuration.session, replace(progress, records=records, ended=True, **stated))
 
     def test_a_session_without_a_round_has_none_and_hides_no_earlier_one(self, office: Office) -> None:
         store, first = self.begun(office)

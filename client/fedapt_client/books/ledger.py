@@ -196,7 +196,7 @@ class Ledger:
             (verified,) = database.execute(moved, (context.session,)).fetchone()
             if verified is not None and context.round <= verified:
                 raise ReplayedExecution(
-                    f"round {context.round} is not newer than round {verified}, whose sum is in the model here"
+                    f"round {context.round} is not newer than round {verified}, whose sum is in our model"
                 )
             newest = database.execute(
                 "SELECT max(round), max(attempt) FILTER (WHERE round ="

@@ -199,6 +199,11 @@ class PlainCoordinator:
         return self._aggregate.contributors if self._aggregate is not None else ()
 
     @property
+    def revealing(self) -> tuple[str, ...]:
+        """Nobody: there are no shares in this scheme."""
+        return ()
+
+    @property
     def transcript(self) -> bytes | None:
         """The context's hash: nothing else is agreed on here."""
         return self._context.hash

@@ -256,6 +256,13 @@ class CoordinatorRound(Protocol):
         """Whose update is in the sum, in roster order, once the round is over."""
 
     @property
+    def revealing(self) -> tuple[str, ...]:
+        """The survivor set for which shares are asked for; empty before, and in schemes without shares.
+
+        From then on its sum may be open to whoever has the shares, whatever becomes of the round.
+        """
+
+    @property
     def transcript(self) -> bytes | None:
         """What institutions have in their `InstitutionRound.transcript`; ``None`` until it is settled."""
 

@@ -50,6 +50,8 @@ CREATE TABLE IF NOT EXISTS sealed_sums (
     PRIMARY KEY (session, place)) STRICT;
 CREATE TABLE IF NOT EXISTS given_sums (
     session BLOB PRIMARY KEY, round INTEGER NOT NULL, attempt INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS bound_sets (
+    session BLOB PRIMARY KEY, names TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS statements (
     session BLOB NOT NULL, name TEXT NOT NULL, statement BLOB NOT NULL, signature BLOB NOT NULL,
     PRIMARY KEY (session, name)) STRICT, WITHOUT ROWID;
@@ -297,6 +299,8 @@ def _keep_sums(database: sqlite3.Connection, session: bytes, progress: Progress)
         if held != (given.round, given.attempt):
             row = (session, given.round, given.attempt, given.to_bytes())
             database.execute("INSERT OR REPLACE INTO given_sums VALUES (?, ?, ?, ?)", row)
+    bound = json.dumps(progress.bound)
+    database.execute("INSERT OR REPLACE INTO bound_sets VALUES (?, ?)", (session, bound))
     stated = b"" if progress.stated is None else progress.stated.to_bytes()
     database.execute("DELETE FROM statements WHERE session = ? AND statement <> ?", (session, stated))
     database.executemany(
@@ -315,7 +319,9 @@ def _sums(database: sqlite3.Connection, session: bytes) -> dict[str, Any]:
         name: (statement, signature) for name, statement, signature in database.execute(query, (session,))
     }
     statement, _ = stated.pop("", (None, b""))  # nobody has no name
+    bound = database.execute("SELECT names FROM bound_sets WHERE session = ?", (session,)).fetchone()
     return {
+        "bound": () if bound is None else tuple(json.loads(bound[0])),
         "pending": None if given is None else GivenSum.from_bytes(given[0], max_bytes=m.MAX_FRAME_BYTES * 2),
         "stated": None if statement is None else m.SumStatement.from_bytes(statement),
         "statements": {name: signature for name, (_, signature) in stated.items()},

@@ -11,6 +11,8 @@ Rules:
   out if as many as a round needs are there at all: other rounds can go on. Where fewer are there, the session
   waits for them, however long: to leave out one round after the other would end it for nothing.
 - A round of whose cohort too many are out is left out at once, if another one can take place.
+- Where shares were revealed in a round that gave no sum, the next one is with exactly its survivors, for
+  institutions sign no other set from that model: it waits for all of them, and cannot do without one.
 - Where so many are out, or want more than there can be, that no round can take place, the session waits for
   them to come back, for the plan's ``return_timeout_s``; then it cannot go on. It ends at once where coming
   back would not help.
@@ -88,6 +90,8 @@ class Gathering:
         self._rounds_begun = 0
         self._wanted: dict[str, int] = {}
         self._newest: tuple[int, frozenset[str]] = (0, self._everybody)
+        self.bound: Callable[[], tuple[str, ...]] = tuple
+        """Returns the one survivor set that is signed from the present model; empty for any."""
 
     @property
     def cohort(self) -> frozenset[str]:
@@ -99,6 +103,8 @@ class Gathering:
 
     def decide(self, *, late: bool) -> Decision:
         """Return what is to be done now; ``late`` when the gathering time has run out."""
+        if bound := self.bound():
+            return self._decide_bound(bound, late=late)
         cohort, threshold = self.cohort, self._threshold
         remaining = self._attendance.remaining
         if not self._any_round_to_come(remaining, self._content):
@@ -121,6 +127,22 @@ class Gathering:
             return LeaveOut(
                 f"{len(ready)} institutions of the round's cohort were there, {threshold} are needed"
             )
+        return Wait(anew=late)
+
+    def _decide_bound(self, bound: tuple[str, ...], *, late: bool) -> Decision:
+        """Return what is to be done where only one set is signed."""
+        whom = f"shares were revealed for {', '.join(bound)}, without whom no round can take place"
+        resting = [name for name in bound if self._attendance.of(name) is Presence.RESTING]
+        following = range(self._agenda.number + 1, self._agenda.rounds + 1)
+        if resting or not any(self._cohort(number).issuperset(bound) for number in following):
+            return Stop(whom)
+        if self._agenda.again or not self.cohort.issuperset(bound):
+            return LeaveOut(whom)  # what was released in that round is not released again
+        if any(self._attendance.of(name) is Presence.OUT for name in bound):
+            waited = late and self._waiting is For.RETURN
+            return Stop(whom) if waited else Wait(anew=False, what=For.RETURN)
+        if all(self._attendance.of(name) is Presence.READY for name in bound):
+            return Begin(bound)
         return Wait(anew=late)
 
     def begun(self) -> None:

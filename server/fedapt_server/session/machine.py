@@ -66,6 +66,7 @@ class CoordinatorSession:
         if progress.records:
             self._agenda.ended(completed=progress.records[-1].status == "completed")
         self._gathering = Gathering(configuration, self._attendance, self._agenda)
+        self._gathering.bound = lambda: self._progress.bound
         self._state = State.ENDED if progress.ended else State.GATHERING
         self._closing: Closing | None = None
         self._grouping = Grouping(configuration)

@@ -34,6 +34,7 @@ class Moved:
             model_id=self.statement.model_after,
             sealed_sums=(*progress.sealed_sums, *sealed),
             stated=self.statement,
+            bound=(),
         )
 
 

@@ -72,6 +72,7 @@ class Progress:
         pending: The newest execution's sum; durable before anybody is given it, and there until the next.
         stated, statements: What institutions state about the newest sum, and their signatures.
         group: The session's group secret, once it was offered.
+        bound: The survivor set whose sum from the present model may be open already: no other is signed.
         closing: Whether no round follows any more: institutions may have been told how the session ended.
         signed: Who has signed the closing record.
         ended: Whether the session is over.
@@ -87,6 +88,7 @@ class Progress:
     pending: GivenSum | None = None
     stated: m.SumStatement | None = None
     statements: Mapping[str, bytes] = field(default_factory=dict)
+    bound: tuple[str, ...] = ()
     group: GroupOffered | None = None
     closing: bool = False
     signed: Mapping[str, Signed] = field(default_factory=dict)

@@ -95,6 +95,11 @@ class CoordinatorRound:
         return self._machine.transcript
 
     @property
+    def revealing(self) -> tuple[str, ...]:
+        """The survivor set for which shares are asked for."""
+        return self._machine.revealing
+
+    @property
     def phase_complete(self) -> bool:
         """Whether nobody is waited for any more in this phase, or with the sum."""
         return not (self._machine.waiting_for if self.given is None else self.awaited)

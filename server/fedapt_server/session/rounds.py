@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
+from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies, deadlines
@@ -89,7 +90,15 @@ class Rounds:
         if self.current is None:
             return []
         self.current.drop(name, reason)
+        if self._is_lost(self.current):
+            error = RoundAborted(f"{name} is gone, and shares of a round before bind all to one set")
+            return self._finish(self.current.aborted(error))
         return self.proceed()
+
+    def _is_lost(self, round_: CoordinatorRound) -> bool:
+        """Whether an institution of the one set that is signed is gone before that set is fixed."""
+        bound = self._book.progress.bound
+        return bool(bound) and round_.transcript is None and not round_.dropped.keys().isdisjoint(bound)
 
     def late(self, round_: CoordinatorRound) -> list[Action]:
         """Go on without those who are late."""
@@ -147,6 +156,8 @@ class Rounds:
             return self._finish(round_.aborted(error))
         sends = round_.traffic.down([send(name, message) for name, message in deliveries.items()])
         kept: list[Action] = []
+        if round_.phase is Phase.UNMASK:
+            kept = [self._book.keep(bound=round_.revealing)]
         if round_.given is not None:
             round_.moved = moved_by(self._configuration, self._book.progress, round_.given)
             self._sums.expect(round_.moved.statement)

@@ -11,6 +11,7 @@ from fedapt_client.session.states import State
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, PolicyRefused
 from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason
@@ -61,12 +62,13 @@ def taking_part(federation: Federation) -> InstitutionSession:
         for answer in federation.coordinator.receive(NAME, send.message.to_bytes()):
             if isinstance(answer, server.SendTo) and b"sealed key" in answer.data:
                 made.receive(answer.data)
+    made.group_opened(GroupSecret.fresh(federation.configuration.session))
     return made
 
 
 def start(federation: Federation, number: int, attempt: int) -> bytes:
-    model = bytes(4 * federation.configuration.plan.shape.size)
-    return m.RoundStart(round=number, attempt=attempt, model=model, participants=3).to_bytes()
+    model_id = federation.coordinator.progress.model_id
+    return m.RoundStart(round=number, attempt=attempt, model_id=model_id, participants=3).to_bytes()
 
 
 def test_standby_is_shown_and_an_offer_may_follow_on_the_same_connection() -> None:

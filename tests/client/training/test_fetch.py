@@ -20,23 +20,53 @@ from fedapt_crypto.secagg import registry
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import model_hash
+from fedapt_secure.protocol.statements import sign_sum
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, server_context
 from fedapt_server.session import bodies
 from tests.protocol.federation import Federation
 from tests.support.offices import HOST, Office, free_port
 
 
-def finished(federation: Federation, identity: Identity | None = None, **end: object) -> m.FinishedModel:
+def finished(
+    federation: Federation,
+    identity: Identity | None = None,
+    model: dict[str, object] | None = None,
+    **end: object,
+) -> m.FinishedModel:
     signer = identity or federation.coordinator_identity
     configuration = federation.configuration
     vector = initial_parameters(configuration.plan.shape, 1)
-    model = m.model_to_bytes(vector)
-    sent = bodies.session_end(configuration, signer, model, model_hash(model), federation.seeds, ())
+    newest = stated(federation, m.model_to_bytes(vector), **(model or {}))
+    model_id = model_hash(m.model_to_bytes(vector))
+    sent = bodies.session_end(configuration, signer, model_id, federation.seeds, ())
     return m.FinishedModel(
         configuration=configuration.to_bytes(),
         signature=signer.sign("session offer", configuration.hash),
         end=sent.model_copy(update=end).to_bytes(),
+        model=newest.to_bytes(),
     )
+
+
+def stated(federation: Federation, stated_model: bytes, **changes: object) -> m.CatchUp:
+    """A model that all its institutions state."""
+    configuration = federation.configuration
+    statement = m.SumStatement(
+        session=configuration.session,
+        configuration_hash=configuration.hash,
+        round=1,
+        attempt=1,
+        transcript=bytes(32),
+        sum_hash=bytes(32),
+        sum_tag=bytes(8),
+        model_before=bytes(32),
+        model_after=model_hash(stated_model),
+    )
+    signatures = tuple(
+        m.Confirmation(party=name, signature=sign_sum(identity, statement))
+        for name, identity in federation.identities.items()
+    )
+    made = m.CatchUp(statement=statement, signatures=signatures, model=stated_model)
+    return made.model_copy(update=changes)
 
 
 def test_what_holds_is_taken_also_under_a_later_roster() -> None:
@@ -56,7 +86,10 @@ def test_what_does_not_hold_is_not() -> None:
     seeds = tuple(domain_keys.draw_seed() for _ in federation.seeds)
     bad = [
         finished(federation, stranger),
-        finished(federation, model=other),
+        finished(federation, model={"model": other}),
+        finished(federation, model={"signatures": ()}),
+        finished(federation, model={"signatures": stated(federation, other).signatures}),
+        finished(federation, model={"signatures": stated(federation, other).signatures, "model": other}),
         finished(federation, key_seeds=seeds),
         finished(federation, rounds=bytes(74)),
         finished(federation, signature=bytes(64)),

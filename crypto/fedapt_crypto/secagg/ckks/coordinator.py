@@ -80,6 +80,11 @@ class CkksCoordinator:
         return self._contributors
 
     @property
+    def revealing(self) -> tuple[str, ...]:
+        """Nobody: there are no shares in this scheme."""
+        return ()
+
+    @property
     def transcript(self) -> bytes | None:
         """What stands for contributors and sum; ``None`` until they are announced."""
         if not self._contributors:

@@ -75,6 +75,7 @@ class MaskingCoordinator:
         self._signatures: dict[str, ConsistencySignature] = {}
         self._revealed: dict[str, UnmaskShares] = {}
         self._masked: set[str] = set()
+        self._asked = False
         self._sum = np.zeros(context.vector_length, np.uint32)
         self._tag = 0
         self._execution = b""
@@ -100,6 +101,11 @@ class MaskingCoordinator:
     def contributors(self) -> tuple[str, ...]:
         """Whose update is in the sum, once the round is over."""
         return self._aggregate.contributors if self._aggregate is not None else ()
+
+    @property
+    def revealing(self) -> tuple[str, ...]:
+        """The survivors, once they were asked for shares."""
+        return self._survivors if self._asked else ()
 
     @property
     def transcript(self) -> bytes | None:
@@ -280,6 +286,7 @@ class MaskingCoordinator:
             signers=parties.pack(signers),
             signatures=b"".join(self._signatures[self._roster.names[i]].signature for i in sorted(signers)),
         )
+        self._asked = True
         return self._next(Phase.UNMASK, arrived, request)
 
     def _close_unmask(self, arrived: tuple[str, ...]) -> Mapping[str, bytes]:

@@ -1,8 +1,10 @@
 """The coordinator of the world: its real session machine, store and log, and how its machine may fail."""
 
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.identity import Identity
@@ -59,6 +61,11 @@ class CoordinatorHost:
         self._dice = dice
         self._log: WatchedLog | None = None
         self._synced_bytes = 0
+
+    def log_bodies(self, type: str) -> list[dict[str, Any]]:
+        """Return the bodies of the lines of a type in the coordinator's log."""
+        lines = (self.folder / "log.jsonl").read_bytes().splitlines()
+        return [entry["body"] for entry in map(json.loads, lines) if entry["type"] == type]
 
     @property
     def ended(self) -> bool:

@@ -14,7 +14,7 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.ckks.messages import CkksUpdate
 from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
 from fedapt_crypto.secagg.masking.messages import MAX_SHARE_MESSAGE_BYTES, UnmaskShares
-from fedapt_crypto.secagg.scheme import Phase
+from fedapt_crypto.secagg.scheme import Phase, RoundContext
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
@@ -55,6 +55,7 @@ class Watch:
     inputs: dict[tuple[str, int], bytes] = field(default_factory=dict)
     revealed: dict[tuple[str, bytes], tuple[set[bytes], set[bytes]]] = field(default_factory=dict)
     trained: dict[str, set[int]] = field(default_factory=dict)
+    stated: dict[tuple[str, int], m.SumVerified] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         plan = self.configuration.plan
@@ -98,12 +99,14 @@ class Watch:
             message = decode_one_of(data, m.FROM_INSTITUTION, max_bytes=m.MAX_FRAME_BYTES)
         except PeerError as error:
             raise Violation(f"{name} sends what nobody can read: {error}") from None
+        if isinstance(message, m.SumVerified):
+            self._stated(name, message)
         if not isinstance(message, m.Aggregation):
             return
         if MaskedPayload.begins(message.payload) or message.phase == Phase.UPDATE:
             self._input(name, message)
         elif message.phase == Phase.UNMASK:
-            self._unmask(name, message.payload)
+            self._unmask(name, message)
 
     def _input(self, name: str, message: m.Aggregation) -> None:
         if message.phase == Phase.UPDATE and not _is_update(message.payload):
@@ -117,13 +120,36 @@ class Watch:
         if len(released) != 1:
             raise Violation(f"{name} sent an update that its ledger does not know to be released")
 
-    def _unmask(self, name: str, payload: bytes) -> None:
+    def _stated(self, name: str, message: m.SumVerified) -> None:
+        """An institution states a sum: one for each round, and its model is on record."""
+        number = message.statement.round
+        if self.stated.setdefault((name, number), message) != message:
+            raise Violation(f"{name} states two sums of round {number}")
+        query = "SELECT model FROM models WHERE session = ? AND round = ?"
+        rows = _rows(self.ledgers[name], query, self.configuration.session, number)
+        if rows != [(message.statement.model_after,)]:
+            raise Violation(f"{name} states a model that its ledger does not have")
+
+    def _opened(self, name: str, attempt: Attempt) -> None:
+        """An institution reveals shares: that is on record, and is about one survivor set from its model."""
+        query = "SELECT round, attempt, context, survivors FROM openings WHERE session = ?"
+        rows = _rows(self.ledgers[name], query, self.configuration.session)
+        if attempt not in {(number, tried) for number, tried, _, _ in rows}:
+            raise Violation(f"{name} reveals shares in {attempt} that its ledger does not know of")
+        sets: dict[bytes, list[str]] = {}
+        for _, _, context, survivors in rows:
+            sets.setdefault(RoundContext.from_bytes(context).model_hash, []).append(survivors)
+        if any(len(set(found)) > 1 or len(found) > 2 for found in sets.values()):
+            raise Violation(f"{name} reveals shares for two survivor sets from one model")
+
+    def _unmask(self, name: str, message: m.Aggregation) -> None:
         try:
             shares = decode_one_of(
-                payload, {UnmaskShares.tag(): UnmaskShares}, max_bytes=MAX_SHARE_MESSAGE_BYTES
+                message.payload, {UnmaskShares.tag(): UnmaskShares}, max_bytes=MAX_SHARE_MESSAGE_BYTES
             )
         except PeerError:
             return  # an abort
+        self._opened(name, (message.round, message.attempt))
         masks, roots = self.revealed.setdefault((name, shares.execution), (set(), set()))
         masks |= _pairs(shares.survivors)
         roots |= _pairs(shares.dropped)

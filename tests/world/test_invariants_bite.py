@@ -11,6 +11,7 @@ import pytest
 
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.session.actions import RecordRelease
+from fedapt_client.session.own_model import OwnModel
 from fedapt_client.session.round_part import RoundPart
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import COORDINATOR
@@ -21,6 +22,7 @@ from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking.institution import MaskingInstitution
 from fedapt_crypto.secagg.masking.messages import UnmaskShares
 from fedapt_crypto.secagg.scheme import Outgoing, Phase
+from fedapt_crypto.sum_tag import SumCheck
 from fedapt_secure.log.line import parse_line
 from fedapt_secure.log.writer import LogWriter
 from fedapt_server.session.actions import SetTimer
@@ -84,27 +86,38 @@ def forgets_a_contributor(patch: Patch) -> None:
     patch.setattr(CoordinatorRound, "completed", completed)
 
 
+def takes_any_sum(patch: Patch) -> None:
+    patch.setattr(SumCheck, "verify", lambda *_, **__: None)
+
+
+def adds_an_input_twice_unseen(patch: Patch) -> None:
+    takes_any_sum(patch)
+    adds_an_input_twice(patch)
+
+
 def adds_what_nobody_sent(patch: Patch) -> None:
-    right = CoordinatorRound.completed
+    right = masking_coordinator.announce
 
-    def completed(self: CoordinatorRound) -> Any:
-        outcome = right(self)
-        aggregate = outcome.aggregate
-        assert aggregate is not None
-        return replace(outcome, aggregate=replace(aggregate, total=aggregate.total + 0.01))
+    def lie(identity: Any, execution: bytes, survivors: bytes, total: np.ndarray, tag: int) -> bytes:
+        return right(identity, execution, survivors, total + np.uint32(1 << 20), tag)
 
-    patch.setattr(CoordinatorRound, "completed", completed)
+    patch.setattr(masking_coordinator, "announce", lie)
 
 
-def hands_out_another_model(patch: Patch) -> None:
-    right = CoordinatorRound.start_message
+def adds_what_nobody_sent_unseen(patch: Patch) -> None:
+    takes_any_sum(patch)
+    adds_what_nobody_sent(patch)
 
-    def start(self: CoordinatorRound) -> Any:
-        message = right(self)
-        model = np.frombuffer(message.model, "<f4") + np.float32(0.25)
-        return message.model_copy(update={"model": model.tobytes()})
 
-    patch.setattr(CoordinatorRound, "start_message", start)
+def goes_on_from_another_model(patch: Patch) -> None:
+    right = OwnModel.take
+
+    def take(self: OwnModel, *arguments: Any) -> list[Any]:
+        actions = right(self, *arguments)
+        self.kept = replace(self.kept, model=self.kept.model + np.float32(0.25))
+        return actions
+
+    patch.setattr(OwnModel, "take", take)
 
 
 def answers_both_share_lists(patch: Patch) -> None:
@@ -174,10 +187,10 @@ ONE_STAYS_AWAY = parse([("flow", 0, 16), ("crash", 0, 1), ("wait", 0, 0)])
 @pytest.mark.parametrize(
     ("broken", "schedule", "complaint"),
     [
-        (adds_an_input_twice, CALM, "another model than its contributors give"),
+        (adds_an_input_twice_unseen, CALM, "another model than its contributors give"),
         (forgets_a_contributor, CALM, "another model than its contributors give"),
-        (adds_what_nobody_sent, CALM, "another model than its contributors give"),
-        (hands_out_another_model, CALM, "was given another model"),
+        (adds_what_nobody_sent_unseen, CALM, "another model than its contributors give"),
+        (goes_on_from_another_model, CALM, "was given another model"),
         (answers_both_share_lists, CALM, "revealed both secrets"),
         (sends_an_update_twice, CALM, "sent a second update"),
         (sends_before_it_records, CALM, "does not know to be released"),
@@ -193,6 +206,20 @@ def test_a_broken_part_is_caught(
     broken(monkeypatch)
     with pytest.raises(Violation, match=complaint):
         play(base, schedule, audited=True)
+
+
+@pytest.mark.parametrize("lie", [adds_an_input_twice, adds_what_nobody_sent])
+def test_a_sum_that_is_none_moves_nobody(base: Path, monkeypatch: Patch, lie: Broken) -> None:
+    """Each institution refuses it, says why, and what it revealed binds it; the audit of all logs agrees."""
+    lie(monkeypatch)
+    with World(base) as world:
+        world.play(CALM)
+        world.settle()
+        world.check_end(audited=True)
+        ended = world.coordinator.log_bodies("round_ended")
+        assert ended
+        assert {body["status"] for body in ended} == {"aborted"}
+        assert "sum check failed" in world.coordinator.log_bodies("sum_refused")[0]["detail"]
 
 
 @pytest.mark.parametrize("broken", [never_stops_waiting, sets_no_timer])

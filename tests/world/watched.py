@@ -13,10 +13,12 @@ import numpy as np
 
 from fedapt_client import conduct, runner
 from fedapt_client.books import books
+from fedapt_client.books.bindings import Bindings, ModelRecord
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import PlannedSession
+from fedapt_client.books.ledger_file import LedgerFile
 from fedapt_crypto.errors import InvalidInput, Unavailable
-from fedapt_crypto.secagg.scheme import CoordinatorGroup, InstitutionGroup, RoundContext
+from fedapt_crypto.secagg.scheme import CoordinatorGroup, InstitutionGroup, Opening, RoundContext
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.log.writer import LogWriter
@@ -152,6 +154,34 @@ class WatchedLedger(Ledger):
         self.fuse.effect()
 
 
+class WatchedBindings(Bindings):
+    """What sessions are bound to, with a place for a power cut before and after each entry."""
+
+    def __init__(self, file: LedgerFile, fuse: Fuse) -> None:
+        super().__init__(file)
+        self._fuse = fuse
+
+    def _write(self) -> None:
+        self._fuse.effect()
+        if self._fuse.disk is not None:
+            self._fuse.disk.write()
+
+    def bind_group(self, session: bytes, commitment: bytes) -> None:
+        self._write()
+        super().bind_group(session, commitment)
+        self._fuse.effect()
+
+    def open(self, opening: Opening) -> None:
+        self._write()
+        super().open(opening)
+        self._fuse.effect()
+
+    def adopt(self, session: bytes, record: ModelRecord) -> None:
+        self._write()  # the model itself is written by now
+        super().adopt(session, record)
+        self._fuse.effect()
+
+
 @dataclass
 class Trainer:
     """In place of `Learner`: no images, a plan, and updates that the world knows.
@@ -219,11 +249,13 @@ def watched_parts(
     make_log: Callable[..., WatchedLog],
     make_ledger: Callable[..., WatchedLedger],
     make_trainer: Callable[..., Trainer],
+    make_bindings: Callable[..., WatchedBindings],
 ) -> Iterator[None]:
     """Have the institution's shell use the watched parts."""
     with (
         mock.patch.object(runner, "LogWriter", make_log),
         mock.patch.object(conduct, "Learner", make_trainer),
         mock.patch.object(books, "Ledger", make_ledger),
+        mock.patch.object(books, "Bindings", make_bindings),
     ):
         yield

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from fedapt_client.books.ledger_file import LedgerFile
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
@@ -22,7 +23,7 @@ from tests.world.institution import InstitutionHost, Machine
 from tests.world.invariants import Violation, Watch
 from tests.world.network import Connection, Way
 from tests.world.operations import Kind, Operation
-from tests.world.watched import Trainer, WatchedLedger, WatchedLog, watched_parts
+from tests.world.watched import Trainer, WatchedBindings, WatchedLedger, WatchedLog, watched_parts
 
 SAMPLED_DOMAINS: Final = (*DOMAINS, "print")
 WAITS_S: Final = (0.05, 0.5, 3.0, 11.0, 31.0, 61.0, 300.0, 601.0)
@@ -94,7 +95,8 @@ class World:
         self._stack = ExitStack()
 
     def __enter__(self) -> "World":
-        self._stack.enter_context(watched_parts(self._open_log, self._open_ledger, self._make_trainer))
+        made = (self._open_log, self._open_ledger, self._make_trainer, self._bindings)
+        self._stack.enter_context(watched_parts(*made))
         self._stack.callback(self._folder.cleanup)
         self._stack.callback(self._switch_off)
         self.coordinator.start()
@@ -118,6 +120,9 @@ class World:
 
     def _open_ledger(self, path: Path, admission: object) -> WatchedLedger:
         return self.institutions[path.parent.name].open_ledger(path, admission)
+
+    def _bindings(self, file: LedgerFile) -> WatchedBindings:
+        return WatchedBindings(file, self.institutions[file.path.parent.name].fuse)
 
     def _make_trainer(self, settings, *_: object) -> Trainer:
         steps = self.configuration.planned_steps(settings.name)

@@ -28,7 +28,7 @@ from fedapt_crypto.secagg.masking.institution import MaskingInstitution, State
 from fedapt_crypto.secagg.masking.records import HOLDER, PAIR, Parcel, Record, shares_plaintext
 from fedapt_crypto.secagg.scheme import Phase
 from tests.crypto.secagg.frames import parcels_of, with_parcels
-from tests.crypto.secagg.harness import World, make_context
+from tests.crypto.secagg.harness import World, group_of, make_context
 
 MESSAGE_OF = {
     Phase.ADVERTISE: m.AdvertiseList,
@@ -45,12 +45,14 @@ def change(message: Message, **fields: object) -> Message:
 
 def twin(world: World, name: str, **context: object) -> MaskingInstitution:
     """A second machine of an institution: what an older run, or another session, has left behind."""
+    made = make_context(world.roster, world.length, **context)
     return MaskingInstitution(
-        make_context(world.roster, world.length, **context),
+        made,
         world.roster,
         name,
         world.identities[name],
         world.updates[name],
+        group=group_of(made),
     )
 
 
@@ -513,7 +515,7 @@ class TestOrder:
             return payload
 
         world.run(tamper=replay)
-        assert len(seen) == 4
+        assert len(seen) == 5
         assert world.coordinator.aggregate is not None
 
     def test_a_stopped_round_does_not_start_again(self) -> None:

@@ -18,8 +18,15 @@ from tests.crypto.secagg.harness import make_parties
 
 ROSTER, IDENTITIES = make_parties(2)
 HEADER = MaskedInput(
-    sender="clinic-1", signature=UNSIGNED, execution=bytes(32), transcript=bytes(32), vector_hash=bytes(32)
+    sender="clinic-1",
+    signature=UNSIGNED,
+    execution=bytes(32),
+    transcript=bytes(32),
+    masked_tag=bytes(8),
+    vector_hash=bytes(32),
 )
+TAG = b"masktag8"
+TAGGED = HEADER.model_copy(update={"masked_tag": TAG})
 IDENTITY = IDENTITIES["clinic-1"]
 
 
@@ -28,8 +35,14 @@ def assembled(vector: np.ndarray) -> bytes:
         part[:] = vector[first : first + part.size]
         return first
 
-    payload, results = assemble(HEADER, IDENTITY, vector.size, fill)
-    assert results == list(range(0, vector.size, RANGE_VALUES))
+    finished: list[list[int]] = []
+
+    def finish(filled: list[int]) -> bytes:
+        finished.append(list(filled))
+        return TAG
+
+    payload, results = assemble(HEADER, IDENTITY, vector.size, fill, finish)
+    assert finished == [results] == [list(range(0, vector.size, RANGE_VALUES))]
     return payload
 
 
@@ -42,8 +55,10 @@ def test_chunks_are_as_the_specification_says() -> None:
 def test_it_is_put_together_and_taken_apart_as_the_obvious_way_does(data: bytes, name: str) -> None:
     vector = np.frombuffer(data[: len(data) // 4 * 4], "<u4")
     header = HEADER.model_copy(update={"sender": "a" + name})
-    payload, _ = assemble(header, IDENTITY, vector.size, lambda part, first: part.__setitem__(..., vector))
-    assert payload == masked(header, vector.tobytes(), IDENTITY)
+    payload, _ = assemble(
+        header, IDENTITY, vector.size, lambda part, first: part.__setitem__(..., vector), lambda filled: TAG
+    )
+    assert payload == masked(header.model_copy(update={"masked_tag": TAG}), vector.tobytes(), IDENTITY)
     found = MaskedPayload.from_bytes(payload, vector.size, "a")
     assert (found.header, found.vector.tobytes()) == split_masked(payload)
     assert join_masked(found.header, found.vector.tobytes()) == payload
@@ -58,7 +73,7 @@ def test_hash_and_vector_do_not_depend_on_threads(monkeypatch, size: int, thread
     monkeypatch.setattr(parallel, "threads", lambda: threads)
     vector = np.random.default_rng(size).integers(0, 1 << 32, size, dtype=np.uint32)
     payload = assembled(vector)
-    assert payload == masked(HEADER, vector.tobytes(), IDENTITY)
+    assert payload == masked(TAGGED, vector.tobytes(), IDENTITY)
     found = MaskedPayload.from_bytes(payload, size, "clinic-1")
     found.check(ROSTER)
     assert np.array_equal(found.words, vector)
@@ -110,7 +125,11 @@ def test_every_byte_is_covered() -> None:
         with pytest.raises(VerificationFailed, match="clinic-1: sent another vector"):
             MaskedPayload.from_bytes(changed, vector.size, "clinic-1").check(ROSTER)
     header, data = split_masked(payload)
-    for fields in ({"vector_hash": hash_of(data[:-4])}, {"execution": b"\x01" * 32}):
+    for fields in (
+        {"vector_hash": hash_of(data[:-4])},
+        {"execution": b"\x01" * 32},
+        {"masked_tag": b"masktag9"},
+    ):
         forged = join_masked(header.model_copy(update=fields), data)
         with pytest.raises(VerificationFailed, match="clinic-1: the signature"):
             MaskedPayload.from_bytes(forged, vector.size, "clinic-1").check(ROSTER)
@@ -134,7 +153,7 @@ def test_no_copy_of_the_vector_is_made() -> None:
         MaskedPayload.from_bytes(payload, size, "clinic-1").check(ROSTER)
         taken = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
-        again, _ = assemble(HEADER, IDENTITY, size, lambda part, first: None)
+        again, _ = assemble(HEADER, IDENTITY, size, lambda part, first: None, lambda filled: TAG)
         made = tracemalloc.get_traced_memory()[1] - len(again)
     finally:
         tracemalloc.stop()

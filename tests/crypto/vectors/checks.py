@@ -19,19 +19,28 @@ from tests.crypto.vectors import (
     reference,
     reference_enrolment,
     reference_graph,
+    reference_group,
 )
 from tests.crypto.vectors.recorded import PHASES, RecordedInstitution, freeze
 from tests.crypto.vectors.reference_round import ReferenceRound
 
 IMPLEMENTATIONS = {
     "package": SimpleNamespace(**{**vars(package), **vars(package_enrolment)}),
-    "reference": SimpleNamespace(**{**vars(reference), **vars(reference_enrolment), **vars(reference_graph)}),
+    "reference": SimpleNamespace(
+        **{
+            **vars(reference),
+            **vars(reference_enrolment),
+            **vars(reference_graph),
+            **vars(reference_group),
+        }
+    ),
 }
 CASES = (
     "derivation.json",
     "domain_keys.json",
     "enrolment.json",
     "fixed_point.json",
+    "group_secret.json",
     "keystream.json",
     "merkle.json",
     "neighbour_graph.json",
@@ -51,6 +60,7 @@ def check_context(round_: Mapping[str, Any]) -> tuple[Roster, RoundContext]:
     roster, context = recorded.roster_of(round_), recorded.context_of(round_)
     assert context.roster_hash == roster.hash
     assert round_["derived"]["context"] == context.hash
+    assert context.model_hash == package.digest("model", [round_["model"]])
     return roster, context
 
 
@@ -69,9 +79,25 @@ def check_institutions(round_: Mapping[str, Any]) -> None:
                 assert answer.payload == late["payload"]
                 break
             assert answer.payload == recorded.sent_in(round_, phase)[name]
-            if phase != "unmask":
-                answer = machine.receive(recorded.delivered_after(round_, phase)[name])
+            assert (answer.opening is not None) == (phase == "unmask")
+            following = machine.receive(recorded.delivered_after(round_, phase)[name])
+            if following is None:
+                assert phase == "unmask"
+                check_verified(machine, round_)
+            else:
+                answer = following
         assert machine.machine.saturated == party["saturated"]
+
+
+def check_verified(party: RecordedInstitution, round_: Mapping[str, Any]) -> None:
+    """Check the sum that an institution holds, and the model that it goes on with."""
+    verified = party.machine.verified
+    assert verified is not None
+    assert (verified.sum_hash, verified.tag) == (round_["derived"]["sum_hash"], round_["sum_tag"])
+    assert list(verified.aggregate.contributors) == round_["contributors"]
+    assert verified.aggregate.total.tolist() == round_["sum"]
+    model = np.frombuffer(round_["model"], "<f4")
+    assert verified.aggregate.next_model(model).astype("<f4").tobytes() == round_["next_model"]
 
 
 def check_coordinator(round_: Mapping[str, Any]) -> None:
@@ -87,7 +113,9 @@ def check_coordinator(round_: Mapping[str, Any]) -> None:
     )
     for name, payload in recorded.sent_in(round_, "unmask").items():
         coordinator.receive(name, payload)
-    assert coordinator.close_phase() == {} == recorded.delivered_after(round_, "unmask")
+    announced = coordinator.close_phase()
+    assert announced == recorded.delivered_after(round_, "unmask")
+    assert list(announced) == round_["contributors"]
     assert coordinator.aggregate is not None
     assert coordinator.aggregate.total.tolist() == round_["sum"]
     assert list(coordinator.aggregate.contributors) == round_["contributors"]
@@ -145,8 +173,7 @@ def payload_of(case: Mapping[str, Any], genuine: bytes | None) -> bytes:
 def check_institution_refuses(case: Mapping[str, Any], round_: Mapping[str, Any]) -> None:
     name, after = case["institution"], case["after"]
     party = recorded.institution_after(round_, name, after)
-    due = PHASES[0] if after == "start" else PHASES[PHASES.index(after) + 1]
-    genuine = recorded.delivered_after(round_, due).get(name) if due != "unmask" else None
+    genuine = recorded.due_after(round_, name, after)
     was_over = party.machine.finished
     expect(case["error"], party.receive, payload_of(case, genuine))
     assert party.machine.finished == (was_over or case["aborts"])

@@ -16,7 +16,7 @@ from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.masking.dealing import share_commitment
 from fedapt_crypto.secagg.masking.records import Parcel, Record, shares_plaintext, split_records
 from tests.crypto.secagg.frames import hash_of, join_masked, masked, parcels_of, split_masked, with_parcels
-from tests.crypto.vectors import package, recorded
+from tests.crypto.vectors import failing_sums, package, recorded
 
 SHORTEST_MATCH = 12
 FOREIGN = hashlib.sha256(b"a foreign identity").digest()
@@ -152,8 +152,7 @@ class Forger:
         self, name: str, after: str, message: TaggedMessage | bytes, error: str, *, aborts: bool = True
     ) -> None:
         """Add a case: clinic-1, having taken the delivery of ``after``, gets ``message``."""
-        due = recorded.PHASES[recorded.PHASES.index(after) + 1] if after != "start" else "advertise"
-        genuine = recorded.delivered_after(self.round, due).get("clinic-1") if due != "unmask" else None
+        genuine = recorded.due_after(self.round, "clinic-1", after)
         place = {"institution": "clinic-1", "after": after}
         payload = message if isinstance(message, bytes) else message.to_bytes()
         self.cases.append(
@@ -386,6 +385,7 @@ def failing(round_: Mapping[str, Any], files: Mapping[str, Any]) -> list[dict[st
     forger.share()
     forger.survivors()
     forger.unmask()
-    cases = [*functions(files), *forger.cases]
+    failing_sums.announced(forger)
+    cases = [*functions(files), *failing_sums.groups(files["group_secret.json"]["cases"]), *forger.cases]
     assert len({case["name"] for case in cases}) == len(cases)
     return [{**case, "sha256": hashlib.sha256(encode(case)).digest()} for case in cases]

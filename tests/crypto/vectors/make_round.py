@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from fedapt_crypto.identity import Identity
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from tests.crypto.vectors import package
 from tests.crypto.vectors.recorded import RecordedInstitution, context_of, roster_of
@@ -45,6 +48,8 @@ def whole_round() -> dict[str, Any]:
     made: dict[str, Any] = {
         "authority_fingerprint": fixed("authority"),
         "coordinator_identity": fixed("coordinator"),
+        "group_secret": fixed("group secret of the round"),
+        "model": np.array([0.5, -1.0, 2.0**-149, -0.0, 3.25, -4.0, 1e-3], "<f4").tobytes(),
         "parties": [party(index, name, needed) for index, name in enumerate(PARTIES)],
     }
     roster = roster_of(made)
@@ -55,16 +60,18 @@ def whole_round() -> dict[str, Any]:
         "purpose": "update",
         "configuration_hash": fixed("configuration"),
         "roster_hash": roster.hash,
-        "model_hash": fixed("model"),
+        "model_hash": package.digest("model", [made["model"]]),
         "participants": len(PARTIES),
         "threshold": needed,
         "neighbours": None,
         "share_threshold": None,
         "vector_length": len(made["parties"][0]["update"]),
         "clip": 4.0,
+        "group": package.group_commitment(SESSION, made["group_secret"]),
     }
     context = context_of(made)
-    coordinator = MaskingCoordinator(context, roster)
+    identity = Identity.from_private_bytes(made["coordinator_identity"])
+    coordinator = MaskingCoordinator(context, roster, identity)
     machines = {name: RecordedInstitution(made, name, None) for name in PARTIES}
     answers = {name: machine.start().payload for name, machine in machines.items()}
     made["steps"] = []
@@ -78,11 +85,14 @@ def whole_round() -> dict[str, Any]:
             step["sent"][name] = payload
         deliveries = coordinator.close_phase()
         step["delivered"] = grouped(deliveries)
-        answers = {name: machines[name].receive(payload).payload for name, payload in deliveries.items()}
+        received = {name: machines[name].receive(payload) for name, payload in deliveries.items()}
+        answers = {name: answer.payload for name, answer in received.items() if answer is not None}
         made["steps"].append(step)
     for recorded in made["parties"]:
         recorded["saturated"] = machines[recorded["name"]].machine.saturated
     assert coordinator.aggregate is not None
+    verified = machines[PARTIES[0]].machine.verified
+    assert verified is not None
     survivors = package.pack_parties([PARTIES.index(name) for name in coordinator.aggregate.contributors])
     execution, transcript = coordinator._execution, coordinator._transcript
     made["derived"] = {
@@ -90,7 +100,10 @@ def whole_round() -> dict[str, Any]:
         "execution": execution,
         "transcript": transcript,
         "survivors": package.survivors_id(execution, transcript, survivors),
+        "sum_hash": verified.sum_hash,
     }
+    made["sum_tag"] = verified.tag
+    made["next_model"] = verified.aggregate.next_model(np.frombuffer(made["model"], "<f4")).tobytes()
     made["sum_words"] = coordinator._sum.tolist()
     made["sum"] = coordinator.aggregate.total.tolist()
     made["contributors"] = list(coordinator.aggregate.contributors)

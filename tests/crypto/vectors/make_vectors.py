@@ -18,7 +18,7 @@ from typing import Any
 
 from fedapt_crypto import domain_keys, seal
 from fedapt_crypto.keystream import CHUNK_VALUES
-from tests.crypto.vectors import failing_enrolment, make_enrolment, package
+from tests.crypto.vectors import failing_enrolment, make_enrolment, make_group, package
 from tests.crypto.vectors.failing_cases import failing
 from tests.crypto.vectors.make_round import PRIME, SESSION, coefficients, fixed, whole_round
 from tests.crypto.vectors.recorded import FOLDER, freeze
@@ -54,6 +54,7 @@ def derivation() -> list[dict[str, Any]]:
         case("mask_key", root=secret, context=fixed("context")),
         case("pair_seed", root=secret, execution=EXECUTION, dealer=pair[0], receiver=pair[1]),
         case("self_mask_key", seed=secret, execution=EXECUTION, transcript=TRANSCRIPT, owner=pair[0]),
+        case("self_tag_mask", seed=secret, execution=EXECUTION, transcript=TRANSCRIPT, owner=pair[0]),
         case("execution_id", context=fixed("context"), participants=b"\x00\x00\x00\x01", digests=dealt),
         case("transcript_id", execution=EXECUTION, dealers=b"\x00\x00\x00\x01", digests=dealt),
         case("survivors_id", execution=EXECUTION, transcript=TRANSCRIPT, survivors=b"\x00\x00\x00\x01"),
@@ -61,6 +62,10 @@ def derivation() -> list[dict[str, Any]]:
     ]
     cases += [
         case("pair_mask_key", seed=secret, execution=EXECUTION, transcript=TRANSCRIPT, dealer=a, receiver=b)
+        for a, b in (pair, pair[::-1])
+    ]
+    cases += [
+        case("pair_tag_mask", seed=secret, execution=EXECUTION, transcript=TRANSCRIPT, dealer=a, receiver=b)
         for a, b in (pair, pair[::-1])
     ]
     for kind, value in (
@@ -226,7 +231,11 @@ TOPICS: dict[str, tuple[str, Callable[[], Sequence[Mapping[str, Any]]]]] = {
     ),
     "seal.json": ("HPKE ciphertexts, made once, that open under the given root and info", seals),
     "merkle.json": ("Roots of short lists, and the proof of every leaf", merkle),
-    "sum_tag.json": ("Field elements, pads, tags, sums that verify, and next models; not used yet", sum_tags),
+    "sum_tag.json": ("Field elements, pads, tags, sums that verify, and next models", sum_tags),
+    "group_secret.json": (
+        "The group secret: commitment, what its maker signs, one member's part, confirmation, CKKS key",
+        make_group.group_secrets,
+    ),
     "enrolment.json": (
         "Join string, requests, answers, renewal and signed roster; signatures and keys at the edge",
         make_enrolment.enrolment,

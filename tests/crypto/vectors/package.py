@@ -1,6 +1,7 @@
 """The package behind the function names of the reference, so that one list of cases runs through both."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -10,7 +11,10 @@ from fedapt_crypto import domain_keys, encoding, kdf, masks, merkle, roster, sea
 from fedapt_crypto import fixed_point as fp
 from fedapt_crypto import identity as ids
 from fedapt_crypto.keystream import Keystream
+from fedapt_crypto.secagg import group_secret
+from fedapt_crypto.secagg.ckks import setup
 from fedapt_crypto.secagg.masking import keys, parties
+from fedapt_secure.protocol import statements
 from tests.crypto.vectors.recorded import RecordedSource
 
 
@@ -68,6 +72,16 @@ fingerprint = ids.fingerprint
 pair_seed = keys.pair_seed
 pair_mask_key = keys.pair_mask_key
 self_mask_key = keys.self_mask_key
+
+
+def self_tag_mask(seed: bytes, execution: bytes, transcript: bytes, owner: str) -> bytes:
+    return keys.self_tag_mask(seed, execution, transcript, owner).to_bytes(8)
+
+
+def pair_tag_mask(seed: bytes, execution: bytes, transcript: bytes, dealer: str, receiver: str) -> bytes:
+    return keys.pair_tag_mask(seed, execution, transcript, dealer, receiver).to_bytes(8)
+
+
 execution_id = keys.execution_id
 transcript_id = keys.transcript_id
 survivors_id = keys.survivors_id
@@ -208,3 +222,87 @@ def next_model(model: bytes, total: Sequence[int], survivors: int, fraction_bits
     after = sum_tag.next_model(np.frombuffer(model, "<f4"), words, **about)
     means = words.view(np.int32) * 2.0**-fraction_bits / survivors
     return {"model": after.astype("<f4").tobytes(), "means": means.tolist()}
+
+
+def group_roster(members: Sequence[tuple[str, bytes, bytes]]) -> roster.Roster:
+    """Return a roster of (name, identity key, sealing key) as far as a group secret needs one."""
+    return roster.Roster.model_construct(
+        authority_fingerprint=bytes(32),
+        coordinator_key=bytes(32),
+        members=tuple(
+            roster.Member.model_construct(
+                name=name, identity_key=key, sealing_key=sealing, domain_index=0, entry_signature=bytes(64)
+            )
+            for name, key, sealing in members
+        ),
+    )
+
+
+def group_commitment(session: bytes, secret: bytes) -> bytes:
+    return group_secret.GroupSecret(session, secret).commitment
+
+
+def group_offer(
+    identity: bytes,
+    maker: str,
+    members: Sequence[Sequence[object]],
+    session: bytes,
+    configuration_hash: bytes,
+    secret: bytes,
+    attachment: bytes,
+    boxes: Sequence[bytes],
+) -> dict[str, object]:
+    """Return the offer's header and each member's part without its box, as made with recorded boxes."""
+    signer, left = ids.Identity.from_private_bytes(identity), list(boxes)
+    keys = [(name, seal.SealingKey(root)) for name, root in members]
+    entries = [
+        (name, signer.public_key if name == maker else bytes(32), key.public_key) for name, key in keys
+    ]
+
+    def repeat(key: bytes, plaintext: bytes, *info: object) -> bytes:
+        owner = next(own for _, own in keys if own.public_key == key)
+        assert owner.open(left[0], *info) == plaintext
+        return left.pop(0)
+
+    group = group_secret.GroupSecret(session, secret)
+    with patch.object(group_secret.seal, "seal", repeat):
+        offer = group.offer(configuration_hash, group_roster(entries), maker, signer, attachment)
+    assert not left, "boxes left over"
+    routed = group_secret.route_offer(offer, session, configuration_hash, group_roster(entries), maker)
+    parts = [group_secret.GroupSecretPart.from_bytes(routed.parts[name]) for name, _ in keys]
+    assert [part.box for part in parts] == list(boxes)
+    assert {part.attachment for part in parts} == {attachment}
+    return {"header": parts[0].header.to_bytes(), "proofs": [part.proof for part in parts]}
+
+
+def group_open(
+    payload: bytes,
+    session: bytes,
+    configuration_hash: bytes,
+    maker: str,
+    maker_key: bytes,
+    name: str,
+    position: int,
+    count: int,
+    root: bytes,
+) -> dict[str, object]:
+    """Return what a member opens, at a position of a roster of so many with that maker in it."""
+    names = [f"other-{i}" for i in range(count)]
+    names[position - 1] = maker
+    names[position] = name
+    entries = [(each, maker_key if each == maker else bytes(32), b"") for each in names]
+    opened = group_secret.open_part(
+        payload, session, configuration_hash, group_roster(entries), name, seal.SealingKey(root)
+    )
+    assert opened.secret.session == session
+    return {"secret": opened.secret._secret, "maker": opened.maker, "attachment": opened.attachment}
+
+
+def group_confirmed(identity: bytes, session: bytes, configuration_hash: bytes, commitment: bytes) -> bytes:
+    configuration = SimpleNamespace(session=session, hash=configuration_hash)
+    return statements.sign_confirmation(ids.Identity.from_private_bytes(identity), configuration, commitment)
+
+
+def ckks_context(secret: bytes, sealed: bytes) -> bytes:
+    """Return what is sealed in a CKKS session's attachment."""
+    return setup._aead(group_secret.GroupSecret(bytes(16), secret)).decrypt(setup._NONCE, sealed, None)

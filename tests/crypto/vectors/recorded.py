@@ -13,6 +13,7 @@ from fedapt_crypto import seal, shamir
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.masking import dealing
 from fedapt_crypto.secagg.masking import messages as m
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
@@ -82,6 +83,10 @@ def context_of(round_: Mapping[str, Any]) -> RoundContext:
     return RoundContext(**round_["context"])
 
 
+def group_of(round_: Mapping[str, Any]) -> GroupSecret:
+    return GroupSecret(round_["context"]["session"], round_["group_secret"])
+
+
 class RecordedInstitution:
     """A real institution with recorded secrets, coefficients and, where there are any, ciphertexts.
 
@@ -107,12 +112,13 @@ class RecordedInstitution:
                 name,
                 Identity.from_private_bytes(party["identity"]),
                 np.array(party["update"]),
+                group=group_of(round_),
             )
 
     def start(self) -> Outgoing:
         return self.machine.start()
 
-    def receive(self, payload: bytes) -> Outgoing:
+    def receive(self, payload: bytes) -> Outgoing | None:
         with self._recorded():
             return self.machine.receive(payload)
 
@@ -148,6 +154,12 @@ def delivered_after(round_: Mapping[str, Any], phase: str) -> dict[str, bytes]:
     return {name: delivery["payload"] for delivery in deliveries for name in delivery["to"]}
 
 
+def due_after(round_: Mapping[str, Any], name: str, after: str) -> bytes | None:
+    """Return what an institution gets next that has taken the delivery of phase ``after``, if anything."""
+    following = [*PHASES, None][0 if after == "start" else PHASES.index(after) + 1]
+    return None if following is None else delivered_after(round_, following).get(name)
+
+
 def institution_after(round_: Mapping[str, Any], name: str, after: str) -> RecordedInstitution:
     """Return an institution that has taken all recorded deliveries up to that of phase ``after``."""
     party = RecordedInstitution(round_, name, sent_in(round_, "share")[name])
@@ -160,7 +172,8 @@ def institution_after(round_: Mapping[str, Any], name: str, after: str) -> Recor
 
 def coordinator_in(round_: Mapping[str, Any], phase: str) -> MaskingCoordinator:
     """Return a coordinator that has collected and closed every phase before ``phase``."""
-    coordinator = MaskingCoordinator(context_of(round_), roster_of(round_))
+    identity = Identity.from_private_bytes(round_["coordinator_identity"])
+    coordinator = MaskingCoordinator(context_of(round_), roster_of(round_), identity)
     for earlier in PHASES[: PHASES.index(phase)]:
         for name, payload in sent_in(round_, earlier).items():
             coordinator.receive(name, payload)

@@ -81,6 +81,18 @@ def self_mask_key(seed: bytes, execution: bytes, transcript: bytes, owner: str) 
     return derive(seed, "secagg self mask", [execution, transcript, owner])
 
 
+def _tag_mask(seed: bytes, label: str, parts: Sequence[object]) -> bytes:
+    return (int.from_bytes(derive(seed, label, parts, 16)) % (2**61 - 1)).to_bytes(8)
+
+
+def self_tag_mask(seed: bytes, execution: bytes, transcript: bytes, owner: str) -> bytes:
+    return _tag_mask(seed, "secagg self tag mask", [execution, transcript, owner])
+
+
+def pair_tag_mask(seed: bytes, execution: bytes, transcript: bytes, dealer: str, receiver: str) -> bytes:
+    return _tag_mask(seed, "secagg pair tag mask", [execution, transcript, dealer, receiver])
+
+
 def execution_id(context: bytes, participants: bytes, digests: bytes) -> bytes:
     return digest("secagg execution", [context, participants, digests])
 

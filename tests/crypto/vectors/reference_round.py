@@ -29,6 +29,10 @@ def framed(header: bytes, vector: bytes) -> bytes:
     return start + vector
 
 
+def signed(word: int) -> int:
+    return word - 2**32 if word >= 2**31 else word
+
+
 class ReferenceRound:
     """One recorded round on a full graph; parties are roster indices.
 
@@ -61,7 +65,7 @@ class ReferenceRound:
         self.advertise()
         self.share()
         inputs = self.masked_inputs()
-        survivors = self.consistency_and_unmask()
+        survivors = self.consistency()
         self.unmask(inputs, survivors)
 
     def check_context(self) -> None:
@@ -75,6 +79,9 @@ class ReferenceRound:
         assert context["roster_hash"] == ref.digest("roster", [roster])
         assert context["participants"] == len(self.names)
         assert context["threshold"] == ref.thresholds(len(self.names))[-1]
+        secret = self.expected["group_secret"]
+        assert context["group"] == ref.digest("group commitment", [context["session"], secret])
+        assert context["model_hash"] == ref.digest("model", [self.expected["model"]])
         assert self.expected["derived"]["context"] == self.context
 
     @staticmethod
@@ -235,8 +242,8 @@ class ReferenceRound:
         proof = ref.merkle_proof(self.tables[dealer], receiver)
         return b"".join([receiver.to_bytes(2), *proof, self.tables[dealer][receiver]])
 
-    def masked_inputs(self) -> list[list[int]]:
-        """Return every party's masked vector, and compare what was sent, in time or late."""
+    def masked_inputs(self) -> list[tuple[list[int], int]]:
+        """Return every party's masked vector and tag, and compare what was sent, in time or late."""
         context = self.expected["context"]
         vectors, messages = [], {}
         for i, party in enumerate(self.parties):
@@ -244,10 +251,11 @@ class ReferenceRound:
             assert encoded["saturated"] == party["saturated"]
             keys = [(self.self_mask_key(i), True)]
             keys += [(self.pair_mask_key(*sorted((i, j))), i < j) for j in self.everyone if j != i]
-            vectors.append(ref.add_masks(encoded["words"], keys))
-            masked = b"".join(word.to_bytes(4, "little") for word in vectors[i])
+            vectors.append((ref.add_masks(encoded["words"], keys), self.masked_tag(i, encoded["words"])))
+            masked = b"".join(word.to_bytes(4, "little") for word in vectors[i][0])
             bound = {"execution": self.execution, "transcript": self.transcript}
-            header = self.signed(i, "masked input", **bound, vector_hash=vector_hash(masked))
+            tagged = {"vector_hash": vector_hash(masked), "masked_tag": vectors[i][1].to_bytes(8)}
+            header = self.signed(i, "masked input", **bound, **tagged)
             messages[i] = framed(ref.encode(header), masked)
         late = self.expected["late"]
         assert late["payload"] == messages.pop(self.names.index(late["sender"]))
@@ -255,6 +263,26 @@ class ReferenceRound:
         announcement = {"kind": "survivors", "survivors": survivors, **bound}
         self.check_step(2, "masked_input", messages, dict.fromkeys(messages, announcement))
         return vectors
+
+    def masked_tag(self, own: int, words: Sequence[int]) -> int:
+        runs = [[1, signed(word)] for word in words]
+        about = (self.expected["group_secret"], self.execution, self.transcript)
+        tag = int.from_bytes(ref.sum_check_tag(*about, self.names[own], runs))
+        tag += self.self_tag_mask(own, self.parties[own]["self_mask"])
+        for other in self.everyone:
+            if other != own:
+                mask = self.pair_tag_mask(*sorted((own, other)))
+                tag += mask if own < other else -mask
+        return tag % ref.FIELD
+
+    def self_tag_mask(self, owner: int, secret: bytes) -> int:
+        mask = ref.self_tag_mask(secret, self.execution, self.transcript, self.names[owner])
+        return int.from_bytes(mask)
+
+    def pair_tag_mask(self, dealer: int, receiver: int) -> int:
+        ends = (self.names[dealer], self.names[receiver])
+        seed = self.pair_seed(dealer, receiver)
+        return int.from_bytes(ref.pair_tag_mask(seed, self.execution, self.transcript, *ends))
 
     def self_mask_key(self, owner: int) -> bytes:
         secret = self.parties[owner]["self_mask"]
@@ -265,8 +293,8 @@ class ReferenceRound:
         names = (self.names[dealer], self.names[receiver])
         return ref.pair_mask_key(seed, self.execution, self.transcript, *names)
 
-    def consistency_and_unmask(self) -> list[int]:
-        """Compare the last two phases and return the survivors."""
+    def consistency(self) -> list[int]:
+        """Compare the phase and return the survivors."""
         dropped = [self.names.index(self.expected["late"]["sender"])]
         survivors = [i for i in self.everyone if i not in dropped]
         packed = ref.pack_parties(survivors)
@@ -283,7 +311,13 @@ class ReferenceRound:
             "signatures": b"".join(statements[i]["signature"] for i in survivors),
         }
         self.check_step(3, "consistency", statements, dict.fromkeys(survivors, request))
-        revealed = {
+        return survivors
+
+    def revealed(self, survivors: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return what the survivors reveal."""
+        packed = ref.pack_parties(survivors)
+        dropped = [i for i in self.everyone if i not in survivors]
+        return {
             holder: self.signed(
                 holder,
                 "unmask",
@@ -295,29 +329,61 @@ class ReferenceRound:
             )
             for holder in survivors
         }
-        self.check_step(4, "unmask", revealed, {})
-        return survivors
 
-    def unmask(self, inputs: Sequence[Sequence[int]], survivors: Sequence[int]) -> None:
-        """Recompute the sum from masked inputs and revealed shares alone."""
+    def unmask(self, inputs: Sequence[tuple[list[int], int]], survivors: Sequence[int]) -> None:
+        """Recompute the sum and its tag from masked inputs and revealed shares alone."""
         cancel = []
+        tag = sum(inputs[i][1] for i in survivors)
         for owner in survivors:
             secret = self.combine("self_mask", owner, survivors)
             key = ref.self_mask_key(secret, self.execution, self.transcript, self.names[owner])
             cancel.append((key, False))
+            tag -= self.self_tag_mask(owner, secret)
         for gone in set(self.everyone) - set(survivors):
             root = self.combine("root", gone, survivors)
             assert root == self.parties[gone]["root"]
             for other in survivors:
                 # the earlier of a pair has added their mask, the later has subtracted it
-                cancel.append((self.pair_mask_key(*sorted((gone, other))), gone < other))
-        total = [sum(words) % ref.RING for words in zip(*(inputs[i] for i in survivors), strict=True)]
+                pair = sorted((gone, other))
+                cancel.append((self.pair_mask_key(*pair), gone < other))
+                tag += self.pair_tag_mask(*pair) if gone < other else -self.pair_tag_mask(*pair)
+        total = [sum(words) % ref.RING for words in zip(*(inputs[i][0] for i in survivors), strict=True)]
         words = ref.add_masks(total, cancel)
+        announcement = self.announcement(words, (tag % ref.FIELD).to_bytes(8), survivors)
+        self.check_step(4, "unmask", self.revealed(survivors), dict.fromkeys(survivors, announcement))
+        self.check_sum(words, announcement["sum_tag"], survivors)
         context = self.expected["context"]
         assert words == self.expected["sum_words"]
         decoded = ref.fixed_decode(context["participants"], context["clip"], words)
         assert decoded["values"] == self.expected["sum"]
         assert [self.names[i] for i in survivors] == self.expected["contributors"]
+
+    def announcement(self, words: Sequence[int], tag: bytes, survivors: Sequence[int]) -> dict[str, Any]:
+        """Return what the coordinator announces and signs."""
+        total = b"".join(word.to_bytes(4, "little") for word in words)
+        name = ref.survivors_id(self.execution, self.transcript, ref.pack_parties(survivors))
+        assert self.expected["derived"]["sum_hash"] == vector_hash(total)
+        parts = [self.execution, name, vector_hash(total), tag]
+        return {
+            "kind": "sum",
+            "execution": self.execution,
+            "survivors_hash": name,
+            "total": total,
+            "sum_tag": tag,
+            "signature": ref.sign(self.expected["coordinator_identity"], "secagg sum", parts),
+        }
+
+    def check_sum(self, words: Sequence[int], tag: bytes, survivors: Sequence[int]) -> None:
+        """Check the sum as an institution does, and compare the next model."""
+        context = self.expected["context"]
+        sizes = ref.fixed_sizes(context["participants"], context["clip"])
+        about = (self.expected["group_secret"], self.execution, self.transcript)
+        values = [signed(word) for word in words]
+        names = [self.names[i] for i in survivors]
+        ref.sum_check_verify(*about, names, sizes["limit"], [[1, value] for value in values], tag)
+        assert tag == self.expected["sum_tag"]
+        moved = ref.next_model(self.expected["model"], values, len(survivors), sizes["fraction_bits"])
+        assert moved["model"] == self.expected["next_model"]
 
     def combine(self, kind: str, owner: int, holders: Sequence[int]) -> bytes:
         needed = self.expected["context"]["threshold"]

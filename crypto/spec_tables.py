@@ -19,11 +19,11 @@ from pydantic.fields import FieldInfo
 from fedapt_client.session import states as institution_states
 from fedapt_crypto.encoding import DEFAULT_MAX_BYTES, Message, PartyName, TaggedMessage
 from fedapt_crypto.roster import Member, Roster
-from fedapt_crypto.secagg import plain, registry, scheme, signed
+from fedapt_crypto.secagg import group_secret, plain, registry, scheme, signed
 from fedapt_crypto.secagg.ckks import institution as ckks_institution
 from fedapt_crypto.secagg.ckks import messages as ckks_messages
 from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
-from fedapt_crypto.secagg.masking import graph, messages
+from fedapt_crypto.secagg.masking import graph, messages, sums
 from fedapt_crypto.secagg.masking import institution as masking_institution
 from fedapt_secure.config.ranges import Range
 from fedapt_secure.log import heads
@@ -202,7 +202,7 @@ def order_table() -> str:
     return "| message | from | taken in state |\n|---|---|---|\n" + "\n".join(rows)
 
 
-CAPPED = (session_messages, enrolment, heads, messages, signed, ckks_messages, plain)
+CAPPED = (session_messages, enrolment, heads, group_secret, messages, sums, signed, ckks_messages, plain)
 
 
 def cap_table() -> str:
@@ -219,7 +219,10 @@ def cap_table() -> str:
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "context": lambda: message_tables([scheme.RoundContext]),
-    "masking messages": lambda: message_tables([*defined_in(messages), *defined_in(signed)]),
+    "masking messages": lambda: message_tables(
+        [*defined_in(messages), *defined_in(sums), *defined_in(signed)]
+    ),
+    "group secret messages": lambda: message_tables(defined_in(group_secret)),
     "masking institution": lambda: institution_diagram(masking_institution._TRANSITIONS, "advertise"),
     "masking coordinator": coordinator_diagram,
     "ckks messages": lambda: message_tables(defined_in(ckks_messages)),

@@ -13,6 +13,7 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import threshold
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
 from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.masking.institution import MaskingInstitution
@@ -100,7 +101,9 @@ class Parties:
         self.identities = [Identity.generate() for _ in range(institutions)]
         sealing_key = SealingKey.fresh().public_key
         entries = [(f"clinic-{i}", identity, sealing_key, 0) for i, identity in enumerate(self.identities)]
-        self.roster = roster_of(Identity.generate().public_key, entries)
+        self.coordinator = Identity.generate()
+        self.roster = roster_of(self.coordinator.public_key, entries)
+        self.group = GroupSecret.fresh(bytes(16))
         rng = np.random.default_rng(institutions)
         shape = (min(16, institutions), length)
         self._updates = rng.standard_normal(shape, np.float32).clip(-CLIP, CLIP)
@@ -115,7 +118,7 @@ class Parties:
     def context(self, case: Case) -> RoundContext:
         graph = case.topology
         return RoundContext(
-            session=bytes(16),
+            session=self.group.session,
             round=1,
             attempt=1,
             purpose="update",
@@ -128,20 +131,29 @@ class Parties:
             share_threshold=graph.share_threshold,
             vector_length=case.length,
             clip=CLIP,
+            group=self.group.commitment,
         )
 
 
 def our_round(case: Case, parties: Parties) -> Timings:
-    """Play the whole masking protocol; the last institution drops out before its masked input."""
+    """Play the whole masking protocol, the check of the sum at each institution included.
+
+    The last institution drops out before its masked input.
+    """
     timings, context = Timings(), parties.context(case)
     names = parties.roster.names
-    coordinator = MaskingCoordinator(context, parties.roster)
+    coordinator = MaskingCoordinator(context, parties.roster, parties.coordinator)
     machines: dict[str, MaskingInstitution] = {}
     answers: dict[str, bytes] = {}
     for i, name in enumerate(names):
         with timings.client(i):
             machines[name] = MaskingInstitution(
-                context, parties.roster, name, parties.identities[i], parties.update(i)
+                context,
+                parties.roster,
+                name,
+                parties.identities[i],
+                parties.update(i),
+                group=parties.group,
             )
             answers[name] = machines[name].start().payload
     deliveries: dict[str, bytes] = {}
@@ -154,7 +166,9 @@ def our_round(case: Case, parties: Parties) -> Timings:
                 continue
             if phase is not Phase.ADVERTISE:
                 with timings.client(i):
-                    answers[name] = machines[name].receive(deliveries.pop(name)).payload
+                    answer = machines[name].receive(deliveries.pop(name))
+                assert answer is not None
+                answers[name] = answer.payload
             if phase is Phase.MASKED_INPUT:
                 timings.value_bytes = len(answers[name]) / case.length
             else:
@@ -164,10 +178,15 @@ def our_round(case: Case, parties: Parties) -> Timings:
         with timings.coordinator(phase.value):
             deliveries = dict(coordinator.close_phase())
     timings.fixed_bytes = statistics.median(sent.values())
-    aggregate = coordinator.aggregate
-    assert aggregate is not None
-    assert aggregate.contributors == names[:-1]
-    check_sum(aggregate.total, parties.total(range(len(names) - 1)), len(names) * 2**-20)
+    assert tuple(deliveries) == names[:-1]
+    expected = parties.total(range(len(names) - 1))
+    for i, name in enumerate(deliveries):
+        machine = machines.pop(name)
+        with timings.client(i):
+            machine.receive(deliveries[name])
+        assert machine.aggregate is not None
+        assert machine.aggregate.contributors == names[:-1]
+        check_sum(machine.aggregate.total, expected, len(names) * 2**-20)
     timings.clients.pop(len(names) - 1)
     return timings
 

@@ -16,12 +16,14 @@ from fedapt_crypto.secagg.ckks import flooding, parameters
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.scheme import (
+    Admission,
     Aggregate,
     CoordinatorRound,
     InstitutionRound,
     Outgoing,
     Phase,
     RoundContext,
+    admit_all,
 )
 from tests.crypto.secagg.ckks.groups import TEST_SECRET, make_groups
 from tests.support.rosters import roster_of
@@ -108,7 +110,13 @@ class World:
         self.sent_to_coordinator: list[tuple[str, Outgoing]] = []
         self.refusals: dict[str, FedaptError] = {}
 
-    def institution(self, name: str, context: RoundContext, key: GroupKey | None = None) -> InstitutionRound:
+    def institution(
+        self,
+        name: str,
+        context: RoundContext,
+        key: GroupKey | None = None,
+        admits: Admission = admit_all,
+    ) -> InstitutionRound:
         """A machine of one institution for any context."""
         group: GroupKey | GroupSecret | None = key
         if self.scheme == registry.CKKS and key is None:
@@ -124,6 +132,7 @@ class World:
             self.updates[name],
             minimum_participants=self.minimum,
             group=group,
+            admits=admits,
         )
 
     @property

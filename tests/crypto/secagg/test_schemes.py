@@ -10,6 +10,7 @@ from fedapt_crypto.errors import (
     InvalidInput,
     MalformedMessage,
     PeerError,
+    PolicyRefused,
     RoundAborted,
     UnexpectedMessage,
     VerificationFailed,
@@ -174,6 +175,34 @@ class TestEveryScheme:
         payload[at] ^= 1
         with pytest.raises(VerificationFailed):
             world.coordinator.receive("clinic-1", bytes(payload))
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != registry.NONE])
+def test_a_set_that_an_institution_does_not_admit_is_not_signed(scheme: str) -> None:
+    world, asked = World(5, scheme), []
+
+    def refuse(survivors: tuple[str, ...]) -> None:
+        asked.append(survivors)
+        raise PolicyRefused("too few of them hold our key", rule="minimum_institutions_per_key")
+
+    strict = world.institution("clinic-2", world.context, world.keys.get("clinic-2"), admits=refuse)
+    world.institutions["clinic-2"] = strict
+
+    def tamper(phase: Phase | None, receiver: str, payload: bytes) -> bytes | None:
+        if receiver != "clinic-2" or registry.PHASES[scheme].index(phase) < first:
+            return payload
+        if phase is RELEASED_IN[scheme]:
+            with pytest.raises(PolicyRefused):
+                strict.receive(payload)
+        return None
+
+    first = registry.PHASES[scheme].index(RELEASED_IN[scheme])
+    world.run(tamper=tamper)
+    assert asked == [world.roster.names]
+    sent = [outgoing.phase for name, outgoing in world.sent_to_coordinator if name == "clinic-2"]
+    assert sent == list(registry.PHASES[scheme][: first + 1])
+    assert strict.finished
+    assert strict.transcript is strict.verified is None
 
 
 def test_unknown_scheme() -> None:

@@ -54,6 +54,7 @@ class Kind(StrEnum):
     TRANSCRIPT = "transcript"
     CONTRIBUTION = "contribution"
     SPEND_SUM = "spend sum"
+    STATEMENT = "statement of a sum"
     # VIOLATED
     BUDGET = "budget"
     DELTA = "delta"
@@ -66,8 +67,16 @@ class Kind(StrEnum):
     PARTICIPANTS = "too few participants"
     COHORT = "not the round's cohort"
     INSECURE_NOISE = "predictable noise"
+    GROUP = "group secret"
+    SUMS_DIFFER = "sums differ"
+    CALLED_ABORTED = "sum given out and called aborted"
+    NOT_VERIFIED = "sum not verified"
+    MODEL = "model does not follow"
+    FINAL_MODEL = "final model"
+    SECOND_SUM = "second sum from one model"
     # OPEN
     NOT_CLOSED = "session not closed"
+    UNRESOLVED = "sum did not come"
 
 
 @dataclass(frozen=True)

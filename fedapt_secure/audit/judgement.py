@@ -10,11 +10,14 @@ from typing import Final
 from fedapt_crypto.identity import fingerprint
 from fedapt_secure.audit.checks.agreement import check_closes, check_rounds
 from fedapt_secure.audit.checks.cohort import check_cohorts
+from fedapt_secure.audit.checks.models import check_models
 from fedapt_secure.audit.checks.spend import DatasetSpend, account
+from fedapt_secure.audit.checks.sums import check_sums
 from fedapt_secure.audit.checks.witnesses import Seen, check_witnesses, last_seen
 from fedapt_secure.audit.evidence.collect import Collector, LogRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts
 from fedapt_secure.audit.evidence.files import Evidence, LogFiles, gather
+from fedapt_secure.audit.evidence.hiding import SessionSums, known_configurations, session_sums
 from fedapt_secure.audit.evidence.participation import Participation, participation
 from fedapt_secure.audit.findings import Finding, Findings, Kind, Verdict, worst
 from fedapt_secure.log.line_hashes import LineHashes
@@ -98,6 +101,7 @@ class Judgement:
         roster_hash: Hash of the roster that identities were checked against.
         findings: What is wrong, worst first; the first ones of each party and kind.
         counts: How many of each party and kind there are.
+        sums: What each session's sums hide, and which did not come.
     """
 
     verdict: Verdict
@@ -109,6 +113,7 @@ class Judgement:
     counts: Mapping[tuple[str, Kind], int]
     unchecked: tuple[str, ...]
     participation: Participation
+    sums: tuple[SessionSums, ...]
 
     @property
     def grouped(self) -> list[tuple[Finding, int]]:
@@ -149,6 +154,9 @@ def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
         check_rounds(records, facts, findings)
         check_cohorts(evidence, records, facts, findings, unchecked)
         check_closes(evidence, records, findings, unchecked)
+        configurations = known_configurations(evidence, records)
+        check_sums(evidence, records, facts, findings, unchecked)
+        check_models(records, configurations, facts, findings)
         spends = account(records, findings)
         _list_unchecked(evidence, records, unchecked)
         parties = tuple(
@@ -165,6 +173,7 @@ def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
             counts=findings.counts,
             unchecked=tuple(dict.fromkeys(unchecked)),
             participation=participation(records, facts),
+            sums=session_sums(records, configurations, facts),
         )
     finally:
         facts.close()

@@ -93,6 +93,21 @@ def check_sum_statement(
     if (statement.session, statement.configuration_hash) != (configuration.session, configuration.hash):
         raise ContextMismatch("stated the sum of another session", peer=name)
     key = configuration.round_roster(statement.round).member(name).identity_key
+    verify_sum(key, statement, name, signature)
+
+
+def verify_sum(key: bytes, statement: SumStatement, name: str, signature: bytes) -> None:
+    """Check a signature of `sign_sum` alone, as an auditor does who has no session configuration.
+
+    Args:
+        key: The institution's identity key.
+        statement: What is stated.
+        name: Who is said to have stated it.
+        signature: Its signature.
+
+    Raises:
+        VerificationFailed: If it has not; names it.
+    """
     verify(key, signature, _VERIFIED, statement.to_bytes(), signer=name)
 
 

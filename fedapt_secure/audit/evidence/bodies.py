@@ -22,6 +22,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Order = Annotated[float, Field(gt=1, allow_inf_nan=False)]
+Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+Tag = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
 Names = Annotated[list[PartyName], Field(max_length=4096)]
 
 
@@ -108,6 +110,9 @@ class SessionStarted(Body):
     secure_aggregation: Text
     participation: Participation = EVERYBODY
     differential_privacy: bool
+    key_commitments: list[Hex32] = []
+    plan: dict[str, Any] | None = None
+    """As institutions were offered it; whether it is that one, the configuration's hash says."""
 
 
 class RoundStarted(Body):
@@ -148,6 +153,8 @@ class RoundEnded(Body):
     contributors: Names
     context: Hex32 | None
     transcript: Hex32 | None
+    model: Hex32 | None = None
+    """After the round; in the coordinator's log only."""
     participants: Names | None = None
     dropped: Names | None = None
 
@@ -178,6 +185,64 @@ class Refused(Body):
     detail: Text
 
 
+class VerifiedSum(Body):
+    """An institution has verified a round's sum and moved its model by it; it has signed all of this."""
+
+    session: Session
+    round: Count
+    attempt: Count
+    transcript: Hex32
+    contributors: Names
+    sum: Hex32
+    tag: Tag
+    model_before: Hex32
+    model: Hex32
+    signature: Hex64
+
+
+class CaughtUp(Body):
+    """An institution that was away has taken the newest model from those who state it alike."""
+
+    session: Session
+    round: Count
+    model: Hex32
+    stated_by: Names
+
+
+class Unresolved(Body):
+    """An institution revealed shares for a set of contributors, and the round ended without a sum."""
+
+    session: Session
+    round: Count
+    attempt: Count
+    transcript: Hex32
+    survivors: Names
+    model: Hex32
+
+
+class SumRefused(Body):
+    """The coordinator was told by an institution that a sum does not hold."""
+
+    name: PartyName
+    round: Count
+    attempt: Count
+    detail: Text
+
+
+class GroupSecret(Body):
+    """What stands for the secret that a session's institutions share."""
+
+    session: Session
+    commitment: Hex32
+
+
+class SessionEnded(Body):
+    """An institution has finished a session with a model; the coordinator's line names none."""
+
+    session: Session
+    model: Text | None = None
+
+
 MODELS: Final[Mapping[str, type[Body]]] = {
     "policy": Policy,
     "session_accepted": SessionAccepted,
@@ -188,6 +253,12 @@ MODELS: Final[Mapping[str, type[Body]]] = {
     "round_ended": RoundEnded,
     "spend": Spend,
     "refused": Refused,
+    "verified_sum": VerifiedSum,
+    "caught_up": CaughtUp,
+    "unresolved": Unresolved,
+    "sum_refused": SumRefused,
+    "group_secret": GroupSecret,
+    "session_ended": SessionEnded,
 }
 """Line type to the body that the auditor reads, beside heads, close records and lines that open a segment."""
 

@@ -68,7 +68,7 @@ class SessionRecord:
             restarts that say something else.
         steps: Steps spent, from the running totals. epsilon: What the training accountant said of them.
         completed: Completed rounds. rounds: Every ended attempt, for the coordinator's log only.
-        close: The close record.
+        close: The close record. ended: Where an institution says that it has finished, and with which model.
     """
 
     session: str
@@ -83,6 +83,7 @@ class SessionRecord:
     completed: int = 0
     transcript: bytes | None = field(default_factory=lambda: transcript_digest(()))
     close: Close | None = None
+    ended: tuple[Place, str] | None = None
 
     @property
     def plan(self) -> b.Plan | None:
@@ -156,6 +157,7 @@ class Collector:
         self._facts = facts
         self._findings = findings
         self._policy: b.Policy | None = None
+        self._under_way: str | None = None
 
     def take(self, found: Located) -> None:
         """Interpret one genuine line; the checks of its form and place are the reader's."""
@@ -186,6 +188,7 @@ class Collector:
             case b.Spend():
                 self._spend(place, time, body)
             case b.RoundStarted():
+                self._under_way = body.session
                 self._facts.add_round(place, "started", body)
             case b.RoundJoined():
                 self._facts.add_round(place, "joined", body)
@@ -195,6 +198,27 @@ class Collector:
                 self._round_ended(place, time, body)
             case b.Refused():
                 self._facts.add_refusal(place, time, body)
+            case _:
+                self._about_sums(place, time, body)
+
+    def _about_sums(self, place: Place, time: datetime, body: b.Body) -> None:
+        match body:
+            case b.VerifiedSum():
+                self._facts.add_verified(place, body)
+            case b.CaughtUp():
+                self._facts.add_caught_up(place, body)
+            case b.Unresolved():
+                self._facts.add_unresolved(place, body)
+            case b.SumRefused() if self._under_way is not None:
+                self._facts.add_sum_refused(place, self._under_way, body)
+                what = f"{body.name} did not accept the sum: {body.detail}"
+                refusal = b.Refused(session=self._under_way, round=body.round, error="", detail=what)
+                self._facts.add_refusal(place, time, refusal)
+            case b.GroupSecret():
+                self._facts.add_secret(place, body)
+            case b.SessionEnded(model=str(model)):
+                if body.session in self.record.sessions:
+                    self.record.sessions[body.session].ended = (place, model)
 
     def _session(self, place: Place, time: datetime, session: str) -> SessionRecord:
         return self.record.sessions.setdefault(session, SessionRecord(session, place, time))

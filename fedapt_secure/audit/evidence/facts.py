@@ -26,7 +26,7 @@ CREATE INDEX head_key ON head (party, of_log, seq, hash, session, round, signatu
 CREATE TABLE round (
     log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
     kind TEXT, session TEXT, round INTEGER, attempt INTEGER, status TEXT, context TEXT, transcript TEXT,
-    contributors TEXT, dropped TEXT, participants TEXT
+    contributors TEXT, dropped TEXT, participants TEXT, model TEXT
 );
 CREATE INDEX round_key ON round (session, round, attempt, kind, log);
 CREATE TABLE spend (
@@ -38,6 +38,16 @@ CREATE TABLE refusal (
     log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
     time TEXT, session TEXT, round INTEGER, rule TEXT, error TEXT, detail TEXT
 );
+CREATE TABLE moved (
+    log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
+    kind TEXT, session TEXT, round INTEGER, attempt INTEGER, transcript TEXT, names TEXT,
+    sum TEXT, tag TEXT, before TEXT, after TEXT, signature TEXT
+);
+CREATE INDEX moved_key ON moved (session, round, attempt, kind, log);
+CREATE TABLE secret (
+    log INTEGER, file TEXT, line INTEGER, line_seq INTEGER, session TEXT, commitment TEXT
+);
+CREATE INDEX secret_key ON secret (session, log);
 """
 
 
@@ -105,7 +115,39 @@ class Facts:
             _names(ended.contributors) if ended else None,
             _names(ended.dropped) if ended else None,
             _names(getattr(body, "participants", None)),
+            ended.model if ended else None,
         )
+
+    def add_verified(self, place: Place, body: b.VerifiedSum) -> None:
+        """Note a verified sum."""
+        execution = (body.session, body.round, body.attempt, body.transcript, _names(body.contributors))
+        moved = (body.sum, body.tag, body.model_before, body.model, body.signature)
+        self._insert("moved", place, "verified", *execution, *moved)
+
+    def add_caught_up(self, place: Place, body: b.CaughtUp) -> None:
+        """Note a model that was taken from those who state it."""
+        execution = (body.session, body.round, None, None, _names(body.stated_by))
+        self._insert("moved", place, "caught up", *execution, None, None, None, body.model, None)
+
+    def add_unresolved(self, place: Place, body: b.Unresolved) -> None:
+        """Note an execution whose sum did not come."""
+        execution = (body.session, body.round, body.attempt, body.transcript, _names(body.survivors))
+        self._insert("moved", place, "unresolved", *execution, None, None, body.model, None, None)
+
+    def add_sum_refused(self, place: Place, session: str, body: b.SumRefused) -> None:
+        """Note that an institution did not accept a sum.
+
+        Args:
+            place: The log line.
+            session: The session of the round under way.
+            body: Its body.
+        """
+        execution = (session, body.round, body.attempt, None, _names([body.name]))
+        self._insert("moved", place, "refused", *execution, None, None, None, None, None)
+
+    def add_secret(self, place: Place, body: b.GroupSecret) -> None:
+        """Note the commitment to a session's group secret."""
+        self._insert("secret", place, body.session, body.commitment)
 
     def add_spend(self, place: Place, body: b.Spend) -> None:
         """Note a spend."""

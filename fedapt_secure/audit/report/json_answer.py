@@ -6,6 +6,7 @@ from typing import Any, Final
 from fedapt_secure.audit.checks.history import SessionSpend
 from fedapt_secure.audit.checks.recompute import Recomputed
 from fedapt_secure.audit.checks.spend import DatasetSpend
+from fedapt_secure.audit.evidence.hiding import SessionSums
 from fedapt_secure.audit.findings import Finding
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement
 from fedapt_secure.audit.report import wording
@@ -28,6 +29,7 @@ def to_fields(judgement: Judgement) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in judgement.findings],
         "findings_in_all": sum(judgement.counts.values()),
         "parties": [_party(party) for party in judgement.parties],
+        "sums": [_sums(one) for one in judgement.sums],
         "rounds": {"source": grid.source, "total": grid.rounds, "completed": grid.completed},
     }
 
@@ -72,6 +74,26 @@ def _party(party: PartyJudgement) -> dict[str, Any]:
         "refusals": party.refusal_count,
         "differential_privacy": party.private,
         "data_sets": [_data_set(spend) for spend in party.spends],
+    }
+
+
+def _sums(one: SessionSums) -> dict[str, Any]:
+    return {
+        "session": one.session,
+        "secure_aggregation": one.scheme,
+        "hides_a_single_institution": one.hiding.value,
+        "alone_with_its_key": list(one.alone),
+        "verified_rounds": one.verified,
+        "did_not_come": [
+            {
+                "party": wait.party,
+                "round": wait.round,
+                "attempt": wait.attempt,
+                "contributors": list(wait.survivors),
+                "went_on_later": wait.settled,
+            }
+            for wait in one.waiting
+        ],
     }
 
 

@@ -35,6 +35,15 @@ def print_report(console: Console, judgement: Judgement) -> None:
     console.print(_table(judgement))
     for party in judgement.parties:
         console.print(escape(f"{party.party}: {wording.seen_until(party)}"), highlight=False)
+    for sentence in wording.sums_said(judgement):
+        console.print(escape(sentence), highlight=False)
+    waiting = wording.waiting_said(judgement)
+    if waiting:
+        console.print("[bold]Sums that did not come[/]")
+        for item in waiting[: wording.WAITING_SHOWN]:
+            console.print(f"  - {escape(item)}", highlight=False)
+        if len(waiting) > wording.WAITING_SHOWN:
+            console.print(f"  - and {len(waiting) - wording.WAITING_SHOWN} more", highlight=False)
     if judgement.unchecked:
         console.print("[bold]Not checked, for want of evidence[/]")
         for item in judgement.unchecked:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fedapt_secure.audit.checks.spend import DatasetSpend
+from fedapt_secure.audit.evidence.hiding import Hiding, SessionSums
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement
 from fedapt_secure.privacy.unit import PrivacyUnit, counted, said
@@ -19,8 +20,9 @@ MEANING: Final = {
         " that is stated here."
     ),
     Verdict.OPEN: (
-        "Nothing is wrong with the records, but at least one session has no close record signed by its"
-        " parties: it was interrupted, is still running, or the end of a log is missing."
+        "Nothing is wrong with the records, but something is not settled: a session has no close record"
+        " signed by its parties (it was interrupted, is still running, or the end of a log is missing), or an"
+        " institution has revealed shares for a sum that never came."
     ),
     Verdict.VIOLATED: "The records are intact, and they themselves show that a rule was broken.",
     Verdict.TAMPERED: (
@@ -38,6 +40,9 @@ LONE_LOG: Final = (
     " key, or left out its end. The heads that other parties hold show it: audit all parties' logs together."
 )
 _WIDTH: Final = 88
+SESSIONS_SHOWN: Final = 6
+NAMES_SHOWN: Final = 8
+WAITING_SHOWN: Final = 20
 SELF_ATTESTED: Final = "self-attested"
 GLOSSARY: Final = (
     (
@@ -83,6 +88,24 @@ GLOSSARY: Final = (
         "Session and round",
         "A session is one training of a model together. It consists of rounds; in each, every institution"
         " that takes part in it sends one protected update, and only the sum of all updates becomes known.",
+    ),
+    (
+        "Verified sum",
+        "Each institution checks by itself that a round's sum is what the contributors sent, moves its own"
+        " copy of the model by it and signs a statement. One round has one sum: a second one, or one that was"
+        " kept back, could be used to work out a single institution's update.",
+    ),
+    (
+        "A sum that did not come",
+        "An institution helped to open a sum, and the round ended without it. Rounds fail; but the"
+        " coordinator may also have kept the sum to itself. The institution then helps with no other set of contributors"
+        " on the same model, so that nothing can be learnt from a difference.",
+    ),
+    (
+        "Hides a single institution",
+        "Whether an update is mixed with others so that only their sum can be learnt. In FedAPT institutions"
+        " have keys, and the update of one that is alone with its key can be separated from a sum, with"
+        " effort; what protects it then is its own noise, which is what ε counts.",
     ),
     (
         "Log, chain, signature",
@@ -205,6 +228,42 @@ def seen_until(party: PartyJudgement) -> str:
             who = ", ".join(log.seen.witnesses)
             parts.append(f"witnessed up to line {log.seen.seq + 1} of {last} (by {who})")
     return "; ".join(parts)
+
+
+def sums_said(judgement: Judgement) -> list[str]:
+    """Return what each session's sums hide, a sentence for all sessions of which the same is to be said."""
+    groups: dict[str, list[str]] = {}
+    for one in judgement.sums:
+        groups.setdefault(hiding_said(one), []).append(f"{one.session[:8]}…")
+    sentences = []
+    for said_of, sessions in groups.items():
+        shown, more = ", ".join(sessions[:SESSIONS_SHOWN]), len(sessions) - SESSIONS_SHOWN
+        others = f" and {more} more" if more > 0 else ""
+        sentences.append(f"{'Sessions' if len(sessions) > 1 else 'Session'} {shown}{others}: {said_of}.")
+    return sentences
+
+
+def hiding_said(one: SessionSums) -> str:
+    """Return what one session's sums hide."""
+    words = f"hides a single institution: {one.hiding}"
+    if one.alone:
+        words += f": {', '.join(one.alone[:NAMES_SHOWN])}"
+        more = len(one.alone) - NAMES_SHOWN
+        words += f" and {more} more" if more > 0 else ""
+    if one.hiding is Hiding.NO_SCHEME:
+        return f"{words}; nothing is claimed about its sums, which the coordinator made in clear"
+    return words if one.verified is not None else f"{words}; its institutions did not verify sums yet"
+
+
+def waiting_said(judgement: Judgement) -> list[str]:
+    """Return which sums did not come, by party and round."""
+    return [
+        f"{wait.party}: the sum of round {wait.round}, attempt {wait.attempt} (session {one.session[:8]}…,"
+        f" with {', '.join(wait.survivors)}) did not come"
+        + ("; it went on from a sum that it verified later" if wait.settled else ", nor any later one")
+        for one in judgement.sums
+        for wait in one.waiting
+    ]
 
 
 def budget_text(spend: DatasetSpend) -> str:

@@ -30,15 +30,13 @@ from fedapt_secure.log.heads import (
     witnessed_body,
 )
 from fedapt_secure.log.line import GENESIS, LogHead, SegmentHeader, line_bytes, opened_body, parse_line
+from fedapt_secure.protocol.session import SessionPlan
+from tests.audit.sums import Sums, configured, digest
 from tests.support.rosters import roster_of
 
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
 Body = dict[str, Any]
 Edit = Callable[[list[tuple[str, Body]]], list[tuple[str, Body]]]
-
-
-def digest(*parts: object) -> bytes:
-    return sha256(repr(parts).encode()).digest()
 
 
 @dataclass
@@ -202,15 +200,23 @@ class Federation:
         steps: int | None = None,
         participation: Participation = EVERYBODY,
         chosen: dict[int, Sequence[str]] | None = None,
+        scheme: str = "masking",
+        plan: SessionPlan | None = None,
+        sums: bool = True,
     ) -> bytes:
         """Write one session of some rounds.
 
         ``absent`` names who vanishes in a round after its release, ``chosen`` whoever takes part in a round
-        instead of its cohort.
+        instead of its cohort. Without ``plan`` the logs do not say how anybody trains; without ``sums`` they
+        are of before institutions kept the model themselves.
         """
         terms, logs = self.terms, self.logs
         session = digest("session", number)[:16]
         configuration, key = digest("configuration", number), session.hex()
+        first, planned = b"", {"key_commitments": []}
+        if plan is not None:
+            configuration, first, planned = configured(self, session, plan)
+        self.sums = Sums(self, session, configuration, scheme, first, sums)
         local_steps = steps if steps is not None else terms.max_steps // rounds
         logs[COORDINATOR].write(
             "session_started",
@@ -221,28 +227,29 @@ class Federation:
                 "institutions": list(self.names),
                 "threshold": 2,
                 "rounds": rounds,
-                "secure_aggregation": "masking",
+                "secure_aggregation": scheme,
                 "participation": participation,
-                "key_commitments": [],
                 "differential_privacy": private,
+                **planned,
             },
         )
         totals = dict.fromkeys(self.names, 0)
         for name in self.names:
-            plan = self.plan(name) if private else None
+            own = self.plan(name) if private else None
             logs[name].write(
                 "session_accepted",
                 {
                     "session": key,
                     "configuration": configuration.hex(),
                     "roster": self.roster.hash.hex(),
-                    "secure_aggregation": "masking",
+                    "secure_aggregation": scheme,
                     "participation": participation,
-                    "privacy": plan,
+                    "privacy": own,
                 },
             )
-            if plan is not None:
-                self.spent[name].append(plan["epsilon_planned"])
+            if own is not None:
+                self.spent[name].append(own["epsilon_planned"])
+        self.sums.begin()
         self.witness(session, 0)
         records = []
         for round_number in range(1, rounds + 1):
@@ -255,6 +262,7 @@ class Federation:
                     session, round_number, status, gone, local_steps if private else 0, totals, taking_part
                 )
             )
+        self.sums.catch_up(self.names)
         self.witness(session, rounds + 1)
         if close:
             self._close(session, configuration, records)
@@ -275,12 +283,14 @@ class Federation:
         about = {"session": key, "round": number, "attempt": 1}
         contributors = [name for name in names if name != gone] if status == "completed" else []
         coordinator = logs[COORDINATOR]
+        self.sums.catch_up(names)
+        before = self.sums.model.hex()
         coordinator.write(
             "round_started",
             {
                 **about,
                 "participants": list(names),
-                "model": digest("model", number - 1).hex(),
+                "model": before,
                 "context": context.hex(),
                 "phase": "advertise",
             },
@@ -288,7 +298,7 @@ class Federation:
         for name in names:
             logs[name].write(
                 "round_joined",
-                {**about, "context": context.hex(), "model": digest("model", number - 1).hex()},
+                {**about, "context": context.hex(), "model": before},
             )
             if steps:
                 totals[name] += steps
@@ -317,6 +327,9 @@ class Federation:
             "context": context.hex(),
             "transcript": transcript.hex() if status == "completed" else None,
         }
+        present = [name for name in names if name != gone]
+        if status == "completed":
+            self.sums.verified(number, contributors, present)
         coordinator.write(
             "round_ended",
             {
@@ -324,12 +337,11 @@ class Federation:
                 "participants": list(names),
                 "dropped": [name for name in names if name not in contributors],
                 "detail": None,
-                "model": digest("model", number).hex(),
+                "model": self.sums.model.hex(),
                 "bytes_up": 1000,
                 "bytes_down": 1000,
             },
         )
-        present = [name for name in names if name != gone]
         for name in present:
             logs[name].write("round_ended", ended)
         self.witness(session, number, present)
@@ -358,7 +370,7 @@ class Federation:
         statement = CloseStatement(
             session=session,
             configuration=configuration,
-            model=digest("finished", session),
+            model=self.sums.model,
             completed_rounds=sum(record.status == "completed" for record in records),
             transcript=transcript_digest(records),
         )
@@ -369,7 +381,9 @@ class Federation:
         for name in self.parties:
             self.logs[name].write("session_closed", closed_body(statement, signatures, []))
         for name in self.names:
-            self.logs[name].write("session_ended", {"session": session.hex(), "model": "", "bundle": ""})
+            self.logs[name].write(
+                "session_ended", {"session": session.hex(), "model": self.sums.model.hex(), "bundle": ""}
+            )
 
     def save(self, folder: Path, *, simulated: bool = False) -> Path:
         """Write all logs and the roster as a run folder."""

@@ -98,8 +98,8 @@ GLOSSARY: Final = (
     (
         "A sum that did not come",
         "An institution helped to open a sum, and the round ended without it. Rounds fail; but the"
-        " coordinator may also have kept the sum to itself. The institution then helps with no other set of contributors"
-        " on the same model, so that nothing can be learnt from a difference.",
+        " coordinator may also have kept the sum to itself. The institution then helps with no other set of"
+        " contributors on the same model, so that nothing can be learnt from a difference.",
     ),
     (
         "Hides a single institution",

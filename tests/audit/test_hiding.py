@@ -124,7 +124,8 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
 
 
 ALONE = "hides a single institution: no (alone with its key): clinic-1, clinic-2, clinic-3, clinic-4"
-LOST = "clinic-2: the sum of round {0}, attempt 1 (session {1}…, with clinic-1, clinic-2, clinic-3, clinic-4) did"
+NAMES = "clinic-1, clinic-2, clinic-3, clinic-4"
+LOST = f"clinic-2: the sum of round {{0}}, attempt 1 (session {{1}}…, with {NAMES}) did"
 
 
 class TestReports:

@@ -46,6 +46,7 @@ COORDINATOR = BOTH | {
         "attempt bytes_down bytes_up context contributors detail dropped model participants round session"
         " status transcript"
     ),
+    "sum_refused": "attempt detail name round",
     "closing": "completed_rounds model",
     "done": "bundle name",
     "waiting_for_return": "names",
@@ -64,6 +65,9 @@ INSTITUTION = BOTH | {
     "spend": "delta epsilon round session steps total_steps dataset noise_multiplier sample_rate",
     "phase": "phase round",
     "released": "attempt context round session ?saturated",
+    "verified_sum": ("attempt contributors model model_before round session signature sum tag transcript"),
+    "caught_up": "model round session stated_by",
+    "unresolved": "attempt model round session survivors transcript",
     "round_ended": "attempt context contributors round session status transcript",
     "refused": "code detail error round rule session",
     "vanished": "",

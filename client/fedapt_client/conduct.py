@@ -8,15 +8,13 @@ import json
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
 from fedapt_client.books.approval import NotApproved
 from fedapt_client.books.bodies import Fields, ended_fields, refused_fields, round_fields
 from fedapt_client.diary import Diary
+from fedapt_client.endings import Outcome, Replaced, Vanished
 from fedapt_client.group_work import make_group, open_group
 from fedapt_client.institution import Institution
 from fedapt_client.narration import said_of_lacking, said_of_rounds, tell
@@ -62,32 +60,6 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.reasons import reason_of
-
-
-class Vanished(Exception):
-    """The connection was cut on purpose."""
-
-
-class ComeBack(Exception):
-    """The session was refused, and is to be looked at again later."""
-
-
-class Replaced(Exception):
-    """Another session is offered than the one that this institution is in."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished session left here.
-
-    Attributes:
-        session: Which, hexadecimal. model: The bundle; none where no round was completed.
-        scores: Counts on the images held out, see `Scores`.
-    """
-
-    session: str
-    model: Path | None
-    scores: dict[str, Any]
 
 
 class Conduct:

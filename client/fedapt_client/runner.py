@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from fedapt_client.activity import What
 from fedapt_client.books.approval import Approvals, Declined, NotApproved
 from fedapt_client.books.books import Books
-from fedapt_client.conduct import ComeBack, Conduct, Outcome, Replaced, Vanished
+from fedapt_client.conduct import Conduct
+from fedapt_client.endings import ComeBack, Outcome, Replaced, Vanished
 from fedapt_client.institution import Institution
 from fedapt_client.membership.connecting import CONNECTION_ERRORS, Place, open_connection, why
 from fedapt_client.membership.desk import diagnosis

@@ -122,6 +122,10 @@ class ReplayedExecution(PeerError):
     """A round that is not newer than the newest one this institution joined."""
 
 
+class SumCheckFailed(VerificationFailed):
+    """A sum is not that of what its survivors have tagged; whose fault that is nobody can tell."""
+
+
 class UnresolvedExecution(PeerError):
     """Shares were revealed in an execution whose sum has not come, and another one would show an update."""
 

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fedapt_crypto.errors import InvalidInput, RunFailed, VerificationFailed
+from fedapt_crypto.errors import InvalidInput, RunFailed, SumCheckFailed
 from fedapt_crypto.fixed_point import RingVector
 from fedapt_crypto.kdf import derive
 from fedapt_crypto.keystream import CHUNK_VALUES, KEY_BYTES, Keystream
@@ -222,7 +222,7 @@ class SumCheck:
             limit: B, most that a value of one update can be, see `fixed_point.FixedPoint.limit`.
 
         Raises:
-            VerificationFailed: If it is another sum, one of others, or beyond |U|·B. Whose fault that is
+            SumCheckFailed: If it is another sum, one of others, or beyond |U|·B. Whose fault that is
                 nobody can tell: the coordinator's, or a survivor's that tagged what it did not send.
             InvalidInput: If ``total`` is no contiguous vector of d words, or no sum of so many values up to
                 ``limit`` fits 32 bits, or a survivor is named twice or none at all.
@@ -234,12 +234,12 @@ class SumCheck:
         if limit < 0 or most > _LARGEST:
             raise InvalidInput("a sum of so many values, as large as they may be, does not fit 32 bits")
         if int(signed.min()) < -most or int(signed.max()) > most:  # the absolute value of -2**31 is none
-            raise VerificationFailed("sum check failed: a value beyond what the survivors can add up to")
+            raise SumCheckFailed("sum check failed: a value beyond what the survivors can add up to")
         pads = sum(self._pad(name) for name in survivors)
         # T + p is refused too: what is computed is below p. Compared in whatever time: who guessed wrong gets
         # no second guess at this h and these pads.
         if (self._hash.of(total) + pads) % PRIME != tag:
-            raise VerificationFailed("sum check failed: this is not the sum of what the survivors tagged")
+            raise SumCheckFailed("sum check failed: this is not the sum of what the survivors tagged")
 
     def _elements(self, label: str, count: int) -> FieldVector:
         return field_elements(Keystream(derive(self._secret, label, *self._about)).uniform_words(count))

@@ -12,7 +12,6 @@ from fedapt_crypto.encoding import (
     DEFAULT_MAX_BYTES,
     MAX_CONTAINER_ITEMS,
     Hash,
-    Message,
     PartyName,
     Signature,
     TaggedMessage,
@@ -20,13 +19,13 @@ from fedapt_crypto.encoding import (
 )
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.group_secret import GroupSecretOffer
-from fedapt_crypto.secagg.masking.tags import TAG_BYTES
-from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES, Phase
+from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
 from fedapt_secure.log.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
 from fedapt_secure.protocol.reasons import NoModelCode, ReasonCode
 from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_MODEL_BYTES
+from fedapt_secure.protocol.stated import Confirmation, Round, Session, SumStatement
 
 MAX_FRAME_BYTES = MAX_MODEL_BYTES + (1 << 20)
 """Largest frame either side accepts; a deployment's policy may say less."""
@@ -39,8 +38,6 @@ Doing = Literal["approval", "preparing", "encoding"]
 """What an institution may say that it is doing: waiting for its people, reading, encoding images."""
 CoarseSeconds = Annotated[float, Field(ge=0, le=1e9)]
 Seed = Annotated[bytes, Field(min_length=32, max_length=32)]
-Round = Annotated[int, Field(ge=1, le=MAX_ROUND)]
-Session = Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
 
 
 class Hello(TaggedMessage):
@@ -148,34 +145,6 @@ class GroupReady(TaggedMessage):
 
     kind: Literal["group ready"] = "group ready"
     signature: Signature
-
-
-class Confirmation(Message):
-    """An institution's signature on holding the session's group secret, see `statements`."""
-
-    party: PartyName
-    signature: Signature
-
-
-class SumStatement(Message):
-    """What an institution signs once for each round, see `statements`: the sum it has verified, its model.
-
-    Attributes:
-        session, configuration_hash: The session.
-        round, attempt: The execution. transcript: What its survivors have signed.
-        sum_hash: Hash of the sum as it was sent. sum_tag: Its tag; empty in schemes without.
-        model_before, model_after: What stands for the model before the round and after it.
-    """
-
-    session: Session
-    configuration_hash: Hash
-    round: Round
-    attempt: Round
-    transcript: Hash
-    sum_hash: Hash
-    sum_tag: Annotated[bytes, Field(max_length=TAG_BYTES)]
-    model_before: Hash
-    model_after: Hash
 
 
 class SumVerified(TaggedMessage):

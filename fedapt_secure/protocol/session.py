@@ -270,13 +270,11 @@ class SessionConfiguration(Message):
     def statements_needed(self) -> int:
         """v: how many of a round's roster must state a model alike before one who was away takes it.
 
-        With fewer than v corrupt, one of them has verified it. Two sets of t have at least 2t - n in common;
-        on a neighbour graph a tenth of a round's roster, and one more.
+        With fewer than v corrupt, one of them has verified it: 2t - n, on a neighbour graph a tenth and one.
         """
-        topology = self.topology
-        if topology.neighbours < self.cohort_size - 1:
+        if self.topology.neighbours < self.cohort_size - 1:
             return self.cohort_size // 10 + 1
-        return max(1, 2 * topology.quorum - self.cohort_size)
+        return max(1, 2 * self.topology.quorum - self.cohort_size)
 
     @property
     def cohort_size(self) -> int:

@@ -6,9 +6,10 @@ from fedapt_crypto.errors import ContextMismatch, TooFewParticipants
 from fedapt_crypto.identity import Identity, verify
 from fedapt_crypto.kdf import Part
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_secure.protocol.messages import CatchUp, Confirmation, SumStatement, model_from_bytes
+from fedapt_secure.protocol.messages import CatchUp, model_from_bytes
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_secure.protocol.stated import Confirmation, SumStatement
 
 _CONFIRMED = "group confirmed"
 _VERIFIED = "verified sum"

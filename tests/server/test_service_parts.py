@@ -13,6 +13,7 @@ from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.stated import SumStatement
 from fedapt_server.archive import finished
 from fedapt_server.archive.starting import new_configuration, reason_to_wait
 from fedapt_server.archive.store import SessionStore
@@ -105,7 +106,7 @@ class TestFinishedModel:
             for n in range(1, rounds + 1)
         )
         progress = stored.progress
-        statement = m.SumStatement(
+        statement = SumStatement(
             session=configuration.session,
             configuration_hash=configuration.hash,
             round=max(rounds, 1),

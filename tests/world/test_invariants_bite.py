@@ -219,7 +219,7 @@ def test_a_sum_that_is_none_moves_nobody(base: Path, monkeypatch: Patch, lie: Br
         ended = world.coordinator.log_bodies("round_ended")
         assert ended
         assert {body["status"] for body in ended} == {"aborted"}
-        assert "sum check failed" in world.coordinator.log_bodies("sum_refused")[0]["detail"]
+        assert "SumCheckFailed" in world.coordinator.log_bodies("sum_refused")[0]["detail"]
 
 
 @pytest.mark.parametrize("broken", [never_stops_waiting, sets_no_timer])

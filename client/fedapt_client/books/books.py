@@ -18,7 +18,8 @@ from fedapt_client.books.ledger_events import (
 )
 from fedapt_client.books.own_log import check_ledger, read_own_log
 from fedapt_client.books.round_models import RoundModels
-from fedapt_client.session.own_model import KeptModel, PastRounds
+from fedapt_client.session.kept_model import KeptModel
+from fedapt_client.session.own_model import PastRounds
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, PolicyRefused

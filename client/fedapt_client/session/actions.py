@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fedapt_client.session.kept_model import KeptModel
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.secagg.scheme import Opening, Phase, RoundContext
@@ -12,9 +13,6 @@ from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration
-
-if TYPE_CHECKING:
-    from fedapt_client.session.own_model import KeptModel
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Adopt:
         kept: The model. stated: What is stated about its sum; ``None`` where others' word was taken for it.
     """
 
-    kept: "KeptModel"
+    kept: KeptModel
     stated: m.SumVerified | None
 
 

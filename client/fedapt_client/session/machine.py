@@ -16,7 +16,6 @@ from fedapt_client.session.actions import (
     Join,
     Prepare,
     Quit,
-    RecordOpening,
     Refused,
     Rehearse,
     RoundOver,
@@ -54,10 +53,10 @@ from fedapt_crypto.errors import (
     UnresolvedExecution,
 )
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.roster import COORDINATOR, Roster
+from fedapt_crypto.roster import Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.scheme import InstitutionGroup, RoundContext
+from fedapt_crypto.secagg.scheme import InstitutionGroup
 from fedapt_secure.log.heads import RoundRecord, WitnessedHead
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
@@ -120,7 +119,7 @@ class InstitutionSession:
             m.SealedKey: self._take_key,
             m.GroupRequest: lambda asked: self._grouping.asked(self.configuration),
             m.GroupPart: self._take_part,
-            m.CatchUp: self._catch_up,
+            m.CatchUp: lambda newest: self._model.catch_up(newest),  # noqa: PLW0108 - there is none yet
             m.MissedSum: self._take_missed,
             m.RoundStart: self._start_round,
             m.Aggregation: self._aggregate,
@@ -172,8 +171,7 @@ class InstitutionSession:
             raise UnexpectedMessage("the session is over")
         if self._state is State.OUT:
             self._prepared = False  # whatever was wrong is looked at again
-        self._part = None
-        self._state = State.WAITING_FOR_OFFER
+        self._part, self._state = None, State.WAITING_FOR_OFFER
 
     def receive(self, data: bytes) -> list[Action]:
         """Take one message of the coordinator.
@@ -201,8 +199,7 @@ class InstitutionSession:
         self._prepared = True
         configuration = self.configuration
         self._state = State.JOINING if configuration.needs_group else State.READY
-        if self._own is None:
-            self._own = OwnModel(configuration, self._identity, self._past(configuration))
+        self._own = self._own or OwnModel(configuration, self._identity, self._past(configuration))
         applied = self._own.kept.round
         accept = TakeHead(lambda head: [Send(self._witness.accept(configuration, applied, head))])
         return [accept, *self._own.restate()]
@@ -212,13 +209,12 @@ class InstitutionSession:
         return []
 
     def _take_part(self, part: m.GroupPart) -> list[Action]:
-        try:
-            actions = self._grouping.take(self.configuration, part)
-        except ContextMismatch as error:
-            return self.broken_off(error)
         if self._grouping.held is not None:
             self._state = State.READY
-        return actions
+        try:
+            return self._grouping.take(self.configuration, part)
+        except ContextMismatch as error:
+            return self.broken_off(error)
 
     def group_made(self, offer: bytes) -> list[Action]:
         """Report the group secret that this institution has made, and offer it to all."""
@@ -314,13 +310,13 @@ class InstitutionSession:
         if self._seed is None:
             raise UnexpectedMessage("a round started before the domain key arrived")
         check_round(start, configuration, self._name)
-        parameters = self._model.kept.model
-        context = self._context(start.round, start.attempt, self._model.kept.model_id)
-        self._part = RoundPart(configuration, context, self._witness)
+        about = (start.round, start.attempt, start.model_id, self._grouping.commitment)
+        context = configuration.round_context(*about)
+        self._part = RoundPart(configuration, context, self._witness, self._model)
         try:
             self._model.begin(start)
             with told_as(Reason.MODEL_UNUSABLE):
-                check_vector(configuration.plan.shape, parameters)
+                check_vector(configuration.plan.shape, self._model.kept.model)
             self._grouping.confirmed(configuration, start)
             self.requirements.check_participants(start.participants)
         except UnresolvedExecution as error:
@@ -328,27 +324,17 @@ class InstitutionSession:
         except (InvalidInput, PeerError) as error:
             return [Refused(error, start.round), *self.declined(reason_of(error), final=False)]
         self._state = State.TRAINING
-        key = self._expand(self._seed)
-        return [CheckPolicy(context), Join(context), Train(start.round, parameters, key)]
+        train = Train(start.round, self._model.kept.model, self._expand(self._seed))
+        return [CheckPolicy(context), Join(context), train]
 
     def _aggregate(self, message: m.Aggregation) -> list[Action]:
-        if self._part is None or self._state is not State.AGGREGATING:
+        if self._part is None:
             raise UnexpectedMessage("a secure-aggregation message came outside a round")
-        actions = self._part.receive(message)
-        match actions:
-            case [Refused(error=error), *_] if self._grouping.burned:
+        match self._part.receive(message):
+            case [Refused(error=error), *_] as actions if self._grouping.burned:
                 return [*actions, *self._quit(error)]
-            case [RecordOpening(opening=opening), *_]:
-                self._model.reveal(opening)
-            case [] if self._part.verified is not None:
-                return self._model.take(self._part.context, self._part.verified, message.payload)
-        return actions
-
-    def _catch_up(self, message: m.CatchUp) -> list[Action]:
-        try:
-            return self._model.catch_up(message)
-        except (PeerError, InvalidInput) as error:
-            return [Refused(error, message.statement.round)]
+            case actions:
+                return actions
 
     def _take_missed(self, missed: m.MissedSum) -> list[Action]:
         """Take the sum of a round that was completed without us, or before it reached us."""
@@ -379,12 +365,11 @@ class InstitutionSession:
         if part is None or (message.round, message.attempt) != (part.context.round, part.context.attempt):
             return seen  # an attempt that this institution was not part of
         record = self._closing.note(part.context, message.status, part.transcript)
-        self._part = None
-        self._state = State.READY
+        self._part, self._state = None, State.READY
         over: list[Action] = [RoundOver(message, record), *self._model.note_lost(part.context), *seen]
-        kept = self._model.kept
-        if message.status == "aborted" and (kept.round, kept.attempt) == (message.round, message.attempt):
-            error = ContextMismatch("called a round aborted whose sum it has given out", peer=COORDINATOR)
+        try:
+            self._model.check_end(message)
+        except ContextMismatch as error:
             return [*over, Refused(error, message.round), *self._quit(error)]
         return over
 
@@ -406,14 +391,10 @@ class InstitutionSession:
 
     def _close(self, closed: m.SessionClosed) -> list[Action]:
         line = self._closing.check(self.configuration, self._roster, closed)
-        seen = self._witness.take(self.configuration.session, closed)
+        seen = [*self._witness.take(self.configuration.session, closed), line]
         self._end()
-        return [*seen, line]
-
-    def _context(self, number: int, attempt: int, model_id: bytes) -> RoundContext:
-        return self.configuration.round_context(number, attempt, model_id, self._grouping.commitment)
+        return seen
 
     def _expand(self, seed: bytes) -> Vector:
-        configuration = self.configuration
-        index = configuration.key_index(self._name)
-        return domain_keys.expand(seed, index, configuration.plan.shape.key)
+        index = self.configuration.key_index(self._name)
+        return domain_keys.expand(seed, index, self.configuration.plan.shape.key)

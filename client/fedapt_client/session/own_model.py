@@ -15,8 +15,15 @@ How far this goes with a colluder that knows the group secret, SECURITY.md says.
 
 from dataclasses import dataclass, field
 
-from fedapt_client.session.actions import Action, Adopt, Log, Send
-from fedapt_crypto.errors import ContextMismatch, UnexpectedMessage, UnresolvedExecution
+from fedapt_client.session.actions import Action, Adopt, Log, Refused, Send
+from fedapt_client.session.kept_model import KeptModel
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    InvalidInput,
+    PeerError,
+    UnexpectedMessage,
+    UnresolvedExecution,
+)
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.scheme import Opening, RoundContext, VerifiedSum
@@ -24,26 +31,11 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
+from fedapt_secure.protocol.stated import SumStatement
 from fedapt_secure.protocol.statements import caught_up, sign_sum
 
 MAX_UNRESOLVED = 2
 """A second one on one model ends the session there."""
-
-
-@dataclass(frozen=True, repr=False)
-class KeptModel:
-    """Parameters and what stands for them.
-
-    Attributes:
-        model: Flat parameters.
-        model_id: Hash of them; where only institutions know them (CKKS), of the first and all signed sums.
-        round, attempt: The execution whose sum was the last to move it; 0 before the first.
-    """
-
-    model: Vector
-    model_id: bytes
-    round: int = 0
-    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,7 +150,7 @@ class OwnModel:
         if context.model_hash != self.kept.model_id or context.round <= self.kept.round:
             raise UnexpectedMessage("a sum came for a model that has moved on", peer=COORDINATOR)
         model = verified.aggregate.next_model(self.kept.model)
-        statement = m.SumStatement(
+        statement = SumStatement(
             session=context.session,
             configuration_hash=self.configuration.hash,
             round=context.round,
@@ -175,12 +167,22 @@ class OwnModel:
         return [Adopt(self.kept, self._stated), line, Send(self._stated)]
 
     def catch_up(self, message: m.CatchUp) -> list[Action]:
-        """Take the newest model from those who state it alike.
+        """Take the newest model from those who state it alike; refused where they do not."""
+        try:
+            return self._catch_up(message)
+        except (PeerError, InvalidInput) as error:
+            return [Refused(error, message.statement.round)]
+
+    def check_end(self, end: m.RoundEnd) -> None:
+        """Refuse an end that denies what we have verified.
 
         Raises:
-            PeerError: If they are too few, or it is not what they state.
-            InvalidInput: If one of them is not on the round's roster.
+            ContextMismatch: If the coordinator calls a round aborted whose sum it has given out.
         """
+        if end.status == "aborted" and (self.kept.round, self.kept.attempt) == (end.round, end.attempt):
+            raise ContextMismatch("called a round aborted whose sum it has given out", peer=COORDINATOR)
+
+    def _catch_up(self, message: m.CatchUp) -> list[Action]:
         statement = message.statement
         if self.configuration.blind:
             raise UnexpectedMessage("the coordinator sent a model that it cannot know", peer=COORDINATOR)
@@ -215,7 +217,7 @@ def verified_body(stated: m.SumVerified, contributors: tuple[str, ...]) -> dict[
     }
 
 
-def caught_up_body(statement: m.SumStatement, names: list[str]) -> dict[str, object]:
+def caught_up_body(statement: SumStatement, names: list[str]) -> dict[str, object]:
     """Return the log's line about a model that was taken from those who state it."""
     return {
         "session": statement.session.hex(),

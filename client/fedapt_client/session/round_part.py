@@ -1,9 +1,10 @@
 """An institution's part in one attempt at a round, without I/O: from its update to what it saw of the sum."""
 
 from fedapt_client.session.actions import Action, RecordOpening, RecordRelease, Refused, Send, TakeHead
+from fedapt_client.session.own_model import OwnModel
 from fedapt_client.session.witness import Witness
 from fedapt_crypto.errors import PeerError, UnexpectedMessage
-from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext, VerifiedSum
+from fedapt_crypto.secagg.scheme import InstitutionRound, Outgoing, Phase, RoundContext
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -14,9 +15,13 @@ class RoundPart:
     Args:
         configuration: The session. context: The attempt.
         witness: Signs the head of our log, which our first payload carries.
+        own: Our model, which the sum moves.
     """
 
-    def __init__(self, configuration: SessionConfiguration, context: RoundContext, witness: Witness) -> None:
+    def __init__(
+        self, configuration: SessionConfiguration, context: RoundContext, witness: Witness, own: OwnModel
+    ) -> None:
+        self._own = own
         self.context = context
         self._configuration = configuration
         self._witness = witness
@@ -27,11 +32,6 @@ class RoundPart:
     def transcript(self) -> bytes | None:
         """What all parties of the round have agreed on, as far as it got."""
         return self._machine.transcript if self._machine is not None else None
-
-    @property
-    def verified(self) -> VerifiedSum | None:
-        """The sum, once it has come and holds."""
-        return self._machine.verified if self._machine is not None else None
 
     def enter(self, machine: InstitutionRound) -> list[Action]:
         """Enter secure aggregation."""
@@ -56,7 +56,10 @@ class RoundPart:
             if self._machine.finished and statement is not None:
                 refused.append(Send(self._envelope(Phase(message.phase), statement)))
             return refused
-        return [] if outgoing is None else self._answer(outgoing)
+        if outgoing is not None:
+            return self._answer(outgoing)
+        verified = self._machine.verified
+        return [] if verified is None else self._own.take(self.context, verified, message.payload)
 
     def _answer(self, outgoing: Outgoing) -> list[Action]:
         number, phase = self.context.round, outgoing.phase
@@ -67,6 +70,7 @@ class RoundPart:
             first, configuration = self._witness.first_of_round, self._configuration
             send = TakeHead(lambda head: [Send(first(configuration, message, head), number, phase)])
         if outgoing.opening is not None:
+            self._own.reveal(outgoing.opening)
             return [RecordOpening(outgoing.opening), send]
         saturated = self._machine.saturated if self._machine is not None else 0
         return [RecordRelease(self.context, saturated), send] if outgoing.releases else [send]

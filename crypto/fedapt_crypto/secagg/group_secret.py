@@ -80,6 +80,9 @@ class GroupSecret:
     Args:
         session: The session's identifier, 16 bytes.
         secret: G, 32 uniform bytes.
+
+    Raises:
+        InvalidInput: If one of them has another size.
     """
 
     discarded = False

@@ -166,7 +166,13 @@ def take_sum(message: PlainSum, context: RoundContext, roster: Roster) -> Verifi
 
 
 class PlainCoordinator:
-    """A coordinator that adds up updates in the clear."""
+    """A coordinator that adds up updates in the clear.
+
+    Args:
+        context: The round that all parties must agree on.
+        roster: The session's roster.
+        identity: The coordinator's signing key.
+    """
 
     def __init__(self, context: RoundContext, roster: Roster, identity: Identity) -> None:
         self._context = context

@@ -75,6 +75,7 @@ ABORT_REASONS: Final = (
     "ReplayedExecution",
     "RolledBackLog",
     "RunFailed",
+    "SumCheckFailed",
     "TooFewParticipants",
     "UnexpectedMessage",
     "UnresolvedExecution",

@@ -16,7 +16,7 @@ from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
 from fedapt_secure.audit.evidence.files import Evidence
 from fedapt_secure.audit.findings import Findings, Kind
-from fedapt_secure.protocol.messages import SumStatement
+from fedapt_secure.protocol.stated import SumStatement
 from fedapt_secure.protocol.statements import verify_sum
 
 _ACCOUNT: Final = ("attempt", "transcript", "contributors", "sum", "tag", "model before", "model after")

@@ -13,7 +13,7 @@ from fedapt_secure.cli.options import ask as ask_people
 from fedapt_secure.process.streams import say, say_json
 
 if TYPE_CHECKING:
-    from fedapt_client.conduct import Outcome
+    from fedapt_client.endings import Outcome
     from fedapt_client.settings import ClientSettings
     from fedapt_secure.config.party_folder import PartyFolder
     from fedapt_secure.protocol.session import SessionConfiguration

@@ -28,6 +28,7 @@ from fedapt_secure.log.heads import RoundRecord, SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector, check_vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_secure.protocol.stated import SumStatement
 from fedapt_server.session.progress import GivenSum, GroupOffered, Progress, Signed
 
 STORE_FILE: Final = "sessions.sqlite"
@@ -323,7 +324,7 @@ def _sums(database: sqlite3.Connection, session: bytes) -> dict[str, Any]:
     return {
         "bound": () if bound is None else tuple(json.loads(bound[0])),
         "pending": None if given is None else GivenSum.from_bytes(given[0], max_bytes=m.MAX_FRAME_BYTES * 2),
-        "stated": None if statement is None else m.SumStatement.from_bytes(statement),
+        "stated": None if statement is None else SumStatement.from_bytes(statement),
         "statements": {name: signature for name, (_, signature) in stated.items()},
     }
 

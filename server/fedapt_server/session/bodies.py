@@ -9,10 +9,10 @@ from fedapt_crypto.identity import Identity
 from fedapt_secure.log.heads import RoundRecord, pack_rounds, transcript_digest
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
-from fedapt_server.session.moving import moved_by
 from fedapt_server.session.outcome import Outcome
 from fedapt_server.session.progress import GivenSum, GroupOffered, Progress
 from fedapt_server.session.round import CoordinatorRound
+from fedapt_server.session.sums import moved_by
 
 
 def session_started(configuration: SessionConfiguration) -> dict[str, Any]:
@@ -219,7 +219,15 @@ def session_end(
     key_seeds: tuple[bytes, ...],
     rounds: Sequence[RoundRecord],
 ) -> m.SessionEnd:
-    """Return what ends a session, signed with the model's hash: all domain keys and how each round went."""
+    """Return what ends a session, signed with the model's hash: all domain keys and how each round went.
+
+    Args:
+        configuration: The session.
+        identity: The coordinator's signing key.
+        model_id: What stands for the final model.
+        key_seeds: One seed a domain key.
+        rounds: How each attempt ended.
+    """
     parts = (configuration.hash, model_id, key_seeds, transcript_digest(rounds))
     signature = identity.sign("session end", *parts)
     return m.SessionEnd(key_seeds=key_seeds, rounds=pack_rounds(rounds), signature=signature)

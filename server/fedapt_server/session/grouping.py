@@ -12,6 +12,7 @@ from fedapt_crypto.secagg import groups
 from fedapt_crypto.secagg.scheme import CoordinatorGroup
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.stated import Confirmation
 from fedapt_secure.protocol.statements import check_confirmation
 from fedapt_server.session import deadlines
 from fedapt_server.session.actions import Action, SendTo, SetTimer
@@ -30,7 +31,7 @@ class Grouping:
         self._asked: str | None = None
         self._asked_before: set[str] = set()
         self._parts: Mapping[str, bytes] = {}
-        self._confirmations: dict[str, m.Confirmation] = {}
+        self._confirmations: dict[str, Confirmation] = {}
         self.held: CoordinatorGroup | None = None
 
     @property
@@ -112,9 +113,9 @@ class Grouping:
         if self.held is None:
             raise UnexpectedMessage("confirmed a group secret before there was one", peer=name)
         check_confirmation(self._configuration, self.held.commitment, name, message.signature)
-        self._confirmations[name] = m.Confirmation(party=name, signature=message.signature)
+        self._confirmations[name] = Confirmation(party=name, signature=message.signature)
 
-    def confirmations(self) -> tuple[m.Confirmation, ...]:
+    def confirmations(self) -> tuple[Confirmation, ...]:
         """Return what a round begins with, in a scheme that encrypts before anybody has signed."""
         return tuple(self._confirmations.values()) if self._configuration.blind else ()
 

@@ -11,6 +11,7 @@ from fedapt_secure.log.heads import RoundRecord, SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
+from fedapt_secure.protocol.stated import Round, SumStatement
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class GivenSum(Message):
         transcript: What its survivors signed.
     """
 
-    round: m.Round
-    attempt: m.Round
+    round: Round
+    attempt: Round
     participants: tuple[PartyName, ...]
     contributors: tuple[PartyName, ...]
     dropped: tuple[PartyName, ...]
@@ -86,7 +87,7 @@ class Progress:
     last_end: dict[str, Any] | None = None
     sealed_sums: tuple[m.MissedSum, ...] = ()
     pending: GivenSum | None = None
-    stated: m.SumStatement | None = None
+    stated: SumStatement | None = None
     statements: Mapping[str, bytes] = field(default_factory=dict)
     bound: tuple[str, ...] = ()
     group: GroupOffered | None = None

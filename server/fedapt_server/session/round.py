@@ -11,10 +11,11 @@ from fedapt_crypto.secagg.scheme import RELEASING, CoordinatorGroup, Phase
 from fedapt_secure.log.heads import SignedHead
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.stated import Confirmation
 from fedapt_server.session.actions import SendTo
-from fedapt_server.session.moving import Moved
 from fedapt_server.session.outcome import Outcome
 from fedapt_server.session.progress import GivenSum
+from fedapt_server.session.sums import Moved
 from fedapt_server.session.witness import Witness
 
 
@@ -58,7 +59,7 @@ class CoordinatorRound:
     witness: Witness
     identity: Identity
     group: CoordinatorGroup | None = None
-    confirmations: tuple[m.Confirmation, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
     given: GivenSum | None = None
     awaited: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)

@@ -17,11 +17,10 @@ from fedapt_server.session.agenda import Agenda
 from fedapt_server.session.attendance import Attendance
 from fedapt_server.session.book import Book
 from fedapt_server.session.grouping import Grouping
-from fedapt_server.session.moving import moved_by
 from fedapt_server.session.outcome import Outcome
 from fedapt_server.session.reception import refusal, send, to_all
 from fedapt_server.session.round import CoordinatorRound
-from fedapt_server.session.sums import Sums
+from fedapt_server.session.sums import Sums, moved_by
 from fedapt_server.session.witness import Witness
 
 
@@ -106,7 +105,13 @@ class Rounds:
         return [Log("late", {"round": self._agenda.number, "names": list(late)}), *self.proceed()]
 
     def receive(self, round_: CoordinatorRound, name: str, message: m.Aggregation) -> list[Action]:
-        """Take a payload of secure aggregation, or the word that the sum does not hold."""
+        """Take a payload of secure aggregation, or the word that the sum does not hold.
+
+        Args:
+            round_: The round under way.
+            name: The sender.
+            message: The payload.
+        """
         refused: list[Action] = []
         try:
             round_.receive(name, message)

@@ -91,7 +91,17 @@ TABLE: Final[Mapping[tuple[State, Presence], Mapping[str, Answer]]] = {
 
 
 def is_due(state: State, presence: Presence, kind: str, sender: str) -> bool:
-    """Whether a message is to be taken, or else ignored; raises `UnexpectedMessage` out of turn."""
+    """Return whether a message is to be taken, or else ignored.
+
+    Args:
+        state: Where the session stands.
+        presence: What the sender is doing.
+        kind: The message's kind.
+        sender: Whom to name.
+
+    Raises:
+        UnexpectedMessage: Out of turn.
+    """
     answer = answer_to(state, presence, kind)
     if answer is Answer.REFUSED:
         raise UnexpectedMessage(f"sent {kind!r} out of turn", peer=sender)

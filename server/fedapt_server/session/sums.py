@@ -1,4 +1,4 @@
-"""Which institution has which round's sum, and who states the newest model; without I/O.
+"""Which institution has which round's sum, what follows from it, and who states that; without I/O.
 
 Institutions keep the model themselves. Each that has verified a round's sum says so, signed; with enough of
 these statements one that was away takes the newest model from the coordinator, before its next round or
@@ -6,13 +6,17 @@ before the session's end.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from fedapt_crypto.errors import ContextMismatch, UnexpectedMessage
+from fedapt_crypto.secagg.announced import read_announced
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash, next_model_id
+from fedapt_secure.protocol.stated import Confirmation, SumStatement
 from fedapt_secure.protocol.statements import check_sum_statement
 from fedapt_server.session.actions import SendTo
-from fedapt_server.session.progress import Progress
+from fedapt_server.session.progress import GivenSum, Progress
 
 
 class Sums:
@@ -26,7 +30,7 @@ class Sums:
     def __init__(self, configuration: SessionConfiguration, progress: Progress) -> None:
         self._configuration = configuration
         self._applied: dict[str, int] = {}
-        self.stated: m.SumStatement | None = progress.stated
+        self.stated: SumStatement | None = progress.stated
         self.signatures: dict[str, bytes] = dict(progress.statements)
 
     @property
@@ -38,11 +42,11 @@ class Sums:
         """Take note of the last round whose sum is in an institution's model."""
         self._applied[name] = number
 
-    def expect(self, statement: m.SumStatement) -> None:
+    def expect(self, statement: SumStatement) -> None:
         """Begin to collect statements about another sum."""
         self.stated, self.signatures = statement, {}
 
-    def forget(self, earlier: m.SumStatement | None, signatures: Mapping[str, bytes]) -> None:
+    def forget(self, earlier: SumStatement | None, signatures: Mapping[str, bytes]) -> None:
         """Go back to what was stated before: the sum did not hold."""
         self.stated, self.signatures = earlier, dict(signatures)
 
@@ -85,7 +89,7 @@ class Sums:
         return [SendTo(name, data) for name in behind]
 
 
-def newest_model(progress: Progress, stated: m.SumStatement, signatures: Mapping[str, bytes]) -> m.CatchUp:
+def newest_model(progress: Progress, stated: SumStatement, signatures: Mapping[str, bytes]) -> m.CatchUp:
     """Return the newest model with the signatures of those who state it.
 
     Args:
@@ -95,6 +99,66 @@ def newest_model(progress: Progress, stated: m.SumStatement, signatures: Mapping
     """
     return m.CatchUp(
         statement=stated,
-        signatures=tuple(m.Confirmation(party=name, signature=one) for name, one in signatures.items()),
+        signatures=tuple(Confirmation(party=name, signature=one) for name, one in signatures.items()),
         model=m.model_to_bytes(progress.model),
     )
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A session's next model.
+
+    Attributes:
+        given: The sum that leads to it.
+        statement: What every institution states that has verified it.
+        model: Flat parameters; those of the start where only institutions know more.
+        is_sealed: Whether only institutions can open the sum.
+    """
+
+    given: GivenSum
+    statement: SumStatement
+    model: Vector = field(repr=False)
+    is_sealed: bool
+
+    def applied_to(self, progress: Progress) -> Progress:
+        """Return the progress of a session that goes on from this model."""
+        sealed = (self.given.missed,) if self.is_sealed else ()
+        return replace(
+            progress,
+            model=self.model,
+            model_id=self.statement.model_after,
+            sealed_sums=(*progress.sealed_sums, *sealed),
+            stated=self.statement,
+            bound=(),
+        )
+
+
+def moved_by(configuration: SessionConfiguration, progress: Progress, given: GivenSum) -> Moved:
+    """Return what follows from a sum.
+
+    Args:
+        configuration: The session.
+        progress: How far it had come.
+        given: The sum, our own.
+    """
+    before, scheme = progress.model_id, configuration.plan.secure_aggregation
+    about = (given.round, given.attempt, before, progress.group_commitment)
+    context = configuration.round_context(*about)
+    announced = read_announced(scheme, context, given.contributors, given.payload)
+    if announced.aggregate is None:
+        model, after = progress.model, next_model_id(before, given.round, given.payload)
+    else:
+        model = announced.aggregate.next_model(progress.model)
+        after = model_hash(m.model_to_bytes(model))
+    statement = SumStatement(
+        session=configuration.session,
+        configuration_hash=configuration.hash,
+        round=given.round,
+        attempt=given.attempt,
+        transcript=given.transcript,
+        sum_hash=announced.sum_hash,
+        sum_tag=announced.tag,
+        model_before=before,
+        model_after=after,
+    )
+    return Moved(given, statement, model, is_sealed=announced.aggregate is None)

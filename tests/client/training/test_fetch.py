@@ -20,6 +20,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import model_hash
+from fedapt_secure.protocol.stated import Confirmation, SumStatement
 from fedapt_secure.protocol.statements import sign_sum
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, server_context
 from fedapt_server.session import bodies
@@ -50,7 +51,7 @@ def finished(
 def stated(federation: Federation, stated_model: bytes, **changes: object) -> m.CatchUp:
     """A model that all its institutions state."""
     configuration = federation.configuration
-    statement = m.SumStatement(
+    statement = SumStatement(
         session=configuration.session,
         configuration_hash=configuration.hash,
         round=1,
@@ -62,7 +63,7 @@ def stated(federation: Federation, stated_model: bytes, **changes: object) -> m.
         model_after=model_hash(stated_model),
     )
     signatures = tuple(
-        m.Confirmation(party=name, signature=sign_sum(identity, statement))
+        Confirmation(party=name, signature=sign_sum(identity, statement))
         for name, identity in federation.identities.items()
     )
     made = m.CatchUp(statement=statement, signatures=signatures, model=stated_model)

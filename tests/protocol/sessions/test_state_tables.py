@@ -11,6 +11,7 @@ from fedapt_client.session import states as client
 from fedapt_crypto.errors import UnexpectedMessage
 from fedapt_secure.log.heads import CloseStatement
 from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.stated import SumStatement
 from fedapt_server.session import states as server
 from tests.protocol.federation import Federation
 
@@ -25,7 +26,7 @@ HEAD = {
 STATEMENT = CloseStatement(
     session=bytes(16), configuration=bytes(32), model=bytes(32), completed_rounds=0, transcript=bytes(32)
 )
-SUM = m.SumStatement(
+SUM = SumStatement(
     session=bytes(16),
     configuration_hash=bytes(32),
     round=1,

@@ -34,7 +34,7 @@ def make_group(institution: Institution, action: MakeGroup) -> bytes:
         institution.folder.identity(),
         decryptions=configuration.decryptions,
     )
-    institution.write("group_secret_made", _session(configuration))
+    institution.write("group_made", _session(configuration))
     return offer
 
 
@@ -69,7 +69,7 @@ def open_group(institution: Institution, action: OpenGroup) -> InstitutionGroup:
         opened.close()
         raise
     body = _session(configuration) | {"commitment": opened.commitment.hex()}
-    institution.write("group_secret", body)
+    institution.write("group", body)
     return opened
 
 

@@ -51,9 +51,9 @@ class Sums:
             return
         body = {"session": self.session.hex(), "commitment": digest("secret", self.session).hex()}
         logs = self.federation.logs
-        logs[COORDINATOR].write("group_secret", body | {"made_by": self.federation.names[0]})
+        logs[COORDINATOR].write("group", body | {"made_by": self.federation.names[0]})
         for name in self.federation.names:
-            logs[name].write("group_secret", body)
+            logs[name].write("group", body)
 
     def catch_up(self, names: Sequence[str]) -> None:
         """Whoever is behind takes the newest model."""

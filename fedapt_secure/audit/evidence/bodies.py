@@ -257,7 +257,7 @@ MODELS: Final[Mapping[str, type[Body]]] = {
     "caught_up": CaughtUp,
     "unresolved": Unresolved,
     "sum_refused": SumRefused,
-    "group_secret": GroupSecret,
+    "group": GroupSecret,
     "session_ended": SessionEnded,
 }
 """Line type to the body that the auditor reads, beside heads, close records and lines that open a segment."""

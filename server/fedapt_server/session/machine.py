@@ -178,7 +178,7 @@ class CoordinatorSession:
                 return self._accept(name, message)
             case m.GroupOffer() if self._configuration.needs_group:
                 return self._receive_group(name, message)
-            case m.GroupReady() if self._configuration.needs_group:
+            case m.GroupReady(signature=bytes(64)) if self._configuration.needs_group:
                 self._grouping.confirm(name, message)
                 return self._ready(name)
             case m.SessionRefuse():
@@ -251,7 +251,7 @@ class CoordinatorSession:
             return []  # another's came before; this one's maker gets its part of it like everybody
         made = bodies.group_secret(self._configuration, offered)
         parts = self._grouping.parts_for(*self._attendance.which(Presence.JOINING))
-        return [self._keep(group=offered), Log("group_secret", made), *parts]
+        return [self._keep(group=offered), Log("group", made), *parts]
 
     def _ready(self, name: str) -> list[Action]:
         self._attendance.mark(name, Presence.READY)

@@ -219,7 +219,7 @@ class TestEveryContributorVerifies:
 
     def test_all_lines_left_out(self, made: Federation, tmp_path: Path) -> None:
         """A log that looks like one of before, beside others that do not."""
-        leave_out(made, VICTIM, *(("verified_sum", n) for n in (1, 2, 3)), ("group_secret", None))
+        leave_out(made, VICTIM, *(("verified_sum", n) for n in (1, 2, 3)), ("group", None))
         made.session()
         assert found(judged(made, tmp_path)) == {
             (VICTIM, Kind.NOT_VERIFIED),
@@ -306,14 +306,14 @@ class TestOneModelAfterAnother:
 
 class TestGroupSecret:
     def test_another_one(self, made: Federation, tmp_path: Path) -> None:
-        change_line(made, VICTIM, "group_secret", None, commitment="00" * 32)  # type: ignore[arg-type]
+        change_line(made, VICTIM, "group", None, commitment="00" * 32)  # type: ignore[arg-type]
         made.session()
         judgement = judged(made, tmp_path)
         assert (judgement.verdict, found(judgement)) == (Verdict.VIOLATED, {(VICTIM, Kind.GROUP)})
 
     def test_two_in_one_log(self, made: Federation, tmp_path: Path) -> None:
         def twice(type: str, body: Body) -> Lines:
-            second = [(type, body | {"commitment": "00" * 32})] if type == "group_secret" else []
+            second = [(type, body | {"commitment": "00" * 32})] if type == "group" else []
             return [(type, body), *second]
 
         change(made, VICTIM, twice)
@@ -322,7 +322,7 @@ class TestGroupSecret:
         assert found(judged(made, tmp_path, only=VICTIM)) == {(VICTIM, Kind.GROUP)}
 
     def test_none_where_the_others_have_one(self, made: Federation, tmp_path: Path) -> None:
-        leave_out(made, VICTIM, ("group_secret", None))
+        leave_out(made, VICTIM, ("group", None))
         made.session()
         assert found(judged(made, tmp_path)) == {(VICTIM, Kind.GROUP)}
 

@@ -73,7 +73,7 @@ async def misbehaving(world: World) -> None:
         await connection.send(m.Hello(name="clinic-1").to_bytes())
         assert await is_cut(connection), "a greeting in another name"
     async with world.knocking(client_context(world.party("clinic-5"))) as connection:
-        await connection.send(m.GroupReady().to_bytes())
+        await connection.send(m.GroupReady(signature=bytes(64)).to_bytes())
         assert await is_cut(connection), "no greeting at all"
     async with world.member("clinic-5") as connection:
         await attacks.stream_frame(connection, 1 << 30)
@@ -85,7 +85,7 @@ async def misbehaving(world: World) -> None:
     async with world.member("clinic-5") as connection:
         assert await attacks.flood_pings(connection, 1 << 30) < 64 << 20
     async with world.member("clinic-5") as connection:
-        replayed = m.GroupReady().to_bytes()
+        replayed = m.GroupReady(signature=bytes(64)).to_bytes()
         with contextlib.suppress(ConnectionClosed):
             for _ in range(1_000):
                 await connection.send(replayed)

@@ -57,7 +57,7 @@ def test_the_first_that_is_there_makes_it_and_all_have_the_same(scheme: str) -> 
     for name in ("clinic-3", "clinic-1", "clinic-2"):
         federation.connect(name)
     federation.play()
-    [made] = federation.entries("group_secret")
+    [made] = federation.entries("group")
     assert made["made_by"] == "clinic-3", "nobody else was there when it was asked"
     assert {party.group.hex() for party in federation.parties.values()} == {made["commitment"]}
     assert completed(federation) == ["completed"]
@@ -75,10 +75,10 @@ def test_a_maker_that_goes_away_is_replaced_and_comes_back() -> None:
     for name in THREE:
         federation.connect(name)
     federation.play(timers=False)
-    assert federation.entries("group_secret") == []
+    assert federation.entries("group") == []
     federation.disconnect("clinic-1")
     federation.play(timers=False)
-    assert [body["made_by"] for body in federation.entries("group_secret")] == ["clinic-2"]
+    assert [body["made_by"] for body in federation.entries("group")] == ["clinic-2"]
     federation.connect("clinic-1")
     federation.play()
     assert completed(federation) == ["completed"]
@@ -103,11 +103,11 @@ def test_a_maker_that_does_not_answer_is_given_up_on_and_its_late_offer_changes_
     assert federation.timer is not None
     federation._server(federation.coordinator.timeout())
     federation.play(timers=False)
-    [made] = federation.entries("group_secret")
+    [made] = federation.entries("group")
     assert made["made_by"] == "clinic-2"
     federation._institution(federation.parties["clinic-1"], late)
     federation.play()
-    assert len(federation.entries("group_secret")) == 1
+    assert len(federation.entries("group")) == 1
     assert {party.group.hex() for party in federation.parties.values()} == {made["commitment"]}
     assert completed(federation) == ["completed"]
 
@@ -134,7 +134,7 @@ def test_a_late_offer_is_taken_if_nobody_else_has_made_one() -> None:
         federation.play(timers=False)
     deliver(*held[0])
     federation.play()
-    assert [body["made_by"] for body in federation.entries("group_secret")] == ["clinic-1"]
+    assert [body["made_by"] for body in federation.entries("group")] == ["clinic-1"]
     assert completed(federation) == ["completed"]
 
 
@@ -146,7 +146,7 @@ def test_nobody_offers_one_unasked() -> None:
     federation.play(timers=False)
     offer = offer_of(federation, "clinic-2")
     federation._server(federation.coordinator.receive("clinic-2", offer))
-    assert federation.entries("group_secret") == []
+    assert federation.entries("group") == []
     assert "nobody has asked" in federation.entries("refused")[-1]["detail"]
 
 
@@ -183,7 +183,7 @@ def test_an_offer_that_does_not_hold_makes_the_next_one_asked(name: str) -> None
     federation._server(federation.coordinator.receive("clinic-1", BAD_OFFERS[name](federation)))
     federation.play()
     assert federation.entries("refused")[0]["name"] == "clinic-1"
-    assert [body["made_by"] for body in federation.entries("group_secret")] == ["clinic-2"]
+    assert [body["made_by"] for body in federation.entries("group")] == ["clinic-2"]
     assert completed(federation) == ["completed"]
 
 

@@ -237,6 +237,7 @@ def _check_coordinator(
     expected = (stated["transcript"], stated["contributors"], stated["model after"])
     for log, file, line, *account in rows:
         if not records[log].files.is_coordinator:
+            account[0] = account[0] or expected[0]  # none where it did not get that far
             account[2] = expected[2]  # only the coordinator's line names the model
         differing = [
             what

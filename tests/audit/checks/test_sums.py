@@ -114,6 +114,19 @@ class TestHonest:
         made.session()
         assert judged(made, tmp_path).findings == ()
 
+    def test_who_left_before_the_transcript_and_caught_up(self, made: Federation, tmp_path: Path) -> None:
+        """Its update is in the sum, and it was late for what came after."""
+
+        def caught() -> Body:
+            model, session = digest("model", made.sums.session, 2).hex(), made.sums.session.hex()
+            return {"session": session, "round": 2, "model": model, "stated_by": ["clinic-1", "clinic-3"]}
+
+        add_after(made, VICTIM, "round_ended", 2, ("caught_up", caught))
+        change_line(made, VICTIM, "round_ended", 2, transcript=None)
+        leave_out(made, VICTIM, ("verified_sum", 2))
+        made.session()
+        assert judged(made, tmp_path).findings == ()
+
     def test_who_refused_a_sum_and_caught_up(self, made: Federation, tmp_path: Path) -> None:
         def refusal() -> Body:
             return {
@@ -167,6 +180,13 @@ class TestOneSumARound:
         assert any("two different sums" in one.detail for one in judgement.findings)
         alone = judged(made, tmp_path, only=VICTIM)
         assert (VICTIM, Kind.SUMS_DIFFER) in found(alone)
+
+    def test_an_institutions_own_account(self, made: Federation, tmp_path: Path) -> None:
+        """It notes another transcript at the round's end than it has stated with the sum."""
+        change_line(made, VICTIM, "round_ended", 2, transcript="00" * 32)
+        made.session()
+        judgement = judged(made, tmp_path, only=VICTIM)
+        assert (VICTIM, Kind.SUMS_DIFFER) in found(judgement)
 
     @pytest.mark.parametrize(
         ("field", "value"), [("model", "00" * 32), ("contributors", ["clinic-1", "clinic-3"])]

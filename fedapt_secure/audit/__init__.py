@@ -4,4 +4,7 @@ Rooms, in the order in which an audit passes through them: `evidence` (what was 
 says), `checks` (logs held against each other, against witnessed heads, against budgets), `report` (text,
 JSON, one HTML page). `findings` is what can be concluded, below all of them; `judgement` runs every check
 and states the verdicts, between `checks` and `report`.
+
+What institutions sign about sums, and what a plan means, it takes from `fedapt_secure.protocol`, which does
+not know it.
 """

@@ -178,7 +178,7 @@ class CoordinatorSession:
                 return self._accept(name, message)
             case m.GroupOffer() if self._configuration.needs_group:
                 return self._receive_group(name, message)
-            case m.GroupReady(signature=bytes(64)) if self._configuration.needs_group:
+            case m.GroupReady() if self._configuration.needs_group:
                 self._grouping.confirm(name, message)
                 return self._ready(name)
             case m.SessionRefuse():

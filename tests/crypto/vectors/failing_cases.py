@@ -135,7 +135,7 @@ def sums(cases: list[Any]) -> list[dict[str, Any]]:
     twice = spelt(2 * sum(map(int.from_bytes, tags)))
     arguments = {**long, **doubled, "tag": twice}
     found.append({"name": "sum-doubled", "function": "sum_check_verify", "arguments": arguments})
-    return [{**each, "error": "VerificationFailed"} for each in found]
+    return [{**each, "error": "SumCheckFailed"} for each in found]
 
 
 class Forger:

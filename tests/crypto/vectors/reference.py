@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from fedapt_crypto.errors import VerificationFailed
+from fedapt_crypto.errors import SumCheckFailed, VerificationFailed
 from tests.crypto.vectors.reference_encoding import decode, encode, pack_parties, unpack_parties
 from tests.crypto.vectors.reference_sealing import open_base
 
@@ -363,7 +363,7 @@ def sum_check_verify(
     pads = [int.from_bytes(sum_check_pad(secret, execution, transcript, name)) for name in survivors]
     right = (_hash(secret, execution, transcript, values) + sum(pads)) % FIELD
     if any(abs(value) > most for value in values) or int.from_bytes(tag) != right:
-        raise VerificationFailed("sum check failed")
+        raise SumCheckFailed("sum check failed")
     return most
 
 

@@ -12,6 +12,7 @@ from fedapt_crypto.errors import (
     MalformedMessage,
     PolicyRefused,
     RoundAborted,
+    SumCheckFailed,
     UnexpectedMessage,
     VerificationFailed,
 )
@@ -64,7 +65,7 @@ def assert_refused(played: Announced, payload: bytes, error: type[Exception], ma
 
 def assert_no_sum(played: Announced, payload: bytes) -> None:
     """It is not the sum; whose fault that is nobody says."""
-    assert assert_refused(played, payload, VerificationFailed, "sum check failed").peer is None
+    assert assert_refused(played, payload, SumCheckFailed, "sum check failed").peer is None
 
 
 class TestTheSum:
@@ -186,7 +187,7 @@ class TestForgedSums:
     def test_a_value_that_the_survivors_cannot_add_up_to(self, small: Announced, sign: int) -> None:
         """Even with the group secret: what others sent is not out of range."""
         most = small.world.context.fixed_point.limit * len(small.survivors)
-        for value, error in ((sign * most, None), (sign * (most + 1), VerificationFailed)):
+        for value, error in ((sign * most, None), (sign * (most + 1), SumCheckFailed)):
             total = np.full(small.world.length, value)
             payload = small.stated(total, tag_with_the_secret(small, total))
             if error is None:
@@ -314,7 +315,7 @@ class TestOpening:
         assert np.array_equal(found.aggregate.total, machine.aggregate.total)
         assert found.aggregate.contributors == machine.aggregate.contributors
         forged = SumAnnouncement.from_bytes(played.stated(played.total, 7))
-        with pytest.raises(VerificationFailed, match="sum check failed"):
+        with pytest.raises(SumCheckFailed, match="sum check failed"):
             check_sum(forged, *arguments)
 
 

@@ -32,7 +32,7 @@ MARK = "--walkthrough-step-done--"
 FORMS = (
     (re.compile(r"\b(?:[0-9a-f]{4} ){7}[0-9a-f]{4}\b"), "FINGERPRINT"),
     (re.compile(r"fedapt1-[\w-]+"), "JOIN"),
-    (re.compile(r"\b[0-9a-f]{12,}\b"), "HEX"),
+    (re.compile(r"\b[0-9a-f]{12,}\b|\b[0-9a-f]{8}(?=…)"), "HEX"),
     (re.compile(r"\b20\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00|Z)?)?"), "DATE"),
     (re.compile(r"^\d\d:\d\d:\d\d\b"), "TIME"),
     (re.compile(r"\bline \d+ of \d+\b"), "LINE"),

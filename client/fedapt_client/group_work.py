@@ -3,7 +3,7 @@
 from fedapt_client.books.group_journal import GroupJournal
 from fedapt_client.institution import Institution
 from fedapt_client.session.actions import MakeGroup, OpenGroup
-from fedapt_crypto.errors import ContextMismatch
+from fedapt_crypto.errors import ContextMismatch, FedaptError
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import groups
 from fedapt_crypto.secagg.scheme import InstitutionGroup
@@ -65,7 +65,7 @@ def open_group(institution: Institution, action: OpenGroup) -> InstitutionGroup:
     )
     try:
         institution.books.bindings.bind_group(session, opened.commitment)
-    except Exception:  # whatever is wrong with it, its process ends
+    except FedaptError:  # it is not ours to use: its process ends
         opened.close()
         raise
     body = _session(configuration) | {"commitment": opened.commitment.hex()}

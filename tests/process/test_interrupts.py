@@ -14,7 +14,11 @@ from fedapt_secure.process.exit_status import ExitStatus
 pytestmark = pytest.mark.integration
 
 WAITS = '''
-"""Found by every process at its start: waits for the signal when a module begins to be imported."""
+"""Found by every process at its start: waits for the signal when a module begins to be imported.
+
+In short sleeps: Python acts on a signal between two of its instructions, and one that comes just before a sleep
+begins does not cut it short.
+"""
 import os, sys, time
 
 class Waits:
@@ -22,7 +26,8 @@ class Waits:
         if name == os.environ["WAITS_AT"]:
             sys.meta_path.remove(self)
             os.write(int(os.environ["TELLS"]), b"there")
-            time.sleep(60)
+            for _ in range(1200):
+                time.sleep(0.05)
         return None
 
 if "WAITS_AT" in os.environ:

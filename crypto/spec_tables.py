@@ -31,7 +31,8 @@ from fedapt_secure.protocol import messages as session_messages
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.joining import enrolment
 from fedapt_secure.protocol.joining.join_string import JoinString
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.unsupervised import UnsupervisedPlan
 from fedapt_server.session import states as coordinator_states
 

@@ -14,7 +14,7 @@ from fedapt_secure.config import ranges
 from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.ranges import Range
 from fedapt_secure.config.simulate import SimulateSettings
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.simulate.comparison.wanted import CompareSettings
 from fedapt_server.settings import ServerSettings
 

@@ -79,8 +79,9 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "class_names clocks headbook initial_context keepalive key_assignment methods reasons resolution"
         " tls_advice unsupervised joining",
         "parameters",
+        "plan",
         "session stated",
-        "message_sizes messages",
+        "hiding message_sizes messages",
         "statements transport",
     ),
     "fedapt_secure.learning": (

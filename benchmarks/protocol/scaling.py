@@ -140,7 +140,7 @@ def around(institutions: int, drawn: int) -> float:
 def values_of(run: Path) -> int:
     """Return d, the length of the vector that is added up."""
     from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415 - after the measurements
-    from fedapt_secure.protocol.session import SessionPlan  # noqa: PLC0415
+    from fedapt_secure.protocol.plan import SessionPlan  # noqa: PLC0415
 
     path = run / "parties" / "coordinator" / "session.yaml"
     return build(SessionPlan, read_yaml(path), source=str(path)).shape.size

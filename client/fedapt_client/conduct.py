@@ -60,6 +60,7 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.reasons import reason_of
+from fedapt_secure.protocol.session import SessionConfiguration
 
 
 class Conduct:
@@ -182,8 +183,12 @@ class Conduct:
 
     def _approve(self, action: Approve) -> None:
         self._read_policy_again()
-        self.session.requirements.check(action.configuration, action.configuration.roster)
+        self._check_requirements(action.configuration)
         self._institution.approvals.check(action.configuration, unattended=self._books.policy.unattended)
+
+    def _check_requirements(self, configuration: SessionConfiguration) -> None:
+        name = self._institution.settings.name
+        self.session.requirements.check(configuration, configuration.roster, name)
 
     def _read_policy_again(self) -> None:
         self._books.read_policy_again()
@@ -244,8 +249,7 @@ class Conduct:
                 self._books.ledger.join(context)
             else:
                 self._read_policy_again()
-                configuration = self.session.configuration
-                self.session.requirements.check(configuration, configuration.roster)
+                self._check_requirements(self.session.configuration)
                 self._books.check_again(context.session)
         except (PeerError, InvalidInput) as error:
             self.note_refused(error, context.round)

@@ -33,6 +33,7 @@ from fedapt_secure.learning.privacy.mechanism import MECHANISM_NAME
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
+from fedapt_secure.protocol.hiding import hidden
 from fedapt_secure.protocol.message_sizes import round_bytes
 from fedapt_secure.protocol.reasons import Reason, reason_of
 from fedapt_secure.protocol.session import SessionConfiguration
@@ -60,6 +61,7 @@ class Rehearsal:
         rounds: How many rounds it would be in.
         bytes_down, bytes_up: The most that comes and leaves in the whole session.
         disk_bytes: What cache, model, log and ledger take; free_bytes: what is free where they lie.
+        said_of_sums: Whether the session's sums hide this institution's update.
         privacy: The plan as it would stand in ledger and log; ``None`` without differential privacy.
     """
 
@@ -79,6 +81,7 @@ class Rehearsal:
     bytes_up: int = 0
     disk_bytes: int = 0
     free_bytes: int = 0
+    said_of_sums: str = ""
     privacy: dict[str, Any] | None = None
 
     def refused(self, error: FedaptError) -> None:
@@ -115,9 +118,10 @@ class Rehearsing:
         found = Rehearsal(rounds=len(configuration.own_rounds(self._settings.name)))
         down, up = round_bytes(configuration)
         found.bytes_down, found.bytes_up = found.rounds * down, found.rounds * up
+        found.said_of_sums = hidden(configuration, self._settings.name).said
         try:
             self._books.read_policy_again()
-            self._books.requirements.check(configuration, self._roster)
+            self._books.requirements.check(configuration, self._roster, self._settings.name)
         except FedaptError as error:
             found.refused(error)
         try:

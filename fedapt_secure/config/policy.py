@@ -43,6 +43,9 @@ class Policy(Settings):
         aggregation: Schemes that are allowed. ``ckks`` tolerates no collusion; under ``none`` the
             coordinator sees every update.
         minimum_participants: Smallest roster and smallest survivor set this institution contributes to.
+        minimum_institutions_per_key: Smallest number of institutions, this one among them, that hold its
+            domain key in every single sum that it contributes to, where updates are added up under a scheme.
+            2 and as many as may be in league with the coordinator; 1 where its own noise is to suffice.
         share_metrics: ``no``, or ``masked``: held-out results may leave as masked sums.
         coordinators: Fingerprints of the coordinators that may offer sessions; empty for the one that this
             institution enrolled with.
@@ -60,6 +63,7 @@ class Policy(Settings):
     require_differential_privacy: bool = True
     aggregation: Annotated[tuple[Scheme, ...], Field(min_length=1)] = ("masking",)
     minimum_participants: Annotated[int, ranges.MINIMUM_PARTICIPANTS] = 3
+    minimum_institutions_per_key: Annotated[int, ranges.MINIMUM_PARTICIPANTS] = 3
     share_metrics: Literal["no", "masked"] = "no"
     coordinators: tuple[str, ...] = ()
     max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_COORDINATOR] = LARGEST_MESSAGE_BYTES

@@ -19,6 +19,7 @@ from fedapt_crypto.encoding import (
 )
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.group_secret import GroupSecretOffer
+from fedapt_crypto.secagg.masking.parties import INDEX_BYTES
 from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
 from fedapt_secure.log.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
@@ -181,9 +182,10 @@ class MissedSum(TaggedMessage):
 class RoundStart(TaggedMessage):
     """Coordinator: a round begins from the model with this hash, which institutions keep themselves.
 
-    ``participants`` is how many institutions begin the round: who wants more sits it out before anything is
-    spent, and counts again, itself, before it helps to open a sum. ``confirmations`` are those of the group
-    secret, in a scheme that encrypts before it has any signature of the others (CKKS).
+    ``participants`` are who begins the round, as positions on its roster (`parties.pack`): who wants more of
+    them, or more on its domain key, sits it out before anything is spent, and counts again, itself, before it
+    helps to open a sum. ``confirmations`` are those of the group secret, in a scheme that encrypts before it
+    has any signature of the others (CKKS).
     """
 
     kind: Literal["round start"] = "round start"
@@ -192,7 +194,7 @@ class RoundStart(TaggedMessage):
     round: Round
     attempt: Round
     model_id: Hash
-    participants: Annotated[int, Field(ge=1, le=MAX_PARTIES)]
+    participants: Annotated[bytes, Field(min_length=INDEX_BYTES, max_length=INDEX_BYTES * MAX_PARTIES)]
     confirmations: Annotated[tuple[Confirmation, ...], Field(max_length=MAX_PARTIES)] = ()
 
 
@@ -320,7 +322,8 @@ class ModelRequest(TaggedMessage):
 class FinishedModel(TaggedMessage):
     """Coordinator: a finished session as it was offered and as it ended, both under its signature.
 
-    ``end`` is the `SessionEnd` of that session, ``model`` its `CatchUp`.
+    ``end`` is the `SessionEnd` of that session, ``model`` its `CatchUp`. ``group`` is the part of the group
+    secret for whoever asks, as in `GroupPart`; empty where domain keys follow from their seeds alone.
     """
 
     kind: Literal["finished model"] = "finished model"
@@ -329,6 +332,7 @@ class FinishedModel(TaggedMessage):
     signature: Signature
     end: bytes
     model: bytes
+    group: bytes
 
 
 class NoModel(TaggedMessage):

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     POLICY_UNIT = "policy_unit"
     POLICY_AGGREGATION = "policy_aggregation"
     POLICY_PARTICIPANTS = "policy_participants"
+    POLICY_KEY = "policy_key"
     POLICY_MESSAGE_SIZE = "policy_message_size"
     POLICY_EPSILON = "policy_epsilon"
     POLICY_DELTA = "policy_delta"
@@ -97,6 +98,11 @@ MEANINGS: Final[Mapping[Reason, Meaning]] = {
     Reason.POLICY_UNIT: Meaning("its policy wants privacy counted in another unit", _DPO),
     Reason.POLICY_AGGREGATION: Meaning("its policy does not allow the session's aggregation", _DPO),
     Reason.POLICY_PARTICIPANTS: Meaning("its policy wants more participants in a round", _DPO),
+    Reason.POLICY_KEY: Meaning(
+        "its policy wants more institutions on its domain key",
+        "have domains share keys ('keys' in session.yaml), invite more institutions of its domain, or call"
+        " its data-protection officer",
+    ),
     Reason.POLICY_MESSAGE_SIZE: Meaning("its policy does not take messages of this size", _DPO),
     Reason.POLICY_EPSILON: Meaning("its policy does not allow the session's epsilon on its images", _DPO),
     Reason.POLICY_DELTA: Meaning("its policy does not allow the session's delta on its images", _DPO),
@@ -143,6 +149,7 @@ _RULES: Final[Mapping[str, Reason]] = {
     "privacy_unit": Reason.POLICY_UNIT,
     "aggregation": Reason.POLICY_AGGREGATION,
     "minimum_participants": Reason.POLICY_PARTICIPANTS,
+    "minimum_institutions_per_key": Reason.POLICY_KEY,
     "max_message_bytes": Reason.POLICY_MESSAGE_SIZE,
     "max_epsilon": Reason.POLICY_EPSILON,
     "session_epsilon": Reason.POLICY_EPSILON,

@@ -11,7 +11,9 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.sharing import sharing
 from fedapt_secure.config.simulate import LOCAL, RAY, SimulateSettings
 from fedapt_secure.learning.data.dealing import MAX_DIGIT_CLIENTS
+from fedapt_secure.protocol.hiding import hidden
 from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.simulate.engines.choosing import open_engine
 from fedapt_secure.simulate.engines.engine import Engine
 from fedapt_secure.simulate.results.balance_table import print_balance
@@ -47,6 +49,9 @@ def _simulate(
         federation = prepare(settings, engine=engine)
     print_balance(console, federation.dataset)
     console.print(_headline(settings, len(federation.institutions)), highlight=False)
+    if method_facts(settings.method).federated:
+        drafted = SessionConfiguration.drafted(federation.plan, federation.roster)
+        console.print(f"each sum {hidden(drafted).said}", highlight=False)
     if federation.dataset.synthetic:
         console.print(f"[yellow]{SYNTHETIC_STATEMENT}[/]", highlight=False)
     if settings.unsupervised:

@@ -14,7 +14,8 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.line import JsonBody, LogHead
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.hiding import hidden
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.transport import binary
 from fedapt_server.archive.starting import new_configuration, reason_to_wait
 from fedapt_server.metrics import Metrics
@@ -53,6 +54,7 @@ class RehearsalService:
             raise InvalidInput(f"there is nothing to rehearse: {reason}")
         configuration, _ = new_configuration(plan, roster, settings.experiment_seed)
         identity, lost = folder.identity(), settings.log_continues
+        self._hides = hidden(configuration).said
         self._wait_s = wait_s
         self._rehearsal = CoordinatorRehearsal(configuration, identity)
         self._refusals = Refusals(Metrics(), self._note)
@@ -81,7 +83,8 @@ class RehearsalService:
         """
         try:
             port = await self._port.start()
-            logger.info("asking institutions", extra={"event": "rehearsing", "port": port})
+            fields = {"event": "rehearsing", "port": port, "sums": self._hides}
+            logger.info("asking institutions", extra=fields)
             await self._until_answered(stop)
             self._note("rehearsal", self._rehearsal.body())
         finally:

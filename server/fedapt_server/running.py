@@ -17,7 +17,7 @@ from fedapt_crypto.private_files import read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol.joining.revocation import Revocations
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.transport import watch_revocations
 from fedapt_server.membership.enrolment_service import EnrolmentService
 from fedapt_server.membership.own_certificate import OwnCertificate

@@ -23,7 +23,7 @@ from fedapt_secure.log.line import JsonBody, LogHead
 from fedapt_secure.log.reader import segments
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.transport import binary
 from fedapt_server.archive import finished
 from fedapt_server.archive.own_log import last_round_end

@@ -30,7 +30,7 @@ from fedapt_secure.log.heads import (
     witnessed_body,
 )
 from fedapt_secure.log.line import GENESIS, LogHead, SegmentHeader, line_bytes, opened_body, parse_line
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from tests.audit.sums import Sums, configured, digest
 from tests.support.rosters import roster_of
 

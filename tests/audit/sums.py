@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.registry import MASKING
 from fedapt_secure.protocol.messages import model_to_bytes
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan, model_hash
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 from fedapt_secure.protocol.stated import SumStatement
 from fedapt_secure.protocol.statements import sign_sum
 

@@ -49,7 +49,7 @@ def test_it_follows_from_keys_cohorts_and_who_was_there(
     alone: set[int],
 ) -> None:
     made = Federation(4, Terms(aggregation=("masking", "ckks", "none")), domains=len(domains))
-    rounds = 6  # enough for each of two institutions of a domain to have its turn
+    rounds = 9  # enough for each of two institutions of a domain to have its turn
     participation = session.get("participation", "all")
     made_plan = make_plan(domains=domains, rounds=rounds, participation=participation, **plan)
     made.session(rounds=rounds, plan=made_plan, **session)  # type: ignore[arg-type]

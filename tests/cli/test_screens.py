@@ -56,6 +56,10 @@ COMMANDS: dict[str, list[list[str]]] = {
     "server run": [["--dir", "coordinator"], ["--dir", HOSTILE]],
     "server rehearse": [["--dir", "coordinator"], ["--dir", "coordinator", "--plan", HOSTILE]],
     "server status": [["--dir", "coordinator"]],
+    "server model": [
+        ["--dir", "run/parties/coordinator", "--out", "bundle"],
+        ["--dir", HOSTILE, "--out", HOSTILE],
+    ],
     "server sign": [[HOSTILE, "--dir", "coordinator"], ["roster", "--dir", "coordinator"]],
     "server revoke": [[HOSTILE, "--dir", "coordinator"]],
     "server renew": [["--dir", "coordinator"]],
@@ -78,7 +82,17 @@ COMMANDS: dict[str, list[list[str]]] = {
     "client ledger export": [["--dir", "member"], ["--dir", "member", "--out", f"{HOSTILE}/{HOSTILE}"]],
 }
 """What is tried of each command: something that works, and names that nobody should have to see raw."""
-HEAVY = {"simulate", "compare", "predict", "evaluate", "client doctor", "client model", "model-info", "audit"}
+HEAVY = {
+    "simulate",
+    "compare",
+    "predict",
+    "evaluate",
+    "client doctor",
+    "client model",
+    "server model",
+    "model-info",
+    "audit",
+}
 
 
 def leaves(command: object, name: str = "") -> Iterator[str]:

@@ -16,7 +16,7 @@ from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.data.dealing import deal_dataset
 from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.protocol.initial_context import InitialContext
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_server.membership.templates import TINY_WEIGHTS
 from tests.inference.conftest import make_bundle
 

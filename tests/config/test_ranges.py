@@ -19,7 +19,7 @@ from fedapt_secure.config.ranges import Range, number
 from fedapt_secure.config.settings import build
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.process.exit_status import ExitStatus
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from tests.protocol.federation import Federation
 
 FIELDS = [

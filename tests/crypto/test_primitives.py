@@ -280,7 +280,7 @@ class TestDomainKeys:
             domain_keys.check_seed(opened, session, 1, domain_keys.commitment(seed, session, 2))
 
     def test_values_are_uniform_in_the_half_open_unit_interval(self) -> None:
-        values = domain_keys.expand(bytes(32), 0, (100, 1000))
+        values = domain_keys.expand(bytes(32), bytes(16), 0, (100, 1000), None)
         assert values.dtype == np.float32
         assert values.min() >= 0
         assert values.max() < 1
@@ -291,7 +291,9 @@ class TestDomainKeys:
 
     def test_bound_to_seed_and_domain(self) -> None:
         seeds = (bytes(32), b"\x01" * 32)
-        expansions = [domain_keys.expand(seed, d, (2, 3)).tobytes() for seed in seeds for d in (0, 1)]
+        expansions = [
+            domain_keys.expand(seed, bytes(16), d, (2, 3), None).tobytes() for seed in seeds for d in (0, 1)
+        ]
         assert len(set(expansions)) == 4
 
     def test_experiments_can_be_repeated(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from fedapt_client.settings import ClientSettings
 from fedapt_secure.config.policy import Policy, read_policy
 from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_server.settings import ServerSettings
 from tests.deploy.make_examples import FEDERATION, INSTITUTION, ROOT, examples
 

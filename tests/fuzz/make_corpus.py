@@ -121,7 +121,9 @@ def rare() -> list[bytes]:
         NoModel(reason="no_such_session"),
         SessionRefuse(reason="classes_differ"),
         Activity(doing="encoding", percent=40),
-        FinishedModel(configuration=bytes(9), signature=UNSIGNED, end=bytes(9), model=bytes(9)),
+        FinishedModel(
+            configuration=bytes(9), signature=UNSIGNED, end=bytes(9), model=bytes(9), group=bytes(9)
+        ),
         Abort(**common, reason="ContextMismatch", accused="clinic-2"),
         PlainUpdate(**common, values=bytes(36)),
         ended,

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.integration
 WAITS = '''
 """Found by every process at its start: waits for the signal when a module begins to be imported.
 
-In short sleeps: Python acts on a signal between two of its instructions, and one that comes just before a sleep
-begins does not cut it short.
+In short sleeps: Python acts on a signal between two of its instructions, and one that comes just before a
+sleep begins does not cut it short.
 """
 import os, sys, time
 

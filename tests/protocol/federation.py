@@ -26,8 +26,9 @@ from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import groups, registry
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.reasons import Reason
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import actions as server_actions
 from fedapt_server.session import machine as server
 from fedapt_server.session.progress import Progress

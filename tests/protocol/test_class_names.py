@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from fedapt_crypto.errors import InvalidInput, MalformedMessage
 from fedapt_secure.config.settings import build
 from fedapt_secure.protocol.class_names import both, check_class_names, collision, compared, lookalikes, shown
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from tests.protocol.federation import Federation
 
 ODD = st.text(st.sampled_from("aAeéÉe\u0301ßẞſİıσςΣ \u00a0\u1e9e\ufb01\u0345"), max_size=6)

@@ -17,12 +17,15 @@ from tests.protocol.federation import Federation, make_plan
 def test_each_institution_opens_its_key_and_all_get_all_in_the_end(
     keys: int | None, held: tuple[int, ...]
 ) -> None:
-    federation = Federation(5, keys=keys)
+    federation = Federation(5, keys=keys, bundle_for_coordinator=True)
     count = federation.plan.key_count
     assert federation.plan.shape.domains == count == len(federation.seeds)
     federation.run()
     shape = federation.plan.shape.key
-    expected = [domain_keys.expand(seed, index, shape) for index, seed in enumerate(federation.seeds)]
+    session = federation.configuration.session
+    expected = [
+        domain_keys.expand(seed, session, index, shape, None) for index, seed in enumerate(federation.seeds)
+    ]
     for (name, party), key in zip(federation.parties.items(), held, strict=True):
         configuration = party.machine.configuration
         assert configuration.key_index(name) == key

@@ -17,6 +17,7 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import threshold
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.plain import PlainCoordinator
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
@@ -393,7 +394,11 @@ class TestRefusals:
         federation.run()
         machine = federation.parties["clinic-1"].machine
         with pytest.raises(UnexpectedMessage):
-            machine.receive(m.RoundStart(round=9, attempt=1, model_id=bytes(32), participants=3).to_bytes())
+            machine.receive(
+                m.RoundStart(
+                    round=9, attempt=1, model_id=bytes(32), participants=parties.pack(range(3))
+                ).to_bytes()
+            )
         with pytest.raises(UnexpectedMessage):
             machine.connected()
 

@@ -7,7 +7,8 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.settings import build
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.parameters import unflatten
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from tests.protocol.federation import Federation
 
 

@@ -12,7 +12,8 @@ from fedapt_crypto.errors import InvalidInput, Unavailable
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.stated import SumStatement
 from fedapt_server.archive import finished
 from fedapt_server.archive.starting import new_configuration, reason_to_wait

@@ -12,7 +12,7 @@ from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_secure.config.party_folder import PartyFolder, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE, Policy
 from fedapt_secure.config.settings import write_yaml
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_server.membership.founding import found
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings

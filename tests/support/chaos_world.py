@@ -26,7 +26,8 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
-from fedapt_secure.protocol.session import SessionPlan, model_hash
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import model_hash
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from tests.protocol.federation import DOMAINS, make_plan
 from tests.support.chaos_party import HELD, HOLD, STDERR, TRAINED, take_part, update_of
@@ -44,6 +45,7 @@ POLICY = {
     "session_epsilon": 8.0,  # the one session of this world takes it all
     "session_delta": 0.01,
     "minimum_participants": 3,
+    "minimum_institutions_per_key": 1,
     "aggregation": ["masking", "ckks"],
     "unattended": True,
 }

@@ -13,7 +13,8 @@ from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from tests.protocol.federation import DOMAINS, make_plan
 from tests.support.rosters import roster_of
 
@@ -23,6 +24,7 @@ max_delta: 0.01
 session_epsilon: 8.0
 session_delta: 0.01
 minimum_participants: 2
+minimum_institutions_per_key: 1
 aggregation: [masking, ckks]
 unattended: true
 """

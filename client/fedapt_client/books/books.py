@@ -67,6 +67,7 @@ class Books:
             differential_privacy=self.policy.require_differential_privacy,
             aggregation=self.policy.aggregation,
             minimum_participants=self.policy.minimum_participants,
+            minimum_institutions_per_key=self.policy.minimum_institutions_per_key,
             coordinators=self.policy.coordinators,
             max_message_bytes=self.policy.max_message_bytes,
         )

@@ -17,7 +17,8 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.keepalive import patience
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 TIMEOUT_S = 60.0
@@ -38,12 +39,7 @@ def planned(plan_file: Path, roster: Roster) -> SessionConfiguration:
     if any(member.domain_index >= len(plan.domains) for member in roster.members):
         raise InvalidInput(f"{plan_file} names {len(plan.domains)} domains, the roster has more: list all")
     try:
-        return SessionConfiguration(
-            session=secrets.token_bytes(SESSION_BYTES),
-            plan=plan,
-            roster=roster,
-            key_commitments=tuple(bytes(32) for _ in range(plan.key_count)),
-        )
+        return SessionConfiguration.drafted(plan, roster, secrets.token_bytes(SESSION_BYTES))
     except ValidationError as error:
         raise InvalidInput(f"{plan_file}: {error.errors()[0]['msg']}") from None
 

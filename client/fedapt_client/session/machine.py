@@ -32,6 +32,7 @@ from fedapt_client.session.missed import missed_sum
 from fedapt_client.session.opening import (
     check_round,
     check_session_end,
+    expand_key,
     expand_keys,
     open_own_key,
     signed_configuration,
@@ -41,7 +42,6 @@ from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.round_part import RoundPart
 from fedapt_client.session.states import Answer, State, answer_to
 from fedapt_client.session.witness import Witness
-from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import (
     ContextMismatch,
@@ -251,10 +251,14 @@ class InstitutionSession:
             minimum_participants=self.requirements.minimum_participants,
             group=self._grouping.held,
             confirmed=self._grouping.confirmed_by,
-            admits=self._model.admit,
+            admits=self._admit,
         )
         self._state = State.AGGREGATING
         return self._part.enter(machine)
+
+    def _admit(self, survivors: tuple[str, ...]) -> None:
+        self.requirements.check_survivors(self.configuration, self._name, survivors)
+        self._model.admit(survivors)
 
     def declined(self, reason: Reason, *, final: bool) -> list[Action]:
         """Report that this institution sits the round out, and all that follow if ``final``.
@@ -294,7 +298,7 @@ class InstitutionSession:
         elif configuration != self._configuration:
             raise ContextMismatch("the coordinator changed the session's configuration")
         if not self._prepared:
-            self.requirements.check(configuration, self._roster)
+            self.requirements.check(configuration, self._roster, self._name)
         try:
             logs = self._witness.check_offer(configuration.session, offer)
         except RolledBackLog as error:
@@ -309,7 +313,7 @@ class InstitutionSession:
         configuration = self.configuration
         if self._seed is None:
             raise UnexpectedMessage("a round started before the domain key arrived")
-        check_round(start, configuration, self._name)
+        participants = check_round(start, configuration, self._name)
         about = (start.round, start.attempt, start.model_id, self._grouping.commitment)
         context = configuration.round_context(*about)
         self._part = RoundPart(configuration, context, self._witness, self._model)
@@ -318,13 +322,14 @@ class InstitutionSession:
             with told_as(Reason.MODEL_UNUSABLE):
                 check_vector(configuration.plan.shape, self._model.kept.model)
             self._grouping.confirmed(configuration, start)
-            self.requirements.check_participants(start.participants)
+            self.requirements.check_participants(configuration, self._name, participants)
         except UnresolvedExecution as error:
             return [Refused(error, start.round), *self._quit(error)]
         except (InvalidInput, PeerError) as error:
             return [Refused(error, start.round), *self.declined(reason_of(error), final=False)]
         self._state = State.TRAINING
-        train = Train(start.round, self._model.kept.model, self._expand(self._seed))
+        key = expand_key(configuration, configuration.key_index(self._name), self._seed, self._grouping.held)
+        train = Train(start.round, self._model.kept.model, key)
         return [CheckPolicy(context), Join(context), train]
 
     def _aggregate(self, message: m.Aggregation) -> list[Action]:
@@ -387,14 +392,9 @@ class InstitutionSession:
         if not self._closing.completed_rounds:
             return [Unfinished(model_id, len(rounds))]
         self._state = State.CONCLUDING
-        return [Conclude(model, model_id, expand_keys(configuration, end.key_seeds))]
+        return [Conclude(model, model_id, expand_keys(configuration, end.key_seeds, self._grouping.held))]
 
     def _close(self, closed: m.SessionClosed) -> list[Action]:
         line = self._closing.check(self.configuration, self._roster, closed)
-        seen = [*self._witness.take(self.configuration.session, closed), line]
         self._end()
-        return seen
-
-    def _expand(self, seed: bytes) -> Vector:
-        index = self.configuration.key_index(self._name)
-        return domain_keys.expand(seed, index, self.configuration.plan.shape.key)
+        return [*self._witness.take(self.configuration.session, closed), line]

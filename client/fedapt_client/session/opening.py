@@ -1,5 +1,6 @@
 """What an institution opens of the coordinator's secrets: its own domain key, and all of them in the end."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedapt_crypto import domain_keys
@@ -7,6 +8,9 @@ from fedapt_crypto.errors import ContextMismatch, UnexpectedMessage, Verificatio
 from fedapt_crypto.identity import verify
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg.group_secret import maker_in
+from fedapt_crypto.secagg.masking import parties
+from fedapt_crypto.secagg.scheme import InstitutionGroup
 from fedapt_secure.log.heads import RoundRecord, transcript_digest, unpack_rounds
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
@@ -71,7 +75,7 @@ def open_own_key(
     return seed
 
 
-def check_round(start: m.RoundStart, configuration: SessionConfiguration, name: str) -> None:
+def check_round(start: m.RoundStart, configuration: SessionConfiguration, name: str) -> tuple[str, ...]:
     """Refuse a round that the session does not have, or not for us.
 
     Args:
@@ -79,13 +83,22 @@ def check_round(start: m.RoundStart, configuration: SessionConfiguration, name: 
         configuration: The session.
         name: Our name.
 
+    Returns:
+        Who begins it, as the coordinator says.
+
     Raises:
         UnexpectedMessage: If it is such a one.
+        MalformedMessage: If who begins it is no part of the round's roster.
     """
     if start.round > configuration.plan.rounds:
         raise UnexpectedMessage(f"the session has no round {start.round}", peer=COORDINATOR)
-    if name not in configuration.round_roster(start.round).names:
+    names = configuration.round_roster(start.round).names
+    if name not in names:
         raise UnexpectedMessage(f"round {start.round} is not ours by the session's rule", peer=COORDINATOR)
+    participants = tuple(names[index] for index in parties.unpack(start.participants, len(names)))
+    if name not in participants:
+        raise UnexpectedMessage(f"round {start.round} begins without us", peer=COORDINATOR)
+    return participants
 
 
 def check_session_end(
@@ -110,20 +123,51 @@ def check_session_end(
     return rounds
 
 
-def expand_keys(configuration: SessionConfiguration, seeds: tuple[bytes, ...]) -> tuple[Vector, ...]:
-    """Return all domain keys of a session, flat."""
-    shape = configuration.plan.shape.key
-    return tuple(domain_keys.expand(seed, index, shape) for index, seed in enumerate(seeds))
+def expand_key(
+    configuration: SessionConfiguration, index: int, seed: bytes, group: InstitutionGroup | None
+) -> Vector:
+    """Return a domain key of a session.
+
+    Args:
+        configuration: The session.
+        index: Which of its keys.
+        seed: The key's seed.
+        group: What we hold of the session's group.
+    """
+    shared = group if configuration.keys_are_shared else None
+    if configuration.keys_are_shared and shared is None:
+        raise UnexpectedMessage("domain keys are needed before the group secret has come", peer=COORDINATOR)
+    return domain_keys.expand(seed, configuration.session, index, configuration.plan.shape.key, shared)
 
 
-def check_finished(sent: m.FinishedModel, roster: Roster, wanted: bytes | None) -> Finished:
+def expand_keys(
+    configuration: SessionConfiguration, seeds: tuple[bytes, ...], group: InstitutionGroup | None
+) -> tuple[Vector, ...]:
+    """Return all domain keys of a session, as `expand_key`, in their order."""
+    return tuple(expand_key(configuration, index, seed, group) for index, seed in enumerate(seeds))
+
+
+GroupOpener = Callable[[SessionConfiguration, bytes], InstitutionGroup]
+"""Opens our part of a session's group secret with the institution's keys."""
+
+
+def check_finished(
+    sent: m.FinishedModel, roster: Roster, wanted: bytes | None, open_group: GroupOpener
+) -> Finished:
     """Check a finished session that was fetched: the coordinator's signatures, commitments, and the model.
 
     Its institutions state the model. The session's roster may be an earlier one than that approved now; the
-    coordinator's key may not.
+    coordinator's key may not, and only institutions that are approved now count: others may be made up.
+
+    Args:
+        sent: What the coordinator sent.
+        roster: The approved roster.
+        wanted: The session that was asked for; ``None`` for any.
+        open_group: Opens our part of the group secret, from which domain keys follow.
 
     Raises:
-        PeerError: If one of them does not hold, or it is another session than the one ``wanted``.
+        PeerError: If something does not hold, or it is another session than the one ``wanted``.
+        InvalidInput: If our keys do not open our part.
     """
     configuration = SessionConfiguration.from_bytes(sent.configuration)
     parts = (sent.signature, "session offer", configuration.hash)
@@ -133,6 +177,18 @@ def check_finished(sent: m.FinishedModel, roster: Roster, wanted: bytes | None) 
     if configuration.blind:
         raise ContextMismatch("nobody but its institutions has the model of this session (CKKS)")
     end, newest = m.SessionEnd.from_bytes(sent.end), m.CatchUp.from_bytes(sent.model)
-    model = caught_up(configuration, newest)
+    known = {member.name: member.identity_key for member in roster.members}
+    ours = {one.name for one in configuration.roster.members if known.get(one.name) == one.identity_key}
+    counted = tuple(one for one in newest.signatures if one.party in ours)
+    model = caught_up(configuration, newest.model_copy(update={"signatures": counted}))
     check_session_end(end, configuration, roster, newest.statement.model_after)
-    return Finished(configuration, model, expand_keys(configuration, end.key_seeds))
+    group = None
+    if configuration.keys_are_shared:
+        if maker_in(sent.group) not in ours:
+            raise VerificationFailed("nobody on the approved roster has made the session's group secret")
+        group = open_group(configuration, sent.group)
+    try:
+        return Finished(configuration, model, expand_keys(configuration, end.key_seeds, group))
+    finally:
+        if group is not None:
+            group.close()

@@ -4,13 +4,18 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 
+from fedapt_client.books.bindings import Bindings
+from fedapt_client.books.ledger_file import LedgerFile
 from fedapt_client.membership.connecting import Place, open_connection, unreachable
 from fedapt_client.membership.desk import NotAccepted
-from fedapt_client.session.opening import Finished, check_finished
+from fedapt_client.session.opening import Finished, GroupOpener, check_finished
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.learner import make_bundle, session_backbone
 from fedapt_crypto.encoding import decode_one_of
-from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed, UnexpectedMessage
+from fedapt_crypto.errors import ContextMismatch, InvalidInput, PeerError, RunFailed, UnexpectedMessage
+from fedapt_crypto.roster import COORDINATOR
+from fedapt_crypto.secagg import groups
+from fedapt_crypto.secagg.scheme import InstitutionGroup
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES, read_policy
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
@@ -18,6 +23,7 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.keepalive import patience
 from fedapt_secure.protocol.parameters import check_vector
 from fedapt_secure.protocol.reasons import NO_MODEL, NoModelReason
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 TIMEOUT_S = 120.0
@@ -62,10 +68,34 @@ def fetch_model(folder: PartyFolder, settings: ClientSettings, session: bytes | 
     most = policy.max_message_bytes if limited else m.FinishedModel.max_bytes
     try:
         sent = asyncio.run(_ask(folder, settings, session, most))
-        finished = check_finished(sent, folder.roster(), session)
+        finished = check_finished(sent, folder.roster(), session, _group_opener(folder, settings))
     except PeerError as error:
         raise RunFailed(f"the model that the coordinator sent is not used: {error}") from None
     return _bundled(finished, settings)
+
+
+def _group_opener(folder: PartyFolder, settings: ClientSettings) -> GroupOpener:
+    """Return what opens our part of a session's group secret, which must be the one on record if any is."""
+
+    def opened(configuration: SessionConfiguration, payload: bytes) -> InstitutionGroup:
+        session = configuration.session
+        group = groups.open_part(
+            configuration.plan.secure_aggregation,
+            payload,
+            session,
+            configuration.hash,
+            configuration.roster,
+            settings.name,
+            folder.sealing_key(),
+            decryptions=configuration.decryptions,
+        )
+        ledger = folder.path / settings.ledger
+        recorded = Bindings(LedgerFile(ledger)).group_of(session) if ledger.exists() else None
+        if recorded not in (None, group.commitment):
+            raise ContextMismatch("sends another group secret than this session has here", peer=COORDINATOR)
+        return group
+
+    return opened
 
 
 def _bundled(finished: Finished, settings: ClientSettings) -> Fetched:

@@ -289,6 +289,15 @@ def commitment_in(payload: bytes) -> bytes:
     return GroupSecretPart.from_bytes(payload).header.commitment
 
 
+def maker_in(payload: bytes) -> str:
+    """Return who a part says has made the group secret, before anything about it is checked.
+
+    Raises:
+        MalformedMessage: If it does not decode.
+    """
+    return GroupSecretPart.from_bytes(payload).header.sender
+
+
 def _check_header(header: GroupHeader, session: bytes, configuration_hash: bytes, roster: Roster) -> None:
     if header.sender not in roster.names:
         raise VerificationFailed("a group secret comes from a stranger to the roster")

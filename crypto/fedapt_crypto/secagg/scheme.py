@@ -16,7 +16,7 @@ from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, Message
 from fedapt_crypto.fixed_point import FixedPoint
-from fedapt_crypto.kdf import digest
+from fedapt_crypto.kdf import Part, digest
 from fedapt_crypto.sum_tag import Model, moved
 
 SESSION_BYTES = 16
@@ -178,6 +178,9 @@ class InstitutionGroup(Protocol):
     @property
     def discarded(self) -> bool:
         """Whether it must not be used any more, not even after a restart."""
+
+    def derive(self, label: str, *parts: Part) -> bytes:
+        """Return 32 bytes of the group secret for one purpose; raises `InvalidInput` once closed."""
 
     def close(self) -> None:
         """Forget the secrets: the session is over for this process."""

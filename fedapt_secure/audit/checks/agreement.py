@@ -5,13 +5,16 @@ a contributor must have noted its release; and what was signed at the end of a s
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fedapt_crypto.errors import FedaptError
+from fedapt_crypto.secagg.registry import NONE
 from fedapt_secure.audit.evidence.collect import Close, LogRecord, SessionRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
 from fedapt_secure.audit.evidence.files import Evidence
 from fedapt_secure.audit.findings import Findings, Kind, Verdict
+from fedapt_secure.protocol.hiding import count_said, holders
+from fedapt_secure.protocol.session import SessionConfiguration
 
 _COMPARED = {
     "context": (Kind.CONTEXT, "what the parties agreed on before the round"),
@@ -21,11 +24,17 @@ _COMPARED = {
 }
 
 
-def check_rounds(records: Sequence[LogRecord], facts: Facts, findings: Findings) -> None:
+def check_rounds(
+    records: Sequence[LogRecord],
+    configurations: Mapping[str, SessionConfiguration],
+    facts: Facts,
+    findings: Findings,
+) -> None:
     """Compare what all logs say of each attempt at a round.
 
     Args:
         records: What the logs hold.
+        configurations: Session to its configuration, where that is known.
         facts: What they say of rounds.
         findings: Where to note what does not agree.
     """
@@ -38,7 +47,7 @@ def check_rounds(records: Sequence[LogRecord], facts: Facts, findings: Findings)
             _name_the_odd_ones(records, facts, findings, column, kind, what, *key)
     _check_contributors(records, facts, findings)
     _check_releases(records, facts, findings)
-    _check_minimum(records, facts, findings)
+    _check_minimum(records, configurations, facts, findings)
 
 
 def _name_the_odd_ones(
@@ -129,7 +138,12 @@ def _check_releases(records: Sequence[LogRecord], facts: Facts, findings: Findin
             )
 
 
-def _check_minimum(records: Sequence[LogRecord], facts: Facts, findings: Findings) -> None:
+def _check_minimum(
+    records: Sequence[LogRecord],
+    configurations: Mapping[str, SessionConfiguration],
+    facts: Facts,
+    findings: Findings,
+) -> None:
     query = (
         "SELECT e.session, e.round, e.contributors, e.file, e.line FROM round e JOIN round r ON r.log = e.log"
         " AND r.session = e.session AND r.round = e.round AND r.attempt = e.attempt AND r.kind = 'released'"
@@ -140,8 +154,21 @@ def _check_minimum(records: Sequence[LogRecord], facts: Facts, findings: Finding
             continue
         for session, round_number, contributors, file, line in facts.rows(query, record.index, COMPLETED):
             policy = record.sessions[session].policy if session in record.sessions else None
-            count = len(names(contributors))
-            if policy is not None and count < policy.minimum_participants:
+            if policy is None:
+                continue
+            among = list(names(contributors))
+            on_key = _on_key(configurations.get(session), record.party, among)
+            if on_key is not None and on_key < policy.minimum_institutions_per_key:
+                findings.violated(
+                    Kind.PARTICIPANTS,
+                    record.party,
+                    file,
+                    line,
+                    f"the sum of round {round_number} has {count_said(on_key)} on its domain key; the policy"
+                    f" asks for {policy.minimum_institutions_per_key}",
+                )
+            count = len(among)
+            if count < policy.minimum_participants:
                 findings.violated(
                     Kind.PARTICIPANTS,
                     record.party,
@@ -150,6 +177,14 @@ def _check_minimum(records: Sequence[LogRecord], facts: Facts, findings: Finding
                     f"round {round_number} was completed by {count}; the policy asks for"
                     f" {policy.minimum_participants}",
                 )
+
+
+def _on_key(configuration: SessionConfiguration | None, party: str, among: Sequence[str]) -> int | None:
+    """Return how many contributors hold a party's key; ``None`` where that is not known, or says nothing."""
+    if configuration is None or configuration.plan.secure_aggregation == NONE:
+        return None
+    roster = configuration.roster.names
+    return holders(configuration, party, [name for name in among if name in roster])
 
 
 def check_closes(

@@ -49,6 +49,8 @@ class Policy(Body):
     require_differential_privacy: bool
     aggregation: list[Text]
     minimum_participants: Count
+    minimum_institutions_per_key: Count = 1
+    """Not in logs of before there was such a rule."""
     coordinators: list[Text] = []
     """Fingerprints; empty for the coordinator that the institution enrolled with, as in older logs."""
     privacy_unit: UnitRule = "any"

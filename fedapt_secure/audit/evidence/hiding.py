@@ -4,32 +4,20 @@ It follows from plan and roster, and from who was in fact in the sums: in FedAPT
 that is alone with its key can be separated from a sum (docs/what-a-sum-hides.md).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pydantic import ValidationError
 
 from fedapt_crypto.errors import FedaptError
-from fedapt_crypto.roster import COORDINATOR
-from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.registry import NONE
 from fedapt_secure.audit.evidence.bodies import SessionStarted
 from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
 from fedapt_secure.audit.evidence.files import Evidence
-from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
-
-
-class Hiding(StrEnum):
-    """Whether a session's sums hide a single institution."""
-
-    YES = "yes"
-    NO_ALONE = "no (alone with its key)"
-    NO_SCHEME = "no (no secure aggregation)"
-    UNKNOWN = "not known from these logs"
+from fedapt_secure.protocol.hiding import Hiding, alone_among, planned_sets
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 
 
 @dataclass(frozen=True)
@@ -135,33 +123,21 @@ def _hiding(
         return Hiding.UNKNOWN, ()
     alone: set[str] = set()
     for contributors in _sets(session, configuration, facts):
-        alone |= _alone(configuration, contributors)
+        known = [name for name in contributors if name in configuration.roster.names]
+        alone |= alone_among(configuration, known)
     in_order = tuple(name for name in configuration.roster.names if name in alone)
     return (Hiding.NO_ALONE if alone else Hiding.YES), in_order
 
 
 def _sets(session: str, configuration: SessionConfiguration, facts: Facts) -> Iterator[Iterable[str]]:
     """Yield whom the plan puts into one sum, and whoever was in one."""
-    if configuration.plan.participation == EVERYBODY:
-        yield configuration.roster.names
-    else:
-        for number in range(1, configuration.plan.rounds + 1):
-            yield configuration.round_roster(number).names
+    yield from planned_sets(configuration)
     query = (
         "SELECT DISTINCT contributors FROM round WHERE session = ?1 AND kind = 'ended' AND status = ?2"
         " UNION SELECT names FROM moved WHERE session = ?1 AND kind IN ('verified', 'unresolved')"
     )
     for (contributors,) in facts.rows(query, session, COMPLETED):
         yield names(contributors)
-
-
-def _alone(configuration: SessionConfiguration, contributors: Iterable[str]) -> set[str]:
-    """Return who of some contributors has nobody beside it under its key; without keys, beside it at all."""
-    known = [name for name in contributors if name != COORDINATOR and name in configuration.roster.names]
-    keyed = method_facts(configuration.plan.method).uses_keys
-    keys = {name: configuration.key_index(name) if keyed else 0 for name in known}
-    holders = Counter(keys.values())
-    return {name for name, key in keys.items() if holders[key] == 1}
 
 
 def _waiting(records: Sequence[LogRecord], session: str, facts: Facts) -> Iterator[Waiting]:

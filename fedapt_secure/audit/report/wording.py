@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from fedapt_secure.audit.checks.spend import DatasetSpend
-from fedapt_secure.audit.evidence.hiding import Hiding, SessionSums
+from fedapt_secure.audit.evidence.hiding import SessionSums
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement
 from fedapt_secure.privacy.unit import PrivacyUnit, counted, said
+from fedapt_secure.protocol.hiding import Hiding
 
 MEANING: Final = {
     Verdict.VERIFIED: (

@@ -210,6 +210,24 @@ def status(
 
 
 @app.command()
+def model(
+    out: Annotated[Path, typer.Option(help="Write the bundle to this file.")],
+    directory: Folder = HERE,
+    session: Annotated[str | None, typer.Option(help="Which session (default: the last that ended).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the finished bundle of a session that lets the coordinator have it (bundle_for_coordinator)."""
+    from fedapt_secure.cli.work.server_model import write_bundle  # noqa: PLC0415 - torch, seconds
+
+    fields = write_bundle(directory, session, out)
+    if as_json:
+        say_json(fields)
+        return
+    for title, value in fields.items():
+        say(f"{title:<8} {value}")
+
+
+@app.command()
 def sign(
     request: Annotated[
         Path,

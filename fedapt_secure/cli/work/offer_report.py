@@ -24,8 +24,10 @@ def offer_fields(
     """
     from fedapt_client.narration import said_of_rounds  # noqa: PLC0415
     from fedapt_crypto.identity import fingerprint  # noqa: PLC0415
+    from fedapt_secure.protocol.hiding import hidden  # noqa: PLC0415
 
     plan, roster = configuration.plan, configuration.roster
+    hides = hidden(configuration, settings.name)
     allowance = policy.allowance
     privacy = {
         "epsilon": settings.dp_epsilon or allowance.session_epsilon,
@@ -53,6 +55,11 @@ def offer_fields(
         "secure_aggregation": plan.secure_aggregation,
         "participation": plan.participation,
         "cohort_size": configuration.cohort_size,
+        "hides_a_single_institution": hides.hiding.value,
+        "institutions_on_our_key": hides.own,
+        "minimum_institutions_per_key": policy.minimum_institutions_per_key,
+        "said_of_sums": hides.said,
+        "bundle_for_coordinator": plan.bundle_for_coordinator,
         "own_rounds": list(configuration.own_rounds(settings.name)),
         "said_of_rounds": said_of_rounds(configuration, settings.name),
         "institutions": [
@@ -101,6 +108,7 @@ def print_offer(fields: dict[str, Any]) -> None:
         ("privacy", _privacy(fields["privacy"])),
         *([] if fields["privacy"] is None else [("", _share(fields["privacy"]))]),
         ("aggregation", fields["secure_aggregation"]),
+        ("", _hides(fields)),
         ("participants", _participants(fields)),
         *([] if fields["participation"] == "all" else [("this institution", fields["said_of_rounds"])]),
         *((f"  {one['name']}", f"{one['domain']}, {one['fingerprint']}") for one in institutions),
@@ -125,6 +133,18 @@ def _participants(fields: dict[str, Any]) -> str:
         return f"{institutions}, a round needs {threshold}"
     size = fields["cohort_size"]
     return f"{institutions}; a round has {size} of them, one of each domain, and needs {threshold}"
+
+
+def _hides(fields: dict[str, Any]) -> str:
+    """Return what sums hide of this institution, what the policy asks for, and who gets the bundle."""
+    words: str = fields["said_of_sums"]
+    found, needed = fields["institutions_on_our_key"], fields["minimum_institutions_per_key"]
+    if fields["secure_aggregation"] != "none":
+        refused = "" if found >= needed else ". WOULD BE REFUSED"
+        words += f"; the policy asks for {needed}{refused}"
+    if fields["bundle_for_coordinator"]:
+        words += "; the coordinator knows all keys and may have the finished bundle"
+    return words
 
 
 def _privacy(privacy: dict[str, Any] | None) -> str:

@@ -54,6 +54,7 @@ def _rows(found: "Rehearsal", configuration: "SessionConfiguration") -> list[tup
     if found.free_bytes:
         rows.append(("disk", f"{size(found.disk_bytes)}, of {size(found.free_bytes)} free"))
     rows.append(("privacy", _privacy(found, configuration)))
+    rows.append(("each sum", found.said_of_sums))
     return rows
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.reader import segments
+from fedapt_secure.protocol.hiding import hidden
 from fedapt_secure.protocol.reasons import meaning_of
 from fedapt_server.archive.own_log import last_seen
 from fedapt_server.archive.store import STORE_FILE, SessionStore, StoredSession
@@ -54,6 +55,7 @@ def status_fields(directory: Path, settings: ServerSettings) -> dict[str, Any]:
         "aborted": 0
         if stored is None
         else sum(record.status == "aborted" for record in stored.progress.records),
+        "said_of_sums": None if stored is None else hidden(stored.configuration).said,
         "ends": None,
         "connected": [],
         "doing": {},
@@ -81,6 +83,7 @@ def print_status(out: Console, fields: dict[str, Any]) -> None:
             f"rounds     {where}{details}; {fields['completed']} completed, {fields['aborted']} aborted",
             markup=False,
         )
+        out.print(f"each sum   {fields['said_of_sums']}", markup=False)
     if fields["ends"]:
         out.print(f"rounds are probably over at {fields['ends'].replace('+00:00', ' UTC')}", markup=False)
     if fields["reason"]:

@@ -17,7 +17,7 @@ from fedapt_secure.learning.data.reading.records import UNLABELLED, Record
 from fedapt_secure.learning.methods.base import TrainingData
 from fedapt_secure.learning.training.consistency import Bank, Consistent
 from fedapt_secure.learning.training.pseudo_labels import PseudoLabelled, pseudo_labels
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.unsupervised import UnsupervisedPlan
 
 _NONE_LEFT: Final = "these features do not say which records they belong to"

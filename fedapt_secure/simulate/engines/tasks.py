@@ -9,7 +9,7 @@ from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, PolicyRefused
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.simulate.engines.engine import LOOPBACK, Progress
 from fedapt_secure.simulate.engines.patience import allow_file_handles, close_retry_s, retry_for_s
 from fedapt_server.service import CoordinatorService

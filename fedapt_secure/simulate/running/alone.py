@@ -32,7 +32,8 @@ from fedapt_secure.log.reader import read_log
 from fedapt_secure.log.writer import LogWriter
 from fedapt_secure.privacy.budget import LARGEST_DELTA, SessionShare
 from fedapt_secure.protocol.methods import ZERO_SHOT
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan, model_hash
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 from fedapt_secure.simulate.running.session_run import EncodingProgress, Watch
 from fedapt_secure.simulate.setup.federation import Federation, client_settings
 

@@ -15,7 +15,6 @@ from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_crypto.private_files import make_private_folder, write_atomically
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.settings import write_yaml
@@ -32,7 +31,8 @@ from fedapt_secure.learning.data.dealing import (
     digit_clients,
 )
 from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.simulate.engines.choosing import local_engine
 from fedapt_secure.simulate.engines.engine import Engine
 from fedapt_secure.simulate.engines.patience import answer_within_s, max_connections
@@ -210,13 +210,7 @@ def _fill(
     plan = session_plan(settings, dataset, backbone)
     roster = enrol_all(folder, dataset, engine.host)
     if method_facts(plan.method).federated:
-        unsigned = SessionConfiguration(
-            session=bytes(SESSION_BYTES),
-            plan=plan,
-            roster=roster,
-            key_commitments=tuple(bytes(32) for _ in range(plan.key_count)),
-        )
-        unsigned.check_scheme()
+        SessionConfiguration.drafted(plan, roster).check_scheme()
     write_atomically(folder.roster, roster_to_json(roster).encode(), mode=PUBLIC_FILE_MODE)
     coordinator = folder.party(COORDINATOR)
     write_yaml(coordinator / "session.yaml", plan, comment="The session, as decided by its operator.")

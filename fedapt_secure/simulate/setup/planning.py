@@ -5,7 +5,7 @@ from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.dealing import DealtDataset
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.simulate.engines.patience import gather_timeout_s, phase_timeout_s, round_timeout_s
 from fedapt_secure.simulate.setup.policies import exchange_of
 from fedapt_secure.simulate.setup.unsupervised import (
@@ -66,6 +66,8 @@ def session_plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Ba
         round_timeout_s=round_timeout_s(institutions),
         phase_timeout_s=phase_timeout_s(institutions),
         gather_timeout_s=gather_timeout_s(institutions),
+        # One operator has every folder anyway, and the seed of a run is to decide its keys as well.
+        bundle_for_coordinator=True,
         return_timeout_s=0.0,  # nobody is there who could mend anything: who refuses ends the run
     )
 

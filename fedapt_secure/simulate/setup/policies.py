@@ -51,6 +51,7 @@ def fitting_policy(
             "minimum_participants": registry.MIN_INSTITUTIONS[settings.secure_aggregation]
             if federated
             else 1,
+            "minimum_institutions_per_key": 1,  # `Hiding` says what that means, in plan, offer and audit
             "unattended": True,  # one operator has asked for the whole run
         }
     )

@@ -9,7 +9,7 @@ from fedapt_secure.learning.clip.context_words import initial_context
 from fedapt_secure.learning.data.dealing import DIGITS
 from fedapt_secure.protocol.initial_context import PAPER_WORDS, InitialContext
 from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.unsupervised import (
     DEFAULT_CONFIDENCE,
     DEFAULT_CONSISTENCY_ROUNDS,

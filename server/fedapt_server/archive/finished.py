@@ -3,8 +3,11 @@
 from fedapt_crypto.identity import Identity
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import NoModelReason
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.archive.store import StoredSession
 from fedapt_server.session import bodies
+from fedapt_server.session.grouping import Grouping
+from fedapt_server.session.progress import Progress
 from fedapt_server.session.sums import newest_model
 
 
@@ -42,4 +45,14 @@ def answer(
         signature=identity.sign("session offer", configuration.hash),
         end=end.to_bytes(),
         model=newest_model(progress, progress.stated, progress.statements).to_bytes(),
+        group=_part(configuration, progress, request.name),
     )
+
+
+def _part(configuration: SessionConfiguration, progress: Progress, name: str) -> bytes:
+    """Return an institution's part of the group secret, where domain keys follow from it."""
+    if not configuration.keys_are_shared or progress.group is None:
+        return b""
+    grouping = Grouping(configuration)
+    grouping.take(progress.group)
+    return grouping.part_for(name)

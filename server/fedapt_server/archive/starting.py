@@ -15,7 +15,8 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 
 
 def reason_to_wait(

@@ -9,7 +9,7 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
 from fedapt_secure.log.reader import segments
 from fedapt_secure.log.witness import highest_heads
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_server.archive.own_log import completed_ends, has_begun
 from fedapt_server.archive.starting import new_configuration, reason_to_wait
 from fedapt_server.archive.store import SessionStore, StoredSession

@@ -106,6 +106,10 @@ proximal_weight: 0.0
 # C: the gradient of each record is clipped to this norm before noise is added.
 max_grad_norm: 1.0
 
+# Whether this coordinator gets the finished bundle ('fedapt-secure server model'). Then it knows every domain
+# key from the start; else only institutions do. With ckks it has no model to go with them.
+bundle_for_coordinator: false
+
 # Differential privacy. Institutions refuse a session without it unless their own policy allows that.
 differential_privacy: true
 # How updates are added up: masking (the default: tolerates dropouts and collusion below a bound), or ckks

@@ -98,6 +98,10 @@ class Grouping:
             decryptions=configuration.decryptions,
         )
 
+    def part_for(self, name: str) -> bytes:
+        """Return one institution's part; raises `KeyError` before there is one."""
+        return self._parts[name]
+
     def parts_for(self, *names: str) -> list[SendTo]:
         """Return what gives institutions their parts, once there are any."""
         there = names if self.held is not None else ()

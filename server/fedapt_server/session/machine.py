@@ -200,7 +200,7 @@ class CoordinatorSession:
         """An institution sits the round out, or all that follow."""
         if not round_.is_named_by(message):
             return []  # of an attempt that has ended meanwhile
-        if message.reason == Reason.POLICY_PARTICIPANTS:
+        if message.reason in (Reason.POLICY_PARTICIPANTS, Reason.POLICY_KEY):
             self._gathering.wants_more_than(name, len(round_.participants))
         else:
             self._agenda.sitting_out.add(name)

@@ -7,6 +7,7 @@ from typing import Literal
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.scheme import RELEASING, CoordinatorGroup, Phase
 from fedapt_secure.log.heads import SignedHead
 from fedapt_secure.protocol import messages as m
@@ -116,11 +117,12 @@ class CoordinatorRound:
 
     def start_message(self) -> m.RoundStart:
         """Return what every participant gets first."""
+        roster = self.configuration.round_roster(self.number)
         return m.RoundStart(
             round=self.number,
             attempt=self.attempt,
             model_id=self.model_id,
-            participants=len(self.participants),
+            participants=parties.pack(roster.index(name) for name in self.participants),
             confirmations=self.confirmations,
         )
 

@@ -12,6 +12,7 @@ from fedapt_crypto.errors import ContextMismatch, MalformedMessage, PolicyRefuse
 from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.group_secret import GroupSecret
+from fedapt_crypto.secagg.masking import parties
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason
@@ -68,7 +69,9 @@ def taking_part(federation: Federation) -> InstitutionSession:
 
 def start(federation: Federation, number: int, attempt: int) -> bytes:
     model_id = federation.coordinator.progress.model_id
-    return m.RoundStart(round=number, attempt=attempt, model_id=model_id, participants=3).to_bytes()
+    return m.RoundStart(
+        round=number, attempt=attempt, model_id=model_id, participants=parties.pack(range(3))
+    ).to_bytes()
 
 
 def test_standby_is_shown_and_an_offer_may_follow_on_the_same_connection() -> None:
@@ -144,7 +147,7 @@ class TestRequirements:
             "aggregation": (registry.MASKING, registry.CKKS),
             "minimum_participants": 2,
         }
-        Requirements(**fields | changes).check(configuration, configuration.roster)
+        Requirements(**fields | changes).check(configuration, configuration.roster, NAME)
 
     def test_coordinators(self) -> None:
         configuration = Federation(3).configuration

@@ -9,29 +9,42 @@ from websockets.asyncio.server import ServerConnection, serve
 from fedapt_client.membership import rosters
 from fedapt_client.membership.connecting import Unreachable
 from fedapt_client.membership.desk import NotAccepted
-from fedapt_client.session.opening import check_finished
+from fedapt_client.session.opening import GroupOpener, check_finished, expand_keys
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.fetch import _ask, session_from_hex
 from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import TaggedMessage
-from fedapt_crypto.errors import ContextMismatch, InvalidInput, PeerError, UnexpectedMessage
+from fedapt_crypto.errors import (
+    ContextMismatch,
+    InvalidInput,
+    PeerError,
+    TooFewParticipants,
+    UnexpectedMessage,
+    VerificationFailed,
+)
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg import groups, registry
+from fedapt_crypto.secagg.scheme import InstitutionGroup
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
-from fedapt_secure.protocol.session import model_hash
+from fedapt_secure.protocol.session import SessionConfiguration, model_hash
 from fedapt_secure.protocol.stated import Confirmation, SumStatement
 from fedapt_secure.protocol.statements import sign_sum
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, server_context
 from fedapt_server.session import bodies
 from tests.protocol.federation import Federation
 from tests.support.offices import HOST, Office, free_port
+from tests.support.rosters import roster_of
+
+NAME = "clinic-2"
+DECRYPTIONS = 100
 
 
 def finished(
     federation: Federation,
     identity: Identity | None = None,
     model: dict[str, object] | None = None,
+    maker: str = "clinic-1",
     **end: object,
 ) -> m.FinishedModel:
     signer = identity or federation.coordinator_identity
@@ -40,12 +53,35 @@ def finished(
     newest = stated(federation, m.model_to_bytes(vector), **(model or {}))
     model_id = model_hash(m.model_to_bytes(vector))
     sent = bodies.session_end(configuration, signer, model_id, federation.seeds, ())
+    offer = groups.make_offer(
+        *federation._group_arguments, maker, federation.identities[maker], decryptions=DECRYPTIONS
+    )
+    routed = groups.route_offer(
+        *federation._group_arguments[:1],
+        offer,
+        *federation._group_arguments[1:],
+        maker,
+        decryptions=DECRYPTIONS,
+    )
+    routed[0].close()
     return m.FinishedModel(
         configuration=configuration.to_bytes(),
         signature=signer.sign("session offer", configuration.hash),
         end=sent.model_copy(update=end).to_bytes(),
         model=newest.to_bytes(),
+        group=routed[1][NAME],
     )
+
+
+def opener(federation: Federation) -> GroupOpener:
+    """Opens the group secret's part of `NAME` with its key."""
+
+    def opened(configuration: SessionConfiguration, payload: bytes) -> InstitutionGroup:
+        about = (configuration.session, configuration.hash, configuration.roster, NAME)
+        scheme, key = configuration.plan.secure_aggregation, federation.sealing[NAME]
+        return groups.open_part(scheme, payload, *about, key, decryptions=DECRYPTIONS)
+
+    return opened
 
 
 def stated(federation: Federation, stated_model: bytes, **changes: object) -> m.CatchUp:
@@ -73,11 +109,15 @@ def stated(federation: Federation, stated_model: bytes, **changes: object) -> m.
 def test_what_holds_is_taken_also_under_a_later_roster() -> None:
     federation = Federation(4)
     later = federation.roster.model_copy(update={"members": federation.roster.members[:3]})
+    sent = finished(federation)
     for wanted in (None, federation.configuration.session):
-        found = check_finished(finished(federation), later, wanted)
+        found = check_finished(sent, later, wanted, opener(federation))
         assert found.configuration == federation.configuration
         assert (found.model == initial_parameters(found.configuration.plan.shape, 1)).all()
         assert len(found.domain_keys) == len(federation.seeds)
+    group = opener(federation)(federation.configuration, sent.group)
+    again = expand_keys(federation.configuration, federation.seeds, group)
+    assert all((one == other).all() for one, other in zip(found.domain_keys, again, strict=True))
 
 
 def test_what_does_not_hold_is_not() -> None:
@@ -97,15 +137,43 @@ def test_what_does_not_hold_is_not() -> None:
         good.model_copy(update={"signature": bytes(64)}),
         good.model_copy(update={"end": good.end[:-1]}),
         good.model_copy(update={"configuration": Federation(3).configuration.to_bytes()}),
+        good.model_copy(update={"group": b""}),
+        good.model_copy(update={"group": good.group[:-1]}),
+        good.model_copy(update={"group": finished(Federation(3)).group}),
     ]
     for sent in bad:
         with pytest.raises(PeerError):
-            check_finished(sent, federation.roster, None)
+            check_finished(sent, federation.roster, None, opener(federation))
     with pytest.raises(ContextMismatch, match="another session"):
-        check_finished(good, federation.roster, bytes(16))
+        check_finished(good, federation.roster, bytes(16), opener(federation))
     sealed = Federation(3, secure_aggregation=registry.CKKS)
     with pytest.raises(ContextMismatch, match="CKKS"):
-        check_finished(finished(sealed), sealed.roster, None)
+        check_finished(finished(sealed), sealed.roster, None, opener(sealed))
+
+
+def test_a_session_of_institutions_that_the_coordinator_made_up_is_not_taken() -> None:
+    """They hold keys of their own, sign each other's entries and state whatever it likes."""
+    federation, invented = Federation(5), Federation(5)
+    invented.coordinator_identity = federation.coordinator_identity
+    invented.identities = invented.identities | {NAME: federation.identities[NAME]}
+    invented.sealing = federation.sealing
+    entries = [
+        (name, identity, invented.sealing[name].public_key, 0)
+        for name, identity in invented.identities.items()
+    ]
+    invented.roster = roster_of(federation.coordinator_identity.public_key, entries)
+    invented._begin(bytes(16))
+    sent = finished(invented)
+    assert check_finished(sent, invented.roster, None, opener(invented))
+    with pytest.raises(TooFewParticipants, match="1 institutions state"):
+        check_finished(sent, federation.roster, None, opener(invented))
+
+
+def test_a_group_secret_that_nobody_we_know_has_made_is_not_taken() -> None:
+    federation = Federation(5)
+    without = federation.roster.only(federation.roster.names[1:])
+    with pytest.raises(VerificationFailed, match="nobody on the approved roster"):
+        check_finished(finished(federation), without, None, opener(federation))
 
 
 class TestConversation:

@@ -170,6 +170,9 @@ def domains() -> list[dict[str, Any]]:
             case("domain_commitment", seed=seed, **about),
             case("domain_open", root=root, sealed=sealed, receiver=name, **about),
             case("domain_values", seed=seed, key_index=index, shape=shape),
+            case(
+                "shared_domain_values", seed=seed, **about, shape=shape, secret=fixed("group secret", index)
+            ),
         ]
     return cases
 

@@ -172,7 +172,17 @@ def domain_open(root: bytes, sealed: bytes, session: bytes, key_index: int, rece
 
 
 def domain_values(seed: bytes, key_index: int, shape: tuple[int, int]) -> list[list[int]]:
-    values = domain_keys.expand(seed, key_index, tuple(shape))
+    return _steps(domain_keys.expand(seed, bytes(16), key_index, tuple(shape), None))
+
+
+def shared_domain_values(
+    seed: bytes, session: bytes, key_index: int, shape: tuple[int, int], secret: bytes
+) -> list[list[int]]:
+    shared = group_secret.GroupSecret(session, secret)
+    return _steps(domain_keys.expand(seed, session, key_index, tuple(shape), shared))
+
+
+def _steps(values: np.ndarray) -> list[list[int]]:
     return (values.astype(np.float64) * 2**24).astype(int).tolist()
 
 

@@ -298,8 +298,19 @@ def domain_open(root: bytes, sealed: bytes, session: bytes, key_index: int, rece
 
 def domain_values(seed: bytes, key_index: int, shape: tuple[int, int]) -> list[list[int]]:
     """The key's values in steps of 2**-24, row by row."""
+    return _key_values(derive(seed, "domain key values", [key_index]), shape)
+
+
+def shared_domain_values(
+    seed: bytes, session: bytes, key_index: int, shape: tuple[int, int], secret: bytes
+) -> list[list[int]]:
+    """The same where the group secret has a part in it."""
+    return _key_values(derive(secret, "domain key values", [session, key_index, seed]), shape)
+
+
+def _key_values(key: bytes, shape: tuple[int, int]) -> list[list[int]]:
     rows, columns = shape
-    stream = keystream(derive(seed, "domain key values", [key_index]), 0, 4 * rows * columns)
+    stream = keystream(key, 0, 4 * rows * columns)
     words = [int.from_bytes(stream[i : i + 4], "little") for i in range(0, len(stream), 4)]
     return [[word >> 8 for word in words[row * columns : (row + 1) * columns]] for row in range(rows)]
 

@@ -19,7 +19,7 @@ from fedapt_secure.config.party_folder import PartyFolder, roster_from_json
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.log.reader import LogReader, segments
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, connect_institutions, prepare
 from fedapt_server.service import CoordinatorService
 from fedapt_server.session.closing import Closing

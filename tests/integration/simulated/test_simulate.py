@@ -21,7 +21,8 @@ from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.log.heads import check_countersigned, read_closed, read_witnessed
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.parameters import ParameterShape, flatten, initial_parameters
-from fedapt_secure.protocol.session import SessionConfiguration, SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session.machine import CoordinatorSession
 from tests.integration.log_schema import check_line
 

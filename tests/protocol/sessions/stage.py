@@ -42,6 +42,7 @@ POLICY = f"""\
 max_epsilon: {FIGURE}
 max_delta: 0.00314159
 minimum_participants: 2
+minimum_institutions_per_key: 1
 privacy_unit: any
 unattended: true
 """

@@ -12,6 +12,7 @@ from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import InvalidInput, PolicyRefused, UnexpectedMessage
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN
+from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_server.session.actions import SendTo
@@ -278,7 +279,7 @@ def test_a_round_that_is_not_ours_is_refused_before_any_image_is_touched(number:
         round=number,
         attempt=1,
         model_id=federation.coordinator.progress.model_id,
-        participants=3,
+        participants=parties.pack(range(3)),
     )
     said = "not ours by the session's rule" if number == 1 else "the session has no round 99"
     with pytest.raises(UnexpectedMessage, match=said):
@@ -351,7 +352,7 @@ def test_too_small_a_cohort_is_refused_by_policy() -> None:
     configuration = sampled(9).configuration
     strict = Requirements(differential_privacy=True, aggregation=(registry.MASKING,), minimum_participants=4)
     with pytest.raises(PolicyRefused, match="a round of the session has 3 institutions where 4 are required"):
-        strict.check(configuration, configuration.roster)
+        strict.check(configuration, configuration.roster, configuration.roster.names[0])
 
 
 def test_too_few_domains_are_refused() -> None:

@@ -20,6 +20,7 @@ from fedapt_client.training import space
 from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import Unavailable
 from fedapt_crypto.roster import COORDINATOR
+from fedapt_crypto.secagg.masking import parties
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
 from fedapt_secure.config.party_folder import PartyFolder
@@ -178,8 +179,13 @@ def another_start(stage: Stage) -> None:
     started_with(stage, model_id=bytes(32))
 
 
+def too_few_on_our_key(stage: Stage) -> None:
+    stage.write_policy(POLICY.replace("per_key: 1", "per_key: 2"))
+    started_with(stage, participants=parties.pack([0, 1]))
+
+
 def too_few_begin(stage: Stage) -> None:
-    started_with(stage, participants=1)
+    started_with(stage, participants=parties.pack([0]))
 
 
 def an_offer_that_a_stranger_signed(stage: Stage) -> None:
@@ -250,6 +256,7 @@ CAUSES: dict[str, tuple[Callable[[Stage], None], Reason]] = FAILURES | {
     "the coordinator's log lost": (a_coordinator_whose_log_was_lost, Reason.YOUR_LOG_BEHIND),
     "another start": (another_start, Reason.OTHER_START),
     "too few begin": (too_few_begin, Reason.POLICY_PARTICIPANTS),
+    "too few on our key": (too_few_on_our_key, Reason.POLICY_KEY),
     "a stranger's offer": (an_offer_that_a_stranger_signed, Reason.MESSAGE_REFUSED),
     "broken approvals": (approvals_that_cannot_be_read, Reason.OTHER),
     "a stricter policy": (a_stricter_policy, Reason.POLICY_EPSILON),

@@ -7,11 +7,13 @@ from fedapt_client.session import actions
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.states import State as ClientState
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.masking import parties
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_server.session.states import Presence, State
 from tests.protocol.federation import Federation, Party
 
+EVERYBODY = parties.pack(range(5))
 THREE = ("clinic-1", "clinic-2", "clinic-3")
 
 
@@ -186,7 +188,9 @@ class TestParticipants:
                 if not hasattr(action, "data") or b"round start" not in action.data
                 else type(action)(
                     action.name,
-                    m.RoundStart.from_bytes(action.data).model_copy(update={"participants": 5}).to_bytes(),
+                    m.RoundStart.from_bytes(action.data)
+                    .model_copy(update={"participants": EVERYBODY})
+                    .to_bytes(),
                 )
                 for action in actions
                 if hasattr(action, "data")

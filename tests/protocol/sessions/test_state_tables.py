@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from fedapt_client.session import states as client
 from fedapt_crypto.errors import UnexpectedMessage
+from fedapt_crypto.secagg.masking import parties
 from fedapt_secure.log.heads import CloseStatement
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.stated import SumStatement
@@ -47,7 +48,7 @@ FROM_COORDINATOR: tuple[BaseModel, ...] = (
     m.GroupPart(payload=b""),
     m.CatchUp(statement=SUM, signatures=(), model=b""),
     m.MissedSum(round=1, attempt=1, payload=b""),
-    m.RoundStart(round=1, attempt=1, model_id=bytes(32), participants=3),
+    m.RoundStart(round=1, attempt=1, model_id=bytes(32), participants=parties.pack(range(3))),
     m.Aggregation(round=1, attempt=1, phase="share", payload=b""),
     m.RoundEnd(
         round=1,
@@ -64,7 +65,7 @@ FROM_COORDINATOR: tuple[BaseModel, ...] = (
     ),
     m.Standby(),
     m.Rehearse(configuration=b"", signature=bytes(64)),
-    m.FinishedModel(configuration=b"", signature=bytes(64), end=b"", model=b""),
+    m.FinishedModel(configuration=b"", signature=bytes(64), end=b"", model=b"", group=b""),
     m.NoModel(reason="no_such_session"),
 )
 FROM_INSTITUTION: tuple[BaseModel, ...] = (

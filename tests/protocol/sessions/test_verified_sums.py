@@ -18,6 +18,7 @@ from fedapt_crypto.errors import (
     VerificationFailed,
 )
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.masking.sums import SumAnnouncement
 from fedapt_crypto.secagg.scheme import Opening, Phase
 from fedapt_secure.protocol import messages as m
@@ -175,7 +176,9 @@ def start(
     federation: Federation, number: int, attempt: int = 1, model_id: bytes | None = None
 ) -> m.RoundStart:
     first = federation.coordinator.progress.model_id
-    return m.RoundStart(round=number, attempt=attempt, model_id=model_id or first, participants=5)
+    return m.RoundStart(
+        round=number, attempt=attempt, model_id=model_id or first, participants=parties.pack(range(5))
+    )
 
 
 class TestUnresolved:

@@ -8,7 +8,7 @@ import yaml
 from fedapt_secure.config.annotated import fill
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.clip.backbone import load_backbone
-from fedapt_secure.protocol.session import SessionPlan
+from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_server.membership.templates import SERVER, TINY_WEIGHTS
 from fedapt_server.ports.admission_limits import MAX_ADDRESSES, MAX_PER_WINDOW, WINDOW_S, AdmissionLimits
 from fedapt_server.settings import ServerSettings

@@ -137,6 +137,10 @@ class GroupKey:
         """Whether the key is burned."""
         return self._journal.discarded
 
+    def derive(self, label: str, *parts: Part) -> bytes:
+        """Return 32 bytes of the group secret for one purpose; raises `InvalidInput` once closed."""
+        return self._secret.derive(label, *parts)
+
     def discard(self) -> None:
         """Burn the key for good: a check has failed. Any later use raises `InvalidInput`."""
         self.close()

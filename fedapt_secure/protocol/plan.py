@@ -1,0 +1,203 @@
+"""The plan of a session: what people choose before it, and what of that does not go together."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.secagg import cohorts, registry
+from fedapt_secure.config import ranges
+from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
+from fedapt_secure.protocol.class_names import check_class_names
+from fedapt_secure.protocol.initial_context import InitialContext
+from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
+from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters
+from fedapt_secure.protocol.unsupervised import LABELS, UnsupervisedPlan
+
+ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+DEFAULT_RATE_KBIT_S = 128.0
+"""What a mobile line with a bad signal still carries."""
+
+
+class SessionPlan(BaseModel):
+    """What the coordinator's operator decides before a session; public, no secret in it.
+
+    Numbers lie in ranges that have their reasons, see `fedapt_secure.config.ranges`.
+
+    Attributes:
+        class_names: M class names, as they stand in prompts; all different, see `class_names`.
+        domains: Names of the domains; a member of the roster says its own by its place.
+        zero_shot_template: Caption with one ``{}``, for the comparison without learning.
+        model: open_clip model name, or ``tiny``.
+        pretrained: open_clip tag or file name; ``None`` for ``tiny``.
+        weight_hash: SHA-256 of the frozen weights, hexadecimal; each institution checks its own copy.
+        text_width: W. feature_size: D. context_tokens: n_ctx.
+        method: What is trained, and how; see `methods`.
+        tower_values: Number of values of the image tower, for methods that train it; 0 for the others.
+        rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: The training plan.
+        gradient_units: Of what gradients are taken for the step, see `GradientUnits`.
+        weight_decay: L2 penalty on the trained values.
+        proximal_weight: μ of FedProx' penalty on the distance from the round's start; 0 for none.
+        differential_privacy: Whether institutions must train under DP.
+        secure_aggregation: Name of the scheme.
+        participation: Who takes part in a round: ``all``, or ``one-per-domain`` by a public rule; with
+            ``ckks`` only ``all``.
+        clip: Largest absolute value of an update that the fixed-point encoding represents.
+        temperature: τ of the routing softmax.
+        keys: K, how many domain keys there are; ``None`` for one a domain. See `key_assignment`.
+        initial_seed: Seed of the initial parameters.
+        initial_context: Words that contexts start from; ``None`` for random ones.
+        unsupervised: How to train without labels, which are never looked at then; ``None`` for with labels.
+        round_timeout_s: How long the coordinator waits for the first message of a round (training).
+        phase_timeout_s: How long it waits in every other phase.
+        gather_timeout_s: How long it waits for missing institutions before a round.
+        return_timeout_s: How long it waits for institutions that are out to come back (who has said no, whose
+            images or disk want mending) where no round can take place without them; then the session ends.
+        minimum_rate_kbit_s: What every institution's line carries at least, either way, while all of a round
+            use theirs. Each of the three times is longer by what its messages take at this rate.
+        bundle_for_coordinator: Whether the coordinator may have the finished bundle: domain keys then follow
+            from the seeds that it draws, and it knows them from the start. With ``ckks`` it still has no
+            model to go with them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_names: Annotated[tuple[ShortText, ...], Field(min_length=2, max_length=4096)]
+    domains: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=4096)]
+    zero_shot_template: ShortText
+    model: ShortText
+    pretrained: ShortText | None
+    weight_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    text_width: Annotated[int, ranges.WIDTH]
+    feature_size: Annotated[int, ranges.WIDTH]
+    context_tokens: Annotated[int, ranges.CONTEXT_TOKENS]
+    class_specific: bool
+    method: ShortText = FEDAPT
+    tower_values: Annotated[int, ranges.TOWER_VALUES] = 0
+    rounds: Annotated[int, ranges.ROUNDS]
+    local_steps: Annotated[int, ranges.LOCAL_STEPS]
+    sample_rate: Annotated[float, ranges.SAMPLE_RATE]
+    learning_rate: Annotated[float, ranges.LEARNING_RATE]
+    gradient_units: GradientUnits = TEXT_FEATURES
+    momentum: Annotated[float, ranges.MOMENTUM]
+    weight_decay: Annotated[float, ranges.WEIGHT_DECAY] = 0.0
+    proximal_weight: Annotated[float, ranges.PROXIMAL_WEIGHT] = 0.0
+    max_grad_norm: Annotated[float, ranges.MAX_GRAD_NORM]
+    differential_privacy: bool
+    secure_aggregation: ShortText
+    participation: cohorts.Participation = cohorts.EVERYBODY
+    clip: Annotated[float, ranges.UPDATE_CLIP]
+    temperature: Annotated[float, ranges.TEMPERATURE]
+    keys: Annotated[int, ranges.KEYS] | None = None
+    initial_seed: Annotated[int, ranges.SEED]
+    initial_context: InitialContext | None = None
+    unsupervised: UnsupervisedPlan | None = None
+    round_timeout_s: Annotated[float, ranges.TRAINING_TIME]
+    phase_timeout_s: Annotated[float, ranges.PHASE_TIME]
+    gather_timeout_s: Annotated[float, ranges.PHASE_TIME]
+    return_timeout_s: Annotated[float, ranges.RETURN_TIME] = 1_209_600.0
+    minimum_rate_kbit_s: Annotated[float, ranges.LINE_RATE] = DEFAULT_RATE_KBIT_S
+    bundle_for_coordinator: Annotated[bool, Field(strict=True)] = False
+
+    @field_validator("class_names")
+    @classmethod
+    def _classes_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_class_names(names)
+        return names
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_rounds(self)
+        _check_method(self)
+        return self
+
+    def initial_model(self) -> Vector:
+        """Return the parameters of the first round, which everybody can compute."""
+        start = self.initial_context
+        words = None if start is None else start.embeddings(self.text_width)
+        return initial_parameters(self.shape, self.initial_seed, words)
+
+    @property
+    def supervision(self) -> str:
+        """What training is guided by, in a few words."""
+        if self.unsupervised is None:
+            return LABELS
+        return self.unsupervised.said(self.rounds, private=self.differential_privacy)
+
+    def is_consistency_round(self, round_number: int) -> bool:
+        """Return whether a round, from 1, is of the second stage of training without labels."""
+        last = 0 if self.unsupervised is None else self.unsupervised.consistency_rounds
+        return round_number > self.rounds - last
+
+    @property
+    def key_count(self) -> int:
+        """K: how many domain keys there are."""
+        return self.keys or len(self.domains)
+
+    @property
+    def shape(self) -> ParameterShape:
+        """Sizes of the trained module."""
+        return ParameterShape(
+            classes=len(self.class_names),
+            context_tokens=self.context_tokens,
+            text_width=self.text_width,
+            feature_size=self.feature_size,
+            domains=self.key_count,
+            class_specific=self.class_specific,
+            method=self.method,
+            tower_values=self.tower_values,
+        )
+
+
+def _check_rounds(plan: SessionPlan) -> None:
+    """Refuse a scheme that cannot do what the plan asks of it, and too many steps."""
+    registry.check_participation(plan.secure_aggregation, plan.participation)
+    if plan.rounds * plan.local_steps > ranges.MAX_STEPS:
+        raise ValueError(f"rounds x local_steps must not exceed {ranges.number(ranges.MAX_STEPS)}")
+
+
+def _check_method(plan: SessionPlan) -> None:
+    """Refuse a method that cannot be trained as the plan says."""
+    try:
+        facts = method_facts(plan.method)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+    if plan.differential_privacy and facts.never_private is not None:
+        raise ValueError(
+            f"the method {plan.method} cannot be trained under differential privacy: {facts.never_private}"
+        )
+    if facts.class_specific not in (None, plan.class_specific):
+        raise ValueError(f"the method {plan.method} needs class_specific: {facts.class_specific}")
+    if facts.federated and plan.shape.size < 1:
+        raise ValueError(f"the method {plan.method} needs tower_values: the size of the image tower")
+    _check_unsupervised(plan, facts)
+    _check_initial_context(plan, facts)
+
+
+def _check_unsupervised(plan: SessionPlan, facts: MethodFacts) -> None:
+    if plan.unsupervised is None:
+        return
+    if facts.never_unsupervised is not None:
+        raise ValueError(
+            f"the method {plan.method} cannot be trained without labels: {facts.never_unsupervised}"
+        )
+    if plan.unsupervised.consistency_rounds and plan.differential_privacy:
+        raise ValueError(f"consistency_rounds must be 0 under differential privacy: {WHY_NOT_PRIVATE}")
+    if plan.unsupervised.consistency_rounds > plan.rounds:
+        raise ValueError("there are more consistency_rounds than rounds")
+
+
+def _check_initial_context(plan: SessionPlan, facts: MethodFacts) -> None:
+    if plan.initial_context is None:
+        return
+    if not facts.learns_context:
+        raise ValueError(f"the method {plan.method} learns no context that could start from words")
+    try:
+        count = len(plan.initial_context.embeddings(plan.text_width))
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+    if count > plan.context_tokens:
+        raise ValueError(
+            f"initial_context has {count} tokens and context_tokens is {plan.context_tokens}: raise it"
+        )

@@ -28,6 +28,7 @@ from fedapt_crypto.secagg.masking import institution as masking_institution
 from fedapt_secure.config.ranges import Range
 from fedapt_secure.log import heads
 from fedapt_secure.protocol import messages as session_messages
+from fedapt_secure.protocol import stated
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.joining import enrolment
 from fedapt_secure.protocol.joining.join_string import JoinString
@@ -203,7 +204,18 @@ def order_table() -> str:
     return "| message | from | taken in state |\n|---|---|---|\n" + "\n".join(rows)
 
 
-CAPPED = (session_messages, enrolment, heads, group_secret, messages, sums, signed, ckks_messages, plain)
+CAPPED = (
+    session_messages,
+    stated,
+    enrolment,
+    heads,
+    group_secret,
+    messages,
+    sums,
+    signed,
+    ckks_messages,
+    plain,
+)
 
 
 def cap_table() -> str:
@@ -229,6 +241,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "ckks messages": lambda: message_tables(defined_in(ckks_messages)),
     "ckks institution": lambda: institution_diagram(ckks_institution._TRANSITIONS, "update"),
     "log messages": lambda: message_tables(defined_in(heads)),
+    "statements": lambda: message_tables(defined_in(stated)),
     "plain messages": lambda: message_tables(defined_in(plain)),
     "session messages": lambda: message_tables(defined_in(session_messages)),
     "session configuration": lambda: message_tables(

@@ -253,7 +253,7 @@ def decode_one_of(data: bytes, kinds: Mapping[str, type[Tagged]], *, max_bytes: 
     Args:
         data: The encoded message.
         kinds: Tag to class, from `kinds_of`.
-        max_bytes: Largest size accepted.
+        max_bytes: Largest size accepted of any kind; the class may say less.
 
     Raises:
         MalformedMessage: If it is too long, of no such kind, or not the canonical encoding of it.
@@ -262,6 +262,7 @@ def decode_one_of(data: bytes, kinds: Mapping[str, type[Tagged]], *, max_bytes: 
     kind = fields.get("kind") if isinstance(fields, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
         raise MalformedMessage("a message of a kind that is not known here")
+    _check_size(data, kinds[kind].max_bytes)
     return kinds[kind]._from_fields(fields, data)
 
 
@@ -270,9 +271,13 @@ def kinds_of(*classes: type[Tagged]) -> dict[str, type[Tagged]]:
     return {cls.tag(): cls for cls in classes}
 
 
-def _unpack(data: bytes, max_bytes: int) -> Any:
+def _check_size(data: bytes, max_bytes: int) -> None:
     if len(data) > max_bytes:
         raise MalformedMessage(f"a message of {len(data)} bytes where at most {max_bytes} are allowed")
+
+
+def _unpack(data: bytes, max_bytes: int) -> Any:
+    _check_size(data, max_bytes)
     try:
         return msgpack.unpackb(
             data,

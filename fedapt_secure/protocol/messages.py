@@ -74,9 +74,8 @@ class HeldHead(TaggedMessage):
 class SessionAccept(TaggedMessage):
     """Institution: takes part in exactly this configuration.
 
-    ``applied_round`` is the last round whose sum is in its model, in schemes that give the sum to
-    institutions only; a coordinator then sends the sums that it has missed. ``witnessed`` are the highest
-    heads that it has seen of every other party's logs.
+    ``applied_round`` is the last round whose sum is in its model: a coordinator then sends what it has
+    missed. ``witnessed`` are the highest heads that it has seen of every other party's logs.
     """
 
     kind: Literal["session accept"] = "session accept"
@@ -167,7 +166,7 @@ class CatchUp(TaggedMessage):
 
 
 class MissedSum(TaggedMessage):
-    """Coordinator: the signed sum of a completed round that did not reach the institution.
+    """Coordinator: the signed sum of a round that did not reach the institution.
 
     One that cannot open it without having been there checks it if it was: its own record says of what.
     """

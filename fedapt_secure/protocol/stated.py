@@ -13,14 +13,14 @@ Session = Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BY
 
 
 class Confirmation(Message):
-    """An institution's signature on holding the session's group secret, see `statements`."""
+    """A party's signature: in `RoundStart` on holding the group secret, in `CatchUp` on its statement."""
 
     party: PartyName
     signature: Signature
 
 
 class SumStatement(Message):
-    """What an institution signs once for each round, see `statements`: the sum it has verified, its model.
+    """What an institution signs once for each round: the sum that it has verified, the model around it.
 
     Attributes:
         session, configuration_hash: The session.

@@ -124,6 +124,29 @@ def test_the_tag_chooses_the_class() -> None:
         decode_one_of(encode({"kind": "other", "value": 3}), kinds, max_bytes=100)
 
 
+def test_a_message_of_several_kinds_has_its_own_limit_beside_that_of_the_port() -> None:
+    class Short(TaggedMessage):
+        kind: Literal["short"] = "short"
+        max_bytes = 20
+        value: bytes
+
+    class Long(TaggedMessage):
+        kind: Literal["long"] = "long"
+        max_bytes = 100
+        value: bytes
+
+    kinds: dict[str, type[TaggedMessage]] = kinds_of(Short, Long)
+    fits, beyond = Short(value=b"").to_bytes(), Short(value=bytes(10)).to_bytes()
+    assert len(fits) <= 20 < len(beyond)
+    assert decode_one_of(fits, kinds, max_bytes=100) == Short(value=b"")
+    with pytest.raises(MalformedMessage, match="at most 20"):
+        decode_one_of(beyond, kinds, max_bytes=100)
+    long = Long(value=bytes(10)).to_bytes()
+    assert decode_one_of(long, kinds, max_bytes=100) == Long(value=bytes(10))
+    with pytest.raises(MalformedMessage, match="at most 15"):
+        decode_one_of(long, kinds, max_bytes=15)
+
+
 def plain(value: object) -> object:
     """The obvious way: everything to plain values, maps sorted, and the library packs it."""
     if isinstance(value, dict):

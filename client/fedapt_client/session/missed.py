@@ -2,6 +2,7 @@
 
 from fedapt_client.session.actions import Action
 from fedapt_client.session.own_model import OwnModel
+from fedapt_crypto.errors import PeerError
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.ckks.catch_up import open_missed_sum
 from fedapt_crypto.secagg.ckks.group import GroupKey
@@ -42,7 +43,11 @@ def missed_sum(
             if opening is None:
                 return []
             announced = SumAnnouncement.from_bytes(missed.payload)
-            verified = check_sum(announced, opening, group, roster.coordinator_key)
+            try:
+                verified = check_sum(announced, opening, group, roster.coordinator_key)
+            except PeerError:
+                own.failed(opening.context)
+                raise
         case _:
             round_roster = own.configuration.round_roster(missed.round)
             verified = take_sum(PlainSum.from_bytes(missed.payload), context, round_roster)

@@ -3,8 +3,8 @@
 Nobody hands out models but in `catch_up`: an institution starts from the session's public seed and moves by
 sums that it has verified. Rules (SPEC.md, section 10; crypto/model shows what each is there for):
 
-- A sum is taken for the newest execution that was joined alone, and no round at or below the newest verified
-  one is joined: so one round has one model here.
+- A sum is taken for the newest execution that was joined alone, unless one of it has failed before, and no
+  round at or below the newest verified one is joined: so one round has one model here.
 - An execution in which shares were revealed and whose sum has not come is unresolved. While the model is
   still that execution's, only the same survivor set is signed, and a second unresolved one ends the session:
   of two sums over different sets from one model, the difference would be somebody's update.
@@ -74,6 +74,7 @@ class OwnModel:
         self._stated = self.past.stated
         self._openings = list(self.past.openings)
         self._newest = self.past.newest
+        self._failed: set[bytes] = set()
 
     @property
     def unresolved(self) -> list[Opening]:
@@ -133,7 +134,14 @@ class OwnModel:
         if (missed.round, missed.attempt) != self._newest:
             return None
         about = (missed.round, missed.attempt)
-        return next((o for o in self.unresolved if (o.context.round, o.context.attempt) == about), None)
+        for one in self.unresolved:
+            if (one.context.round, one.context.attempt) == about and one.context.hash not in self._failed:
+                return one
+        return None
+
+    def failed(self, context: RoundContext) -> None:
+        """Take note that a sum of an execution did not hold: each further one would be a further guess."""
+        self._failed.add(context.hash)
 
     def take(self, context: RoundContext, verified: VerifiedSum, payload: bytes) -> list[Action]:
         """Move by a verified sum, put that on record and state it.

@@ -53,6 +53,8 @@ class RoundPart:
         except PeerError as error:
             refused: list[Action] = [Refused(error, message.round)]
             statement = self._machine.abort_payload()
+            if self._machine.finished:
+                self._own.failed(self.context)
             if self._machine.finished and statement is not None:
                 refused.append(Send(self._envelope(Phase(message.phase), statement)))
             return refused

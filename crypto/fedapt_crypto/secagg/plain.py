@@ -44,6 +44,7 @@ class PlainUpdate(SignedMessage):
     """An update in the clear, little-endian float32."""
 
     kind: Literal["update"] = "update"
+    max_bytes = 4 * MAX_VECTOR_LENGTH + MESSAGE_OVERHEAD_BYTES
     context: Hash
     values: bytes
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from fedapt_crypto import domain_keys
 from fedapt_crypto.identity import Identity
+from fedapt_crypto.secagg.scheme import RoundContext
 from fedapt_secure.log.heads import RoundRecord, pack_rounds, transcript_digest
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session.outcome import Outcome
 from fedapt_server.session.progress import GivenSum, GroupOffered, Progress
-from fedapt_server.session.round import CoordinatorRound
+from fedapt_server.session.round import CoordinatorRound, Traffic
 from fedapt_server.session.sums import moved_by
 
 
@@ -55,26 +56,6 @@ def round_started(round_: CoordinatorRound) -> dict[str, Any]:
     }
 
 
-def round_ended(round_: CoordinatorRound, outcome: Outcome, model_id: bytes) -> dict[str, Any]:
-    """Return how a round ended; ``model_id`` stands for the model after it."""
-    record = record_of(round_, outcome)
-    return {
-        "session": round_.configuration.session.hex(),
-        "round": record.round,
-        "attempt": record.attempt,
-        "status": record.status,
-        "participants": list(outcome.participants),
-        "contributors": list(outcome.contributors),
-        "dropped": list(outcome.dropped),
-        "detail": outcome.detail,
-        "context": record.context.hex(),
-        "transcript": record.transcript.hex() if record.transcript is not None else None,
-        "model": model_id.hex(),
-        "bytes_up": round_.traffic.bytes_up,
-        "bytes_down": round_.traffic.bytes_down,
-    }
-
-
 def session_resumed(configuration: SessionConfiguration, progress: Progress) -> dict[str, Any]:
     """Return where a session goes on after the coordinator was restarted."""
     return {
@@ -97,32 +78,10 @@ def without_sum(
         progress: How far it has come.
         detail: Why the attempt ended, for the log.
     """
-    context = configuration.round_context(
-        progress.number, progress.attempt, progress.model_id, progress.group_commitment
-    )
-    record = RoundRecord(
-        round=progress.number,
-        attempt=progress.attempt,
-        status="aborted",
-        context=context.hash,
-        transcript=None,
-    )
-    body = {
-        "session": configuration.session.hex(),
-        "round": record.round,
-        "attempt": record.attempt,
-        "status": record.status,
-        "participants": [],
-        "contributors": [],
-        "dropped": [],
-        "detail": detail,
-        "context": context.hash.hex(),
-        "transcript": None,
-        "model": progress.model_id.hex(),
-        "bytes_up": 0,
-        "bytes_down": 0,
-    }
-    return body, replace(progress, records=(*progress.records, record), last_end=body)
+    outcome = Outcome("aborted", (), (), (), detail)
+    newest = (progress.number, progress.attempt)
+    context = configuration.round_context(*newest, progress.model_id, progress.group_commitment)
+    return _ended(progress, context, None, outcome, Traffic())
 
 
 def after_round(
@@ -136,10 +95,8 @@ def after_round(
         outcome: How it ended.
     """
     moved = round_.moved if outcome.given is not None else None
-    if moved is not None:
-        progress = moved.applied_to(progress)
-    body = round_ended(round_, outcome, progress.model_id)
-    return body, replace(progress, records=(*progress.records, record_of(round_, outcome)), last_end=body)
+    after = progress if moved is None else moved.applied_to(progress)
+    return _ended(after, round_.context, round_.transcript, outcome, round_.traffic)
 
 
 def after_given(
@@ -152,33 +109,48 @@ def after_given(
         progress: How far it had come.
         given: The sum.
     """
-    context = configuration.round_context(
-        given.round, given.attempt, progress.model_id, progress.group_commitment
-    )
-    record = RoundRecord(
-        round=given.round,
-        attempt=given.attempt,
-        status="completed",
-        context=context.hash,
-        transcript=given.transcript,
-    )
+    outcome = Outcome("completed", given.participants, given.contributors, given.dropped, "", given)
+    about = (given.round, given.attempt, progress.model_id, progress.group_commitment)
+    context = configuration.round_context(*about)
     after = moved_by(configuration, progress, given).applied_to(progress)
+    return _ended(after, context, given.transcript, outcome, Traffic())
+
+
+def _ended(
+    progress: Progress, context: RoundContext, transcript: bytes | None, outcome: Outcome, traffic: Traffic
+) -> tuple[dict[str, Any], Progress]:
+    """Return the line about the end of an attempt, and the session's progress with it on record.
+
+    Args:
+        progress: How far the session has come, with the model after the attempt.
+        context: The attempt.
+        transcript: What its messages amount to; ``None`` where it did not come to that.
+        outcome: How it ended.
+        traffic: The bytes of its messages; zeros where a crash has lost the count.
+    """
+    record = RoundRecord(
+        round=context.round,
+        attempt=context.attempt,
+        status=outcome.status,
+        context=context.hash,
+        transcript=transcript,
+    )
     body = {
-        "session": configuration.session.hex(),
+        "session": context.session.hex(),
         "round": record.round,
         "attempt": record.attempt,
         "status": record.status,
-        "participants": list(given.participants),
-        "contributors": list(given.contributors),
-        "dropped": list(given.dropped),
-        "detail": "",
-        "context": context.hash.hex(),
-        "transcript": given.transcript.hex(),
-        "model": after.model_id.hex(),
-        "bytes_up": 0,
-        "bytes_down": 0,
+        "participants": list(outcome.participants),
+        "contributors": list(outcome.contributors),
+        "dropped": list(outcome.dropped),
+        "detail": outcome.detail,
+        "context": record.context.hex(),
+        "transcript": None if record.transcript is None else record.transcript.hex(),
+        "model": progress.model_id.hex(),
+        "bytes_up": traffic.bytes_up,
+        "bytes_down": traffic.bytes_down,
     }
-    return body, replace(after, records=(*progress.records, record), last_end=body)
+    return body, replace(progress, records=(*progress.records, record), last_end=body)
 
 
 def closing(progress: Progress) -> dict[str, Any]:
@@ -199,17 +171,6 @@ def session_ended(configuration: SessionConfiguration, progress: Progress) -> di
         "rounds": progress.number,
         "done": sorted(progress.signed),
     }
-
-
-def record_of(round_: CoordinatorRound, outcome: Outcome) -> RoundRecord:
-    """Return what the session's end says about a round."""
-    return RoundRecord(
-        round=round_.number,
-        attempt=round_.attempt,
-        status=outcome.status,
-        context=round_.context.hash,
-        transcript=round_.transcript,
-    )
 
 
 def session_end(

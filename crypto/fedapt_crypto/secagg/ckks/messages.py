@@ -6,7 +6,7 @@ from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, PartyName, TaggedMessage
 from fedapt_crypto.secagg.ckks.flooding import MAX_DECRYPTIONS
-from fedapt_crypto.secagg.ckks.parameters import MAX_INSTITUTIONS, MAX_PIECES, pieces_of
+from fedapt_crypto.secagg.ckks.parameters import MAX_INSTITUTIONS, MAX_PIECES, VALUES_PER_PIECE, pieces_of
 from fedapt_crypto.secagg.ckks.structure import MAX_PIECE_BYTES, MIN_PIECE_BYTES
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, SignedMessage
 
@@ -55,6 +55,7 @@ class CkksUpdate(SignedMessage):
     """Phase ``update``, institution: its vector's ciphertexts, serialized TenSEAL vectors."""
 
     kind: Literal["ckks update"] = "ckks update"
+    max_bytes = max_update_bytes(MAX_PIECES * VALUES_PER_PIECE)
     execution: Hash
     pieces: Pieces
 
@@ -81,6 +82,7 @@ class SumDelivery(TaggedMessage):
     """After ``consistency``, coordinator: the sum and the signatures that allow opening it."""
 
     kind: Literal["ckks sum"] = "ckks sum"
+    max_bytes = max_delivery_bytes(MAX_PIECES * VALUES_PER_PIECE)
     execution: Hash
     contributors: Names
     pieces: Pieces

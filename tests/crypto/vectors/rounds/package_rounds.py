@@ -15,6 +15,7 @@ from fedapt_crypto.errors import ContextMismatch, FedaptError
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
+from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.masking.sums import announce, hash_of
 from fedapt_crypto.secagg.plain import PlainSum, take_sum
 from fedapt_crypto.secagg.scheme import Aggregate, Opening, RoundContext, VerifiedSum
@@ -290,7 +291,10 @@ class Kept:
         context = self.context(place, model)
         self.own.begin(
             m.RoundStart(
-                round=context.round, attempt=context.attempt, model_id=context.model_hash, participants=3
+                round=context.round,
+                attempt=context.attempt,
+                model_id=context.model_hash,
+                participants=parties.pack(range(5)),
             )
         )
         self.newest = (context.round, context.attempt)

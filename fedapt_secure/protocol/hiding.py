@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.registry import NONE
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.session import SessionConfiguration
+
+_NAMES_SHOWN: Final = 5
 
 
 class Hiding(StrEnum):
@@ -47,6 +50,8 @@ class Hidden:
         if self.hiding is Hiding.NO_SCHEME:
             return "hides a single institution: no (the coordinator sees every update)"
         words = f"hides a single institution: {self.hiding}"
+        if self.own != 1 and self.alone:
+            words += f": {', '.join(self.alone[:_NAMES_SHOWN])}{', …' * (len(self.alone) > _NAMES_SHOWN)}"
         if self.own is None:
             return f"{words}; {count_said(self.least)} on a key at least"
         if self.own > 1:

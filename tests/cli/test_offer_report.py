@@ -81,7 +81,7 @@ def test_people_read_what_it_costs_of_how_much(
     capsys: pytest.CaptureFixture[str], asked: dict, expected: str, refused: str | None
 ) -> None:
     own = settings("clinic-2").model_copy(update=asked)
-    print_offer(offer_fields(Federation(3).configuration, own, Policy()))
+    print_offer(offer_fields(Federation(3).configuration, own, Policy(minimum_institutions_per_key=1)))
     shown = " ".join(capsys.readouterr().out.split())
     assert expected in shown
     assert (
@@ -111,3 +111,26 @@ def test_rounds_in_words(rounds: int) -> None:
             assert [n for run in runs for n in range(run[0], run[-1] + 1)] == list(own)
             assert all(after[0] > before[-1] + 1 for before, after in pairwise(runs))
             assert (int(found[1]), int(found[2])) == (len(own), rounds)
+
+
+@pytest.mark.parametrize(
+    ("plan", "needed", "expected"),
+    [
+        ({}, 2, "hides a single institution: no (alone with its key); we are alone with our key"),
+        ({"keys": 1}, 3, "hides a single institution: yes; 3 institutions on our key; the policy asks for 3"),
+        ({"secure_aggregation": "none"}, 3, "no (the coordinator sees every update)"),
+        (
+            {"bundle_for_coordinator": True},
+            1,
+            "the coordinator knows all keys and may have the finished bundle",
+        ),
+    ],
+)
+def test_people_read_what_sums_hide(
+    capsys: pytest.CaptureFixture[str], plan: dict[str, object], needed: int, expected: str
+) -> None:
+    policy = Policy(minimum_institutions_per_key=needed)
+    print_offer(offer_fields(Federation(3, **plan).configuration, settings("clinic-2"), policy))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert expected in shown
+    assert ("WOULD BE REFUSED" in shown) is (not plan)

@@ -133,6 +133,9 @@ def expand_key(
         index: Which of its keys.
         seed: The key's seed.
         group: What we hold of the session's group.
+
+    Raises:
+        UnexpectedMessage: If the key follows from the group secret, and we have none yet.
     """
     shared = group if configuration.keys_are_shared else None
     if configuration.keys_are_shared and shared is None:
@@ -143,7 +146,13 @@ def expand_key(
 def expand_keys(
     configuration: SessionConfiguration, seeds: tuple[bytes, ...], group: InstitutionGroup | None
 ) -> tuple[Vector, ...]:
-    """Return all domain keys of a session, as `expand_key`, in their order."""
+    """Return all domain keys of a session, as `expand_key` does.
+
+    Args:
+        configuration: The session.
+        seeds: The keys' seeds, in order.
+        group: What we hold of the session's group.
+    """
     return tuple(expand_key(configuration, index, seed, group) for index, seed in enumerate(seeds))
 
 

@@ -78,6 +78,8 @@ class TestTheOffer:
     def test_what_people_read(self) -> None:
         alone = hidden(Federation(5, keys=5, domains=("ink", "chalk")).configuration, LONE)
         assert alone.said.startswith("hides a single institution: no (alone with its key); we are alone")
+        other = hidden(Federation(3).configuration, "clinic-1").said
+        assert other.endswith("no (alone with its key): clinic-2; 2 institutions on our key")
         beside = hidden(Federation(5).configuration, LONE)
         assert beside.said == "hides a single institution: yes; 2 institutions on our key"
         assert hidden(Federation(5).configuration).said.endswith("2 institutions on a key at least")

@@ -37,12 +37,14 @@ class Hidden:
         least: The smallest number of institutions on a key that is in use, over all rounds.
         own: The same for the key of the institution that asks; ``None`` where nobody does.
         alone: Who is alone with its key in some round, in roster order.
+        all_alone: Whether that is everybody.
     """
 
     hiding: Hiding
     least: int
     own: int | None
     alone: tuple[str, ...]
+    all_alone: bool = False
 
     @property
     def said(self) -> str:
@@ -50,10 +52,10 @@ class Hidden:
         if self.hiding is Hiding.NO_SCHEME:
             return "hides a single institution: no (the coordinator sees every update)"
         words = f"hides a single institution: {self.hiding}"
-        if self.own != 1 and self.alone:
+        if self.own != 1 and self.alone and not self.all_alone:
             words += f": {', '.join(self.alone[:_NAMES_SHOWN])}{', …' * (len(self.alone) > _NAMES_SHOWN)}"
         if self.own is None:
-            return f"{words}; {count_said(self.least)} on a key at least"
+            return words if self.all_alone else f"{words}; {count_said(self.least)} on a key at least"
         if self.own > 1:
             return f"{words}; {count_said(self.own)} on our key"
         return f"{words}; we are alone with our key: our own noise protects our update, the sum does not"
@@ -114,15 +116,20 @@ def hidden(configuration: SessionConfiguration, name: str | None = None) -> Hidd
     """
     alone: set[str] = set()
     least, own = len(configuration.roster.members), None
-    for names in planned_sets(configuration):
-        alone |= alone_among(configuration, names)
-        least = min(least, *Counter(key_group(configuration, one) for one in names).values())
-        if name in names:
-            count = holders(configuration, name, names)
+    for together in planned_sets(configuration):
+        alone |= alone_among(configuration, together)
+        least = min(least, *Counter(key_group(configuration, one) for one in together).values())
+        if name in together:
+            count = holders(configuration, name, together)
             own = count if own is None else min(own, count)
     if name is not None and own is None:  # it is in no round at all
         own = holders(configuration, name, [name])
-    in_order = tuple(one for one in configuration.roster.names if one in alone)
-    if configuration.plan.secure_aggregation == NONE:
-        return Hidden(Hiding.NO_SCHEME, least, own, in_order)
-    return Hidden(Hiding.NO_ALONE if alone else Hiding.YES, least, own, in_order)
+    names = configuration.roster.names
+    hiding = Hiding.NO_ALONE if alone else Hiding.YES
+    return Hidden(
+        Hiding.NO_SCHEME if configuration.plan.secure_aggregation == NONE else hiding,
+        least,
+        own,
+        tuple(one for one in names if one in alone),
+        all_alone=len(alone) == len(names),
+    )

@@ -9,6 +9,7 @@ import pytest
 
 from fedapt_crypto import domain_keys
 from fedapt_crypto.errors import InvalidInput, Unavailable
+from fedapt_secure.cli.work.server_model import write_bundle
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.protocol import messages as m
@@ -91,11 +92,11 @@ class TestStarting:
 
 
 class TestFinishedModel:
-    def begun(self, office: Office, scheme: str = "masking") -> tuple[SessionStore, SessionConfiguration]:
+    def begun(self, office: Office, **changes: object) -> tuple[SessionStore, SessionConfiguration]:
         for number in (1, 2, 3):
             office.enrol(f"clinic-{number}")
         store = SessionStore(office.folder.path)
-        plan = plan_of(office, secure_aggregation=scheme)
+        plan = plan_of(office, **changes)
         stored = store.create(*new_configuration(plan, office.folder.roster(), None))
         return store, stored.configuration
 
@@ -152,8 +153,28 @@ class TestFinishedModel:
         assert isinstance(stranger, m.NoModel)
         assert isinstance(finished.answer(None, ask, identity), m.NoModel)
 
+    @pytest.mark.parametrize(
+        ("plan", "said"),
+        [
+            ({}, "bundle_for_coordinator: false"),
+            ({"secure_aggregation": "ckks", "bundle_for_coordinator": True}, "(CKKS)"),
+        ],
+    )
+    def test_a_coordinator_that_is_not_to_have_the_bundle_makes_none(
+        self, office: Office, tmp_path: Path, plan: dict[str, object], said: str
+    ) -> None:
+        store, configuration = self.begun(office, **plan)
+        with pytest.raises(InvalidInput, match="no such session that has ended"):
+            write_bundle(office.folder.path, configuration.session.hex(), tmp_path / "bundle")
+        self.ended(store, configuration)
+        with pytest.raises(InvalidInput) as caught:
+            write_bundle(office.folder.path, None, tmp_path / "bundle")
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "bundle").exists()
+
     def test_a_blind_coordinator_has_none(self, office: Office) -> None:
-        store, configuration = self.begun(office, "ckks")
+        store, configuration = self.begun(office, secure_aggregation="ckks")
         self.ended(store, configuration)
         answer = finished.answer(store.finished(), m.ModelRequest(name="clinic-1"), office.folder.identity())
         assert isinstance(answer, m.NoModel)

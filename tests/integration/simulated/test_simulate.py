@@ -15,6 +15,7 @@ from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.secagg import registry
+from fedapt_secure.cli.work.server_model import write_bundle
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.bundle import read_bundle
@@ -75,6 +76,10 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     assert run.status == 0
     summary = run.summary
     assert_model_is_the_plain_mean(tap, run.folder, summary)
+    coordinators = run.folder / "coordinators.safetensors"
+    write_bundle(run.folder / "parties" / "coordinator", None, coordinators)
+    assert coordinators.read_bytes() == (run.folder / "model.safetensors").read_bytes()
+    coordinators.unlink()
     assert set(summary) == {
         "accuracy", "top_5", "per_class", "confusion", "method", "keys", "routing", "routing_counts",
         "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device", "precision",

@@ -25,7 +25,7 @@ class SumStatement(Message):
     Attributes:
         session, configuration_hash: The session.
         round, attempt: The execution. transcript: What its survivors have signed.
-        sum_hash: Hash of the sum as it was sent. sum_tag: Its tag; empty in schemes without.
+        sum_hash: Hash of the sum as it was sent. sum_tag: Its tag; empty where nothing is protected.
         model_before, model_after: What stands for the model before the round and after it.
     """
 

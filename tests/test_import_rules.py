@@ -57,7 +57,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "secagg",
     ),
     "fedapt_crypto.secagg": (
-        "scheme signed cohorts",
+        "scheme signed cohorts tags",
         "institution_machine plain group_secret",
         "masking ckks",
         "registry",

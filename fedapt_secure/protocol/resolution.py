@@ -46,14 +46,13 @@ def typical_change(
     return learning_rate * max_grad_norm * steps / math.sqrt(values)
 
 
-def check_clip(clip: float, summands: int, change: float, *, exact: bool) -> None:
+def check_clip(clip: float, summands: int, change: float) -> None:
     """Refuse a clip range whose encoding would leave little of an update.
 
     Args:
         clip: Largest absolute value that is represented.
         summands: n, how many updates are added.
         change: `typical_change` of the plan.
-        exact: Whether updates are sent as they are, or nearly, and not in fixed point.
 
     Raises:
         InvalidInput: With the figures, and the clip ranges that are possible.
@@ -64,8 +63,6 @@ def check_clip(clip: float, summands: int, change: float, *, exact: bool) -> Non
             f"clip {number(clip)} is too small: {about}, and nearly all of it would be cut off; choose"
             f" {_rounded_up(NARROWEST * change)} or more"
         )
-    if exact:
-        return
     try:
         encoding = FixedPoint(summands=summands, clip=clip)
     except ValueError as error:

@@ -168,7 +168,7 @@ class SessionConfiguration(Message):
             local_steps=plan.local_steps,
             values=plan.shape.size,
         )
-        check_clip(plan.clip, self.cohort_size, change, exact=self.blind)
+        check_clip(plan.clip, self.cohort_size, change)
 
     @property
     def largest_message_bytes(self) -> int:

@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, Message, PartyName, Signature
-from fedapt_crypto.secagg.masking.tags import TAG_BYTES
 from fedapt_crypto.secagg.scheme import MAX_ROUND, SESSION_BYTES
+from fedapt_crypto.secagg.tags import TAG_BYTES
 
 Round = Annotated[int, Field(ge=1, le=MAX_ROUND)]
 Session = Annotated[bytes, Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
@@ -25,7 +25,7 @@ class SumStatement(Message):
     Attributes:
         session, configuration_hash: The session.
         round, attempt: The execution. transcript: What its survivors have signed.
-        sum_hash: Hash of the sum as it was sent. sum_tag: Its tag; empty in schemes without.
+        sum_hash: Hash of the sum as it was sent. sum_tag: Its tag; empty where nothing is protected.
         model_before, model_after: What stands for the model before the round and after it.
     """
 

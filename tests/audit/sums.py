@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from fedapt_crypto.roster import COORDINATOR
-from fedapt_crypto.secagg.registry import MASKING
+from fedapt_crypto.secagg.registry import MASKING, NONE
 from fedapt_secure.protocol.messages import model_to_bytes
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.session import SessionConfiguration, model_hash
@@ -48,7 +48,7 @@ class Sums:
 
     def begin(self) -> None:
         """Everybody notes the group secret."""
-        if not self.written or self.scheme == "none":
+        if not self.written or self.scheme == NONE:
             return
         body = {"session": self.session.hex(), "commitment": digest("secret", self.session).hex()}
         logs = self.federation.logs
@@ -87,7 +87,7 @@ class Sums:
             "attempt": 1,
             "transcript": digest("transcript", self.session, number),
             "sum_hash": digest("sum", self.session, number),
-            "sum_tag": digest("tag", self.session, number)[:8] if self.scheme == MASKING else b"",
+            "sum_tag": digest("tag", self.session, number)[:8] if self.scheme != NONE else b"",
             "model_before": before,
             "model_after": after,
         }

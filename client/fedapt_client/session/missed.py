@@ -18,8 +18,9 @@ def missed_sum(
 ) -> list[Action]:
     """Take a sum that came late; one that is not for our model, or that we cannot check, is let pass.
 
-    With CKKS the signatures on it say enough. With masking our own record of the execution must: who has none
-    takes the model from those who state it (`OwnModel.catch_up`).
+    With masking our own record of the execution must verify it: who has none takes the model from those who
+    state it (`OwnModel.catch_up`). With CKKS nobody can hand out a model, so a newer execution's sum is taken
+    too: a threshold of its contributors signed it, and its tag proves it.
 
     Args:
         own: Our model.
@@ -37,7 +38,10 @@ def missed_sum(
     context = own.configuration.round_context(*about)
     match group:
         case GroupKey():
-            verified = open_missed_sum(context, roster, group, missed.payload)
+            if own.has_joined_later(missed):
+                return []
+            signed = own.opening_of(missed)
+            verified = open_missed_sum(context, roster, group, missed.payload, signed)
         case GroupSecret():
             opening = own.opening_of(missed)
             if opening is None:

@@ -5,9 +5,10 @@ sums that it has verified. Rules (SPEC.md, section 10; crypto/model shows what e
 
 - A sum is taken for the newest execution that was joined alone, unless one of it has failed before, and no
   round at or below the newest verified one is joined: so one round has one model here.
-- An execution in which shares were revealed and whose sum has not come is unresolved. While the model is
-  still that execution's, only the same survivor set is signed, and a second unresolved one ends the session:
-  of two sums over different sets from one model, the difference would be somebody's update.
+- An execution that was opened, by shares or with CKKS by a signature, and whose sum has not come is
+  unresolved. While the model is still that execution's, only the same survivor set is signed, and a second
+  unresolved one ends the session: of two sums over different sets from one model, the difference would be
+  somebody's update.
 - What was revealed, and each new model with its record, is durable before anything that relies on it leaves.
 
 How far this goes with a colluder that knows the group secret, SECURITY.md says.
@@ -142,6 +143,10 @@ class OwnModel:
     def failed(self, context: RoundContext) -> None:
         """Take note that a sum of an execution did not hold: each further one would be a further guess."""
         self._failed.add(context.hash)
+
+    def has_joined_later(self, missed: m.MissedSum) -> bool:
+        """Return whether we have joined a newer execution than this sum's, so that it is not taken."""
+        return self._newest > (missed.round, missed.attempt)
 
     def take(self, context: RoundContext, verified: VerifiedSum, payload: bytes) -> list[Action]:
         """Move by a verified sum, put that on record and state it.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedapt_crypto.secagg.ckks.group import sum_hash
+from fedapt_crypto.secagg.ckks.catch_up import hash_of as hash_of_sealed
 from fedapt_crypto.secagg.ckks.messages import SumDelivery, max_delivery_bytes
 from fedapt_crypto.secagg.masking.sums import SumAnnouncement, hash_of
 from fedapt_crypto.secagg.plain import PlainSum
@@ -48,7 +48,7 @@ def read_announced(
     if scheme == CKKS:
         limit = max_delivery_bytes(context.vector_length)
         delivery = SumDelivery.from_bytes(payload, max_bytes=limit)
-        return Announced(sum_hash(delivery.execution, delivery.pieces), b"", None)
+        return Announced(hash_of_sealed(delivery), delivery.sum_tag, None)
     if scheme == NONE:
         stated = PlainSum.from_bytes(payload)
         total = np.frombuffer(stated.total, "<f8").astype(np.float64)

@@ -102,7 +102,8 @@ class Outgoing:
         payload: Bytes to send.
         releases: Whether it carries the update. Before sending, the shell writes a durable record; from
             then on the update is burned: never sent again, not even after a crash.
-        opening: The execution of which it reveals shares. Before sending, the shell writes it down durably.
+        opening: The execution that it helps to open, by its shares (masking) or by its signature (CKKS).
+            Before sending, the shell writes it down durably.
     """
 
     phase: Phase
@@ -113,7 +114,7 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Opening:
-    """An execution in which an institution is about to reveal shares, or has done so.
+    """An execution whose sum an institution is about to help open, or has helped to: see `Outgoing`.
 
     Attributes:
         context: The round. execution, transcript: The execution of it, 32 bytes each.
@@ -159,7 +160,7 @@ class VerifiedSum:
     Attributes:
         aggregate: The sum, and whose inputs are in it.
         transcript: What stands for the execution, see `InstitutionRound.transcript`.
-        sum_hash: Hash of what was sent. tag: T as it travels; empty in schemes without.
+        sum_hash: Hash of what was sent. tag: T as it travels; empty where nothing is protected.
     """
 
     aggregate: Aggregate = field(repr=False)
@@ -260,9 +261,9 @@ class CoordinatorRound(Protocol):
 
     @property
     def revealing(self) -> tuple[str, ...]:
-        """The survivor set for which shares are asked for; empty before, and in schemes without shares.
+        """The survivor set whose sum institutions are asked to help open; empty before that.
 
-        From then on its sum may be open to whoever has the shares, whatever becomes of the round.
+        From then on it may be open to whoever has their shares, or the key, whatever the round comes to.
         """
 
     @property

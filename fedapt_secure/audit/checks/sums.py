@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from fedapt_crypto.errors import VerificationFailed
-from fedapt_crypto.secagg.registry import MASKING
+from fedapt_crypto.secagg.registry import NONE
 from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
 from fedapt_secure.audit.evidence.files import Evidence
@@ -126,7 +126,7 @@ def _check_signature(
 
 def _check_tag(one: Stated, scheme: str | None, findings: Findings) -> None:
     tag = one.account[_ACCOUNT.index("tag")]
-    if scheme is None or bool(tag) == (scheme == MASKING):
+    if scheme is None or bool(tag) == (scheme != NONE):
         return
     findings.violated(
         Kind.NOT_VERIFIED,

@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 
 from fedapt_crypto.errors import PeerError, RoundAborted, UnexpectedMessage
 from fedapt_crypto.identity import Identity
-from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session import bodies, deadlines
@@ -161,7 +160,7 @@ class Rounds:
             return self._finish(round_.aborted(error))
         sends = round_.traffic.down([send(name, message) for name, message in deliveries.items()])
         kept: list[Action] = []
-        if round_.phase is Phase.UNMASK:
+        if round_.phase is not None and round_.revealing:
             kept = [self._book.keep(bound=round_.revealing)]
         if round_.given is not None:
             round_.moved = moved_by(self._configuration, self._book.progress, round_.given)

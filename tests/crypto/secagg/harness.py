@@ -12,7 +12,7 @@ from fedapt_crypto.kdf import digest
 from fedapt_crypto.roster import Roster, threshold
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import registry
-from fedapt_crypto.secagg.ckks import flooding, parameters
+from fedapt_crypto.secagg.ckks import flooding
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.scheme import (
@@ -153,17 +153,15 @@ class World:
         if self.scheme != registry.CKKS:
             return 0.0
         deviation = flooding.noise_deviation(self.n, flooding.DEFAULT_DECRYPTIONS)
-        return 9 * deviation / parameters.gain(self.n, self.context.clip)
+        return 9 * deviation * self.context.fixed_point.resolution
 
     def exact_sum(self, names: tuple[str, ...]) -> np.ndarray:
         """The sum of the named updates as the scheme's encoding represents them."""
         if self.scheme == registry.NONE:
             return np.sum([self.updates[name].astype(np.float32) for name in names], axis=0, dtype=float)
-        if self.scheme == registry.CKKS:
-            clip = self.context.clip
-            return np.sum([np.clip(self.updates[name], -clip, clip) for name in names], axis=0)
         fixed = self.context.fixed_point
-        return np.sum([np.rint(self.updates[n] / fixed.resolution) for n in names], axis=0) * fixed.resolution
+        words = [fixed.encode(self.updates[name])[0].view(np.int32).astype(np.int64) for name in names]
+        return np.sum(words, axis=0) * fixed.resolution
 
     def run(
         self,

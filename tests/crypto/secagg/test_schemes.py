@@ -48,7 +48,7 @@ def assert_everybody_has_the_same(world: World) -> None:
     assert len(held) >= world.context.threshold
     assert len({(each.sum_hash, each.tag) for each in held}) == 1
     assert len(held[0].sum_hash) == 32
-    assert len(held[0].tag) == (8 if world.scheme == registry.MASKING else 0)  # the others claim nothing
+    assert len(held[0].tag) == (0 if world.scheme == registry.NONE else 8)  # that one claims nothing
     start = np.linspace(-1, 1, world.length, dtype=np.float32)
     models = {each.aggregate.next_model(start).tobytes() for each in held}
     assert len(models) == 1

@@ -26,7 +26,7 @@ from tests.crypto.vectors import (
 )
 from tests.crypto.vectors.recorded import FOLDER, freeze, thaw
 
-FILES = (*checks.CASES, "round.json", "failing.json", "failing_enrolment.json")
+FILES = (*checks.CASES, "ckks.json", "round.json", "failing.json", "failing_enrolment.json")
 UNCHECKED = {"what"}
 """Keys whose value is for the reader only."""
 NAMED = {

@@ -25,8 +25,10 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.session import model_hash
 from fedapt_secure.protocol.stated import Confirmation, SumStatement
 from fedapt_secure.protocol.statements import caught_up, sign_sum
+from tests.crypto.secagg.harness import SCHEMES
 from tests.protocol.federation import Federation
 
+TAGGED = [scheme for scheme in SCHEMES if scheme != registry.NONE]
 FIVE = tuple(f"clinic-{i}" for i in range(1, 6))
 Change = Callable[[str, TaggedMessage], TaggedMessage | None]
 
@@ -58,6 +60,13 @@ def announced(message: TaggedMessage) -> SumAnnouncement | None:
         return SumAnnouncement.from_bytes(message.payload)
     except PeerError:
         return None
+
+
+def is_sum(message: TaggedMessage) -> bool:
+    """Whether it is a round's last message, whatever the scheme."""
+    if isinstance(message, m.Aggregation) and message.phase == Phase.CONSISTENCY:
+        return b"ckks sum" in message.payload
+    return announced(message) is not None
 
 
 def models(federation: Federation) -> set[bytes]:
@@ -131,13 +140,14 @@ def test_two_models_to_two_institutions_is_one_model_and_one_refusal() -> None:
     assert federation.logs["clinic-1"].bodies("caught_up")
 
 
-def test_a_sum_that_is_hidden_binds_everybody_to_its_survivors() -> None:
+@pytest.mark.parametrize("scheme", TAGGED)
+def test_a_sum_that_is_hidden_binds_everybody_to_its_survivors(scheme: str) -> None:
     """The rewind: take a sum, give it to nobody, and try again with somebody left out."""
-    federation = Federation(5, rounds=3)
+    federation = Federation(5, rounds=3, secure_aggregation=scheme)
     hidden: list[str] = []
 
     def change(name: str, message: TaggedMessage) -> TaggedMessage | None:
-        if announced(message) is not None and message.round == 1:
+        if is_sum(message) and message.round == 1:
             hidden.append(name)
             return None
         if isinstance(message, m.RoundStart) and message.round == 1 and message.attempt > 1:
@@ -203,8 +213,10 @@ class TestUnresolved:
         one = own_model(federation, openings=(opening(federation, 1),), newest=(1, 1))
         missed = m.MissedSum(round=1, attempt=1, payload=b"")
         assert one.opening_of(missed) is not None
+        assert not one.has_joined_later(missed)
         one.begin(start(federation, 1, 2))
         assert one.opening_of(missed) is None
+        assert one.has_joined_later(missed), "so that with CKKS, too, it is not taken"
 
     def test_no_round_is_joined_that_is_verified(self) -> None:
         federation = Federation(5)
@@ -321,13 +333,16 @@ class TestCatchingUp:
 
 
 class TestRestarts:
+    @pytest.mark.parametrize("scheme", TAGGED)
     @pytest.mark.parametrize("name", ["clinic-1", "clinic-5"])
-    def test_one_that_restarts_before_the_sum_comes_checks_it_by_its_record(self, name: str) -> None:
-        federation = Federation(5, rounds=2)
+    def test_one_that_restarts_before_the_sum_comes_checks_it_by_its_record(
+        self, name: str, scheme: str
+    ) -> None:
+        federation = Federation(5, rounds=2, secure_aggregation=scheme)
         lost: list[str] = []
 
         def change(receiver: str, message: TaggedMessage) -> TaggedMessage | None:
-            if announced(message) is not None and receiver == name and not lost:
+            if is_sum(message) and receiver == name and not lost:
                 lost.append(receiver)
                 federation.disconnect(name)
                 federation.parties[name].machine = federation.machine(name)
@@ -342,12 +357,15 @@ class TestRestarts:
         assert [body["round"] for body in federation.logs[name].bodies("verified_sum")] == [1, 2]
         assert federation.logs[name].bodies("caught_up") == []
 
-    def test_a_coordinator_that_restarts_with_a_sum_that_nobody_has_gives_it_out_again(self) -> None:
-        federation = Federation(5, rounds=2)
+    @pytest.mark.parametrize("scheme", TAGGED)
+    def test_a_coordinator_that_restarts_with_a_sum_that_nobody_has_gives_it_out_again(
+        self, scheme: str
+    ) -> None:
+        federation = Federation(5, rounds=2, secure_aggregation=scheme)
         dropped: list[str] = []
 
         def change(receiver: str, message: TaggedMessage) -> TaggedMessage | None:
-            if announced(message) is not None and message.round == 1:
+            if is_sum(message) and message.round == 1:
                 dropped.append(receiver)
                 return None
             return message
@@ -370,11 +388,13 @@ class TestRestarts:
         assert {party.machine.state for party in federation.parties.values()} == {State.ENDED}
 
 
-def test_after_too_few_to_unmask_the_next_round_is_with_exactly_its_survivors() -> None:
+@pytest.mark.parametrize("scheme", TAGGED)
+def test_after_too_few_to_open_a_sum_the_next_round_is_with_exactly_its_survivors(scheme: str) -> None:
     """Another set would not be signed: an honest coordinator wastes no update on it."""
-    federation = Federation(5, rounds=3)
-    federation.parties["clinic-1"].vanish_at = {(1, Phase.ADVERTISE)}
-    federation.parties["clinic-2"].vanish_at = {(1, Phase.UNMASK)}
+    federation = Federation(5, rounds=3, secure_aggregation=scheme)
+    phases = registry.PHASES[scheme]
+    federation.parties["clinic-1"].vanish_at = {(1, phases[0])}
+    federation.parties["clinic-2"].vanish_at = {(1, phases[-1])}
     federation.run()
     ends = federation.entries("round_ended")
     assert [body["status"] for body in ends] == ["aborted", "completed", "completed"]

@@ -1,8 +1,8 @@
 """The coordinator's side of CKKS aggregation, without I/O but for its worker process.
 
-It adds ciphertexts it cannot open. It keeps one serialized running sum and nothing of the summands; while
-an update is being added, the sum so far and the sum with it, so that a hostile ciphertext takes neither the
-coordinator nor the sum with it.
+It adds ciphertexts it cannot open, and their tags. It keeps one serialized running sum and nothing of the
+summands; while an update is being added, the sum so far and the sum with it, so that a hostile ciphertext
+takes neither the coordinator nor the sum with it.
 """
 
 from collections.abc import Mapping
@@ -28,6 +28,8 @@ from fedapt_crypto.secagg.ckks.messages import (
 from fedapt_crypto.secagg.ckks.parameters import check_round, pieces_of
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
 from fedapt_crypto.secagg.signed import Abort
+from fedapt_crypto.secagg.tags import tag_from_bytes, tag_to_bytes
+from fedapt_crypto.sum_tag import PRIME
 
 
 class CkksCoordinator:
@@ -54,6 +56,7 @@ class CkksCoordinator:
         self._gone: set[str] = set()
         self._expected: tuple[str, ...] = roster.names
         self._sum: list[bytes] = []
+        self._sum_tag = 0
         self._summed: set[str] = set()
         self._contributors: tuple[str, ...] = ()
         self._sum_hash = b""
@@ -81,8 +84,8 @@ class CkksCoordinator:
 
     @property
     def revealing(self) -> tuple[str, ...]:
-        """Nobody: there are no shares in this scheme."""
-        return ()
+        """The contributors, once they are asked to sign: with enough signatures each can open the sum."""
+        return self._contributors
 
     @property
     def transcript(self) -> bytes | None:
@@ -150,7 +153,9 @@ class CkksCoordinator:
             raise ContextMismatch("takes part in another round, model, configuration or roster", peer=sender)
         if len(message.pieces) != pieces_of(self._context.vector_length):
             raise MalformedMessage("sent an update of the wrong length", peer=sender)
+        tag = tag_from_bytes(message.update_tag, sender)
         self._sum = self._group.add(self._sum, message.pieces, sender)
+        self._sum_tag = (self._sum_tag + tag) % PRIME
         self._summed.add(sender)
 
     def _take_signature(self, sender: str, message: ContributorSignature) -> None:
@@ -162,7 +167,7 @@ class CkksCoordinator:
 
     def _announce(self) -> Mapping[str, bytes]:
         self._contributors = self._expected
-        self._sum_hash = sum_hash(self._execution, self._sum)
+        self._sum_hash = sum_hash(self._execution, self._sum, tag_to_bytes(self._sum_tag))
         self._phase = Phase.CONSISTENCY
         announcement = ContributorAnnouncement(
             execution=self._execution, contributors=self._contributors, sum_hash=self._sum_hash
@@ -174,6 +179,7 @@ class CkksCoordinator:
             execution=self._execution,
             contributors=self._contributors,
             pieces=tuple(self._sum),
+            sum_tag=tag_to_bytes(self._sum_tag),
             signatures=tuple(self._signatures[name] for name in self._expected),
         )
         self._phase = None

@@ -1,8 +1,8 @@
 """What the two sides hold for a session: institutions the one key, the coordinator only its parameters.
 
 `GroupKey` is where the key's rules live: one encryption and one decryption an execution, no more decryptions
-than its noise is sized for, and an end at the first failed check. It never hands out a decryption without
-noise except to the check that decides whether there is one. TenSEAL works in a worker process on both sides.
+than its noise is sized for, and an end at the first failed check. It never hands out a decryption, but the
+sum of integers that the contributors have tagged. TenSEAL works in a worker process on both sides.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, UnexpectedMessage
+from fedapt_crypto.fixed_point import RingVector
 from fedapt_crypto.kdf import Part, digest
-from fedapt_crypto.secagg.ckks.flooding import flood, noise_deviation
+from fedapt_crypto.roster import COORDINATOR
+from fedapt_crypto.secagg.ckks.flooding import noise
 from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.journal import DISCARDED, Journal, MemoryJournal
 from fedapt_crypto.secagg.ckks.packing import Kappa, Slots, kappa, kappa_mask, pack, unpack
-from fedapt_crypto.secagg.ckks.parameters import CAPACITY, SLOTS, check_round, gain, pieces_of
+from fedapt_crypto.secagg.ckks.parameters import SLOTS, check_round, pieces_of
 from fedapt_crypto.secagg.ckks.process import Worker
 from fedapt_crypto.secagg.ckks.structure import check_piece
 from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_crypto.secagg.tags import tag_from_bytes, tag_to_bytes
+from fedapt_crypto.sum_tag import SumCheck
 
 
 def execution_id(context: RoundContext) -> bytes:
@@ -28,9 +32,15 @@ def execution_id(context: RoundContext) -> bytes:
     return digest("ckks execution", context.hash)
 
 
-def sum_hash(execution: bytes, pieces: Sequence[bytes]) -> bytes:
-    """Return the hash of a sum's ciphertexts, by which institutions sign it."""
-    return digest("ckks sum", execution, tuple(pieces))
+def sum_hash(execution: bytes, pieces: Sequence[bytes], tag: bytes) -> bytes:
+    """Return the hash by which institutions sign a sum.
+
+    Args:
+        execution: Identifier of the execution, 32 bytes.
+        pieces: The sum's ciphertexts.
+        tag: T, as it travels.
+    """
+    return digest("ckks sum", execution, tuple(pieces), tag)
 
 
 def transcript_id(execution: bytes, contributors: Sequence[str], sum_digest: bytes) -> bytes:
@@ -39,7 +49,7 @@ def transcript_id(execution: bytes, contributors: Sequence[str], sum_digest: byt
     Args:
         execution: Identifier of the execution, 32 bytes.
         contributors: Their names, in roster order.
-        sum_digest: Hash of the sum's ciphertexts, 32 bytes.
+        sum_digest: What `sum_hash` gives.
     """
     return digest("ckks transcript", execution, tuple(contributors), sum_digest)
 
@@ -163,8 +173,16 @@ class GroupKey:
         if execution_id(context) in self._served | self._decrypted:
             raise InvalidInput("the group key has served this round already")
 
-    def encrypt(self, context: RoundContext, name: str, values: NDArray[np.float64]) -> tuple[bytes, ...]:
-        """Encrypt an institution's clipped update with its check values, once in a round.
+    def encrypt(self, context: RoundContext, name: str, words: RingVector) -> tuple[tuple[bytes, ...], bytes]:
+        """Encrypt an institution's update with its check values, once in a round.
+
+        Args:
+            context: The round.
+            name: The institution.
+            words: Its update in the round's fixed point, (vector_length,) uint32, two's complement.
+
+        Returns:
+            The pieces, and the update's tag as it travels.
 
         Raises:
             InvalidInput: See `check_usable`.
@@ -174,27 +192,28 @@ class GroupKey:
         execution = execution_id(context)
         self._journal.encrypting(execution)
         self._served.add(execution)
-        scaled = values * gain(context.participants, context.clip)
-        slots = pack(scaled, self._mask(context), self._kappa(context, name))
-        return tuple(
+        slots = pack(words, self._mask(context), self._kappa(context, name))
+        pieces = tuple(
             self._worker.call(Operation.ENCRYPT, row.astype("<f8", copy=False).tobytes())[0] for row in slots
         )
+        return pieces, tag_to_bytes(self._sum_check(context).tag(name, words))
 
     def decrypt(
-        self, context: RoundContext, contributors: Sequence[str], pieces: Sequence[bytes]
+        self, context: RoundContext, contributors: Sequence[str], pieces: Sequence[bytes], tag: bytes
     ) -> NDArray[np.float64]:
-        """Decrypt a round's sum, check it and return it with noise, once in a round.
+        """Decrypt a round's sum, check it by its tag and return it with noise, once in a round.
 
         Args:
             context: The round.
             contributors: Whose ciphertexts the sum must be of.
             pieces: The sum's ciphertexts.
+            tag: T as it travels, the sum of the contributors' tags.
 
         Returns:
-            The sum, shape (vector_length,), the same for every institution.
+            The sum, shape (vector_length,), the same bits for every institution.
 
         Raises:
-            MalformedMessage, VerificationFailed: If it is not that sum; the key is burned.
+            MalformedMessage, SumCheckFailed: If it is not that sum; the key is burned.
             UnexpectedMessage: If the key has decrypted in this round.
             VerificationFailed: If it did so before a restart, and that was another sum.
             InvalidInput: If the key is burned, for another session, or out of decryptions.
@@ -204,27 +223,44 @@ class GroupKey:
         if execution in self._decrypted:
             raise UnexpectedMessage("a second sum for one round")
         self._decrypted.add(execution)
-        hashed = sum_hash(execution, pieces)
+        hashed = sum_hash(execution, pieces, tag)
         self._journal.decrypting(execution, hashed, len(pieces))
         # The noise belongs to this very ciphertext: two that differ by a known amount would cancel it.
         noise_key = self._derive("noise", execution, tuple(contributors), hashed)
-        kappa_sum = np.sum([self._kappa(context, name) for name in contributors], axis=0)
-        largest = len(contributors) * CAPACITY / context.participants
         try:
-            slots = self._open(pieces, pieces_of(context.vector_length))
-            exact = unpack(slots, self._mask(context), kappa_sum, context.vector_length, largest)
+            total = self._checked(context, contributors, pieces, tag)
         except Exception:  # whatever went wrong: a key whose sum did not hold is never used again
             self.discard()
             raise
-        flooded = flood(exact, noise_deviation(context.participants, self.decryptions), noise_key)
-        return flooded / gain(context.participants, context.clip)
+        sizes = {"participants": context.participants, "decryptions": self.decryptions}
+        flooded = noise(noise_key, context.vector_length, **sizes) + total.view(np.int32)
+        real = flooded.astype(np.float64)  # under 2**53
+        real *= context.fixed_point.resolution
+        return real
+
+    def _checked(
+        self, context: RoundContext, contributors: Sequence[str], pieces: Sequence[bytes], tag: bytes
+    ) -> RingVector:
+        """Return X, exact, if it is the sum of what these contributors have tagged."""
+        sum_tag = tag_from_bytes(tag, COORDINATOR)
+        kappa_sum = np.sum([self._kappa(context, name) for name in contributors], axis=0)
+        slots = self._open(pieces, pieces_of(context.vector_length))
+        total = unpack(slots, self._mask(context), kappa_sum, context.vector_length)
+        limit = context.fixed_point.limit
+        self._sum_check(context).verify(total, sum_tag, contributors, limit=limit)
+        return total
+
+    def _sum_check(self, context: RoundContext) -> SumCheck:
+        """What makes and checks the tags of an execution; it has no transcript yet when the first is made."""
+        execution = execution_id(context)
+        return self._secret.sum_check(execution, execution, length=context.vector_length)
 
     def _open(self, pieces: Sequence[bytes], expected: int) -> Slots:
         if len(pieces) != expected:
             raise MalformedMessage("the sum has another number of ciphertexts than the update")
         for piece in pieces:
             check_piece(piece)
-        rows = [self._worker.call(Operation.DECRYPT, piece, blame="coordinator")[0] for piece in pieces]
+        rows = [self._worker.call(Operation.DECRYPT, piece, blame=COORDINATOR)[0] for piece in pieces]
         if any(len(row) != SLOTS * 8 for row in rows):
             raise MalformedMessage("a ciphertext that does not decrypt")
         return np.frombuffer(b"".join(rows), "<f8").reshape(expected, SLOTS)

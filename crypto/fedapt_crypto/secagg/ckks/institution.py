@@ -4,7 +4,9 @@ What must hold, in order:
 
 * everything is verified against our own roster and our own context, never against what we are told;
 * one update is encrypted once; one contributor set and sum is signed; one sum is decrypted;
-* what we decrypt is what at least ``threshold`` institutions signed, and the check values agree;
+* what we decrypt is what at least ``threshold`` institutions signed;
+* a sum is taken only if it is one of integers and its tag holds: then it is the sum of what the contributors
+  we signed have tagged;
 * a sum that does not hold burns the key: a coordinator gets one try, not an oracle.
 
 Whoever vanishes after ``update`` is in the sum; there is nothing to recover.
@@ -27,8 +29,8 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.ckks.catch_up import check_delivery
-from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash, transcript_id
+from fedapt_crypto.secagg.ckks.catch_up import check_delivery, hash_of
+from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, transcript_id
 from fedapt_crypto.secagg.ckks.messages import (
     CkksUpdate,
     ContributorAnnouncement,
@@ -40,6 +42,7 @@ from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transit
 from fedapt_crypto.secagg.scheme import (
     Admission,
     Aggregate,
+    Opening,
     Outgoing,
     Phase,
     RoundContext,
@@ -121,7 +124,7 @@ class CkksInstitution(InstitutionMachine):
         return transcript_id(self._execution, self._contributors, self._sum_hash)
 
     def start(self) -> Outgoing:
-        """Phase ``update``: encrypt and sign the update.
+        """Phase ``update``: encode, tag, encrypt and sign the update.
 
         Raises:
             UnexpectedMessage: If called twice.
@@ -129,16 +132,10 @@ class CkksInstitution(InstitutionMachine):
         """
         if self._state is not State.NEW or self._update is None:
             raise UnexpectedMessage("this round has already been started")
-        values = np.asarray(self._update, np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("an update holds values that are not finite")
-        clipped = np.clip(values, -self._context.clip, self._context.clip)
-        self._saturated = int(np.count_nonzero(clipped != values))
+        words, self._saturated = self._context.fixed_point.encode(self._update)
+        pieces, tag = self._group.encrypt(self._context, self._name, words)
         unsigned = CkksUpdate(
-            sender=self._name,
-            signature=UNSIGNED,
-            execution=self._execution,
-            pieces=self._group.encrypt(self._context, self._name, clipped),
+            sender=self._name, signature=UNSIGNED, execution=self._execution, pieces=pieces, update_tag=tag
         )
         self._update = None
         self._state = State.UPDATED
@@ -157,25 +154,37 @@ class CkksInstitution(InstitutionMachine):
             sum_hash=self._sum_hash,
         )
         self._state = State.SIGNED
-        return Outgoing(Phase.CONSISTENCY, unsigned.signed_by(self._identity).to_bytes())
+        payload = unsigned.signed_by(self._identity).to_bytes()
+        return Outgoing(Phase.CONSISTENCY, payload, opening=self._opening())
+
+    def _opening(self) -> Opening:
+        """What our signature opens, with enough others: the sum, to every institution that is given it."""
+        transcript = transcript_id(self._execution, self._contributors, self._sum_hash)
+        return Opening(
+            context=self._context,
+            execution=self._execution,
+            transcript=transcript,
+            survivors=self._contributors,
+            survivors_hash=transcript,
+        )
 
     def _open(self, message: SumDelivery) -> None:
         try:
             self._check_sum(message)
-            total = self._group.decrypt(self._context, self._contributors, message.pieces)
+            total = self._group.decrypt(self._context, self._contributors, message.pieces, message.sum_tag)
         except FedaptError:
             self._group.discard()
             raise
         transcript = transcript_id(self._execution, self._contributors, self._sum_hash)
         aggregate = Aggregate(total, self._contributors)
-        self._verified = VerifiedSum(aggregate, transcript, self._sum_hash, b"")
+        self._verified = VerifiedSum(aggregate, transcript, self._sum_hash, message.sum_tag)
         self._state = State.FINISHED
 
     def _check_sum(self, message: SumDelivery) -> None:
         self._check_execution(message.execution)
         if message.contributors != self._contributors:
             raise ContextMismatch("the sum is of other contributors than the ones we signed for")
-        if sum_hash(self._execution, message.pieces) != self._sum_hash:
+        if hash_of(message) != self._sum_hash:
             raise ContextMismatch("the sum is not the one we signed for")
         check_delivery(message, self._execution, self._context.threshold, self._roster)
 

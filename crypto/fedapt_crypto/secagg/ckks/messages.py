@@ -9,6 +9,7 @@ from fedapt_crypto.secagg.ckks.flooding import MAX_DECRYPTIONS
 from fedapt_crypto.secagg.ckks.parameters import MAX_INSTITUTIONS, MAX_PIECES, VALUES_PER_PIECE, pieces_of
 from fedapt_crypto.secagg.ckks.structure import MAX_PIECE_BYTES, MIN_PIECE_BYTES
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, SignedMessage
+from fedapt_crypto.secagg.tags import TagField
 
 MAX_PUBLIC_CONTEXT_BYTES: Final = 256
 """Parameters take 86 bytes; a public or evaluation key of any kind would not fit."""
@@ -52,16 +53,17 @@ class GroupAttachment(TaggedMessage):
 
 
 class CkksUpdate(SignedMessage):
-    """Phase ``update``, institution: its vector's ciphertexts, serialized TenSEAL vectors."""
+    """Phase ``update``, institution: its vector's ciphertexts, serialized TenSEAL vectors, and its tag."""
 
     kind: Literal["ckks update"] = "ckks update"
     max_bytes = max_update_bytes(MAX_PIECES * VALUES_PER_PIECE)
     execution: Hash
     pieces: Pieces
+    update_tag: TagField
 
 
 class ContributorAnnouncement(TaggedMessage):
-    """Phase ``consistency``, coordinator: whose ciphertexts are in the sum, and the hash of the sum."""
+    """Phase ``consistency``, coordinator: whose ciphertexts are in the sum, and the hash of sum and tag."""
 
     kind: Literal["ckks contributors"] = "ckks contributors"
     execution: Hash
@@ -79,11 +81,12 @@ class ContributorSignature(SignedMessage):
 
 
 class SumDelivery(TaggedMessage):
-    """After ``consistency``, coordinator: the sum and the signatures that allow opening it."""
+    """After ``consistency``, coordinator: the sum, its tag and the signatures that allow opening it."""
 
     kind: Literal["ckks sum"] = "ckks sum"
     max_bytes = max_delivery_bytes(MAX_PIECES * VALUES_PER_PIECE)
     execution: Hash
     contributors: Names
     pieces: Pieces
+    sum_tag: TagField
     signatures: Annotated[tuple[ContributorSignature, ...], Field(min_length=1, max_length=MAX_INSTITUTIONS)]

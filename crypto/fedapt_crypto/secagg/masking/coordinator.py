@@ -39,10 +39,10 @@ from fedapt_crypto.secagg.masking.messages import (
 from fedapt_crypto.secagg.masking.neighbourhood import check_context, draws_of
 from fedapt_crypto.secagg.masking.routing import Dealt, check_dealt, deliveries, enough_signatures
 from fedapt_crypto.secagg.masking.sums import announce
-from fedapt_crypto.secagg.masking.tags import tag_from_bytes
 from fedapt_crypto.secagg.masking.unmasking import Unmasking
 from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
 from fedapt_crypto.secagg.signed import Abort, SignedMessage
+from fedapt_crypto.secagg.tags import tag_from_bytes
 from fedapt_crypto.sum_tag import PRIME
 
 

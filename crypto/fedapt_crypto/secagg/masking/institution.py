@@ -60,9 +60,9 @@ from fedapt_crypto.secagg.masking.messages import (
 from fedapt_crypto.secagg.masking.neighbourhood import Neighbourhood, check_members, settle, split_digests
 from fedapt_crypto.secagg.masking.records import split_parcels
 from fedapt_crypto.secagg.masking.sums import SumAnnouncement, check_sum
-from fedapt_crypto.secagg.masking.tags import TAG_BYTES, tag_to_bytes
 from fedapt_crypto.secagg.scheme import Admission, Opening, Outgoing, Phase, RoundContext, admit_all
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, UNSIGNED, check_signatures
+from fedapt_crypto.secagg.tags import TAG_BYTES, tag_to_bytes
 from fedapt_crypto.sum_tag import PRIME
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fedapt_crypto.encoding import encode_plain
 from fedapt_crypto.kdf import derive, digest, labelled_start
 from fedapt_crypto.seal import SealingKey
-from fedapt_crypto.secagg.masking.tags import tag_mask
+from fedapt_crypto.secagg.tags import tag_mask
 from fedapt_crypto.shamir import SHARE_BYTES
 
 

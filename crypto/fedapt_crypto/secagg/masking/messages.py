@@ -7,8 +7,8 @@ from pydantic import Field
 from fedapt_crypto.encoding import Hash, TaggedMessage
 from fedapt_crypto.roster import SealingPublicKey
 from fedapt_crypto.secagg.masking.parties import INDEX_BYTES, MAX_PARTIES
-from fedapt_crypto.secagg.masking.tags import TagField
 from fedapt_crypto.secagg.signed import SignedMessage
+from fedapt_crypto.secagg.tags import TagField
 
 Indices = Annotated[bytes, Field(max_length=INDEX_BYTES * MAX_PARTIES)]
 """Ascending roster indices, see `parties`."""

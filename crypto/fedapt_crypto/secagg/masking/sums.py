@@ -17,9 +17,9 @@ from fedapt_crypto.parallel import over_ranges
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.group_secret import GroupSecret
 from fedapt_crypto.secagg.masking.masked_input import chunk_digest, vector_hash
-from fedapt_crypto.secagg.masking.tags import TagField, tag_from_bytes, tag_to_bytes
 from fedapt_crypto.secagg.scheme import MAX_VECTOR_LENGTH, Aggregate, Opening, VerifiedSum
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES
+from fedapt_crypto.secagg.tags import TagField, tag_from_bytes, tag_to_bytes
 
 _SIGNED: Final = "secagg sum"
 

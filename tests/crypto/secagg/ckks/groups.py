@@ -4,6 +4,9 @@ Every call makes new `GroupKey` objects around them, so rounds, budgets and burn
 """
 
 import functools
+from collections.abc import Mapping
+
+import numpy as np
 
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg.ckks.flooding import DEFAULT_DECRYPTIONS
@@ -11,6 +14,9 @@ from fedapt_crypto.secagg.ckks.frames import Operation
 from fedapt_crypto.secagg.ckks.group import GroupKey, PublicGroup
 from fedapt_crypto.secagg.ckks.process import Worker
 from fedapt_crypto.secagg.group_secret import GroupSecret
+from fedapt_crypto.secagg.scheme import RoundContext
+from fedapt_crypto.secagg.tags import tag_to_bytes
+from fedapt_crypto.sum_tag import PRIME
 
 TEST_SECRET = bytes(range(32))
 """Known to everybody: what does not open here does not for want of it."""
@@ -64,3 +70,19 @@ def make_groups(
         worker=public_worker(),
     )
     return keys, public
+
+
+def summed(
+    context: RoundContext,
+    keys: Mapping[str, GroupKey],
+    public: PublicGroup,
+    updates: Mapping[str, np.ndarray],
+) -> tuple[list[bytes], bytes]:
+    """Return the sum of updates, encrypted with these keys, and its tag."""
+    total: list[bytes] = []
+    tag = 0
+    for name, key in keys.items():
+        pieces, own = key.encrypt(context, name, context.fixed_point.encode(updates[name])[0])
+        total = public.add(total, pieces, name)
+        tag = (tag + int.from_bytes(own)) % PRIME
+    return total, tag_to_bytes(tag)

@@ -8,7 +8,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.ckks.group import GroupKey
 from fedapt_crypto.secagg.ckks.journal import MemoryJournal
 from fedapt_crypto.secagg.group_secret import GroupSecret
-from tests.crypto.secagg.ckks.groups import TEST_SECRET, contexts, make_groups, secret_worker
+from tests.crypto.secagg.ckks.groups import TEST_SECRET, contexts, make_groups, secret_worker, summed
 from tests.crypto.secagg.harness import World, make_context
 
 
@@ -33,19 +33,17 @@ class Restarting:
         )
         return self.key
 
-    def sum(self, attempt: int = 1) -> list[bytes]:
+    def sum(self, attempt: int = 1) -> tuple[list[bytes], bytes]:
         """A sum of all updates; every call encrypts anew, as only a dishonest party would."""
-        context, total = self.context(attempt), []
+        context = self.context(attempt)
         keys, public = make_groups(self.world.roster, context.session)
-        for name, key in keys.items():
-            total = public.add(total, key.encrypt(context, name, self.world.updates[name]), name)
-        return total
+        return summed(context, keys, public, self.world.updates)
 
     def context(self, attempt: int = 1):
         return make_context(self.world.roster, self.world.length, attempt=attempt)
 
-    def open(self, pieces: list[bytes], attempt: int = 1) -> np.ndarray:
-        return self.key.decrypt(self.context(attempt), self.world.roster.names, pieces)
+    def open(self, total: tuple[list[bytes], bytes], attempt: int = 1) -> np.ndarray:
+        return self.key.decrypt(self.context(attempt), self.world.roster.names, *total)
 
 
 def test_the_same_sum_opens_again_and_says_the_same() -> None:
@@ -66,9 +64,19 @@ def test_another_sum_of_the_same_execution_is_refused() -> None:
         party.open(second)
 
 
+def test_another_tag_of_the_same_sum_is_refused() -> None:
+    """A second guess at T would be one."""
+    party = Restarting()
+    pieces, tag = party.sum()
+    party.open((pieces, tag))
+    party.start()
+    with pytest.raises(VerificationFailed, match="second, different sum"):
+        party.open((pieces, bytes([tag[0] ^ 1]) + tag[1:]))
+
+
 def test_an_update_is_encrypted_once() -> None:
     party = Restarting()
-    values = party.world.updates["clinic-1"]
+    values, _ = party.context().fixed_point.encode(party.world.updates["clinic-1"])
     party.key.encrypt(party.context(), "clinic-1", values)
     party.start()
     with pytest.raises(InvalidInput, match="served this round already"):

@@ -202,8 +202,8 @@ def test_a_discarded_key_is_empty_and_useless(parties: Parties) -> None:
     context = make_context(parties.roster, 3, session=SESSION, group=key.commitment)
     for use in (
         lambda: key.check_usable(context),
-        lambda: key.encrypt(context, "clinic-3", np.zeros(3)),
-        lambda: key.decrypt(context, parties.roster.names, [b""]),
+        lambda: key.encrypt(context, "clinic-3", np.zeros(3, np.uint32)),
+        lambda: key.decrypt(context, parties.roster.names, [b""], bytes(8)),
     ):
         with pytest.raises(InvalidInput, match="discarded"):
             use()

@@ -10,7 +10,6 @@ import pytest
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.kdf import derive
 from fedapt_crypto.secagg.ckks import flooding, packing, structure
-from fedapt_crypto.secagg.ckks.parameters import gain
 from tests.crypto.vectors import reference
 
 G = hashlib.sha256(b"g").digest()
@@ -32,11 +31,11 @@ def test_kappa(length: int) -> None:
     mask = packing.kappa_mask(key, length)
     assert [np.flatnonzero(row).tolist() for row in mask] == places
     own = reference.derive(G, "ckks kappa", [EXECUTION, "clinic-1"])
-    values = [(2 * ((word >> 11) * 2.0**-53) - 1) * 4 for word in words(own, 4 * pieces)]
+    values = [(word >> 39) - 2**24 for word in words(own, 4 * pieces)]
     found = packing.kappa(own, length)
     assert found.reshape(-1).tolist() == values
-    update = np.arange(1.0, length + 1)
-    slots = packing.pack(update, mask, found)
+    update = np.arange(1, length + 1, dtype=np.uint32)
+    slots = packing.pack(update, mask, found) * 2.0**22
     for row, where in enumerate(places):
         assert slots[row, where].tolist() == values[4 * row : 4 * row + 4]
     others = [
@@ -47,24 +46,17 @@ def test_kappa(length: int) -> None:
 
 @pytest.mark.parametrize(("institutions", "decryptions"), [(3, 1), (5, 4096), (64, 1 << 20)])
 def test_noise(institutions: int, decryptions: int) -> None:
-    error = math.sqrt(2048 * institutions) * 3.5 / 2**49
+    error = math.sqrt(2048 * institutions) * 3.5 / 2**49 * 2**22
     deviation = 8 * math.sqrt(decryptions) * 2**20 * math.sqrt(2048) * error
     assert flooding.noise_deviation(institutions, decryptions) == pytest.approx(deviation, rel=1e-14)
-    grid = 2.0 ** math.floor(math.log2(deviation / 1024))
     key = reference.derive(G, "ckks noise", [EXECUTION, ["clinic-1"], bytes(32)])
-    exact, normal = [i * 0.37 - 200 for i in range(1001)], []
+    normal = []
     drawn = [(word >> 11) * 2.0**-53 for word in words(key, 1002)]
     for a, b in zip(drawn[::2], drawn[1::2], strict=True):
-        radius = math.sqrt(-2 * math.log1p(-a))
+        radius = 448 * math.sqrt(decryptions * institutions) * math.sqrt(-2 * math.log1p(-a))
         normal += [radius * math.cos(2 * math.pi * b), radius * math.sin(2 * math.pi * b)]
-    noise = [round(z * (deviation / grid)) * grid for z in normal]
-    published = [round((x + more) / grid) * grid for x, more in zip(exact, noise, strict=False)]
-    assert flooding.flood(np.array(exact), deviation, key).tolist() == published
-
-
-@pytest.mark.parametrize(("institutions", "clip"), [(3, 0.25), (64, 4.0), (5, 100.0)])
-def test_factor(institutions: int, clip: float) -> None:
-    assert gain(institutions, clip) == pytest.approx(1023 / institutions / clip, rel=1e-15)
+    found = flooding.noise(key, 1001, participants=institutions, decryptions=decryptions)
+    assert found.tolist() == [round(z) for z in normal[:1001]]
 
 
 @pytest.mark.parametrize("length", [60_000, 65_659, 66_560])

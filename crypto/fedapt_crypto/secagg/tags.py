@@ -1,4 +1,4 @@
-"""Tags of masked inputs as they travel, and what masks them."""
+"""Tags as they travel, and what masks them where inputs are masked."""
 
 from typing import Annotated, Final
 

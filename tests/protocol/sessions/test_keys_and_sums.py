@@ -105,7 +105,9 @@ class TestTheRound:
         federation.parties["clinic-4"].vanish_at = {(1, RELEASING[scheme])}
         federation.run()
         first, second = federation.entries("round_ended")[:2]
-        assert (first["status"], second["status"]) == ("aborted", "completed")
+        # With CKKS the others' signatures bind them to that set, so that there is no other sum either.
+        assert first["status"] == "aborted"
+        assert second["status"] == ("completed" if scheme == registry.MASKING else "aborted")
         assert "TooFewParticipants" in first["detail"]
         assert LONE in first["detail"]
         assert federation.parties[LONE].refused[0].endswith("TooFewParticipants")

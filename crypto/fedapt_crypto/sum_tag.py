@@ -228,17 +228,41 @@ class SumCheck:
                 ``limit`` fits 32 bits, or a survivor is named twice or none at all.
         """
         signed = _signed(total, self._hash.length)
+        extremes = (int(signed.min()), int(signed.max()))
+        self.verify_parts([self._hash.of(total)], extremes, tag, survivors, limit=limit)
+
+    def verify_parts(
+        self,
+        parts: Iterable[int],
+        extremes: tuple[int, int],
+        tag: int,
+        survivors: Collection[str],
+        *,
+        limit: int,
+    ) -> None:
+        """Check a sum as `verify` does, of which somebody has looked at every part.
+
+        Args:
+            parts: What `part` gave for each part of X.
+            extremes: X's least and greatest value.
+            tag: T.
+            survivors: U.
+            limit: B.
+
+        Raises:
+            SumCheckFailed, InvalidInput: As `verify` does.
+        """
         most = len(survivors) * limit
         if not survivors or len(set(survivors)) != len(survivors):
             raise InvalidInput("the survivors of a sum are different, and at least one")
         if limit < 0 or most > _LARGEST:
             raise InvalidInput("a sum of so many values, as large as they may be, does not fit 32 bits")
-        if int(signed.min()) < -most or int(signed.max()) > most:  # the absolute value of -2**31 is none
+        if extremes[0] < -most or extremes[1] > most:  # the absolute value of -2**31 is none
             raise SumCheckFailed("sum check failed: a value beyond what the survivors can add up to")
         pads = sum(self._pad(name) for name in survivors)
         # T + p is refused too: what is computed is below p. Compared in whatever time: who guessed wrong gets
         # no second guess at this h and these pads.
-        if (self._hash.of(total) + pads) % PRIME != tag:
+        if (sum(parts) + pads) % PRIME != tag:
             raise SumCheckFailed("sum check failed: this is not the sum of what the survivors tagged")
 
     def _elements(self, label: str, count: int) -> FieldVector:

@@ -14,7 +14,7 @@ from fedapt_crypto.secagg.ckks.messages import SumDelivery, max_delivery_bytes
 from fedapt_crypto.secagg.masking.sums import SumAnnouncement, hash_of
 from fedapt_crypto.secagg.plain import PlainSum
 from fedapt_crypto.secagg.registry import CKKS, NONE
-from fedapt_crypto.secagg.scheme import Aggregate, RoundContext
+from fedapt_crypto.secagg.scheme import Aggregate, EncodedSum, RealSum, RoundContext
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def read_announced(
     if scheme == NONE:
         stated = PlainSum.from_bytes(payload)
         total = np.frombuffer(stated.total, "<f8").astype(np.float64)
-        return Announced(stated.hash, b"", Aggregate(total, tuple(contributors)))
+        return Announced(stated.hash, b"", RealSum(total, tuple(contributors)))
     announced = SumAnnouncement.from_bytes(payload)
     words = np.frombuffer(announced.total, "<u4").astype(np.uint32, copy=False)
-    aggregate = Aggregate(context.fixed_point.decode(words), tuple(contributors))
+    aggregate = EncodedSum(words, context.fixed_point, tuple(contributors))
     return Announced(hash_of(words), announced.sum_tag, aggregate)

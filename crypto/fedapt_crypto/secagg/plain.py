@@ -34,6 +34,7 @@ from fedapt_crypto.secagg.scheme import (
     Aggregate,
     Outgoing,
     Phase,
+    RealSum,
     RoundContext,
     VerifiedSum,
 )
@@ -162,7 +163,7 @@ def take_sum(message: PlainSum, context: RoundContext, roster: Roster) -> Verifi
     total = np.frombuffer(message.total, "<f8") if len(message.total) == 8 * context.vector_length else None
     if total is None or not np.isfinite(total).all():
         raise MalformedMessage("a sum is none of finite values for this model", peer=COORDINATOR)
-    aggregate = Aggregate(total.astype(np.float64), message.contributors)
+    aggregate = RealSum(total.astype(np.float64), message.contributors)
     return VerifiedSum(aggregate, context.hash, message.hash, b"")
 
 
@@ -247,7 +248,7 @@ class PlainCoordinator:
                 f" {self._context.threshold} are needed"
             )
         contributors = tuple(name for name in self._roster.names if name in self._arrived)
-        self._aggregate = Aggregate(self._sum, contributors)
+        self._aggregate = RealSum(self._sum, contributors)
         unsigned = PlainSum(
             context=self._context.hash,
             contributors=contributors,

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, Message
-from fedapt_crypto.fixed_point import FixedPoint
+from fedapt_crypto.fixed_point import FixedPoint, RingVector
 from fedapt_crypto.kdf import Part, digest
-from fedapt_crypto.sum_tag import Model, moved
+from fedapt_crypto.sum_tag import Model, moved, next_model
 
 SESSION_BYTES = 16
 MAX_VECTOR_LENGTH = 1 << 28
@@ -136,21 +136,55 @@ def admit_all(survivors: tuple[str, ...]) -> None:
     """Have nothing against any survivor set."""
 
 
-@dataclass(frozen=True)
-class Aggregate:
-    """The sum of the contributors' vectors.
+class Aggregate(Protocol):
+    """The sum of the contributors' vectors."""
 
-    Attributes:
-        total: Shape (vector_length,), float64.
-        contributors: Names whose vector is in the sum, in roster order.
-    """
+    @property
+    def contributors(self) -> tuple[str, ...]:
+        """Names whose vector is in the sum, in roster order."""
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """The sum, shape (vector_length,)."""
+
+    def next_model(self, model: Model) -> Model:
+        """Return the model after the round: plus the contributors' uniform mean."""
+
+
+@dataclass(frozen=True)
+class RealSum:
+    """A sum of real numbers, see `Aggregate`."""
 
     total: NDArray[np.float64]
     contributors: tuple[str, ...]
 
     def next_model(self, model: Model) -> Model:
-        """Return the model after the round: plus the contributors' uniform mean, see `sum_tag.moved`."""
+        """See `sum_tag.moved`."""
         return moved(model, self.total, len(self.contributors))
+
+
+@dataclass(frozen=True)
+class EncodedSum:
+    """A sum of encoded numbers, see `Aggregate`; decoded where somebody wants it, which a session does not.
+
+    Attributes:
+        words: Shape (vector_length,), uint32, two's complement.
+        fixed_point: How they are encoded.
+    """
+
+    words: RingVector
+    fixed_point: FixedPoint
+    contributors: tuple[str, ...]
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """The sum as real numbers, each time anew."""
+        return self.fixed_point.decode(self.words)
+
+    def next_model(self, model: Model) -> Model:
+        """See `sum_tag.next_model`."""
+        bits = self.fixed_point.fraction_bits
+        return next_model(model, self.words, survivors=len(self.contributors), fraction_bits=bits)
 
 
 @dataclass(frozen=True)

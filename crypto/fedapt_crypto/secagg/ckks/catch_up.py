@@ -15,7 +15,7 @@ from fedapt_crypto.errors import (
 from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.secagg.ckks.group import GroupKey, execution_id, sum_hash, transcript_id
 from fedapt_crypto.secagg.ckks.messages import SumDelivery, max_delivery_bytes
-from fedapt_crypto.secagg.scheme import Aggregate, Opening, RoundContext, VerifiedSum
+from fedapt_crypto.secagg.scheme import Opening, RealSum, RoundContext, VerifiedSum
 
 
 def open_missed_sum(
@@ -44,7 +44,7 @@ def open_missed_sum(
     except FedaptError:
         group.discard()
         raise
-    return VerifiedSum(Aggregate(total, delivery.contributors), transcript, hashed, delivery.sum_tag)
+    return VerifiedSum(RealSum(total, delivery.contributors), transcript, hashed, delivery.sum_tag)
 
 
 def hash_of(delivery: SumDelivery) -> bytes:

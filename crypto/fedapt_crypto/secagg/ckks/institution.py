@@ -41,10 +41,10 @@ from fedapt_crypto.secagg.ckks.messages import (
 from fedapt_crypto.secagg.institution_machine import InstitutionMachine, Transitions
 from fedapt_crypto.secagg.scheme import (
     Admission,
-    Aggregate,
     Opening,
     Outgoing,
     Phase,
+    RealSum,
     RoundContext,
     VerifiedSum,
     admit_all,
@@ -176,7 +176,7 @@ class CkksInstitution(InstitutionMachine):
             self._group.discard()
             raise
         transcript = transcript_id(self._execution, self._contributors, self._sum_hash)
-        aggregate = Aggregate(total, self._contributors)
+        aggregate = RealSum(total, self._contributors)
         self._verified = VerifiedSum(aggregate, transcript, self._sum_hash, message.sum_tag)
         self._state = State.FINISHED
 

@@ -40,7 +40,7 @@ from fedapt_crypto.secagg.masking.neighbourhood import check_context, draws_of
 from fedapt_crypto.secagg.masking.routing import Dealt, check_dealt, deliveries, enough_signatures
 from fedapt_crypto.secagg.masking.sums import announce
 from fedapt_crypto.secagg.masking.unmasking import Unmasking
-from fedapt_crypto.secagg.scheme import Aggregate, Phase, RoundContext
+from fedapt_crypto.secagg.scheme import Aggregate, EncodedSum, Phase, RoundContext
 from fedapt_crypto.secagg.signed import Abort, SignedMessage
 from fedapt_crypto.secagg.tags import tag_from_bytes
 from fedapt_crypto.sum_tag import PRIME
@@ -306,15 +306,13 @@ class MaskingCoordinator:
             raise RoundAborted(f"the masks could not be removed: {error}") from error
         tag = (self._tag + sum(mask.sign * mask.tag for mask in masks)) % PRIME
         keystreams = [(mask.key, mask.sign) for mask in masks]
-        words, total = self._sum, np.empty(self._sum.size)
-        fixed_point = self._context.fixed_point
+        words = self._sum
 
         def unmask(start: int, stop: int) -> None:
             mask_range(words[start:stop], keystreams, start)
-            fixed_point.decode_into(words[start:stop], total[start:stop])
 
         over_ranges(words.size, RANGE_VALUES, unmask)
-        self._aggregate = Aggregate(total, self._survivors)
+        self._aggregate = EncodedSum(words, self._context.fixed_point, self._survivors)
         self._phase = None
         announced = announce(self._identity, self._execution, self._survivors_hash, words, tag)
         return dict.fromkeys(self._survivors, announced)

@@ -18,7 +18,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.masking import parties
 from fedapt_crypto.secagg.masking.sums import announce, hash_of
 from fedapt_crypto.secagg.plain import PlainSum, take_sum
-from fedapt_crypto.secagg.scheme import Aggregate, Opening, RoundContext, VerifiedSum
+from fedapt_crypto.secagg.scheme import Opening, RealSum, RoundContext, VerifiedSum
 from fedapt_crypto.secagg.signed import UNSIGNED
 from fedapt_crypto.sum_tag import moved
 from fedapt_secure.log.heads import CloseStatement, transcript_digest, unpack_rounds
@@ -318,7 +318,7 @@ class Kept:
 
     def sum(self, place: str, model: str, digits: str) -> None:
         total = np.ones(self.configuration.plan.shape.size)
-        verified = VerifiedSum(Aggregate(total, self.names(digits)), bytes(32), bytes(32), bytes(8))
+        verified = VerifiedSum(RealSum(total, self.names(digits)), bytes(32), bytes(32), bytes(8))
         self.own.take(self.context(place, model), verified, b"")
         self.ids.append(self.own.kept.model_id)
 

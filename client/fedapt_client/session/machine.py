@@ -34,6 +34,7 @@ from fedapt_client.session.opening import (
     check_session_end,
     expand_keys,
     open_own_key,
+    own_key,
     signed_configuration,
 )
 from fedapt_client.session.own_model import OwnModel, PastRounds
@@ -41,7 +42,6 @@ from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.round_part import RoundPart
 from fedapt_client.session.states import Answer, State, answer_to
 from fedapt_client.session.witness import Witness
-from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of
 from fedapt_crypto.errors import (
     ContextMismatch,
@@ -307,8 +307,6 @@ class InstitutionSession:
 
     def _start_round(self, start: m.RoundStart) -> list[Action]:
         configuration = self.configuration
-        if self._seed is None:
-            raise UnexpectedMessage("a round started before the domain key arrived")
         check_round(start, configuration, self._name)
         about = (start.round, start.attempt, start.model_id, self._grouping.commitment)
         context = configuration.round_context(*about)
@@ -319,12 +317,13 @@ class InstitutionSession:
                 check_vector(configuration.plan.shape, self._model.kept.model)
             self._grouping.confirmed(configuration, start)
             self.requirements.check_participants(start.participants)
+            domain_key = own_key(configuration, self._name, self._seed)
         except UnresolvedExecution as error:
             return [Refused(error, start.round), *self._quit(error)]
         except (InvalidInput, PeerError) as error:
             return [Refused(error, start.round), *self.declined(reason_of(error), final=False)]
         self._state = State.TRAINING
-        train = Train(start.round, self._model.kept.model, self._expand(self._seed))
+        train = Train(start.round, self._model.kept.model, domain_key)
         return [CheckPolicy(context), Join(context), train]
 
     def _aggregate(self, message: m.Aggregation) -> list[Action]:
@@ -376,7 +375,10 @@ class InstitutionSession:
     def _end_session(self, end: m.SessionEnd) -> list[Action]:
         configuration = self.configuration
         model, model_id = self._model.kept.model, self._model.kept.model_id
-        rounds = check_session_end(end, configuration, self._roster, model_id)
+        try:
+            rounds = check_session_end(end, configuration, self._roster, model_id)
+        except PeerError as error:  # nobody need wait for our signature; the closed record comes all the same
+            return [Refused(error, 0), Send(m.SessionRefuse(reason=reason_of(error).value))]
         check_vector(configuration.plan.shape, model)
         try:
             self._closing.agree(configuration, model_id, rounds)
@@ -394,7 +396,3 @@ class InstitutionSession:
         seen = [*self._witness.take(self.configuration.session, closed), line]
         self._end()
         return seen
-
-    def _expand(self, seed: bytes) -> Vector:
-        index = self.configuration.key_index(self._name)
-        return domain_keys.expand(seed, index, self.configuration.plan.shape.key)

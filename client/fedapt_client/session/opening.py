@@ -71,6 +71,22 @@ def open_own_key(
     return seed
 
 
+def own_key(configuration: SessionConfiguration, name: str, seed: bytes | None) -> Vector:
+    """Return our domain key, flat.
+
+    Args:
+        configuration: The session.
+        name: Our name.
+        seed: What it is made from.
+
+    Raises:
+        UnexpectedMessage: If that has not come, or did not hold: no round can be ours before it has.
+    """
+    if seed is None:
+        raise UnexpectedMessage("a round started before the domain key arrived")
+    return domain_keys.expand(seed, configuration.key_index(name), configuration.plan.shape.key)
+
+
 def check_round(start: m.RoundStart, configuration: SessionConfiguration, name: str) -> None:
     """Refuse a round that the session does not have, or not for us.
 

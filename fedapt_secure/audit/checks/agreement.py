@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fedapt_crypto.errors import FedaptError
+from fedapt_crypto.roster import COORDINATOR
+from fedapt_secure.audit.checks.accused import accuses, said_otherwise
 from fedapt_secure.audit.evidence.collect import Close, LogRecord, SessionRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
 from fedapt_secure.audit.evidence.files import Evidence
@@ -29,6 +31,7 @@ def check_rounds(records: Sequence[LogRecord], facts: Facts, findings: Findings)
         facts: What they say of rounds.
         findings: Where to note what does not agree.
     """
+    _check_configurations(records, findings)
     for column, (kind, what) in _COMPARED.items():
         query = (
             f"SELECT session, round, attempt FROM round WHERE {column} IS NOT NULL"  # noqa: S608 - our own names
@@ -39,6 +42,31 @@ def check_rounds(records: Sequence[LogRecord], facts: Facts, findings: Findings)
     _check_contributors(records, facts, findings)
     _check_releases(records, facts, findings)
     _check_minimum(records, facts, findings)
+
+
+def _check_configurations(records: Sequence[LogRecord], findings: Findings) -> None:
+    """A session has one configuration: the one that the coordinator runs, where its log is given."""
+    accepted: dict[str, list[tuple[LogRecord, SessionRecord, str]]] = {}
+    for record in records:
+        for session in record.sessions.values():
+            if session.accepted is not None:
+                one = (record, session, session.accepted.configuration)
+                accepted.setdefault(session.session, []).append(one)
+    for name, given in accepted.items():
+        own = {configuration for record, _, configuration in given if record.files.is_coordinator}
+        common = Counter(configuration for *_, configuration in given).most_common(1)[0][0]
+        expected = own or {common}
+        for record, session, configuration in given:
+            if configuration not in expected:
+                findings.add(
+                    Verdict.VIOLATED if own else Verdict.OPEN,
+                    Kind.CONFIGURATION,
+                    COORDINATOR if own else record.party,
+                    session.place.file,
+                    session.place.line,
+                    f"{record.party} was offered session {name[:8]}… in another configuration than"
+                    f" {'the coordinator runs' if own else 'others were'}, or its log is not true",
+                )
 
 
 def _name_the_odd_ones(
@@ -68,13 +96,13 @@ def _name_the_odd_ones(
             continue
         reported.add(party)
         against = "each other" if tied else f"{most} other" + ("s" if most > 1 else "")
-        findings.tampered(
-            kind,
-            party,
-            file,
-            line,
-            f"{what} of round {round_number} (session {session[:8]}…) differs between the logs ({against})",
+        differs = (
+            f"{what} of round {round_number} (session {session[:8]}…) differs between the logs ({against})"
         )
+        if accuses(records, facts, party, session):
+            findings.violated(kind, COORDINATOR, file, line, differs + said_otherwise(party))
+        else:
+            findings.tampered(kind, party, file, line, differs)
 
 
 def _whole(records: Sequence[LogRecord]) -> dict[str, LogRecord]:

@@ -15,24 +15,21 @@ NOBODY: Final = ()
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """One row.
+class Outcome:
+    """What comes of a behaviour.
 
     Attributes:
-        name: What the coordinator does.
-        lie: Does it.
-        right: Who ends with the right model; all others end with the last one that they had verified.
-        rounds: The newest round in that model.
-        refusing: Who turns something down for it.
-        refused: What their logs say: the error, and words of its sentence. Empty where nobody needs to.
-        noted: Type of a line in the coordinator's log, and words in it, by which it shows there.
+        right: Who ends with the right model; all others hold the last one that they had verified.
+        rounds: The newest round in that model, or in those of the others where nobody has it.
+        refusing: Who turns something down. Nobody else does.
+        refused: What their logs say: the error, and words of its sentence.
+        noted: What the coordinator's log says: the type of a line, and words in it. ``None`` where it cannot
+            know that anything happened, all ending well.
         verdict: What the audit says of the whole.
-        named: Words by which the audit names it.
-        scheme: Of secure aggregation.
+        named: Words of the audit's report that name it; ``{session}`` stands for the session's first bytes.
+        blamed: Which institution the audit finds at fault, though it is not: where nothing protects.
     """
 
-    name: str
-    lie: Callable[[], Lie]
     right: tuple[str, ...] = FOUR
     rounds: int = 2
     refusing: tuple[str, ...] = NOBODY
@@ -40,13 +37,27 @@ class Behaviour:
     noted: tuple[str, str] | None = None
     verdict: Verdict = Verdict.VERIFIED
     named: str = ""
+    blamed: tuple[str, ...] = NOBODY
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One row.
+
+    Attributes:
+        name: What the coordinator does. lie: Does it. comes: What comes of it. scheme: Of secure aggregation.
+    """
+
+    name: str
+    lie: Callable[[], Lie]
+    comes: Outcome
     scheme: str = registry.MASKING
 
     @property
     def ends(self) -> str:
         """How it ends, in words."""
-        if not self.right:
+        if not self.comes.right:
             return "abort"
-        if len(self.right) == len(FOUR):
+        if len(self.comes.right) == len(FOUR):
             return "right model"
-        return f"right model at {', '.join(self.right)}"
+        return f"right model at all but {VICTIM}, which aborts"

@@ -48,7 +48,7 @@ class Lie:
         return [message]
 
     def hears(self, name: str, message: TaggedMessage) -> TaggedMessage | None:
-        """Return what the coordinator takes in place of an institution's message; none as if it had not come."""
+        """Return what the coordinator takes in place of an institution's message; ``None`` for nothing."""
         return message
 
     def keeps(self, progress: Progress, *, done: bool) -> None:

@@ -1,7 +1,7 @@
-"""Who waits for whom: frames counted at both ends of each connection, so that time can pass when nothing else can.
+"""Who waits for whom: frames are counted at both ends of each connection, so that time can be made to pass.
 
-No test waits for a deadline. The coordinator's one timer goes off as soon as every party waits for a frame and
-none is on its way, and not before: so nobody honest is late, however slow the machine is.
+No test waits for a deadline. The coordinator's one timer goes off as soon as every party waits for a frame
+and none is on its way, and not before: so nobody honest is late, however slow the machine is.
 """
 
 from dataclasses import dataclass

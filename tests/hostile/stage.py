@@ -1,8 +1,9 @@
-"""A federation as `simulate` sets it up and runs it, in one process, over real sockets and TLS, with a lie in it.
+"""A federation as `simulate` sets it up and runs it, over real sockets and TLS, with a lie in it.
 
-Real are the run folder, enrolment, certificates, the coordinator's service and store, every institution's
-shell, ledger, log and policy, secure aggregation, and the audit. Two things are not: training is a fixed update
-for each institution and round, so that the right model can be computed; and time, see `meter`.
+All in one process. Real are the run folder, enrolment, certificates, the coordinator's service and store,
+every institution's shell, ledger, log and policy, secure aggregation, and the audit. Two things are not:
+training is a fixed update for each institution and round, so that the right model can be computed; and time,
+see `meter`.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from fedapt_client import conduct
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.session.kept_model import KeptModel
 from fedapt_client.session.states import State
+from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.masking.coordinator import MaskingCoordinator
@@ -226,8 +228,12 @@ class Stage:
         for task in everybody:
             task.cancel()
         ends = await asyncio.gather(*everybody, return_exceptions=True)
+        if isinstance(ends[0], Exception) and not isinstance(ends[0], FedaptError):
+            raise ends[0]  # a mistake in a lie, or one of the coordinator's own
         self._errors = {
-            name: None if isinstance(end, asyncio.CancelledError) or not isinstance(end, BaseException) else end
+            name: None
+            if isinstance(end, asyncio.CancelledError) or not isinstance(end, BaseException)
+            else end
             for name, end in zip(institutions, ends[1:], strict=True)
         }
 
@@ -252,30 +258,28 @@ class Stage:
         return asyncio.create_task(tasks.coordinator(folder))
 
     async def _until_rest(self, coordinator: Any, institutions: Mapping[str, Any], again: Any) -> Any:
-        while not all(task.done() for task in institutions.values()):
+        while True:
             await asyncio.sleep(LOOK_S)
+            running = {name for name, task in institutions.items() if not task.done()}
             if self.service.crashed:
                 coordinator = await again(coordinator)
-                await asyncio.sleep(0)
                 while self.service.crashed and not coordinator.done():
                     await asyncio.sleep(LOOK_S)
-                continue
-            running = {name for name, task in institutions.items() if not task.done()}
-            if coordinator.done():
+                self.service.crashed = (
+                    False  # also where there is nothing to go on with: the session has ended
+                )
+            elif coordinator.done():
                 if all(self.meters[name].away and not self._has_ended(name) for name in running):
-                    break  # they look for a coordinator that is gone for good
-                continue
-            if not self._quiet(institutions, running):
-                continue
-            if not self.service.armed:
-                break
-            self.service.ring()
-        return coordinator
+                    return coordinator  # they look for a coordinator that is gone for good
+            elif self._quiet(running):
+                if not self.service.armed:
+                    return coordinator
+                self.service.ring()
 
     def _has_ended(self, name: str) -> bool:
         return self.runners[name]._conduct.session.state is State.ENDED
 
-    def _quiet(self, institutions: Mapping[str, Any], running: set[str]) -> bool:
+    def _quiet(self, running: set[str]) -> bool:
         connected = {name for name, meter in self.meters.items() if meter.connected}
         return (
             not self.service.busy

@@ -39,9 +39,7 @@ class ChangedSum(Lie):
         to: Who is told it.
     """
 
-    def __init__(
-        self, change: Callable[[Words, int], tuple[Words, int]], to: Collection[str] = FOUR
-    ) -> None:
+    def __init__(self, change: Callable[[Words, int], tuple[Words, int]], to: Collection[str] = FOUR) -> None:
         self._change = change
         self._to = to
 
@@ -71,6 +69,10 @@ def negated(words: Words, tag: int) -> tuple[Words, int]:
 
 def nothing(words: Words, tag: int) -> tuple[Words, int]:
     return np.zeros_like(words), 0
+
+
+def other_tag(words: Words, tag: int) -> tuple[Words, int]:
+    return words, (tag + 1) % PRIME
 
 
 def too_large(words: Words, tag: int) -> tuple[Words, int]:

@@ -1,9 +1,6 @@
-"""Lies about a session: what is offered to whom, its keys, its group secret, its newest model, and its end."""
+"""Lies about a session: what is offered to whom, its keys, and its group secret."""
 
 from collections.abc import Callable, Collection
-from typing import Any
-
-import numpy as np
 
 from fedapt_crypto import domain_keys
 from fedapt_crypto.encoding import TaggedMessage
@@ -11,13 +8,10 @@ from fedapt_crypto.identity import Identity
 from fedapt_crypto.seal import SealingKey
 from fedapt_crypto.secagg import groups
 from fedapt_crypto.secagg.group_secret import GroupSecretPart
-from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
-from fedapt_secure.log.heads import pack_rounds, transcript_digest, unpack_rounds
 from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
-from fedapt_secure.protocol.session import SessionConfiguration, model_hash
-from fedapt_secure.protocol.stated import Confirmation, SumStatement
-from tests.hostile.behaviour import FOUR, OTHERS, VICTIM
+from fedapt_secure.protocol.session import SessionConfiguration
+from tests.hostile.behaviour import FOUR, VICTIM
 from tests.hostile.liar import Lie, Told
 from tests.support.rosters import changed
 
@@ -56,10 +50,15 @@ class ChangedOffer(Lie):
         return message.model_copy(update={"configuration_hash": self.session._configuration.hash})
 
 
+def with_fields(configuration: SessionConfiguration, **fields: object) -> SessionConfiguration:
+    own = {name: getattr(configuration, name) for name in SessionConfiguration.model_fields}
+    return SessionConfiguration(**(own | fields))
+
+
 def with_plan(**changes: object) -> Callable[[SessionConfiguration], SessionConfiguration]:
     def change(configuration: SessionConfiguration) -> SessionConfiguration:
         plan = configuration.plan.model_copy(update=changes)
-        return SessionConfiguration(**(dict(configuration) | {"plan": plan}))
+        return with_fields(configuration, plan=plan)
 
     return change
 
@@ -69,7 +68,7 @@ def with_member(**fields: object) -> Callable[[SessionConfiguration], SessionCon
 
     def change(configuration: SessionConfiguration) -> SessionConfiguration:
         roster = changed(configuration.roster, FOUR[1], **fields)
-        return SessionConfiguration(**(dict(configuration) | {"roster": roster}))
+        return with_fields(configuration, roster=roster)
 
     return change
 
@@ -77,7 +76,7 @@ def with_member(**fields: object) -> Callable[[SessionConfiguration], SessionCon
 def without_member(configuration: SessionConfiguration) -> SessionConfiguration:
     """The roster of another session, which had one institution fewer."""
     roster = configuration.roster.only([name for name in FOUR if name != FOUR[1]])
-    return SessionConfiguration(**(dict(configuration) | {"roster": roster}))
+    return with_fields(configuration, roster=roster)
 
 
 SWAPPED_SEALING_KEY = with_member(sealing_key=SealingKey.fresh().public_key)
@@ -164,9 +163,7 @@ def own_secret(part: GroupSecretPart, lie: Lie, name: str) -> GroupSecretPart:
     about = (configuration.session, configuration.hash)
     scheme = configuration.plan.secure_aggregation
     offer = groups.make_offer(scheme, *about, roster, maker, mine, decryptions=configuration.decryptions)
-    _, parts = groups.route_offer(
-        scheme, offer, *about, roster, maker, decryptions=configuration.decryptions
-    )
+    _, parts = groups.route_offer(scheme, offer, *about, roster, maker, decryptions=configuration.decryptions)
     return GroupSecretPart.from_bytes(parts[name])
 
 
@@ -206,7 +203,7 @@ class TwoSecrets(Lie):
 
 
 class AnotherSecretOnReturn(TwoSecrets):
-    """Cuts the victim's connection after round 1, and gives it another institution's secret when it is back."""
+    """Cuts the victim's connection after round 1; when it is back, gives it a secret of another maker."""
 
     def __init__(self) -> None:
         super().__init__(after=False)
@@ -225,138 +222,6 @@ class AnotherSecretOnReturn(TwoSecrets):
         return [message]
 
 
-class CatchesUpWrong(Lie):
-    """Leaves the victim out of round 1, and then hands it something else than the model that was stated.
-
-    Args:
-        change: Makes the fields.
-    """
-
-    def __init__(self, change: Callable[[m.CatchUp, Lie], dict[str, object] | None]) -> None:
-        self._change = change
-
-    def hears(self, name: str, message: TaggedMessage) -> TaggedMessage | None:
-        update = isinstance(message, m.Aggregation) and MaskedPayload.begins(message.payload)
-        return None if update and name == VICTIM and message.round == 1 else message
-
-    def tells(self, name: str, message: TaggedMessage) -> Told:
-        if not isinstance(message, m.CatchUp):
-            return [message]
-        fields = self._change(message, self)
-        return [] if fields is None else [message.model_copy(update=fields)]
-
-
-def honestly(message: m.CatchUp, lie: Lie) -> dict[str, object]:
-    return {}
-
-
-def never(message: m.CatchUp, lie: Lie) -> None:
-    return None
-
-
-def too_few_statements(message: m.CatchUp, lie: Lie) -> dict[str, object]:
-    needed = lie.session._configuration.statements_needed
-    return {"signatures": message.signatures[: needed - 1]}
-
-
-def one_twice(message: m.CatchUp, lie: Lie) -> dict[str, object]:
-    return {"signatures": (message.signatures[0],) * 3}
-
-
-def other_model(message: m.CatchUp, lie: Lie) -> dict[str, object]:
-    return {"model": np.zeros(len(message.model) // 4, "<f4").tobytes()}
-
-
-def forged_statement(message: m.CatchUp, lie: Lie) -> dict[str, object]:
-    model = np.zeros(len(message.model) // 4, "<f4").tobytes()
-    statement = SumStatement(**(dict(message.statement) | {"model_after": model_hash(model)}))
-    forged = tuple(
-        Confirmation(party=one.party, signature=lie.identity.sign("verified sum", statement.to_bytes()))
-        for one in message.signatures
-    )
-    return {"model": model, "statement": statement, "signatures": forged}
-
-
-class StaleModel(CatchesUpWrong):
-    """Before the session's end hands out the model of round 1, to one that was left out of both rounds."""
-
-    def __init__(self) -> None:
-        super().__init__(honestly)
-        self._first: m.CatchUp | None = None
-
-    def hears(self, name: str, message: TaggedMessage) -> TaggedMessage | None:
-        update = isinstance(message, m.Aggregation) and MaskedPayload.begins(message.payload)
-        return None if update and name == VICTIM else message
-
-    def tells(self, name: str, message: TaggedMessage) -> Told:
-        if isinstance(message, m.CatchUp):
-            self._first = self._first or message
-            return [self._first]
-        return [message]
-
-
-class ChangedSessionEnd(Lie):
-    """Ends the session otherwise, under its signature.
-
-    Args:
-        change: Makes the model's identifier, the seeds and the rounds' records of the true ones.
-        to: Who is told so.
-    """
-
-    def __init__(self, change: Callable[[Any, Any, Any], tuple[Any, Any, Any]], to: Collection[str]) -> None:
-        self._change = change
-        self._to = to
-
-    def tells(self, name: str, message: TaggedMessage) -> Told:
-        if not isinstance(message, m.SessionEnd) or name not in self._to:
-            return [message]
-        configuration, progress = self.session._configuration, self.session.progress
-        model_id, seeds, rounds = self._change(
-            progress.model_id, message.key_seeds, unpack_rounds(message.rounds)
-        )
-        parts = (configuration.hash, model_id, seeds, transcript_digest(rounds))
-        signature = self.identity.sign("session end", *parts)
-        return [m.SessionEnd(key_seeds=seeds, rounds=pack_rounds(rounds), signature=signature)]
-
-
-def junk_model(model_id: bytes, seeds: Any, rounds: Any) -> tuple[Any, Any, Any]:
-    return model_hash(b"junk"), seeds, rounds
-
-
-def other_keys(model_id: bytes, seeds: Any, rounds: Any) -> tuple[Any, Any, Any]:
-    return model_id, (bytes(32), *seeds[1:]), rounds
-
-
-def one_round_less(model_id: bytes, seeds: Any, rounds: Any) -> tuple[Any, Any, Any]:
-    return model_id, seeds, rounds[:-1]
-
-
-class OtherRecord(Lie):
-    """Closes the session with a record that is not what was signed.
-
-    Args:
-        fields: What it changes in the record.
-        to: Who is sent it.
-    """
-
-    def __init__(self, fields: Callable[[m.SessionClosed], dict[str, object]], to: Collection[str]) -> None:
-        self._fields = fields
-        self._to = to
-
-    def tells(self, name: str, message: TaggedMessage) -> Told:
-        if not isinstance(message, m.SessionClosed) or name not in self._to:
-            return [message]
-        return [message.model_copy(update=self._fields(message))]
-
-
-def junk_record(closed: m.SessionClosed) -> dict[str, object]:
-    return {"statement": closed.statement.model_copy(update={"model": bytes(32)})}
-
-
-def without_signature(closed: m.SessionClosed) -> dict[str, object]:
-    return {"signatures": tuple(one for one in closed.signatures if one.party != OTHERS[0])}
-
-
 class AnotherSession(Lie):
     """Offers the victim another session in the middle of this one."""
 
@@ -364,7 +229,7 @@ class AnotherSession(Lie):
         if not isinstance(message, m.RoundStart) or name != VICTIM or message.round != 2:
             return [message]
         configuration = self.session._configuration
-        other = SessionConfiguration(**(dict(configuration) | {"session": bytes(16)}))
+        other = with_fields(configuration, session=bytes(16))
         head = self.session._witness.own(0, LogHead(bytes(16), 0, bytes(32)))
         offer = m.SessionOffer(
             configuration=other.to_bytes(),
@@ -375,7 +240,7 @@ class AnotherSession(Lie):
 
 
 class LostLog(Lie):
-    """Cuts the victim's connection after round 1, and is back with a log that lacks what it has shown of it."""
+    """Cuts the victim's connection after round 1, and is back with the log of before it."""
 
     def __init__(self) -> None:
         self._first: m.SessionOffer | None = None

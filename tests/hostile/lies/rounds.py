@@ -1,4 +1,4 @@
-"""Lies within a round's secure aggregation and about rounds: what begins, with which keys and whom, and how it ends."""
+"""Lies within a round, and about rounds: with which keys and whom, what begins, and how it ends."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -14,10 +14,9 @@ from fedapt_crypto.secagg.masking.messages import (
     UnmaskRequest,
 )
 from fedapt_secure.protocol import messages as m
+from fedapt_server.session.progress import Progress
 from tests.hostile.behaviour import FOUR, VICTIM
 from tests.hostile.liar import Lie, Told
-
-Index = {name: position for position, name in enumerate(FOUR)}
 
 
 class ChangedPayload(Lie):
@@ -43,7 +42,11 @@ class ChangedPayload(Lie):
         self._rounds = rounds
 
     def tells(self, name: str, message: TaggedMessage) -> Told:
-        if not isinstance(message, m.Aggregation) or name not in self._to or message.round not in self._rounds:
+        if (
+            not isinstance(message, m.Aggregation)
+            or name not in self._to
+            or message.round not in self._rounds
+        ):
             return [message]
         try:
             payload = self._kind.from_bytes(message.payload)
@@ -123,16 +126,23 @@ class ChangedStart(Lie):
 
 def first_model(start: m.RoundStart, lie: Lie) -> dict[str, object]:
     """Begin from the session's first model, whatever was verified since."""
-    from fedapt_server.session.progress import Progress
-
     return {"model_id": Progress.initial(lie.session._configuration).model_id}
 
 
-class RewindsTheModel(ChangedStart):
-    """Begins round 2 from the session's first model again, with everybody but the victim (attack A).
+def no_model(start: m.RoundStart, lie: Lie) -> dict[str, object]:
+    return {"model_id": bytes(32)}
 
-    Its own machine has to believe it too, or no context would be the same.
-    """
+
+def numbered(number: int) -> Callable[[m.RoundStart, Lie], dict[str, object]]:
+    return lambda start, lie: {"round": number}
+
+
+def alone(start: m.RoundStart, lie: Lie) -> dict[str, object]:
+    return {"participants": 1}
+
+
+class RewindsTheModel(ChangedStart):
+    """Begins round 2 from the session's first model again."""
 
     def __init__(self) -> None:
         super().__init__(first_model, to=FOUR, rounds=(2,))
@@ -210,3 +220,20 @@ class ChangedEnd(Lie):
         if not isinstance(message, m.RoundEnd) or name not in self._to or message.round not in self._rounds:
             return [message]
         return [message.model_copy(update=self._change(message))]
+
+
+def aborted(end: m.RoundEnd) -> dict[str, object]:
+    return {"status": "aborted", "contributors": ()}
+
+
+def other_contributors(end: m.RoundEnd) -> dict[str, object]:
+    return {"contributors": FOUR[1:]}
+
+
+def not_countersigned(end: m.RoundEnd) -> dict[str, object]:
+    return {"countersignature": bytes(64)}
+
+
+def other_head(end: m.RoundEnd) -> dict[str, object]:
+    first, *others = end.heads
+    return {"heads": (first.model_copy(update={"hash": bytes(32)}), *others)}

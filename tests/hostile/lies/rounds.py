@@ -160,7 +160,8 @@ class BeginsAgain(Lie):
         if message.round == 1:
             self._first = message
             return [message]
-        assert self._first is not None
+        if self._first is None:
+            return [message]
         again = self._first.model_copy(update={"attempt": 2})
         return [again, message] if name == VICTIM else [message]
 

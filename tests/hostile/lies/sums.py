@@ -134,7 +134,8 @@ class OfAnotherRound(Lie):
         if message.round == 1:
             self._first = found
             return [message]
-        assert self._first is not None
+        if self._first is None:
+            return [message]
         words = np.frombuffer((self._first if self._whole else found).total, "<u4").astype(np.uint32)
         tag = tag_from_bytes(self._first.sum_tag, "coordinator")
         payload = announce(self.identity, found.execution, found.survivors_hash, words, tag)

@@ -262,7 +262,7 @@ class LyingWorld(World):
         """Return what institutions hold in signed records that shows a lie; read without the audit's code."""
         found = set(self._sums_that_never_came())
         session, ends = self.configuration.session.hex(), self._completed()
-        known = {body["commitment"] for body in self.coordinator.log_bodies("group")}
+        secrets = {body["commitment"] for _, body in self._lines("group")}
         closed = set()
         for name, body in self._lines("session_closed"):
             if name in body["signatures"]:
@@ -272,9 +272,8 @@ class LyingWorld(World):
                 found.add(f"{name} was offered another configuration")
             if body["session"] == session and name not in closed:
                 found.add(f"{name} has not signed the end")
-        for name, body in self._lines("group"):
-            if body["commitment"] not in known:
-                found.add(f"{name} was given another group secret")
+        if len(secrets) > 1:
+            found.add("two group secrets were given out")
         for name, body in self._lines("round_ended"):
             end = ends.get((body["round"], body["attempt"]))
             if end is not None and [body["status"], body["contributors"]] != end:

@@ -47,9 +47,18 @@ def test_in_trouble(base: Path, seed: int) -> None:
     assert sum(count for name, count in figures.items() if name.startswith("lies: ")) == 1
 
 
-def test_found_before(base: Path) -> None:
-    """One that was told to begin another round, and then lost power, has done nothing wrong."""
-    play(base, "round skipped", 6)
+FOUND = {
+    "one that was told to begin another round, and then lost power, has done nothing wrong": (
+        "round skipped",
+        6,
+    ),
+    "who is named as a contributor to one alone has released nothing": ("other contributors", 1372),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_before(base: Path, name: str) -> None:
+    play(base, *FOUND[name])
 
 
 def test_a_tenth_of_the_schedules_lie_by_default() -> None:

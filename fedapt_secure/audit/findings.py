@@ -68,6 +68,7 @@ class Kind(StrEnum):
     COHORT = "not the round's cohort"
     INSECURE_NOISE = "predictable noise"
     GROUP = "group secret"
+    CONFIGURATION = "configuration"
     SUMS_DIFFER = "sums differ"
     CALLED_ABORTED = "sum given out and called aborted"
     NOT_VERIFIED = "sum not verified"

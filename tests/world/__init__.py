@@ -12,6 +12,8 @@ What counts as a failure (`Violation`, or any exception that no party of a deplo
 - after all faults have ended: a party that comes to no end, stops with an error, or ends with another model;
 - logs in which the auditor sees tampering or a violation.
 
+In a tenth of the schedules the coordinator lies besides (`lying`, which says what counts as a failure there).
+
 What does not: a round aborted, an institution that sits a round out or misses the record of the end, a frame
 refused, a repeated frame that costs its receiver the round.
 """

@@ -8,7 +8,7 @@ from typing import get_args
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
-from tests.world.campaign import AUDITED_EVERY, Figures, Setting, Stopwatch, run_seeds, shrink
+from tests.world.campaign import AUDITED_EVERY, LYING_SHARE, Figures, Setting, Stopwatch, run_seeds, shrink
 
 SEEDS_AT_ONCE = 50
 MAX_SHRUNK = 3
@@ -30,9 +30,20 @@ def main() -> int:
         default=AUDITED_EVERY,
         help=f"audit every such schedule's logs (default: {AUDITED_EVERY}; 1 audits all)",
     )
+    parser.add_argument(
+        "--lying",
+        type=float,
+        help=f"share of schedules in which the coordinator lies (default: {LYING_SHARE} with masking, all"
+        " taking part and four institutions or more; else 0)",
+    )
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args()
-    setting = Setting(chosen.scheme, chosen.institutions, chosen.rounds, chosen.participation)
+    usual = (chosen.scheme, chosen.participation) == (
+        registry.MASKING,
+        EVERYBODY,
+    ) and chosen.institutions >= 4
+    lying = (LYING_SHARE if usual else 0.0) if chosen.lying is None else chosen.lying
+    setting = Setting(chosen.scheme, chosen.institutions, chosen.rounds, chosen.participation, lying)
     seeds = range(chosen.seed, chosen.seed + chosen.schedules)
     figures = _run(seeds, setting, chosen.processes, chosen.audited_every)
     print(figures.table())

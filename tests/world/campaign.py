@@ -7,26 +7,47 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
+from tests.world.consortium import scratch_folder
+from tests.world.lying import LyingWorld, draw_lie, is_lying
 from tests.world.operations import Schedule, draw_schedule
-from tests.world.world import World, scratch_folder
+from tests.world.world import World
 
 AUDITED_EVERY: Final = 10
 """The auditor reads the logs of every such schedule: it takes longer than the schedule."""
+LYING_SHARE: Final = 0.1
+"""In so many schedules the coordinator lies; the auditor reads the logs of all of these."""
 MAX_SHRINKING_RUNS: Final = 150
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The worlds of a campaign."""
+    """The worlds of a campaign; ``lying`` is the share of schedules in which the coordinator lies."""
 
     scheme: str = registry.MASKING
     institutions: int = 4
     rounds: int = 2
     participation: Participation = EVERYBODY
+    lying: float = 0.0
+
+    def lie(self, seed: int) -> str | None:
+        """Return the lie in a seed's schedule, if there is one."""
+        return draw_lie(seed) if is_lying(seed, self.lying) else None
+
+    def world(self, base: Path, seed: int) -> World:
+        """Make the world of a seed."""
+        arguments: dict[str, Any] = {
+            "scheme": self.scheme,
+            "institutions": self.institutions,
+            "rounds": self.rounds,
+            "participation": self.participation,
+            "seed": seed,
+        }
+        lie = self.lie(seed)
+        return World(base, **arguments) if lie is None else LyingWorld(base, lie, **arguments)
 
 
 @dataclass(frozen=True)
@@ -62,14 +83,7 @@ def run_schedule(
     base: Path, seed: int, schedule: Schedule, setting: Setting, *, audited: bool = False
 ) -> Counter[str]:
     """Play one schedule to its end and return what happened; raises what fails in it."""
-    with World(
-        base,
-        scheme=setting.scheme,
-        institutions=setting.institutions,
-        rounds=setting.rounds,
-        participation=setting.participation,
-        seed=seed,
-    ) as world:
+    with setting.world(base, seed) as world:
         world.play(schedule)
         world.settle()
         world.check_end(audited=audited)
@@ -85,7 +99,7 @@ def run_seeds(seeds: Sequence[int], setting: Setting, audited_every: int = AUDIT
             schedule = draw_schedule(seed)
             figures.schedules += 1
             try:
-                audited = seed % audited_every == 0
+                audited = seed % audited_every == 0 or setting.lie(seed) is not None
                 figures.counts += run_schedule(base, seed, schedule, setting, audited=audited)
             except Exception as error:
                 figures.failures.append(Failure(seed, schedule, f"{type(error).__name__}: {error}"))
@@ -100,7 +114,8 @@ def shrink(failure: Failure, setting: Setting) -> Schedule:
 
     def fails(schedule: Schedule) -> bool:
         try:
-            run_schedule(base, failure.seed, schedule, setting, audited=False)
+            audited = setting.lie(failure.seed) is not None
+            run_schedule(base, failure.seed, schedule, setting, audited=audited)
         except Exception:
             return True
         return False

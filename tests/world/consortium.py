@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,3 +95,10 @@ def make_consortium(institutions: int, folder: Path, domains: int = len(DOMAINS)
         if name != COORDINATOR:
             (folder / name / "policy.yaml").write_text(POLICY)
     return Consortium(folder, identities, roster)
+
+
+def scratch_folder() -> Path:
+    """Return a folder for worlds, in memory where the system has one."""
+    memory = Path("/dev/shm")
+    base = memory if memory.is_dir() else None
+    return Path(tempfile.mkdtemp(prefix="fedapt-world-", dir=base))

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,27 @@ class CoordinatorHost:
             self._configuration, self._key_seeds, self._identity, witnessed, progress
         )
         self.running = True
+        self._begun(self.session)
         self._carry_out(self.session.start(logged))
+
+    def _begun(self, session: CoordinatorSession) -> None:
+        """Do nothing with the session's machine; what lies does something (`lying`)."""
+
+    def _told(self, name: str, data: bytes) -> Iterable[bytes]:
+        """Return what an institution is sent: what it is to be sent."""
+        return (data,)
+
+    def _heard(self, name: str, frame: bytes) -> bytes | None:
+        """Return what is taken of an institution: what it has sent."""
+        return frame
 
     def accept(self, connection: Connection) -> None:
         """Take a frame from a connection; its first must be a greeting."""
         frame = connection.take("up")
         if connection.greeted:
-            self._guarded(lambda session: session.receive(connection.name, frame))
+            heard = self._heard(connection.name, frame)
+            if heard is not None:
+                self._guarded(lambda session: session.receive(connection.name, heard))
             return
         hello = decode_one_of(frame, m.FROM_INSTITUTION, max_bytes=m.Hello.max_bytes)
         if not isinstance(hello, m.Hello) or hello.name != connection.name:
@@ -177,8 +191,8 @@ class CoordinatorHost:
                 case SendTo():
                     self.fuse.effect()
                     connection = self.connections.get(action.name)
-                    if connection is not None:
-                        connection.put("down", action.data)
+                    for data in () if connection is None else self._told(action.name, action.data):
+                        connection.put("down", data)
                 case Log():
                     self._log.write(action.type, action.body)
                 case Keep():

@@ -28,9 +28,10 @@ from fedapt_secure.log.writer import LogWriter
 from fedapt_server.session.actions import SetTimer
 from fedapt_server.session.machine import CoordinatorSession
 from fedapt_server.session.round import CoordinatorRound
+from tests.world.consortium import scratch_folder
 from tests.world.invariants import Violation
 from tests.world.operations import Kind, Operation, Schedule, parse
-from tests.world.world import World, scratch_folder
+from tests.world.world import World
 
 CALM: Schedule = ()
 

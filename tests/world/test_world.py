@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN
 from tests.world.campaign import Setting, run_schedule
+from tests.world.consortium import scratch_folder
 from tests.world.institution import Machine
 from tests.world.operations import MAX_AMOUNT, Kind, Operation, draw_schedule, parse
-from tests.world.world import World, scratch_folder
+from tests.world.world import World
 
 TROUBLES = [kind for kind in Kind if kind not in (Kind.FLOW, Kind.WAIT)]
 

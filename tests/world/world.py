@@ -14,7 +14,7 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation
 from fedapt_secure.audit.findings import Verdict
-from fedapt_secure.audit.judgement import audit
+from fedapt_secure.audit.judgement import Judgement, audit
 from tests.protocol.federation import DOMAINS
 from tests.world.clock import Clock
 from tests.world.consortium import Consortium, make_consortium, world_plan
@@ -34,15 +34,8 @@ MAX_SETTLING_STEPS: Final = 3000
 """Far above what a session takes: more than that is a world that turns in circles."""
 
 
-def scratch_folder() -> Path:
-    """Return a folder for worlds, in memory where the system has one."""
-    memory = Path("/dev/shm")
-    base = memory if memory.is_dir() else None
-    return Path(tempfile.mkdtemp(prefix="fedapt-world-", dir=base))
-
-
 class World:
-    """One federation in one session; use it in a ``with`` block.
+    """One federation in one session; use it in a ``with`` block. `lying` has one whose coordinator lies.
 
     Args:
         base: A folder for files of worlds.
@@ -51,6 +44,8 @@ class World:
         participation: Who takes part in a round; one a domain is one of each of three.
         seed: Decides training results and what power cuts leave, nothing else.
     """
+
+    watching, coordinating = Watch, CoordinatorHost
 
     def __init__(
         self,
@@ -74,8 +69,9 @@ class World:
         plan = world_plan(scheme, rounds, participation, domains)
         self.configuration, key_seeds = self.consortium.configuration(seed, plan)
         names = self.consortium.names
-        self.watch = Watch(self.configuration, {name: self.folder / name / "ledger.sqlite" for name in names})
-        self.coordinator = CoordinatorHost(
+        ledgers = {name: self.folder / name / "ledger.sqlite" for name in names}
+        self.watch = self.watching(self.configuration, ledgers)
+        self.coordinator = self.coordinating(
             self.folder / COORDINATOR,
             self.consortium.identities[COORDINATOR],
             self.configuration,
@@ -136,7 +132,6 @@ class World:
         return connection
 
     def play(self, operations: Iterable[Operation]) -> None:
-        """Play some operations."""
         for operation in operations:
             self.apply(operation)
 
@@ -276,7 +271,6 @@ class World:
                 host.lose_connection()
 
     def _due(self) -> list:
-        """Return what is to happen at the clock's time, oldest first."""
         due = [(host.retry.due, host.try_to_connect) for host in self.institutions.values()]
         due.append((self.coordinator.timer.due, self.coordinator.ring))
         for connection, when in self._noticed.items():
@@ -388,9 +382,7 @@ class World:
 
     def check_audit(self) -> None:
         """Have the real auditor read everybody's logs."""
-        self._switch_off()
-        judgement = audit([self.folder / name for name in (COORDINATOR, *self.institutions)])
-        self.outcomes[f"audits: {judgement.verdict.name}"] += 1
+        judgement = self._audited()
         if judgement.verdict not in (Verdict.VERIFIED, Verdict.OPEN):
             found = "; ".join(f"{one.party} {one.file}:{one.line} {one.detail}" for one in judgement.findings)
             raise Violation(f"the audit says {judgement.verdict.name}: {found}")
@@ -398,3 +390,9 @@ class World:
             if not party.is_coordinator:
                 logged = sum(spend.steps for spend in party.spends)
                 self.watch.ledger_agrees(party.party, logged)
+
+    def _audited(self) -> Judgement:
+        self._switch_off()
+        judgement = audit([self.folder / name for name in (COORDINATOR, *self.institutions)])
+        self.outcomes[f"audits: {judgement.verdict.name}"] += 1
+        return judgement

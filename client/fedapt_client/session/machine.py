@@ -32,9 +32,9 @@ from fedapt_client.session.missed import missed_sum
 from fedapt_client.session.opening import (
     check_round,
     check_session_end,
-    expand_key,
     expand_keys,
     open_own_key,
+    own_key,
     signed_configuration,
 )
 from fedapt_client.session.own_model import OwnModel, PastRounds
@@ -311,8 +311,6 @@ class InstitutionSession:
 
     def _start_round(self, start: m.RoundStart) -> list[Action]:
         configuration = self.configuration
-        if self._seed is None:
-            raise UnexpectedMessage("a round started before the domain key arrived")
         participants = check_round(start, configuration, self._name)
         about = (start.round, start.attempt, start.model_id, self._grouping.commitment)
         context = configuration.round_context(*about)
@@ -323,14 +321,13 @@ class InstitutionSession:
                 check_vector(configuration.plan.shape, self._model.kept.model)
             self._grouping.confirmed(configuration, start)
             self.requirements.check_participants(configuration, self._name, participants)
+            key = own_key(configuration, self._name, self._seed, self._grouping.held)
         except UnresolvedExecution as error:
             return [Refused(error, start.round), *self._quit(error)]
         except (InvalidInput, PeerError) as error:
             return [Refused(error, start.round), *self.declined(reason_of(error), final=False)]
         self._state = State.TRAINING
-        key = expand_key(configuration, configuration.key_index(self._name), self._seed, self._grouping.held)
-        train = Train(start.round, self._model.kept.model, key)
-        return [CheckPolicy(context), Join(context), train]
+        return [CheckPolicy(context), Join(context), Train(start.round, self._model.kept.model, key)]
 
     def _aggregate(self, message: m.Aggregation) -> list[Action]:
         if self._part is None:
@@ -381,7 +378,10 @@ class InstitutionSession:
     def _end_session(self, end: m.SessionEnd) -> list[Action]:
         configuration = self.configuration
         model, model_id = self._model.kept.model, self._model.kept.model_id
-        rounds = check_session_end(end, configuration, self._roster, model_id)
+        try:
+            rounds = check_session_end(end, configuration, self._roster, model_id)
+        except PeerError as error:  # nobody need wait for our signature; the closed record comes all the same
+            return [Refused(error, 0), Send(m.SessionRefuse(reason=reason_of(error).value))]
         check_vector(configuration.plan.shape, model)
         try:
             self._closing.agree(configuration, model_id, rounds)

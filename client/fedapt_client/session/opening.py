@@ -75,6 +75,25 @@ def open_own_key(
     return seed
 
 
+def own_key(
+    configuration: SessionConfiguration, name: str, seed: bytes | None, group: InstitutionGroup | None
+) -> Vector:
+    """Return our domain key, flat.
+
+    Args:
+        configuration: The session.
+        name: Our name.
+        seed: What it is made from.
+        group: What we hold of the session's group.
+
+    Raises:
+        UnexpectedMessage: If the seed has not come, or did not hold: no round can be ours before it has.
+    """
+    if seed is None:
+        raise UnexpectedMessage("a round started before the domain key arrived")
+    return expand_key(configuration, configuration.key_index(name), seed, group)
+
+
 def check_round(start: m.RoundStart, configuration: SessionConfiguration, name: str) -> tuple[str, ...]:
     """Refuse a round that the session does not have, or not for us.
 

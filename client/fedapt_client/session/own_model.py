@@ -73,6 +73,7 @@ class OwnModel:
         first = self.configuration.plan.initial_model()
         self.kept = self.past.kept or KeptModel(first, model_hash(m.model_to_bytes(first)))
         self._stated = self.past.stated
+        self._contributors: tuple[str, ...] | None = None  # of the kept sum, where it came to this process
         self._openings = list(self.past.openings)
         self._newest = self.past.newest
         self._failed: set[bytes] = set()
@@ -176,6 +177,7 @@ class OwnModel:
         )
         self.kept = KeptModel(model, statement.model_after, *about)
         self._stated = m.SumVerified(statement=statement, signature=sign_sum(self.identity, statement))
+        self._contributors = verified.aggregate.contributors
         line = Log("verified_sum", verified_body(self._stated, verified.aggregate.contributors))
         return [Adopt(self.kept, self._stated), line, Send(self._stated)]
 
@@ -190,10 +192,15 @@ class OwnModel:
         """Refuse an end that denies what we have verified.
 
         Raises:
-            ContextMismatch: If the coordinator calls a round aborted whose sum it has given out.
+            ContextMismatch: If the coordinator calls a round aborted whose sum it has given out, or names
+                other contributors than those whose sum it is.
         """
-        if end.status == "aborted" and (self.kept.round, self.kept.attempt) == (end.round, end.attempt):
+        if (self.kept.round, self.kept.attempt) != (end.round, end.attempt):
+            return
+        if end.status == "aborted":
             raise ContextMismatch("called a round aborted whose sum it has given out", peer=COORDINATOR)
+        if self._contributors is not None and end.contributors != self._contributors:
+            raise ContextMismatch("names other contributors than those of the sum", peer=COORDINATOR)
 
     def _catch_up(self, message: m.CatchUp) -> list[Action]:
         statement = message.statement
@@ -203,7 +210,7 @@ class OwnModel:
             return []
         model = caught_up(self.configuration, message)
         self.kept = KeptModel(model, statement.model_after, statement.round, statement.attempt)
-        self._stated = None
+        self._stated = self._contributors = None
         names = [one.party for one in message.signatures]
         return [Adopt(self.kept, None), Log("caught_up", caught_up_body(statement, names))]
 

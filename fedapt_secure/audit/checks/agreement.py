@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fedapt_crypto.errors import FedaptError
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.registry import NONE
+from fedapt_secure.audit.checks.accused import accuses, said_otherwise
 from fedapt_secure.audit.evidence.collect import Close, LogRecord, SessionRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
 from fedapt_secure.audit.evidence.files import Evidence
@@ -38,6 +40,7 @@ def check_rounds(
         facts: What they say of rounds.
         findings: Where to note what does not agree.
     """
+    _check_configurations(records, findings)
     for column, (kind, what) in _COMPARED.items():
         query = (
             f"SELECT session, round, attempt FROM round WHERE {column} IS NOT NULL"  # noqa: S608 - our own names
@@ -48,6 +51,31 @@ def check_rounds(
     _check_contributors(records, facts, findings)
     _check_releases(records, facts, findings)
     _check_minimum(records, configurations, facts, findings)
+
+
+def _check_configurations(records: Sequence[LogRecord], findings: Findings) -> None:
+    """A session has one configuration: the one that the coordinator runs, where its log is given."""
+    accepted: dict[str, list[tuple[LogRecord, SessionRecord, str]]] = {}
+    for record in records:
+        for session in record.sessions.values():
+            if session.accepted is not None:
+                one = (record, session, session.accepted.configuration)
+                accepted.setdefault(session.session, []).append(one)
+    for name, given in accepted.items():
+        own = {configuration for record, _, configuration in given if record.files.is_coordinator}
+        common = Counter(configuration for *_, configuration in given).most_common(1)[0][0]
+        expected = own or {common}
+        for record, session, configuration in given:
+            if configuration not in expected:
+                findings.add(
+                    Verdict.VIOLATED if own else Verdict.OPEN,
+                    Kind.CONFIGURATION,
+                    COORDINATOR if own else record.party,
+                    session.place.file,
+                    session.place.line,
+                    f"{record.party} was offered session {name[:8]}… in another configuration than"
+                    f" {'the coordinator runs' if own else 'others were'}, or its log is not true",
+                )
 
 
 def _name_the_odd_ones(
@@ -77,13 +105,30 @@ def _name_the_odd_ones(
             continue
         reported.add(party)
         against = "each other" if tied else f"{most} other" + ("s" if most > 1 else "")
-        findings.tampered(
-            kind,
-            party,
-            file,
-            line,
-            f"{what} of round {round_number} (session {session[:8]}…) differs between the logs ({against})",
+        differs = (
+            f"{what} of round {round_number} (session {session[:8]}…) differs between the logs ({against})"
         )
+        if accuses(records, facts, party, session):
+            findings.violated(kind, COORDINATOR, file, line, differs + said_otherwise(party))
+        elif column == "context" and not _took_part(records, facts, party, session, round_number, attempt):
+            # Of what it was told to begin nothing has come: it may have been told another model or number.
+            nothing = "; it joined, and has done nothing in it"
+            findings.add(Verdict.OPEN, kind, party, file, line, differs + nothing)
+        else:
+            findings.tampered(kind, party, file, line, differs)
+
+
+def _took_part(
+    records: Sequence[LogRecord], facts: Facts, party: str, session: str, number: int, attempt: int
+) -> bool:
+    """Return whether a party notes more of an attempt than that it has joined it."""
+    own = [record for record in records if record.party == party]
+    query = (
+        "SELECT count(*) FROM round WHERE session = ? AND round = ? AND attempt = ? AND kind != 'joined'"
+        " AND log IN (SELECT value FROM json_each(?))"
+    )
+    indices = str([record.index for record in own])
+    return bool(facts.one(query, session, number, attempt, indices)[0])
 
 
 def _whole(records: Sequence[LogRecord]) -> dict[str, LogRecord]:
@@ -93,15 +138,19 @@ def _whole(records: Sequence[LogRecord]) -> dict[str, LogRecord]:
 
 def _check_contributors(records: Sequence[LogRecord], facts: Facts, findings: Findings) -> None:
     logs = _whole(records)
+    # One account a round, that of most: where they differ, that is noted already, and one that is not true
+    # must not be held against those whom it names. (SQLite takes the other columns from that row.)
     query = (
-        "SELECT session, round, attempt, max(contributors), log, file, line FROM round"
-        " WHERE kind = 'ended' AND status = ? GROUP BY session, round, attempt"
+        "SELECT session, round, attempt, contributors, log, file, line, max(most) FROM"
+        " (SELECT session, round, attempt, contributors, min(log) AS log, file, line,"
+        " count(DISTINCT log) AS most FROM round WHERE kind = 'ended' AND status = ?"
+        " GROUP BY session, round, attempt, contributors) GROUP BY session, round, attempt"
     )
     has_release = (
         "SELECT count(*) FROM round WHERE kind = 'released' AND session = ? AND round = ? AND attempt = ?"
         " AND log IN (SELECT value FROM json_each(?))"
     )
-    for session, round_number, attempt, contributors, log, file, line in facts.rows(query, COMPLETED):
+    for session, round_number, attempt, contributors, log, file, line, _ in facts.rows(query, COMPLETED):
         for name in names(contributors):
             if name not in logs:
                 continue

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.registry import NONE
 from fedapt_secure.audit.checks.sums import sessions_with_sums
 from fedapt_secure.audit.evidence.collect import LogRecord, SessionRecord
@@ -237,17 +238,25 @@ def _check_secret(records: Sequence[LogRecord], session: str, facts: Facts, find
     leading = [commitment for commitment, parties in counts.items() if len(parties) == most]
     common = leading[0] if len(leading) == 1 else None
     reported: set[str] = set()
+    by_coordinator = any(record.files.is_coordinator for record in records)
+    joined = (
+        "SELECT count(*) FROM round WHERE session = ? AND kind = 'joined'"
+        " AND log IN (SELECT value FROM json_each(?))"
+    )
     for log, file, line, commitment in rows:
         party = records[log].party
         if len(counts) > 1 and commitment != common and party not in reported:
             reported.add(party)
+            used = facts.one(joined, session, str([one.index for one in records if one.party == party]))[0]
+            routed = records[log].files.is_coordinator or (not used and by_coordinator)
             findings.violated(
                 Kind.GROUP,
-                party,
+                COORDINATOR if routed else party,
                 file,
                 line,
                 f"the secret that the institutions of session {session[:8]}… share differs between the logs:"
-                " a session has one",
+                " a session has one"
+                + (f"; {party} was given another, and joined no round with it" if routed else ""),
             )
     holders = {records[log].party for log, *_ in rows}
     query = "SELECT file, line FROM round WHERE log = ? AND session = ? AND kind = 'joined' LIMIT 1"

@@ -11,7 +11,9 @@ from itertools import groupby
 from typing import Any, Final
 
 from fedapt_crypto.errors import VerificationFailed
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg.registry import NONE
+from fedapt_secure.audit.checks.accused import accuses, said_otherwise
 from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
 from fedapt_secure.audit.evidence.files import Evidence
@@ -61,13 +63,18 @@ def check_sums(
         findings: Where to note what does not hold.
         unchecked: Where to say what could not be checked.
     """
-    terms = {s.session: s.accepted for r in records for s in r.sessions.values() if s.accepted is not None}
-    schemes = {session: one.secure_aggregation for session, one in terms.items()}
-    configurations = {session: one.configuration for session, one in terms.items()}
+    terms = {
+        (r.party, s.session): s.accepted
+        for r in records
+        for s in r.sessions.values()
+        if s.accepted is not None
+    }
+    schemes = {about: one.secure_aggregation for about, one in terms.items()}
+    configurations = {about: one.configuration for about, one in terms.items()}
     for stated in _rounds(records, facts):
         for one in stated:
             _check_signature(evidence, one, configurations, findings, unchecked)
-            _check_tag(one, schemes.get(one.session), findings)
+            _check_tag(one, schemes.get((one.party, one.session)), findings)
         common = _compare(stated, findings)
         _check_called_aborted(records, facts, findings, stated)
         if common is not None:
@@ -89,11 +96,11 @@ def _rounds(records: Sequence[LogRecord], facts: Facts) -> Iterator[list[Stated]
 def _check_signature(
     evidence: Evidence,
     one: Stated,
-    configurations: Mapping[str, str],
+    configurations: Mapping[tuple[str, str], str],
     findings: Findings,
     unchecked: list[str],
 ) -> None:
-    key, configuration = evidence.key_of(one.party), configurations.get(one.session)
+    key, configuration = evidence.key_of(one.party), configurations.get((one.party, one.session))
     if key is None or configuration is None:
         missing = "its identity" if key is None else "the session's configuration"
         unchecked.append(
@@ -218,7 +225,8 @@ def _aborted(
     if not found:
         return None
     record, file, line = min(found, key=lambda row: not row[0].files.is_coordinator)
-    return record.party, file, line
+    accused = accuses(records, facts, record.party, one.session)
+    return COORDINATOR if accused else record.party, file, line
 
 
 def _check_coordinator(
@@ -246,14 +254,16 @@ def _check_coordinator(
             )
             if own != other
         ]
+        party = records[log].party
+        accused = accuses(records, facts, party, common.session)
         if differing:
             findings.violated(
                 Kind.SUMS_DIFFER,
-                records[log].party,
+                COORDINATOR if accused else party,
                 file,
                 line,
                 f"its account of {_round(common)} is not that of those who verified its sum:"
-                f" {', '.join(differing)}",
+                f" {', '.join(differing)}" + (said_otherwise(party) if accused else ""),
             )
 
 

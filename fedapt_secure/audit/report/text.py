@@ -1,5 +1,6 @@
 """The audit's answer on a terminal: verdict first, then the table, what is wrong, and what is not known."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich import box
@@ -37,18 +38,20 @@ def print_report(console: Console, judgement: Judgement) -> None:
         console.print(escape(f"{party.party}: {wording.seen_until(party)}"), highlight=False)
     for sentence in wording.sums_said(judgement):
         console.print(escape(sentence), highlight=False)
-    waiting = wording.waiting_said(judgement)
-    if waiting:
-        console.print("[bold]Sums that did not come[/]")
-        for item in waiting[: wording.WAITING_SHOWN]:
-            console.print(f"  - {escape(item)}", highlight=False)
-        if len(waiting) > wording.WAITING_SHOWN:
-            console.print(f"  - and {len(waiting) - wording.WAITING_SHOWN} more", highlight=False)
-    if judgement.unchecked:
-        console.print("[bold]Not checked, for want of evidence[/]")
-        for item in judgement.unchecked:
-            console.print(f"  - {escape(item)}", highlight=False)
+    _print_list(console, "Sums that did not come", wording.waiting_said(judgement), wording.WAITING_SHOWN)
+    _print_list(console, "Turned down", wording.refusals_said(judgement), wording.REFUSALS_SHOWN)
+    _print_list(console, "Not checked, for want of evidence", judgement.unchecked, len(judgement.unchecked))
     console.print(escape(wording.not_proved()), highlight=False)
+
+
+def _print_list(console: Console, title: str, items: Sequence[str], most: int) -> None:
+    if not items:
+        return
+    console.print(f"[bold]{title}[/]")
+    for item in items[:most]:
+        console.print(f"  - {escape(item)}", highlight=False)
+    if len(items) > most:
+        console.print(f"  - and {len(items) - most} more", highlight=False)
 
 
 def _print_findings(console: Console, judgement: Judgement) -> None:

@@ -44,6 +44,7 @@ _WIDTH: Final = 88
 SESSIONS_SHOWN: Final = 6
 NAMES_SHOWN: Final = 8
 WAITING_SHOWN: Final = 20
+REFUSALS_SHOWN: Final = 20
 SELF_ATTESTED: Final = "self-attested"
 GLOSSARY: Final = (
     (
@@ -265,6 +266,22 @@ def waiting_said(judgement: Judgement) -> list[str]:
         for one in judgement.sums
         for wait in one.waiting
     ]
+
+
+def refusals_said(judgement: Judgement) -> list[str]:
+    """Return what parties turned down, by round, a line for all that turned down the same."""
+    groups: dict[tuple[int, str, str], list[str]] = {}
+    for party in judgement.parties:
+        for one in party.refusals:
+            names = groups.setdefault((one.round, one.error, one.detail), [])
+            if party.party not in names:
+                names.append(party.party)
+    said = []
+    for (number, error, detail), names in sorted(groups.items()):
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        what = f"{error}: {detail}" if error else detail
+        said.append(f"round {number}, {', '.join(names[:NAMES_SHOWN])}{more}: {what}")
+    return said
 
 
 def budget_text(spend: DatasetSpend) -> str:

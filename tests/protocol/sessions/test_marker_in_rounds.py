@@ -310,7 +310,9 @@ CASES: dict[str, Case] = {
     "an end of a round that nobody signed": Case(
         instead_of(b"round end", unsigned(m.RoundEnd, "countersignature"))
     ),
-    "an end that nobody signed": Case(instead_of(b"session end", unsigned(m.SessionEnd, "signature"))),
+    "an end that nobody signed": Case(
+        instead_of(b"session end", unsigned(m.SessionEnd, "signature")), told=(Reason.MESSAGE_REFUSED,)
+    ),
     "a record that nobody signed": Case(
         instead_of(b"session closed", unsigned(m.SessionClosed, "countersignature"))
     ),

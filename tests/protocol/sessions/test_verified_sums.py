@@ -15,7 +15,6 @@ from fedapt_crypto.errors import (
     TooFewParticipants,
     UnexpectedMessage,
     UnresolvedExecution,
-    VerificationFailed,
 )
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.masking import parties
@@ -248,6 +247,20 @@ def test_a_round_called_aborted_whose_sum_was_given_out_ends_it_there() -> None:
     assert victim.past.kept is not None, "what it has verified stays"
 
 
+def test_other_contributors_than_those_of_the_sum_end_it_there() -> None:
+    federation = Federation(5, rounds=1)
+
+    def change(name: str, message: TaggedMessage) -> TaggedMessage:
+        if isinstance(message, m.RoundEnd) and name == "clinic-3":
+            return message.model_copy(update={"contributors": FIVE[1:]})
+        return message
+
+    tampered(federation, change)
+    federation.run()
+    assert federation.parties["clinic-3"].refused[-1] == "quit: ContextMismatch"
+    assert federation.parties["clinic-1"].refused == []
+
+
 def test_no_end_with_a_model_of_the_coordinators_own() -> None:
     federation = Federation(5, rounds=1)
     close = federation.coordinator._close
@@ -257,9 +270,10 @@ def test_no_end_with_a_model_of_the_coordinators_own() -> None:
         return close()
 
     federation.coordinator._close = lie
-    with pytest.raises(VerificationFailed, match="session end"):
-        federation.run()
+    federation.run()
     assert all(party.concluded is None for party in federation.parties.values())
+    assert all(party.refused == ["VerificationFailed"] for party in federation.parties.values())
+    assert [body["reason"] for body in federation.entries("left")] == ["message_refused"] * 5
 
 
 class TestCatchingUp:

@@ -88,7 +88,7 @@ def forgets_a_contributor(patch: Patch) -> None:
 
 
 def takes_any_sum(patch: Patch) -> None:
-    patch.setattr(SumCheck, "verify", lambda *_, **__: None)
+    patch.setattr(SumCheck, "verify_parts", lambda *_, **__: None)
 
 
 def adds_an_input_twice_unseen(patch: Patch) -> None:

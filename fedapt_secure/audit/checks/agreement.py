@@ -203,9 +203,9 @@ def _check_minimum(
             continue
         for session, round_number, contributors, file, line in facts.rows(query, record.index, COMPLETED):
             policy = record.sessions[session].policy if session in record.sessions else None
-            if policy is None:
-                continue
             among = list(names(contributors))
+            if policy is None or record.party not in among:  # a sum without it is none of its policy's
+                continue
             on_key = _on_key(configurations.get(session), record.party, among)
             if on_key is not None and on_key < policy.minimum_institutions_per_key:
                 findings.violated(

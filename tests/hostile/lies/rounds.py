@@ -138,7 +138,11 @@ def numbered(number: int) -> Callable[[m.RoundStart, Lie], dict[str, object]]:
 
 
 def alone(start: m.RoundStart, lie: Lie) -> dict[str, object]:
-    return {"participants": 1}
+    return {"participants": parties.pack([FOUR.index(VICTIM)])}
+
+
+def others(start: m.RoundStart, lie: Lie) -> dict[str, object]:
+    return {"participants": parties.pack(range(FOUR.index(VICTIM)))}
 
 
 class RewindsTheModel(ChangedStart):

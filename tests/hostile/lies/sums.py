@@ -4,13 +4,13 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
-from fedapt_crypto.secagg.masking.tags import tag_from_bytes
 
 from fedapt_crypto.encoding import TaggedMessage
 from fedapt_crypto.errors import PeerError, RoundAborted
 from fedapt_crypto.secagg.masking.masked_input import MaskedPayload
 from fedapt_crypto.secagg.masking.sums import SumAnnouncement, announce
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_crypto.secagg.tags import tag_from_bytes
 from fedapt_crypto.sum_tag import PRIME
 from fedapt_secure.protocol import messages as m
 from fedapt_server.session.machine import CoordinatorSession

@@ -116,6 +116,11 @@ ROUNDS: Final = (
         ),
     ),
     Behaviour(
+        "a round that names others than the one it is sent to",
+        lambda: ChangedStart(rounds.others),
+        refused_by_one("UnexpectedMessage", "begins without us", noted=("late", VICTIM)),
+    ),
+    Behaviour(
         "messages of round 1 sent again in round 2",
         lambda: Repeats(m.RoundStart, m.Aggregation, m.RoundEnd),
         refused_by_one("UnexpectedMessage", "belongs to another round", refusing=FOUR),

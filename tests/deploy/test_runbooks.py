@@ -96,6 +96,7 @@ class TestTheRunbooks:
         journal = check(follow("client", here, OPERATOR, CLIENT), "client", here)
         assert "connected to the coordinator" in journal
 
+    @pytest.mark.slow  # half a minute: each command is a process; the walk through types most of them
     def test_of_the_coordinator(self, tmp_path: Path) -> None:
         here = machine.Machine(tmp_path / "machine")
         journal = check(follow("server", here, "true", SERVER), "server", here)

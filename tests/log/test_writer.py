@@ -595,6 +595,7 @@ class TestKills:
         logfile.pwrite = counting(os.pwrite)
         Path.rename = counting(Path.rename)
 
+    @pytest.mark.slow  # a process for each call
     def test_before_every_system_call(self, tmp_path: Path) -> None:
         kills = 0
         for step in range(1, 200):

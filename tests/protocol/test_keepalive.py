@@ -71,7 +71,9 @@ def test_the_library_itself_cuts_it(link: FaultyLink) -> None:
         asyncio.run(there_and_back(link, patient=False))
 
 
-@pytest.mark.parametrize("sent", [b"first", bytes(40_000)], ids=["idle", "under way"])
+@pytest.mark.parametrize(
+    "sent", [b"first", pytest.param(bytes(40_000), marks=pytest.mark.slow)], ids=["idle", "under way"]
+)
 def test_a_line_that_goes_silent_is_noticed(link: FaultyLink, sent: bytes) -> None:
     """A message in the pipe has the time that it would take on the slowest line, and no more."""
 

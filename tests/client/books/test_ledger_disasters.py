@@ -126,6 +126,7 @@ def check_and_go_on(path: Path, said: list[str]) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow  # a process for each statement
 def test_killed_before_any_statement_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     results = drive(tmp_path, "kill", list(range(1, 500)))
     codes = [code for _, code, _ in results]

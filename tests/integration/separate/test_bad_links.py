@@ -61,6 +61,7 @@ def test_everybody_is_cut_off_for_a_while(tmp_path: Path, seconds: int) -> None:
     assert len(completed) >= 2, "at most the round that was cut has no sum"
 
 
+@pytest.mark.slow  # twenty seconds of waiting
 def test_one_is_cut_off_for_a_while(tmp_path: Path) -> None:
     """The three others go on without it, and it is back for the next round."""
     port = free_port()

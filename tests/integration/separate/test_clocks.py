@@ -179,7 +179,8 @@ def findings(folder: PartyFolder, *checks: str, days: float = 0) -> list[str]:
 
 
 class TestAnInstitution:
-    @pytest.mark.parametrize("days", [AHEAD, pytest.param(-AHEAD, marks=pytest.mark.slow)])
+    @pytest.mark.slow  # many processes under another clock
+    @pytest.mark.parametrize("days", [AHEAD, -AHEAD])
     def test_its_own_clock_is_named(self, office: Office, member: PartyFolder, days: int) -> None:
         where = "after" if days > 0 else "before"
         with serving(office):

@@ -138,6 +138,7 @@ def test_under_a_passphrase(people: Desk) -> None:
             assert PASSPHRASE.encode() not in path.read_bytes()
 
 
+@pytest.mark.slow  # many processes
 def test_killed_while_it_enrols_the_command_is_run_again(people: Desk) -> None:
     """Kill the institution at random moments of its enrolment; the same command finishes it."""
     join = people.join_string("clinic-1", "ink")

@@ -119,6 +119,7 @@ async def revoked(world: World) -> None:
     assert not await lets_in(world, client_context(world.party("clinic-5")))
 
 
+@pytest.mark.slow  # tests/hostile and tests/crypto have the like in less
 def test_the_honest_complete_their_session_whatever_the_others_do(world: World, tmp_path: Path) -> None:
     kinds = (b"", CLIENT_HELLO_START, client_hello())
     honest = [f"clinic-{number}" for number in range(1, 5)]

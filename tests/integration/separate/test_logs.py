@@ -118,7 +118,9 @@ def test_session_after_session_goes_on_in_one_log(world: World, tmp_path: Path) 
             assert text.count('"type":"log_opened"') == 1
 
 
-@pytest.mark.parametrize("kind", ["cut", "older copy", "new"])
+@pytest.mark.parametrize(
+    "kind", ["cut", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("older copy", "new"))]
+)
 def test_an_institutions_log_that_went_back(world: World, tmp_path: Path, kind: str) -> None:
     world.session()
     old = shutil.copytree(world.logs, tmp_path / "old")
@@ -158,6 +160,7 @@ def test_the_coordinators_log_that_went_back(world: World, tmp_path: Path) -> No
     assert set(world.session().values()) == {None}
 
 
+@pytest.mark.slow  # several sessions
 def test_a_coordinator_that_begins_a_new_log_is_told_of_the_old_one(world: World) -> None:
     world.session()
     path = world.logs / "coordinator.jsonl"

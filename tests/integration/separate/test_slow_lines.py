@@ -21,6 +21,7 @@ SHAPE = {"text_width": 4096, "context_tokens": 8}
 """With two classes 65,536 values and some: 262 kB, which take two and a half seconds, each way."""
 
 
+@pytest.mark.slow  # twenty seconds of waiting
 def test_a_round_completes_though_its_update_takes_many_a_deadline(tmp_path: Path) -> None:
     port = free_port()
     world = ChaosWorld.make(

@@ -21,7 +21,7 @@ def audited(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> 
     "options",
     [
         ["--fail", "clinic-3@1:masked_input", "--clients", "4"],
-        ["--secure-aggregation", "ckks", "--clients", "3"],
+        pytest.param(["--secure-aggregation", "ckks", "--clients", "3"], marks=pytest.mark.slow),
         ["--no-dp", "--clients", "3"],
     ],
 )

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.integration
 FAST = ("--rounds", "1", "--local-steps", "1")
 
 
+@pytest.mark.slow  # a round of many institutions
 def test_a_synthetic_run_says_so_on_screen_and_in_its_summary(
     simulate, capsys: pytest.CaptureFixture
 ) -> None:

@@ -230,7 +230,7 @@ def test_without_protection_the_same_tap_finds_the_update(simulate, tap: Tap) ->
 @pytest.mark.parametrize(
     "phase",
     [
-        phase if phase in {"masked_input", "unmask"} else pytest.param(phase, marks=pytest.mark.slow)
+        phase if phase == "masked_input" else pytest.param(phase, marks=pytest.mark.slow)
         for phase in registry.PHASES[registry.MASKING]
     ],
 )
@@ -245,6 +245,7 @@ def test_one_of_five_vanishes(simulate, tap: Tap, phase: str) -> None:
     assert_model_is_the_plain_mean(tap, run.folder, run.summary)
 
 
+@pytest.mark.slow  # one of them vanishes in other tests
 def test_two_of_five_vanish(simulate, tap: Tap, capsys) -> None:
     run = simulate("--rounds", "3", "--fail", "clinic-1@2:masked_input", "--fail", "clinic-3@2:masked_input")
     assert run.status == 0
@@ -262,8 +263,10 @@ def test_two_of_five_vanish(simulate, tap: Tap, capsys) -> None:
     "options",
     [
         ["--dp-epsilon", "8"],
-        ["--no-dp"],
-        ["--secure-aggregation", "ckks", "--fail", "clinic-2@1:consistency"],
+        pytest.param(["--no-dp"], marks=pytest.mark.slow),
+        pytest.param(
+            ["--secure-aggregation", "ckks", "--fail", "clinic-2@1:consistency"], marks=pytest.mark.slow
+        ),
         ["--fail", "clinic-2@1:consistency", "--fail", "clinic-3@2:masked_input", "--clients", "5"],
     ],
     ids=["private", "not private", "blind", "failing"],

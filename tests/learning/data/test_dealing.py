@@ -162,7 +162,7 @@ def labels_of(institution, dealt):
     return [record.label for record in read_records(institution.data, dealt.class_names).records]
 
 
-@pytest.mark.parametrize("alpha", [None, 0.05])
+@pytest.mark.parametrize("alpha", [None, pytest.param(0.05, marks=pytest.mark.slow)])
 def test_several_clinics_a_style(tmp_path, alpha):
     dealt = hand_out(
         tmp_path, clients=None, institutions_per_domain=2, domains=("scan", "ink"), dirichlet=alpha

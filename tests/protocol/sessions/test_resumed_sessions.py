@@ -120,6 +120,7 @@ def once(number: int) -> Callable[[int, server.Action], bool]:
     return lambda count, action: count == number
 
 
+@pytest.mark.slow  # tests/world and tests/hostile/test_restarts.py end it at some of them
 def test_every_moment_of_a_session(tmp_path: Path) -> None:
     """The coordinator dies before its first action, before its second, and so on to the last."""
     for moment in range(1, 400):

@@ -221,6 +221,7 @@ def dying(path: Path, statement: int) -> int:
         os._exit(1)
 
 
+@pytest.mark.slow  # a process for each statement
 def test_killed_at_any_statement_a_change_is_whole_or_not_there(tmp_path: Path) -> None:
     for statement in range(1, 60):
         path = tmp_path / f"{statement}.sqlite"

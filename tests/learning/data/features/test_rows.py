@@ -82,9 +82,8 @@ print("trained")
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    ("where", "ends_well"), [("disk", True), pytest.param("memory", False, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # each writes a set larger than memory is allowed to be
+@pytest.mark.parametrize(("where", "ends_well"), [("disk", True), ("memory", False)])
 def test_a_set_larger_than_the_memory_allowed_is_read_and_indexed(tmp_path, where, ends_well):
     """400 MiB of features under a limit of 64 MiB more than the process has; in memory that cannot work."""
     count = 400 * 2**20 // (768 * 4)

@@ -25,6 +25,7 @@ NEEDED = {
     "evaluate": ["model", "--data", "data"],
     "server invite": ["clinic-1", "--domain", "ink"],
     "server sign": ["request"],
+    "server model": ["--out", "out"],
     "server revoke": ["clinic-1"],
     "client enroll": ["join"],
     "client install-cert": ["answer"],

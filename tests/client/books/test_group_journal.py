@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedapt_client.books.group_journal import GroupJournal
@@ -19,6 +19,7 @@ def file_of(folder: Path) -> Path:
     return folder / f"group-{SESSION.hex()}.json"
 
 
+@settings(deadline=None)  # a busy disk takes as long as it likes
 @given(encrypted=st.sets(HASHES, max_size=5), sums=st.dictionaries(HASHES, HASHES, max_size=5))
 def test_what_is_recorded_lasts(encrypted: set[bytes], sums: dict[bytes, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedapt_client.session.actions import Refused
+from fedapt_client.session.actions import Refused, Send
 from fedapt_client.session.closing import in_order
 from fedapt_client.session.kept_model import KeptModel
 from fedapt_client.session.own_model import OwnModel, PastRounds
@@ -353,7 +353,7 @@ class Kept:
                 round=number,
                 attempt=attempt,
                 status=status,
-                contributors=(),
+                contributors=self.own._contributors or (),
                 dropped=(),
                 heads=(),
                 countersignature=UNSIGNED,
@@ -361,6 +361,7 @@ class Kept:
         )
 
     def restart(self) -> None:
-        stated = next((action.message for action in self.own.restate()), None)
+        said = (action for action in self.own.restate() if isinstance(action, Send))
+        stated = next((one.message for one in said), None)
         past = PastRounds(self.own.kept, stated, tuple(self.openings), self.newest)
         self.own = OwnModel(self.configuration, self.identities[0], past)

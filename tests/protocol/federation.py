@@ -15,7 +15,7 @@ import numpy as np
 from fedapt_client.books.bodies import ended_fields
 from fedapt_client.session import actions
 from fedapt_client.session import machine as client
-from fedapt_client.session.own_model import PastRounds
+from fedapt_client.session.own_model import UNRESOLVED, VERIFIED, PastRounds
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.session.states import State as ClientState
 from fedapt_crypto import domain_keys
@@ -156,7 +156,16 @@ class Federation:
             self.roster,
             self.requirements,
             self.logs[name].highest_heads(),
-            past=lambda configuration: self.parties[name].past,
+            past=lambda configuration: dataclasses.replace(self.parties[name].past, noted=self._noted(name)),
+        )
+
+    def _noted(self, name: str) -> frozenset[tuple[str, int, int]]:
+        """What an institution's log has on sums."""
+        return frozenset(
+            (kind, body["round"], body["attempt"])
+            for kind in (VERIFIED, UNRESOLVED)
+            for body in self.logs[name].bodies(kind)
+            if body["session"] == self.configuration.session.hex()
         )
 
     @property

@@ -54,7 +54,8 @@ class Books:
         self.ledger = Ledger(folder / settings.ledger, self._admit)
         self.bindings = Bindings(self.ledger.file)
         self._models = RoundModels(folder)
-        own = read_own_log(folder / settings.log)
+        self._log = folder / settings.log
+        own = read_own_log(self._log)
         check_ledger(own, self.ledger, folder / settings.ledger)
         self._logged_policy = own.policy_hash
         self._checked_under: str | None = None
@@ -117,7 +118,9 @@ class Books:
             kept = KeptModel(model, record.model_id, record.round, record.attempt)
             stated = m.SumVerified.from_bytes(record.stated) if record.stated else None
         openings, newest = self.bindings.openings(session), self.bindings.newest_joined(session)
-        return PastRounds(kept, stated, openings, newest)
+        own = read_own_log(self._log).sessions.get(session.hex())
+        noted = frozenset() if own is None else frozenset(own.noted)
+        return PastRounds(kept, stated, openings, newest, noted)
 
     def adopt(self, session: bytes, kept: KeptModel, stated: m.SumVerified | None) -> None:
         """Make a session's new model durable, and then the record that makes it count.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_client.books.ledger import Ledger
+from fedapt_client.session.own_model import UNRESOLVED, VERIFIED
 from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.log.line import SESSION_CLOSED
@@ -25,6 +26,8 @@ _WANTED = tuple(
         "policy",
         "round_joined",
         "round_ended",
+        VERIFIED,
+        UNRESOLVED,
         "session_ended",
         SESSION_CLOSED,
     )
@@ -39,6 +42,7 @@ class Past:
         accepted_at: When it was accepted first, as the log states it.
         joined: Rounds and attempts that were joined, in order.
         ended: How each attempt ended that was seen to its end, by round and attempt.
+        noted: What was noted of sums: the line's type, round and attempt.
         bundle: SHA-256 of the finished bundle, hexadecimal, once it was stored.
         unfinished: Whether it ended without a completed round, so that there is no model.
         closed: Whether the log holds the record with which the session ended.
@@ -47,6 +51,7 @@ class Past:
     accepted_at: str | None = None
     joined: list[tuple[int, int]] = field(default_factory=list)
     ended: dict[tuple[int, int], RoundRecord] = field(default_factory=dict)
+    noted: set[tuple[str, int, int]] = field(default_factory=set)
     bundle: str | None = None
     unfinished: bool = False
     closed: bool = False
@@ -101,6 +106,8 @@ def _note(past: Past, kind: str, time: str, body: dict[str, Any]) -> None:
         case "round_ended":
             record = _record(body)
             past.ended[record.round, record.attempt] = record
+        case _ if kind in (VERIFIED, UNRESOLVED):
+            past.noted.add((kind, body["round"], body["attempt"]))
         case "session_ended":
             past.bundle = body["bundle"]
             past.unfinished = past.bundle is None

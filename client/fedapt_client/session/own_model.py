@@ -35,6 +35,8 @@ from fedapt_secure.protocol.session import SessionConfiguration, model_hash, nex
 from fedapt_secure.protocol.stated import SumStatement
 from fedapt_secure.protocol.statements import caught_up, sign_sum
 
+VERIFIED, UNRESOLVED = "verified_sum", "unresolved"
+"""Types of the log's lines on sums."""
 MAX_UNRESOLVED = 2
 """A second one on one model ends the session there."""
 
@@ -48,12 +50,14 @@ class PastRounds:
         stated: What it has signed about the newest sum that it has verified.
         openings: The executions in which it has revealed shares.
         newest: Round and attempt of the newest that it has joined.
+        noted: What its log has on sums: the line's type, round and attempt.
     """
 
     kept: KeptModel | None = None
     stated: m.SumVerified | None = None
     openings: tuple[Opening, ...] = ()
     newest: tuple[int, int] = (0, 0)
+    noted: frozenset[tuple[str, int, int]] = frozenset()
 
 
 @dataclass
@@ -77,6 +81,7 @@ class OwnModel:
         self._openings = list(self.past.openings)
         self._newest = self.past.newest
         self._failed: set[bytes] = set()
+        self._noted = set(self.past.noted)
 
     @property
     def unresolved(self) -> list[Opening]:
@@ -84,8 +89,30 @@ class OwnModel:
         return [one for one in self._openings if one.context.model_hash == self.kept.model_id]
 
     def restate(self) -> list[Action]:
-        """Say again what was said about the newest verified sum: the connection may have died with it."""
-        return [] if self._stated is None else [Send(self._stated)]
+        """Say again what was said about the newest verified sum: the connection may have died with it.
+
+        What a crash, or a connection that died, has kept out of the log is put there now: that sum, and
+        executions whose sum has not come.
+        """
+        lines = [
+            line for one in self.unresolved for line in self._note(UNRESOLVED, unresolved_body(one), one)
+        ]
+        if self._stated is None:
+            return lines
+        number, attempt = self.kept.round, self.kept.attempt
+        opened = (
+            one for one in self._openings if (one.context.round, one.context.attempt) == (number, attempt)
+        )
+        for one in opened:  # without an opening, in a scheme that protects nothing, the names are lost
+            lines += self._note(VERIFIED, verified_body(self._stated, one.survivors), one)
+        return [*lines, Send(self._stated)]
+
+    def _note(self, kind: str, body: dict[str, object], of: Opening) -> list[Action]:
+        about = (kind, of.context.round, of.context.attempt)
+        if about in self._noted:
+            return []
+        self._noted.add(about)
+        return [Log(kind, body)]
 
     def begin(self, start: m.RoundStart) -> None:
         """Begin an execution; from here on no sum of an earlier one is taken.
@@ -129,7 +156,8 @@ class OwnModel:
 
     def note_lost(self, context: RoundContext) -> list[Action]:
         """Return the log's line where an attempt has ended, shares were revealed, and no sum has come."""
-        return [Log("unresolved", unresolved_body(one)) for one in self.unresolved if one.context == context]
+        mine = [one for one in self.unresolved if one.context == context]
+        return [line for one in mine for line in self._note(UNRESOLVED, unresolved_body(one), one)]
 
     def opening_of(self, missed: m.MissedSum) -> Opening | None:
         """Return our record of an execution, if its sum may still be taken from this message alone."""
@@ -178,7 +206,8 @@ class OwnModel:
         self.kept = KeptModel(model, statement.model_after, *about)
         self._stated = m.SumVerified(statement=statement, signature=sign_sum(self.identity, statement))
         self._contributors = verified.aggregate.contributors
-        line = Log("verified_sum", verified_body(self._stated, verified.aggregate.contributors))
+        self._noted.add((VERIFIED, *about))
+        line = Log(VERIFIED, verified_body(self._stated, verified.aggregate.contributors))
         return [Adopt(self.kept, self._stated), line, Send(self._stated)]
 
     def catch_up(self, message: m.CatchUp) -> list[Action]:

@@ -1,6 +1,7 @@
 """The coordinator dies at any moment and goes on from its store: real machines, real store, real files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedapt_client.session import actions as client_actions
 from fedapt_client.session.closing import in_order
+from fedapt_client.session.own_model import OwnModel, PastRounds
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import registry
@@ -307,3 +310,36 @@ class TestStore:
         assert repr(federation.seeds[0]) not in repr(stored)
         assert (tmp_path / "sessions.sqlite").stat().st_mode & 0o077 == 0
         assert (tmp_path / "sessions").stat().st_mode & 0o077 == 0
+
+
+class TestLinesThatACrashKeptOut:
+    """A model is durable before its line is, and shares leave before anybody knows that no sum will come."""
+
+    def lines(self, actions: list) -> list[tuple[str, int]]:
+        return [(one.type, one.body["round"]) for one in actions if isinstance(one, client_actions.Log)]
+
+    def test_of_a_verified_sum(self) -> None:
+        federation = Federation(5, rounds=1)
+        federation.run()
+        party = federation.parties["clinic-1"]
+        written = federation.logs["clinic-1"].bodies("verified_sum")
+        identity = federation.identities["clinic-1"]
+        again = OwnModel(federation.configuration, identity, party.past)
+        [line, said] = again.restate()
+        assert (line.type, line.body) == ("verified_sum", written[0])
+        assert isinstance(said, client_actions.Send)
+        assert self.lines(again.restate()) == [], "once"
+        noted = replace(party.past, noted=frozenset({("verified_sum", 1, 1)}))
+        assert self.lines(OwnModel(federation.configuration, identity, noted).restate()) == []
+
+    def test_of_a_sum_that_has_not_come(self) -> None:
+        federation = Federation(5, rounds=1)
+        federation.run()
+        [opening] = federation.parties["clinic-1"].past.openings
+        identity = federation.identities["clinic-1"]
+        lost = PastRounds(openings=(opening,), newest=(1, 1))
+        again = OwnModel(federation.configuration, identity, lost)
+        assert self.lines(again.restate()) == [("unresolved", 1)]
+        assert again.restate() == again.note_lost(opening.context) == [], "once"
+        noted = replace(lost, noted=frozenset({("unresolved", 1, 1)}))
+        assert OwnModel(federation.configuration, identity, noted).restate() == []

@@ -193,6 +193,39 @@ FOUND = {
         30158,
         [("flow", 6, 28), ("wait", 7, 39), ("flow", 1, 25), ("repeat", 4, 8)],
     ),
+    "too few had stated the last sum when one that was away came to the session's end": (
+        800194,
+        [
+            ("flow", 1, 32),
+            ("flow", 1, 39),
+            ("flow", 6, 35),
+            ("crash_at", 7, 4),
+            ("flow", 5, 28),
+            ("crash", 0, 14),
+            ("wait", 6, 35),
+            ("tick", 2, 28),
+            ("cut", 2, 31),
+            ("wait", 1, 9),
+            ("flow", 6, 14),
+            ("wait", 2, 7),
+            ("deliver", 3, 16),
+        ],
+    ),
+    "a coordinator that restarted had statements of an earlier sum with the newest one": (
+        800194,
+        [
+            ("flow", 1, 32),
+            ("flow", 1, 39),
+            ("flow", 6, 35),
+            ("crash_at", 7, 4),
+            ("flow", 5, 28),
+            ("wait", 0, 5),
+            ("coordinator_crash", 3, 30),
+            ("coordinator_restart", 0, 22),
+            ("wait", 6, 36),
+            ("wait", 2, 7),
+        ],
+    ),
 }
 
 

@@ -73,6 +73,7 @@ class CoordinatorSession:
         self._witness = Witness(configuration, identity, witnessed)
         self._reception = Reception(configuration, key_seeds, identity, self._witness)
         self._sums = Sums(configuration, progress)
+        self._held: set[str] = set()
         self._rounds = Rounds(
             configuration,
             identity,
@@ -116,7 +117,7 @@ class CoordinatorSession:
             return actions
         if before.interrupted and not before.ended:
             self._agenda.ended(completed=before.given is not None)
-            self._sums.stated = self._progress.stated
+            self._sums.forget(self._progress.stated, self._progress.statements)
         is_over = self._agenda.over or self._progress.closing
         return [*actions, SetTimer(None), *(self._close() if is_over else [])]
 
@@ -190,7 +191,7 @@ class CoordinatorSession:
                 self._rounds.current.traffic.bytes_up += size
                 return self._after(self._rounds.receive(self._rounds.current, name, message))
             case m.SumVerified():
-                return self._after(self._rounds.verified(name, message))
+                return [*self._after(self._rounds.verified(name, message)), *self._end_what_was_held()]
             case m.Done() if self._closing is not None:
                 return self._done(self._closing, name, message)
             case _:
@@ -327,9 +328,24 @@ class CoordinatorSession:
         ]
 
     def _session_end(self, *names: str) -> list[SendTo]:
-        """Return what ends the session for some: the model where they are behind, and the keys."""
+        """Return what ends the session for some: the model where they are behind, and the keys.
+
+        Who is behind while too few state the model is not told yet: it could not tell that end from a lie.
+        """
         end = self._reception.session_end(self._progress)
-        return [*self._sums.catch_up(self._progress, names), *(send(name, end) for name in names)]
+        newest = self._sums.catch_up(self._progress, names)
+        behind = {name for name in names if self._sums.is_behind(name)}
+        self._held |= behind
+        return [*newest, *(send(name, end) for name in names if name not in behind)]
+
+    def _end_what_was_held(self) -> list[Action]:
+        """End the session for those for whom one more statement was waited for, theirs or another's."""
+        if self._closing is None:
+            return []
+        there = set(self._attendance.which(Presence.READY, Presence.RESTING))
+        names = [name for name in self._configuration.roster.names if name in self._held & there]
+        self._held.clear()
+        return [self._keep(**self._sums.kept), *self._session_end(*names)]  # who comes later may fetch it
 
     def _open_closing(self) -> Closing:
         return Closing(self._configuration, self._identity, self._witness, self._progress)

@@ -72,6 +72,10 @@ class Sums:
         """Whether enough have stated the newest model."""
         return len(self.signatures) >= self._configuration.statements_needed
 
+    def is_behind(self, name: str) -> bool:
+        """Whether an institution lacks the newest sum, as far as it has said."""
+        return self.stated is not None and self._applied.get(name, 0) < self.stated.round
+
     def catch_up(self, progress: Progress, names: Iterable[str]) -> list[SendTo]:
         """Return what gives those who are behind the newest model.
 
@@ -81,7 +85,7 @@ class Sums:
         """
         if self._configuration.blind or self.stated is None or not self.is_stated:
             return []
-        behind = [name for name in names if self._applied.get(name, 0) < self.stated.round]
+        behind = [name for name in names if self.is_behind(name)]
         if not behind:
             return []
         data = newest_model(progress, self.stated, self.signatures).to_bytes()
@@ -129,6 +133,7 @@ class Moved:
             model_id=self.statement.model_after,
             sealed_sums=(*progress.sealed_sums, *sealed),
             stated=self.statement,
+            statements={},
             bound=(),
         )
 

@@ -345,7 +345,8 @@ class CoordinatorSession:
         there = set(self._attendance.which(Presence.READY, Presence.RESTING))
         names = [name for name in self._configuration.roster.names if name in self._held & there]
         self._held.clear()
-        return [self._keep(**self._sums.kept), *self._session_end(*names)]  # who comes later may fetch it
+        news = self._progress.statements != self._sums.signatures  # who comes later may fetch the model
+        return [*([self._keep(**self._sums.kept)] if news else []), *self._session_end(*names)]
 
     def _open_closing(self) -> Closing:
         return Closing(self._configuration, self._identity, self._witness, self._progress)

@@ -35,6 +35,7 @@ def found(
 
 
 @pytest.mark.parametrize("epsilon", [8.0, None])
+@pytest.mark.slow  # training, and a benchmark's script
 def test_known_keys_give_each_update_with_noise_and_without(epsilon: float | None) -> None:
     one = found("known", ALONE, epsilon=epsilon)
     assert min(one.update) > 0.99
@@ -42,6 +43,7 @@ def test_known_keys_give_each_update_with_noise_and_without(epsilon: float | Non
     assert one.apart == []
 
 
+@pytest.mark.slow  # training, and a benchmark's script
 def test_two_on_a_key_give_their_sum_alone() -> None:
     one = found("shared", SHARED)
     assert min(one.key_sum) > 0.99
@@ -71,6 +73,7 @@ def test_a_method_without_a_context_is_refused() -> None:
         Federation(Members(FEDCLIP, 3, 3, FEW), Trial(seed=20))
 
 
+@pytest.mark.slow  # training, and a benchmark's script
 def test_a_fit_finds_keys_from_sums_alone() -> None:
     trial = Trial(seed=20, local_steps=1, context_tokens=4)
     federation = Federation(Members(institutions=2, keys=2, few_shot=FEW), trial)

@@ -88,7 +88,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.integration
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("way", ["environment", "target"])
+@pytest.mark.parametrize("way", ["environment", pytest.param("target", marks=pytest.mark.slow)])
 def test_they_are_in_the_wheel(way: str, tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path / "dist")
     options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check", str(wheel)]

@@ -90,6 +90,7 @@ class TestTheCoordinator:
             assert "in use by another process" in refused(server(office, "run", days=AHEAD))
             assert state(office.folder) == before
 
+    @pytest.mark.slow  # processes under another clock
     def test_a_start_under_a_clock_ahead_changes_nothing_and_says_what_to_do(self, office: Office) -> None:
         run_once(office)
         before = state(office.folder)
@@ -115,12 +116,14 @@ class TestTheCoordinator:
         assert f"{AHEAD} days before" in refused(server(office, "renew", days=-AHEAD))
         assert state(office.folder) == before
 
+    @pytest.mark.slow  # processes under another clock
     def test_a_year_of_rest_is_one_command(self, office: Office) -> None:
         run_once(office)
         assert server(office, "renew", "--clock-is-right", days=AHEAD).returncode == 0
         with serving(office, days=AHEAD):
             pass
 
+    @pytest.mark.slow  # processes under another clock
     def test_one_from_the_future_is_not_served_and_can_be_repaired(self, office: Office) -> None:
         run_once(office)
         from_the_future(office)
@@ -217,6 +220,7 @@ class TestAnInstitution:
 
         run(story())
 
+    @pytest.mark.slow  # processes under another clock
     def test_what_a_coordinator_ahead_certifies_is_not_installed(self, office: Office) -> None:
         join, folder = office.invite(days=30).to_text(), office.institution()
         enroll = ("client", "enroll", "-", "--dir", str(folder.path))

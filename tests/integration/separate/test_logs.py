@@ -108,6 +108,7 @@ def world(tmp_path: Path) -> World:
     return world
 
 
+@pytest.mark.slow  # three sessions
 def test_session_after_session_goes_on_in_one_log(world: World, tmp_path: Path) -> None:
     for count in (1, 2, 3):
         assert set(world.session().values()) == {None}
@@ -175,6 +176,7 @@ def test_a_coordinator_that_begins_a_new_log_is_told_of_the_old_one(world: World
     assert head.partition(":")[0] in path.read_text().splitlines()[0]
 
 
+@pytest.mark.slow  # two sessions
 def test_an_institution_owns_up_to_a_lost_log(world: World) -> None:
     world.session()
     path = world.logs / "clinic-3.jsonl"
@@ -222,6 +224,7 @@ def test_a_log_in_use_is_refused(world: World) -> None:
         first._log.close()
 
 
+@pytest.mark.slow  # two sessions
 def test_a_torn_tail_from_a_crash_does_not_stop_the_next_session(world: World) -> None:
     world.session()
     for name in (COORDINATOR, "clinic-1"):

@@ -39,6 +39,7 @@ def test_a_round_completes_though_its_update_takes_many_a_deadline(tmp_path: Pat
     assert not [body for body in ended if body["dropped"]]
 
 
+@pytest.mark.slow  # seconds of waiting
 def test_the_operator_is_told_that_such_rounds_take_long(tmp_path: Path) -> None:
     world = ChaosWorld.make(tmp_path, rounds=1, round_timeout_s=2.0, **SHAPE)
     with world.running():

@@ -147,7 +147,7 @@ def test_a_lost_actor_is_a_dropout_and_comes_back(simulate, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--client-cpus", "900"], "do not fit on the Ray cluster"),
+        pytest.param(["--client-cpus", "900"], "do not fit on the Ray cluster", marks=pytest.mark.slow),
         # What needs no Ray comes first: there is none at that address.
         (["--ray-address", "127.0.0.1:1", "--method", "local"], "leave out --engine ray"),
         (["--ray-address", "127.0.0.1:1", "--fail", "clinic-9@1:share"], "clinic-9"),

@@ -52,7 +52,12 @@ ATTACKS: Mapping[str, tuple[Phase, type[TaggedMessage], Callable, str]] = {
 }
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+OFTEN = "another transcript"  # tests/hostile has more of the kind, in less time
+
+
+@pytest.mark.parametrize(
+    "attack", [pytest.param(one, marks=() if one == OFTEN else pytest.mark.slow) for one in ATTACKS]
+)
 def test_a_cheating_coordinator_is_on_record(simulate, monkeypatch: pytest.MonkeyPatch, attack: str) -> None:
     phase, kind, forge, error = ATTACKS[attack]
     honest = MaskingCoordinator.close_phase

@@ -40,6 +40,7 @@ def test_each_institution_trains_by_itself_under_its_own_budget(simulate) -> Non
     assert not np.array_equal(models[0], models[1])
 
 
+@pytest.mark.slow  # a whole simulation
 def test_the_average_and_the_own_domain_are_what_the_models_score(simulate) -> None:
     """Three models, three test sets: recomputed from the bundles."""
     from fedapt_secure.learning.clip.backbone import load_backbone  # noqa: PLC0415

@@ -184,6 +184,7 @@ def test_with_privacy_the_seed_decides_nothing_that_protects(simulate) -> None:
     assert models[0] != models[1]
 
 
+@pytest.mark.slow  # two whole simulations
 def test_only_insecure_noise_makes_a_private_run_repeatable_and_says_so_everywhere(simulate, capsys) -> None:
     models = []
     for number in range(2):
@@ -346,6 +347,7 @@ def test_the_run_folder_is_what_an_auditor_needs(simulate) -> None:
     assert all(ended == records["coordinator"] for ended in records.values())
 
 
+@pytest.mark.slow  # a whole simulation
 def test_flipped_pages_and_more_institutions_than_domains(simulate) -> None:
     run = simulate("--rounds", "1", "--no-dp", "--dataset", "digits-flipped", "--clients", "7")
     assert run.status == 0

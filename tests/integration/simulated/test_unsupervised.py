@@ -25,6 +25,7 @@ def simulated(out: Path, *options: str) -> tuple[dict, dict, set[str]]:
     return summary, yaml.safe_load((out / "config.yaml").read_text()), said
 
 
+@pytest.mark.slow  # a whole simulation
 def test_both_stages_without_privacy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     summary, config, said = simulated(tmp_path / "run", "--no-dp", "--method", "promptfl")
     assert summary["supervision"] == "pseudo-labels; consistency with neighbours in the last 1 of 2 rounds"

@@ -148,6 +148,7 @@ def test_every_moment_of_a_session(tmp_path: Path) -> None:
         st.sets(st.tuples(st.integers(1, 3), st.sampled_from(registry.PHASES[registry.MASKING])), max_size=2),
     ),
 )
+@pytest.mark.slow  # tests/world does that and more
 def test_deaths_and_vanishing_institutions(
     tmp_path_factory: pytest.TempPathFactory,
     moments: set[int],

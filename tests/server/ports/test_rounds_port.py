@@ -97,6 +97,7 @@ def test_too_many_in_all(office: Office) -> None:
     run(story())
 
 
+@pytest.mark.slow  # seconds of waiting
 def test_coming_back_too_often(office: Office) -> None:
     async def story() -> None:
         async with Rounds(office) as rounds:

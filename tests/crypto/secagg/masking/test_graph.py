@@ -74,6 +74,7 @@ PHASES = (Phase.ADVERTISE, Phase.SHARE, Phase.MASKED_INPUT, Phase.CONSISTENCY, P
 
 
 class TestRounds:
+    @pytest.mark.slow  # as many as may do in the next one
     def test_nobody_vanishes(self) -> None:
         world = GraphWorld(80, 50)
         assert world.sizes.neighbours < 79
@@ -94,7 +95,9 @@ class TestRounds:
         survivors = tuple(name for name in world.roster.names if vanish.get(name) not in before)
         world.check_exact_sum_of(survivors)
 
-    @pytest.mark.parametrize("phase", [Phase.ADVERTISE, Phase.CONSISTENCY])
+    @pytest.mark.parametrize(
+        "phase", [Phase.ADVERTISE, pytest.param(Phase.CONSISTENCY, marks=pytest.mark.slow)]
+    )
     def test_one_more_ends_the_round_without_a_sum(self, phase: Phase) -> None:
         world = GraphWorld(80, 50)
         gone = world.roster.names[: 80 - world.sizes.quorum + 1]

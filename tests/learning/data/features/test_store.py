@@ -288,9 +288,8 @@ def told_until(process, stop_at):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    ("number", "kept"), [(signal.SIGKILL, 256), pytest.param(signal.SIGINT, 384, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("number", "kept"), [(signal.SIGKILL, 256), (signal.SIGINT, 384)])
+@pytest.mark.slow  # encodes many images
 def test_a_killed_or_interrupted_run_is_taken_up_where_it_was(tmp_path, images, tiny, number, kept):
     cache = tmp_path / "cache"
     process = encoding(images, cache, 384)

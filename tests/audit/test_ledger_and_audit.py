@@ -251,7 +251,7 @@ def check_honest(clinic: Clinic) -> None:
             assert spend.committed >= counted * (1 - 1e-9)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(OPERATIONS, max_size=25), st.sampled_from([1 << 20, 2500]))
 @example(history=STRICTER_WHILE_IT_RAN, segment_bytes=1 << 20)
 def test_an_honest_institution_is_never_found_at_fault(

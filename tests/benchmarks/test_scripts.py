@@ -18,7 +18,7 @@ def _same_threads():
     torch.set_num_threads(before)
 
 
-SLOW = {"inference", "simulate_time", "training_step"}  # a second ViT-B/32, and processes of their own
+SLOW = {"dp_utility", "inference", "simulate_time", "training_step"}  # a second ViT-B/32, processes, training
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def moments(scheme: str) -> list[str]:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.slow  # tests/world kills it at any write
 def test_an_institution_is_killed_in_each_phase(tmp_path: Path, scheme: str, victim: str) -> None:
     points = moments(scheme)
     world = ChaosWorld.make(tmp_path, rounds=len(points), secure_aggregation=scheme)

@@ -209,6 +209,7 @@ def test_only_insecure_noise_makes_a_private_run_repeatable_and_says_so_everywhe
     assert models[0] == models[1]
 
 
+@pytest.mark.slow  # tests/protocol/sessions has the like in less
 def test_ckks_and_one_who_misses_the_sum(simulate, capsys) -> None:
     run = simulate(
         "--rounds", "3", "--clients", "4", "--secure-aggregation", "ckks", "--fail", "clinic-2@2:consistency"

@@ -312,6 +312,7 @@ def test_a_killed_or_interrupted_run_is_taken_up_where_it_was(tmp_path, images, 
 
 
 @pytest.mark.integration
+@pytest.mark.slow  # encodes many images
 def test_two_processes_on_one_cache_encode_each_image_once(tmp_path, images, tiny):
     cache = tmp_path / "cache"
     first = encoding(images, cache, 64)

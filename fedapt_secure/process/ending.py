@@ -13,7 +13,7 @@ from typing import Final
 
 from fedapt_crypto.errors import LACKING, FedaptError, system_error
 from fedapt_secure.process.exit_status import ExitStatus, status_of
-from fedapt_secure.process.streams import JsonLines, complain
+from fedapt_secure.process.streams import JsonLines, NobodyReads, complain
 
 PATH_ERRORS: Final = frozenset(
     {
@@ -63,7 +63,7 @@ def ending(error: BaseException) -> tuple[ExitStatus, str, str] | None:
     if isinstance(error, MemoryError):
         lacking = system_error("the work cannot be done", OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
         return status_of(lacking), "error", str(lacking)
-    if isinstance(error, BrokenPipeError) and _nobody_reads():
+    if isinstance(error, NobodyReads) or (isinstance(error, BrokenPipeError) and _nobody_reads()):
         return ExitStatus.READER_GONE, "", ""
     if isinstance(error, OSError):
         of_a_path = error.filename is not None and error.errno in PATH_ERRORS

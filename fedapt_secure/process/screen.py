@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fedapt_secure.process.shown import shown
-from fedapt_secure.process.streams import fitting
+from fedapt_secure.process.streams import NobodyReads, fitting
 
 PIPE_COLUMNS: Final = 160
 _ANY_WIDTH: Final = 100_000
@@ -91,7 +91,7 @@ class Screen(Console):
 
     def on_broken_pipe(self) -> None:
         """Let whoever started the process hear that nobody reads: see `fedapt_secure.process.ending`."""
-        raise BrokenPipeError
+        raise NobodyReads
 
 
 def _columns_set() -> int | None:

@@ -61,6 +61,10 @@ _WORDS: Final = {"Rényi": "Renyi"}
 _HANDLER: Final = "fedapt-spelt"
 
 
+class NobodyReads(BrokenPipeError):
+    """Whoever was to read our output has gone; what was written of it last is lost with them."""
+
+
 def fitting(text: str, encoding: str | None) -> str:
     """Return a text as a stream of an encoding can show it: nothing unsafe, nothing that it lacks.
 

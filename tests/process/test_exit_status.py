@@ -4,6 +4,8 @@ import errno
 import inspect
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,24 @@ def test_what_the_machine_lacks_is_nobodys_bad_input() -> None:
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP])
 def test_a_wrong_path_is_bad_input(number: int) -> None:
     assert isinstance(system_error("cannot read FILE", OSError(number, "said", "FILE")), InvalidInput)
+
+
+def test_a_reader_that_goes_away_while_a_screen_writes_is_no_mistake_of_ours() -> None:
+    """What rich had to write is lost with the pipe, so that there is nothing left by which to tell."""
+    code = (
+        "import sys\n"
+        "from fedapt_secure.process.ending import guarded\n"
+        "from fedapt_secure.process.screen import Screen\n"
+        "def work():\n"
+        "    for _ in range(100):\n"
+        "        Screen().print('word ' * 2000)\n"
+        "    return 0\n"
+        "sys.exit(guarded(work))"
+    )
+    read, write = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    os.read(read, 10)
+    os.close(read)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (ExitStatus.READER_GONE, "")

@@ -19,3 +19,15 @@ def test_every_test_that_it_names_is_there() -> None:
     for path, function in named:
         source = (ROOT / path).read_text()
         assert not function or re.search(rf"(def|class) {function}\b", source), f"{path}::{function}"
+
+
+def test_every_row_about_adversaries_names_tests_that_are_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and line.count("|") in (3, 6)]
+    tables = [row for row in rows if "`tests/" in row or "crypto/model" in row]
+    assert len(tables) >= 18
+    for path in re.findall(r"`(tests/[\w/.]+)`", "\n".join(tables)):
+        assert (ROOT / path).exists(), path
+    about = text[text.index("## Who can do what") : text.index("### Secure aggregation hides the summands")]
+    for row in [line for line in about.splitlines() if line.startswith("| ")][1:]:
+        assert "`tests/" in row, row

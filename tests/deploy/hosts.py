@@ -102,10 +102,12 @@ class Host:
         return fields
 
 
-def until(holds: Callable[[], object], what: str) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + HOLD_S
+def until(holds: Callable[[], object], what: str, goes_on: Callable[[], object] = lambda: None) -> None:
+    """Wait until something holds; anew for as long as what ``goes_on`` returns changes."""
+    last, deadline = goes_on(), time.monotonic() + HOLD_S
     while not holds():
+        if (now := goes_on()) != last:
+            last, deadline = now, time.monotonic() + HOLD_S
         assert time.monotonic() < deadline, f"waited in vain for: {what}"
         time.sleep(0.2)
 

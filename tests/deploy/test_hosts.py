@@ -95,9 +95,13 @@ def fill(hosts: Federation, host: Host) -> str:
 
 
 def close(hosts: Federation, session: str) -> None:
-    """Wait for the end."""
+    """Wait for the end, however long the rounds take: on a busy machine their fixed time is long."""
     for host in hosts.institutions:
-        until(lambda: host.bodies("session_closed", session), f"{host.name} ends")  # noqa: B023
+        until(
+            lambda: host.bodies("session_closed", session),  # noqa: B023
+            f"{host.name} ends",
+            goes_on=lambda: len(hosts.rounds(session)),
+        )
     until(lambda: hosts.coordinator.status()["state"] == "ended", "the session ends")
     for host in hosts.institutions:
         host.does("systemctl stop fedapt-client")

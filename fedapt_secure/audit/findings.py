@@ -59,12 +59,17 @@ class Kind(StrEnum):
     BUDGET = "budget"
     DELTA = "delta"
     UNDERSTATED = "understated"
+    OVERSTATED = "overstated"
     PLAN = "plan"
     RELEASE = "release without spend"
     NO_PRIVACY = "no differential privacy"
     SCHEME = "aggregation scheme"
     UNIT = "unit of privacy"
     PARTICIPANTS = "too few participants"
+    TERMS = "terms of the session"
+    COURSE = "course of events"
+    RELEASED_TWICE = "released twice"
+    POLICY = "policy"
     COHORT = "not the round's cohort"
     INSECURE_NOISE = "predictable noise"
     GROUP = "group secret"
@@ -78,6 +83,7 @@ class Kind(StrEnum):
     # OPEN
     NOT_CLOSED = "session not closed"
     UNRESOLVED = "sum did not come"
+    CLOCKS = "clocks"
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Finding:
         file: Name of the file, or ``None`` where no single file is meant.
         line: Line of that file, from 1, or ``None``.
         detail: One sentence for people.
+        field: Name of the body's field that is not as it should be, where it is one: ``privacy.max_steps``.
     """
 
     verdict: Verdict
@@ -99,6 +106,7 @@ class Finding:
     file: str | None
     line: int | None
     detail: str
+    field: str | None = None
 
     @property
     def place(self) -> str:
@@ -120,7 +128,14 @@ class Findings:
     counts: Counter[tuple[str, Kind]] = field(default_factory=Counter)
 
     def add(
-        self, verdict: Verdict, kind: Kind, party: str, file: str | None, line: int | None, detail: str
+        self,
+        verdict: Verdict,
+        kind: Kind,
+        party: str,
+        file: str | None,
+        line: int | None,
+        detail: str,
+        field: str | None = None,
     ) -> None:
         """Note one finding.
 
@@ -131,12 +146,21 @@ class Findings:
             file: Which file; ``None`` where it is none in particular.
             line: Which line, from 1; ``None`` likewise.
             detail: One sentence for people.
+            field: Which field of the line's body, where it is one.
         """
         self.counts[party, kind] += 1
         if self.counts[party, kind] <= MAX_KEPT:
-            self.kept.append(Finding(verdict, kind, party, file, line, detail))
+            self.kept.append(Finding(verdict, kind, party, file, line, detail, field))
 
-    def tampered(self, kind: Kind, party: str, file: str | None, line: int | None, detail: str) -> None:
+    def tampered(
+        self,
+        kind: Kind,
+        party: str,
+        file: str | None,
+        line: int | None,
+        detail: str,
+        field: str | None = None,
+    ) -> None:
         """Note a finding after which the records cannot be trusted.
 
         Args:
@@ -145,10 +169,19 @@ class Findings:
             file: Which file, as `add`.
             line: Which line, as `add`.
             detail: One sentence for people.
+            field: Which field, as `add`.
         """
-        self.add(Verdict.TAMPERED, kind, party, file, line, detail)
+        self.add(Verdict.TAMPERED, kind, party, file, line, detail, field)
 
-    def violated(self, kind: Kind, party: str, file: str | None, line: int | None, detail: str) -> None:
+    def violated(
+        self,
+        kind: Kind,
+        party: str,
+        file: str | None,
+        line: int | None,
+        detail: str,
+        field: str | None = None,
+    ) -> None:
         """Note that intact records show a broken rule.
 
         Args:
@@ -157,8 +190,9 @@ class Findings:
             file: Which file, as `add`.
             line: Which line, as `add`.
             detail: One sentence for people.
+            field: Which field, as `add`.
         """
-        self.add(Verdict.VIOLATED, kind, party, file, line, detail)
+        self.add(Verdict.VIOLATED, kind, party, file, line, detail, field)
 
     def verdict(self, party: str) -> Verdict:
         """Return the worst that was found about a party."""

@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.identity import fingerprint
+from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.audit.checks.agreement import check_closes, check_rounds
 from fedapt_secure.audit.checks.cohort import check_cohorts
+from fedapt_secure.audit.checks.coordinators_course import follow_coordinator
+from fedapt_secure.audit.checks.counterparts import check_counterparts
+from fedapt_secure.audit.checks.institutions_course import follow_institutions
 from fedapt_secure.audit.checks.models import check_models
 from fedapt_secure.audit.checks.spend import DatasetSpend, account
 from fedapt_secure.audit.checks.sums import check_sums
+from fedapt_secure.audit.checks.terms import check_terms
 from fedapt_secure.audit.checks.witnesses import Seen, check_witnesses, last_seen
 from fedapt_secure.audit.evidence.collect import Collector, LogRecord
+from fedapt_secure.audit.evidence.configurations import known_configurations
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts
 from fedapt_secure.audit.evidence.files import Evidence, LogFiles, gather
-from fedapt_secure.audit.evidence.hiding import SessionSums, known_configurations, session_sums
+from fedapt_secure.audit.evidence.hiding import SessionSums, session_sums
 from fedapt_secure.audit.evidence.participation import Participation, participation
 from fedapt_secure.audit.findings import Finding, Findings, Kind, Verdict, worst
 from fedapt_secure.log.line_hashes import LineHashes
@@ -157,6 +163,10 @@ def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
         check_closes(evidence, records, findings, unchecked)
         check_sums(evidence, records, facts, findings, unchecked)
         check_models(records, configurations, facts, findings)
+        check_terms(evidence, records, configurations, findings, unchecked)
+        follow_coordinator(records, configurations, facts, findings)
+        follow_institutions(records, configurations, facts, findings)
+        check_counterparts(records, facts, findings)
         spends = account(records, findings)
         _list_unchecked(evidence, records, unchecked)
         parties = tuple(
@@ -232,6 +242,15 @@ def _check_names(evidence: Evidence, findings: Findings) -> None:
     known = {log.party for log in evidence.logs}
     known |= set(evidence.roster.names) if evidence.roster is not None else set()
     for log in evidence.logs:
+        if log.header is not None and (log.header.role == COORDINATOR) != log.is_coordinator:
+            findings.tampered(
+                Kind.HEADER,
+                log.party,
+                log.files[0].name,
+                1,
+                f"role is {log.header.role}, and {log.party} is not one",
+                "role",
+            )
         if log.stem != log.party and log.stem in known:
             findings.tampered(
                 Kind.IDENTITY,

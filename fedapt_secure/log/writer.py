@@ -55,7 +55,9 @@ from fedapt_secure.log.line import (
 from fedapt_secure.log.reader import read_log, segment_path, segments
 
 DEFAULT_SEGMENT_BYTES: Final = 64 << 20
-DURABLE_TYPES: Final = frozenset({"session_accepted", "spend", "released", SESSION_CLOSED})
+DURABLE_TYPES: Final = frozenset(
+    {"session_accepted", "group_made", "spend", "released", "refused", SESSION_CLOSED}
+)
 """Lines that what is sent next relies on: they are on disk when `LogWriter.write` returns."""
 
 

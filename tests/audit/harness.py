@@ -6,7 +6,7 @@ forger: it rewrites a log and signs and chains every line again with any key, th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.seal import SealingKey
+from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import EVERYBODY, Participation, round_roster
 from fedapt_secure.audit.checks.recompute import recompute
+from fedapt_secure.audit.evidence.bodies import policy_hash
 from fedapt_secure.config.party_folder import roster_to_json
 from fedapt_secure.log.heads import (
     CloseSignature,
@@ -30,6 +32,7 @@ from fedapt_secure.log.heads import (
     witnessed_body,
 )
 from fedapt_secure.log.line import GENESIS, LogHead, SegmentHeader, line_bytes, opened_body, parse_line
+from fedapt_secure.privacy.budget import delta_warning
 from fedapt_secure.protocol.plan import SessionPlan
 from tests.audit.sums import Sums, configured, digest
 from tests.support.rosters import roster_of
@@ -37,6 +40,11 @@ from tests.support.rosters import roster_of
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
 Body = dict[str, Any]
 Edit = Callable[[list[tuple[str, Body]]], list[tuple[str, Body]]]
+
+
+def rehashed(policy: Body) -> Body:
+    """Return a policy's body with the hash that belongs to it."""
+    return {**policy, "hash": policy_hash(policy)}
 
 
 @dataclass
@@ -146,8 +154,7 @@ class Federation:
 
     def policy(self, name: str) -> Body:
         terms = self.terms
-        return {
-            "hash": digest("policy", name, repr(terms)).hex(),
+        body: Body = {
             "max_epsilon": terms.max_epsilon,
             "max_delta": terms.max_delta,
             "composition": terms.composition,
@@ -158,6 +165,7 @@ class Federation:
             "share_metrics": "never",
             **({} if terms.privacy_unit is None else {"privacy_unit": terms.privacy_unit}),
         }
+        return rehashed(body)
 
     def dataset(self, name: str) -> str:
         return self.terms.dataset or digest("dataset", name).hex()[:32]
@@ -185,8 +193,14 @@ class Federation:
                 "delta": terms.delta * len(before),
                 "sessions": len(before),
             },
-            "warning": None,
+            "warning": delta_warning(terms.delta, 270, "person" if terms.unit == "person" else "image"),
         }
+
+    def planned(self, plan: Body, steps: int) -> Body:
+        """Return a privacy plan for another number of steps."""
+        event = (self.terms.sample_rate, self.terms.noise_multiplier)
+        epsilon = recompute({event: steps}, self.terms.delta).epsilon + 0.01
+        return {**plan, "max_steps": steps, "epsilon_planned": epsilon}
 
     def session(
         self,
@@ -213,9 +227,17 @@ class Federation:
         terms, logs = self.terms, self.logs
         session = digest("session", number)[:16]
         configuration, key = digest("configuration", number), session.hex()
-        first, planned = b"", {"key_commitments": []}
+        first, planned, threshold = b"", {"key_commitments": []}, 2
+        self.configuration = None
         if plan is not None:
-            configuration, first, planned = configured(self, session, plan)
+            self.configuration, first, planned = configured(self, session, plan)
+            configuration, threshold = self.configuration.hash, self.configuration.threshold
+            terms = self.terms = replace(
+                terms,
+                sample_rate=plan.sample_rate,
+                max_steps=plan.rounds * plan.local_steps,
+            )
+            steps = plan.local_steps
         self.sums = Sums(self, session, configuration, scheme, first, sums)
         local_steps = steps if steps is not None else terms.max_steps // rounds
         logs[COORDINATOR].write(
@@ -225,7 +247,7 @@ class Federation:
                 "configuration": configuration.hex(),
                 "roster": self.roster.hash.hex(),
                 "institutions": list(self.names),
-                "threshold": 2,
+                "threshold": threshold,
                 "rounds": rounds,
                 "secure_aggregation": scheme,
                 "participation": participation,
@@ -236,6 +258,8 @@ class Federation:
         totals = dict.fromkeys(self.names, 0)
         for name in self.names:
             own = self.plan(name) if private else None
+            if own is not None and self.configuration is not None:
+                own = self.planned(own, self.configuration.planned_steps(name))
             logs[name].write(
                 "session_accepted",
                 {
@@ -249,7 +273,11 @@ class Federation:
             )
             if own is not None:
                 self.spent[name].append(own["epsilon_planned"])
+        for name in self.names:
+            logs[COORDINATOR].write("connected", {"name": name})
         self.sums.begin()
+        for name in self.names:
+            logs[COORDINATOR].write("ready", {"name": name})
         self.witness(session, 0)
         records = []
         for round_number in range(1, rounds + 1):
@@ -279,10 +307,11 @@ class Federation:
         names: tuple[str, ...],
     ) -> RoundRecord:
         logs, terms, key = self.logs, self.terms, session.hex()
-        context, transcript = digest("context", session, number), digest("transcript", session, number)
+        context, transcript = self.context(session, number), digest("transcript", session, number)
         about = {"session": key, "round": number, "attempt": 1}
         contributors = [name for name in names if name != gone] if status == "completed" else []
         coordinator = logs[COORDINATOR]
+        phases = [phase.value for phase in registry.phases(self.sums.scheme)]
         self.sums.catch_up(names)
         before = self.sums.model.hex()
         coordinator.write(
@@ -292,7 +321,7 @@ class Federation:
                 "participants": list(names),
                 "model": before,
                 "context": context.hex(),
-                "phase": "advertise",
+                "phase": phases[0],
             },
         )
         for name in names:
@@ -319,7 +348,11 @@ class Federation:
                     },
                 )
             logs[name].write("released", {**about, "context": context.hex(), "saturated": 0})
-        coordinator.write("phase", {"session": key, "round": number, "phase": "masked_input"})
+        for phase in [*phases[1:], "verify"]:
+            coordinator.write("phase", {"round": number, "phase": phase})
+        left_out = [name for name in names if name not in contributors]
+        for name in left_out:
+            coordinator.write("disconnected", {"name": name})
         ended = {
             **about,
             "status": status,
@@ -335,13 +368,16 @@ class Federation:
             {
                 **ended,
                 "participants": list(names),
-                "dropped": [name for name in names if name not in contributors],
+                "dropped": left_out,
                 "detail": None,
                 "model": self.sums.model.hex(),
                 "bytes_up": 1000,
                 "bytes_down": 1000,
             },
         )
+        for name in left_out:
+            coordinator.write("connected", {"name": name})
+            coordinator.write("ready", {"name": name})
         for name in present:
             logs[name].write("round_ended", ended)
         self.witness(session, number, present)
@@ -352,6 +388,13 @@ class Federation:
             context=context,
             transcript=transcript if status == "completed" else None,
         )
+
+    def context(self, session: bytes, number: int) -> bytes:
+        """What the parties of a round agree on."""
+        if self.configuration is None:
+            return digest("context", session, number)
+        group = self.sums.group if self.configuration.needs_group else None
+        return self.configuration.round_context(number, 1, self.sums.model, group).hash
 
     def witness(self, session: bytes, number: int, present: Sequence[str] | None = None) -> None:
         """Exchange heads: institutions to coordinator, and all of them back, countersigned."""
@@ -378,11 +421,14 @@ class Federation:
             CloseSignature(party=name, signature=statement.sign(self.identities[name]))
             for name in (*self.names, COORDINATOR)
         ]
+        bundle = digest("bundle", session).hex()
+        for name in self.names:
+            self.logs[COORDINATOR].write("done", {"name": name, "bundle": bundle})
         for name in self.parties:
             self.logs[name].write("session_closed", closed_body(statement, signatures, []))
         for name in self.names:
             self.logs[name].write(
-                "session_ended", {"session": session.hex(), "model": self.sums.model.hex(), "bundle": ""}
+                "session_ended", {"session": session.hex(), "model": self.sums.model.hex(), "bundle": bundle}
             )
 
     def save(self, folder: Path, *, simulated: bool = False) -> Path:

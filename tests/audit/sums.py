@@ -46,12 +46,18 @@ class Sums:
     def __post_init__(self) -> None:
         self.model = self.first = self.first or digest("model", 0)
 
+    @property
+    def group(self) -> bytes:
+        """Stands for the group secret."""
+        return digest("secret", self.session)
+
     def begin(self) -> None:
         """Everybody notes the group secret."""
         if not self.written or self.scheme == NONE:
             return
-        body = {"session": self.session.hex(), "commitment": digest("secret", self.session).hex()}
+        body = {"session": self.session.hex(), "commitment": self.group.hex()}
         logs = self.federation.logs
+        logs[self.federation.names[0]].write("group_made", {"session": self.session.hex()})
         logs[COORDINATOR].write("group", body | {"made_by": self.federation.names[0]})
         for name in self.federation.names:
             logs[name].write("group", body)
@@ -119,12 +125,12 @@ class Sums:
 
 def configured(
     federation: "Federation", session: bytes, plan: SessionPlan
-) -> tuple[bytes, bytes, dict[str, Any]]:
-    """Return configuration hash, first model and what the coordinator logs of a plan."""
+) -> tuple[SessionConfiguration, bytes, dict[str, Any]]:
+    """Return the configuration, the first model and what the coordinator logs of a plan."""
     commitments = tuple(digest("key", index) for index in range(plan.key_count))
     configuration = SessionConfiguration(
         session=session, plan=plan, roster=federation.roster, key_commitments=commitments
     )
     first = model_hash(model_to_bytes(plan.initial_model()))
     fields = {"plan": plan.model_dump(mode="json"), "key_commitments": [one.hex() for one in commitments]}
-    return configuration.hash, first, fields
+    return configuration, first, fields

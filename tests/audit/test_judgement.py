@@ -21,7 +21,7 @@ from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.audit.report.text import print_report
 from fedapt_secure.log.line import parse_line
-from tests.audit.harness import Federation, Terms, digest, federation, forge
+from tests.audit.harness import Federation, Terms, digest, federation, forge, rehashed
 
 ONE_SESSION = recompute({(0.5, 2.2): 12}, 1e-3).epsilon
 CLINICS = {"clinic-1", "clinic-2", "clinic-3"}
@@ -213,7 +213,7 @@ class TestBudgets:
     def test_a_session_beyond_its_share(self, tmp_path: Path, share: dict[str, Any], kind: Kind) -> None:
         made = Federation(3)
         plain = made.policy
-        made.policy = lambda name: plain(name) | share  # type: ignore[method-assign]
+        made.policy = lambda name: rehashed(plain(name) | share)  # type: ignore[method-assign]
         for name in made.names:
             made.logs[name].write("policy", made.policy(name))
         made.session(1)
@@ -224,7 +224,7 @@ class TestBudgets:
     def test_another_rule_than_the_policy_names(self, tmp_path: Path, named: list[str]) -> None:
         made = Federation(3)
         plain, plan = made.policy, made.plan
-        made.policy = lambda name: plain(name) | {"named": named}  # type: ignore[method-assign]
+        made.policy = lambda name: rehashed(plain(name) | {"named": named})  # type: ignore[method-assign]
         made.plan = lambda name: plan(name) | {"composition": "rdp-filter", "rdp_order": 6.0}
         for name in made.names:
             made.logs[name].write("policy", made.policy(name))

@@ -14,6 +14,7 @@ import pytest
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity
+from fedapt_secure.audit.checks.recompute import recompute
 from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, audit
 from fedapt_secure.log.line import LogHead
@@ -393,13 +394,22 @@ class TestWithTheKey:
     def test_what_a_lone_log_cannot_show(self, log: Path, tmp_path: Path, world: Federation) -> None:
         """Less privacy spent than there was, told consistently, with no witness left in it."""
 
+        def less(rate: float, steps: int, delta: float) -> float:
+            return recompute({(rate, 4.0): steps}, delta).epsilon + 0.01
+
         def edit(entries: list[tuple[str, Body]]) -> list[tuple[str, Body]]:
             kept = without_witnesses(entries)
             for type, body in kept:
                 if type == "session_accepted":
-                    body["privacy"] = body["privacy"] | {"noise_multiplier": 4.0}
+                    plan = body["privacy"]
+                    planned = less(plan["sample_rate"], plan["max_steps"], plan["delta"])
+                    body["privacy"] = plan | {"noise_multiplier": 4.0, "epsilon_planned": planned}
+                    body["privacy"]["spent_before"] = plan["spent_before"] | {
+                        "epsilon": planned * plan["spent_before"]["sessions"]
+                    }
                 elif type == "spend":
-                    body["noise_multiplier"] = 4.0
+                    spent = less(body["sample_rate"], body["total_steps"], body["delta"])
+                    body |= {"noise_multiplier": 4.0, "epsilon": spent}
             return kept
 
         forge(log, world.identities[VICTIM], edit)

@@ -214,7 +214,11 @@ class TestSessionsThatGoWrongAtFirst:
         until(lambda: len(hosts.rounds(session)) > done, "the others go on")
         assert full.name not in hosts.rounds(session)[-1]["contributors"]
         full.does(f"rm {filler}")
-        until(lambda: full.name in hosts.rounds(session)[-1]["contributors"], "it is in a round again")
+        until(
+            lambda: full.name in hosts.rounds(session)[-1]["contributors"],
+            "it is in a round again",
+            goes_on=lambda: len(hosts.rounds(session)),
+        )
 
         close(hosts, session)
         completed = len(hosts.rounds(session))

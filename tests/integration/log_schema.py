@@ -59,7 +59,10 @@ INSTITUTION = BOTH | {
         " aggregation composition rdp_order source coordinators max_message_bytes unattended"
         " privacy_unit session_epsilon session_delta named"
     ),
-    "session_accepted": "configuration participation privacy roster secure_aggregation session supervision",
+    "session_accepted": (
+        "configuration key_commitments participation plan privacy roster secure_aggregation session"
+        " supervision"
+    ),
     "group_made": "session",
     "group": "session commitment",
     "round_joined": "attempt context model round session",

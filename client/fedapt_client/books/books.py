@@ -186,6 +186,8 @@ class Books:
             "participation": configuration.plan.participation,
             "supervision": configuration.plan.supervision,
             "privacy": None if plan is None else self._plan_body(planned, plan),
+            "key_commitments": [commitment.hex() for commitment in configuration.key_commitments],
+            "plan": configuration.plan.model_dump(mode="json"),
         }
 
     def judge(

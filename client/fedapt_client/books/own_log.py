@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_client.books.ledger import Ledger
-from fedapt_client.session.own_model import UNRESOLVED, VERIFIED
+from fedapt_client.session.own_model import CAUGHT_UP, UNRESOLVED, VERIFIED
 from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.log.heads import RoundRecord
 from fedapt_secure.log.line import SESSION_CLOSED
@@ -28,6 +28,7 @@ _WANTED = tuple(
         "round_ended",
         VERIFIED,
         UNRESOLVED,
+        CAUGHT_UP,
         "session_ended",
         SESSION_CLOSED,
     )
@@ -106,8 +107,8 @@ def _note(past: Past, kind: str, time: str, body: dict[str, Any]) -> None:
         case "round_ended":
             record = _record(body)
             past.ended[record.round, record.attempt] = record
-        case _ if kind in (VERIFIED, UNRESOLVED):
-            past.noted.add((kind, body["round"], body["attempt"]))
+        case _ if kind in (VERIFIED, UNRESOLVED, CAUGHT_UP):
+            past.noted.add((kind, body["round"], body.get("attempt", 0)))
         case "session_ended":
             past.bundle = body["bundle"]
             past.unfinished = past.bundle is None

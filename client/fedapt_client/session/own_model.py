@@ -35,7 +35,7 @@ from fedapt_secure.protocol.session import SessionConfiguration, model_hash, nex
 from fedapt_secure.protocol.stated import SumStatement
 from fedapt_secure.protocol.statements import caught_up, sign_sum
 
-VERIFIED, UNRESOLVED = "verified_sum", "unresolved"
+VERIFIED, UNRESOLVED, CAUGHT_UP = "verified_sum", "unresolved", "caught_up"
 """Types of the log's lines on sums."""
 MAX_UNRESOLVED = 2
 """A second one on one model ends the session there."""
@@ -98,7 +98,7 @@ class OwnModel:
             line for one in self.unresolved for line in self._note(UNRESOLVED, unresolved_body(one), one)
         ]
         if self._stated is None:
-            return lines
+            return lines + self._restate_caught_up()
         number, attempt = self.kept.round, self.kept.attempt
         opened = (
             one for one in self._openings if (one.context.round, one.context.attempt) == (number, attempt)
@@ -106,6 +106,15 @@ class OwnModel:
         for one in opened:  # without an opening, in a scheme that protects nothing, the names are lost
             lines += self._note(VERIFIED, verified_body(self._stated, one.survivors), one)
         return [*lines, Send(self._stated)]
+
+    def _restate_caught_up(self) -> list[Action]:
+        """Return the line about a model that others stated, which a crash has kept out; with it went who."""
+        about = (CAUGHT_UP, self.kept.round, 0)
+        if not self.kept.round or self._noted & {about, (VERIFIED, self.kept.round, self.kept.attempt)}:
+            return []
+        self._noted.add(about)
+        session, model = self.configuration.session, self.kept.model_id
+        return [Log(CAUGHT_UP, caught_up_body(session, self.kept.round, model, []))]
 
     def _note(self, kind: str, body: dict[str, object], of: Opening) -> list[Action]:
         about = (kind, of.context.round, of.context.attempt)
@@ -241,7 +250,9 @@ class OwnModel:
         self.kept = KeptModel(model, statement.model_after, statement.round, statement.attempt)
         self._stated = self._contributors = None
         names = [one.party for one in message.signatures]
-        return [Adopt(self.kept, None), Log("caught_up", caught_up_body(statement, names))]
+        self._noted.add((CAUGHT_UP, statement.round, 0))
+        about = (statement.session, statement.round, statement.model_after)
+        return [Adopt(self.kept, None), Log(CAUGHT_UP, caught_up_body(*about, names))]
 
     def _id_after(self, model: Vector, number: int, payload: bytes) -> bytes:
         if self.configuration.blind:
@@ -266,12 +277,19 @@ def verified_body(stated: m.SumVerified, contributors: tuple[str, ...]) -> dict[
     }
 
 
-def caught_up_body(statement: SumStatement, names: list[str]) -> dict[str, object]:
-    """Return the log's line about a model that was taken from those who state it."""
+def caught_up_body(session: bytes, round_number: int, model_id: bytes, names: list[str]) -> dict[str, object]:
+    """Return the log's line about a model that was taken from those who state it.
+
+    Args:
+        session: The session.
+        round_number: The round that led to it.
+        model_id: What stands for it.
+        names: Who states it; none where a crash has lost that.
+    """
     return {
-        "session": statement.session.hex(),
-        "round": statement.round,
-        "model": statement.model_after.hex(),
+        "session": session.hex(),
+        "round": round_number,
+        "model": model_id.hex(),
         "stated_by": sorted(names),
     }
 

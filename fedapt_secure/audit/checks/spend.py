@@ -22,6 +22,10 @@ from fedapt_secure.audit.findings import Findings, Kind
 from fedapt_secure.privacy.unit import PrivacyUnit, said
 
 _ROUNDING: Final = 1 + 1e-9
+_ROUNDED: Final = 1e-12
+MOST_ABOVE: Final = 1.01
+MOST_ABOVE_BY: Final = 0.05
+"""How far above the recomputed ε the training accountant's own can be: it was never more than 0.012."""
 
 
 @dataclass
@@ -199,9 +203,9 @@ def _check_statements(spend: SessionSpend, findings: Findings) -> None:
     """Hold what the log says of ε against the recomputed figures."""
     session, plan, place = spend.record, spend.plan, spend.record.place
     short = f"session {session.session[:8]}…"
-    for what, stated, found in (
-        ("planned", plan.epsilon_planned, spend.planned),
-        ("spent", session.epsilon, spend.taken),
+    for what, name, stated, found in (
+        ("planned", "privacy.epsilon_planned", plan.epsilon_planned, spend.planned),
+        ("spent", "epsilon", session.epsilon, spend.taken),
     ):
         if found.epsilon > stated * AGREEMENT:
             _violated(
@@ -210,6 +214,17 @@ def _check_statements(spend: SessionSpend, findings: Findings) -> None:
                 spend,
                 place,
                 f"{short} says ε = {stated:.3f} {what}; noise, sampling and steps imply {found.epsilon:.3f}",
+                name,
+            )
+        if stated > found.epsilon * MOST_ABOVE + MOST_ABOVE_BY:
+            _violated(
+                findings,
+                Kind.OVERSTATED,
+                spend,
+                place,
+                f"{short} says ε = {stated:.3f} {what}; noise, sampling and steps imply {found.epsilon:.3f}"
+                " and no more",
+                name,
             )
     if spend.planned.epsilon > plan.epsilon_budget:
         _violated(
@@ -234,6 +249,26 @@ def _check_before(spend: SessionSpend, history: History, findings: Findings) -> 
         epsilon = sum(one.plan.epsilon_planned for one in known)
         order = spend.rule[1]
         rdp = divergence(known, order) if order is not None and before.rdp is not None else 0.0
+        delta = sum(one.plan.delta for one in known)
+        figures = (
+            ("epsilon", before.epsilon, epsilon),
+            ("rdp", before.rdp or 0.0, rdp),
+            ("delta", before.delta, delta),
+        )
+        # What another session adds is more than nothing; what none adds is nothing.
+        more = before.sessions - len(known)
+        for name, stated, shown in figures:
+            above = stated > shown * AGREEMENT + _ROUNDED
+            if (not more and above) or (more > 0 and not above and (name != "rdp" or order is not None)):
+                _violated(
+                    findings,
+                    Kind.PLAN,
+                    spend,
+                    statement.place,
+                    f"spent_before counts {name} {stated:.3g} of {before.sessions} earlier sessions; the log"
+                    f" holds {len(known)} with {shown:.3g}",
+                    f"privacy.spent_before.{name if not more else 'sessions'}",
+                )
         if (
             before.sessions < len(known)
             or before.epsilon * AGREEMENT < epsilon
@@ -251,7 +286,11 @@ def _check_before(spend: SessionSpend, history: History, findings: Findings) -> 
 
 
 def _check_named_rule(spend: SessionSpend, findings: Findings) -> None:
-    """Hold a plan's rule against what the policy names; with a part missing its first line is not known."""
+    """Hold a plan's rule against what the policy names; with a part missing its first line is not known.
+
+    Where the policy names none the rule is that of the data's first session, which may be one that another
+    federation's log has.
+    """
     policy, plan = spend.record.policy, spend.plan
     if not spend.whole or policy is None or plan.composition is None:
         return
@@ -266,6 +305,7 @@ def _check_named_rule(spend: SessionSpend, findings: Findings) -> None:
                 spend,
                 spend.record.place,
                 f"the plan is counted by {entry} {found}; the policy names {wanted}",
+                f"privacy.{entry}",
             )
 
 
@@ -334,8 +374,10 @@ def _check_budget(
             _violated(findings, kind, spend, spend.start.place, f"{words} {limit}")
 
 
-def _violated(findings: Findings, kind: Kind, spend: SessionSpend, place: Place, detail: str) -> None:
-    findings.violated(kind, spend.party, place.file, place.line, detail)
+def _violated(
+    findings: Findings, kind: Kind, spend: SessionSpend, place: Place, detail: str, field: str | None = None
+) -> None:
+    findings.violated(kind, spend.party, place.file, place.line, detail, field)
 
 
 def _rule(rule: Rule) -> str:

@@ -17,6 +17,7 @@ from fedapt_secure.audit.evidence.facts import Facts
 from fedapt_secure.audit.evidence.files import Evidence
 from fedapt_secure.audit.findings import Findings, Kind
 from fedapt_secure.log.heads import SignedHead
+from fedapt_secure.log.line import LogHead
 
 _KEY = "party, of_log, seq, hash, session, round, signature"
 _DISTINCT = (
@@ -222,6 +223,7 @@ def _check_other_logs(
             unchecked.append(
                 f"the earlier log {log_id[:8]}… of {record.party}, which its log continues: not given"
             )
+            _check_somebody_knows(record, end, records, facts, findings)
         elif earlier.hashes.at(end.seq) != end.hash:
             file, line = earlier.locate(end.seq)
             findings.tampered(
@@ -246,6 +248,26 @@ def _check_other_logs(
             f"others hold heads of its log {log_id[:8]}… up to line {seq + 1}, and this is another log:"
             " it was replaced, or the real one was not given",
         )
+
+
+def _check_somebody_knows(
+    record: LogRecord, end: LogHead, records: Sequence[LogRecord], facts: Facts, findings: Findings
+) -> None:
+    """A log takes the place of a lost one of which others hold a head: it was they who told which."""
+    others = [one for one in records if one.party != record.party]
+    held = facts.one(
+        "SELECT count(*) FROM head WHERE party = ? AND of_log = ? AND valid = 1", record.party, end.log.hex()
+    )[0]
+    if held or not others or not all(one.is_whole for one in others):
+        return
+    findings.tampered(
+        Kind.HEADER,
+        record.party,
+        record.files.files[0].name,
+        1,
+        f"it says that it takes the place of log {end.log.hex()[:8]}…, of which nobody else holds a head",
+        "continues",
+    )
 
 
 def _check_coordinator_has_what_it_countersigned(

@@ -4,6 +4,8 @@ A body that does not fit is a fault of the log: the writer of this version never
 newer writer may add are ignored; they are covered by the line's signature all the same.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -76,6 +78,8 @@ class Plan(Body):
     overlaps: list[Hex16]
     unit: PrivacyUnit
     declared_records: Annotated[int, Field(ge=1)]
+    mechanism: Text | None = None
+    accountant: Text | None = None
     noise: Text
     noise_multiplier: Positive
     sample_rate: Annotated[float, Field(gt=0, le=1)]
@@ -87,6 +91,7 @@ class Plan(Body):
     """The data set's rule; in older logs it stands in the policy alone."""
     rdp_order: Order | None = None
     spent_before: SpentBefore
+    warning: Text | None = None
 
 
 class SessionAccepted(Body):
@@ -98,7 +103,11 @@ class SessionAccepted(Body):
     secure_aggregation: Text
     participation: Participation = EVERYBODY
     """Not in logs of before there was a choice."""
+    supervision: Text | None = None
     privacy: Plan | None
+    key_commitments: list[Hex32] = []
+    plan: dict[str, Any] | None = None
+    """As it was offered. Not in logs of before institutions noted it; then the coordinator's has it."""
 
 
 class SessionStarted(Body):
@@ -108,6 +117,7 @@ class SessionStarted(Body):
     configuration: Hex32
     roster: Hex32
     institutions: Names
+    threshold: Count | None = None
     rounds: Count
     secure_aggregation: Text
     participation: Participation = EVERYBODY
@@ -125,6 +135,8 @@ class RoundStarted(Body):
     attempt: Count
     participants: Names
     context: Hex32
+    model: Hex32 | None = None
+    phase: Text | None = None
 
 
 class RoundJoined(Body):
@@ -134,6 +146,7 @@ class RoundJoined(Body):
     round: Count
     attempt: Count
     context: Hex32
+    model: Hex32 | None = None
 
 
 class Released(Body):
@@ -180,6 +193,8 @@ class Refused(Body):
 
     session: Session | None = None
     round: Count = 0
+    name: PartyName | None = None
+    """Whose message it was, in the coordinator's log."""
     rule: Text | None = None
     code: Text | None = None
     """What others may know of it; not in logs of before there were codes."""
@@ -236,13 +251,92 @@ class GroupSecret(Body):
 
     session: Session
     commitment: Hex32
+    made_by: PartyName | None = None
+    """In the coordinator's log only."""
+
+
+class GroupMade(Body):
+    """An institution has drawn the secret that a session's institutions share."""
+
+    session: Session
 
 
 class SessionEnded(Body):
-    """An institution has finished a session with a model; the coordinator's line names none."""
+    """A session is over: for an institution with a model, for the coordinator with those who signed."""
 
     session: Session
     model: Text | None = None
+    bundle: Hex32 | None = None
+    completed_rounds: Count | None = None
+    rounds: Count | None = None
+    done: Names | None = None
+
+
+class SessionResumed(Body):
+    """The coordinator goes on with a session after a restart."""
+
+    session: Session
+    configuration: Hex32
+    round: Count
+    attempt: Count
+    interrupted: bool
+    model: Hex32
+
+
+class Named(Body):
+    """Something about one institution, in the coordinator's log; or about itself, in an institution's."""
+
+    name: PartyName | None = None
+    reason: Text | None = None
+    round: Count | None = None
+    final: bool | None = None
+    bundle: Hex32 | None = None
+
+
+class NamedSome(Body):
+    """Something about several institutions."""
+
+    names: Names
+    round: Count | None = None
+
+
+class InPhase(Body):
+    """A round goes on to its next phase."""
+
+    phase: Text
+    round: Count
+
+
+class Closing(Body):
+    """What the institutions are asked to sign the end of."""
+
+    completed_rounds: Count
+    model: Hex32
+
+
+class AnswerTime(Body):
+    """How long after its round's start every update leaves."""
+
+    session: Session
+    round: Count
+    seconds: NotNegative
+
+
+class Rehearsal(Body):
+    """What institutions answered to a rehearsal; or an institution's own answer."""
+
+    configuration: Hex32
+    answers: dict[PartyName, Text] | None = None
+    reason: Text | None = None
+
+
+class Certificate(Body):
+    """The certificate with which a party shows itself to others."""
+
+    name: Text
+    fingerprint: Text
+    not_before: Text
+    not_after: Text
 
 
 MODELS: Final[Mapping[str, type[Body]]] = {
@@ -260,9 +354,33 @@ MODELS: Final[Mapping[str, type[Body]]] = {
     "unresolved": Unresolved,
     "sum_refused": SumRefused,
     "group": GroupSecret,
+    "group_made": GroupMade,
     "session_ended": SessionEnded,
+    "session_resumed": SessionResumed,
+    "connected": Named,
+    "disconnected": Named,
+    "ready": Named,
+    "declined": Named,
+    "left": Named,
+    "done": Named,
+    "late": NamedSome,
+    "not_waiting_for": NamedSome,
+    "waiting_for_return": NamedSome,
+    "phase": InPhase,
+    "closing": Closing,
+    "answer_time": AnswerTime,
+    "rehearsal": Rehearsal,
+    "rehearsed": Rehearsal,
+    "certificate": Certificate,
 }
 """Line type to the body that the auditor reads, beside heads, close records and lines that open a segment."""
+
+
+def policy_hash(body: Mapping[str, Any]) -> str:
+    """Return the hash of a ``policy`` line's content, as `config.policy.Policy.hash` makes it."""
+    content = {key: value for key, value in body.items() if key not in ("hash", "source")}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def read_body(type: str, body: Mapping[str, Any]) -> Body:

@@ -28,6 +28,8 @@ from fedapt_secure.log.reader import Located
 from fedapt_secure.privacy.unit import PERSON, said
 
 SECURE_NOISE: Final = "keystream"
+_BEGINNINGS: Final = frozenset({"session_started", "session_resumed", "session_accepted", "round_started"})
+"""Lines from which on a log is about the session that they name."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +176,21 @@ class Collector:
                 session = self._session(place, fact.time, statement.session.hex())
                 session.close = Close(place, statement, signatures, missing)
             elif fact.type in b.MODELS:
-                self._interpret(place, fact.time, b.read_body(fact.type, fact.body))
+                body = b.read_body(fact.type, fact.body)
+                if isinstance(body, b.Policy) and body.hash != b.policy_hash(fact.body):
+                    self._violated(Kind.POLICY, place, "hash is not that of the policy beside it", "hash")
+                self._interpret(place, fact.time, body)
+            self._note_course(place, fact)
         except (ValueError, InvalidInput) as error:
             self._tampered(Kind.BODY, place, f"a {fact.type!r} line that the program does not write: {error}")
+
+    def _note_course(self, place: Place, fact: LogEntry) -> None:
+        named = fact.body.get("session")
+        if fact.type in _BEGINNINGS and isinstance(named, str):
+            self._under_way = named
+        if fact.type in b.MODELS or fact.type == SESSION_CLOSED:
+            session = named if isinstance(named, str) else self._under_way
+            self._facts.add_course(place, fact.type, session, fact.time, fact.body)
 
     def _interpret(self, place: Place, time: datetime, body: b.Body) -> None:
         match body:
@@ -188,7 +202,6 @@ class Collector:
             case b.Spend():
                 self._spend(place, time, body)
             case b.RoundStarted():
-                self._under_way = body.session
                 self._facts.add_round(place, "started", body)
             case b.RoundJoined():
                 self._facts.add_round(place, "joined", body)
@@ -336,8 +349,8 @@ class Collector:
     def _tampered(self, kind: Kind, place: Place, detail: str) -> None:
         self._findings.tampered(kind, self.record.party, place.file, place.line, detail)
 
-    def _violated(self, kind: Kind, place: Place, detail: str) -> None:
-        self._findings.violated(kind, self.record.party, place.file, place.line, detail)
+    def _violated(self, kind: Kind, place: Place, detail: str, field: str | None = None) -> None:
+        self._findings.violated(kind, self.record.party, place.file, place.line, detail, field)
 
 
 def same_terms(

@@ -6,7 +6,7 @@ when it is not: cross-checks are joins, and memory stays flat however long the l
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,8 +36,14 @@ CREATE TABLE spend (
 CREATE INDEX spend_key ON spend (log, session, round);
 CREATE TABLE refusal (
     log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
-    time TEXT, session TEXT, round INTEGER, rule TEXT, error TEXT, detail TEXT
+    time TEXT, session TEXT, round INTEGER, rule TEXT, error TEXT, detail TEXT, code TEXT
 );
+CREATE TABLE course (
+    log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
+    type TEXT, session TEXT, time REAL, body TEXT
+);
+CREATE INDEX course_log ON course (log, line_seq);
+CREATE INDEX course_type ON course (type, session, log);
 CREATE TABLE moved (
     log INTEGER, file TEXT, line INTEGER, line_seq INTEGER,
     kind TEXT, session TEXT, round INTEGER, attempt INTEGER, transcript TEXT, names TEXT,
@@ -59,6 +65,21 @@ class Place:
     file: str
     line: int
     seq: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a log, whole.
+
+    Attributes:
+        place: Where it stands. type: Its type. body: Its body.
+        session: The session that was under way, or that the line names; ``None`` before the first.
+    """
+
+    place: Place
+    type: str
+    session: str | None
+    body: dict[str, Any]
 
 
 class Facts:
@@ -162,7 +183,28 @@ class Facts:
             body: Its body.
         """
         moment = time.isoformat(timespec="seconds")
-        self._insert("refusal", place, moment, body.session, body.round, body.rule, body.error, body.detail)
+        said = (body.rule, body.error, body.detail, body.code)
+        self._insert("refusal", place, moment, body.session, body.round, *said)
+
+    def add_course(
+        self, place: Place, type: str, session: str | None, time: datetime, body: Mapping[str, Any]
+    ) -> None:
+        """Note a line whole, for what follows from one line to the next of a log.
+
+        Args:
+            place: The log line.
+            type: Its type.
+            session: The session that is under way in that log, or that the line names.
+            time: When.
+            body: Its body.
+        """
+        self._insert("course", place, type, session, time.timestamp(), json.dumps(body))
+
+    def course(self, log: int) -> Iterator["Step"]:
+        """Yield the noted lines of a log in their order."""
+        query = "SELECT file, line, line_seq, type, session, body FROM course WHERE log = ? ORDER BY line_seq"
+        for file, line, seq, type, session, body in self.rows(query, log):
+            yield Step(Place(log, file, line, seq), type, session, json.loads(body))
 
     def _insert(self, table: str, place: Place, *values: Any) -> None:
         row = (place.log, place.file, place.line, place.seq, *values)

@@ -7,16 +7,10 @@ that is alone with its key can be separated from a sum (docs/what-a-sum-hides.md
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.secagg.registry import NONE
-from fedapt_secure.audit.evidence.bodies import SessionStarted
 from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts, names
-from fedapt_secure.audit.evidence.files import Evidence
 from fedapt_secure.protocol.hiding import Hiding, alone_among, planned_sets
-from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.session import SessionConfiguration
 
 
@@ -57,31 +51,6 @@ class SessionSums:
     waiting: tuple[Waiting, ...]
 
 
-def known_configurations(evidence: Evidence, records: Sequence[LogRecord]) -> dict[str, SessionConfiguration]:
-    """Return each session's configuration, as far as it can be put together and has the hash that was noted.
-
-    The coordinator's log has plan and key commitments, the roster is the one that was given.
-    """
-    found: dict[str, SessionConfiguration] = {}
-    for record in records:
-        for session in record.sessions.values():
-            terms = session.accepted
-            if not isinstance(terms, SessionStarted) or terms.plan is None or evidence.roster is None:
-                continue
-            try:
-                configuration = SessionConfiguration(
-                    session=bytes.fromhex(terms.session),
-                    plan=SessionPlan.model_validate(terms.plan),
-                    roster=evidence.roster,
-                    key_commitments=tuple(bytes.fromhex(one) for one in terms.key_commitments),
-                )
-            except (ValidationError, FedaptError, ValueError):
-                continue
-            if configuration.hash.hex() == terms.configuration:
-                found[terms.session] = configuration
-    return found
-
-
 def session_sums(
     records: Sequence[LogRecord], configurations: Mapping[str, SessionConfiguration], facts: Facts
 ) -> tuple[SessionSums, ...]:
@@ -89,7 +58,7 @@ def session_sums(
 
     Args:
         records: What the logs hold.
-        configurations: What `known_configurations` returns.
+        configurations: What `configurations.known_configurations` returns.
         facts: What the logs say of rounds and sums.
     """
     schemes: dict[str, str | None] = {}

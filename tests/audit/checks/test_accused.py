@@ -10,7 +10,6 @@ from tests.audit.checks.test_sums import VICTIM, add_after, change_line, found, 
 from tests.audit.harness import Body, Federation, Terms
 
 DIFFERENT = {
-    "transcript": ("00" * 32, Kind.TRANSCRIPT),
     "contributors": (["clinic-1", VICTIM], Kind.CONTRIBUTION),
     "status": ("aborted", Kind.TRANSCRIPT),
 }

@@ -70,7 +70,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "protocol",
         "audit",
         "learning",
-        "inference",
+        "inference privacy_test",
         "simulate",
         "cli",
     ),

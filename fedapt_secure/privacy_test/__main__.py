@@ -29,22 +29,23 @@ class _Parser(argparse.ArgumentParser):
         raise InvalidInput(f"{message}; see --help")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the test; returns the exit status.
-
-    Args:
-        arguments: Of the command line; the process' own by default.
-    """
+def main() -> int:
+    """Run the test; returns the exit status."""
     interrupts.install()
     streams.prepare()
+    return run(sys.argv[1:])
+
+
+def run(arguments: list[str]) -> int:
+    """Do what is asked for on the command line, and return the exit status; errors are one line each."""
     return ending.guarded(lambda: _run(_options(arguments)))
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
+def _options(arguments: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="python -m fedapt_secure.privacy_test", description=__doc__, allow_abbrev=False)
     parser.add_argument("--epsilon", type=float, default=8.0, help="ε that is planned for (8)")
     parser.add_argument("--delta", type=float, default=1e-5, help="δ (0.00001)")
-    parser.add_argument("--canaries", type=int, default=10_000, help="how many games are played (10000)")
+    parser.add_argument("--canaries", type=int, default=30_000, help="how many games are played (30000)")
     parser.add_argument("--rounds", type=int, default=60, help="rounds of one step each (60)")
     parser.add_argument("--sample-rate", type=float, default=0.5, help="q of Poisson sampling (0.5)")
     parser.add_argument("--unit", choices=(IMAGE, PERSON), default=IMAGE, help="what a canary is (image)")

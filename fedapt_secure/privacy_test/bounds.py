@@ -63,7 +63,8 @@ class Steps:
         """
         from dp_accounting.pld import privacy_loss_distribution  # noqa: PLC0415 - a second
 
-        interval = min(1e-2, 2 * _DISCRETISATION * self.epsilon / self.rounds)
+        about = self.epsilon * max(1.0, (self.noise_multiplier / noise_multiplier) ** 2)  # ε under that noise
+        interval = min(1e-2, 2 * _DISCRETISATION * about / self.rounds)
         step = privacy_loss_distribution.from_gaussian_mechanism(
             noise_multiplier,
             pessimistic_estimate=pessimistic,

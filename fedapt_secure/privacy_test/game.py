@@ -3,9 +3,11 @@
 The adversary knows the canaries, the plan, and every round's update; it chose the parameters. It does not
 know the coins, who is sampled, and the noise. Its score is the likelihood ratio of all rounds, the best there
 is (Neyman and Pearson): along a canary's gradient a round shows N(0, σ²) without it, and with it the mixture
-(1-q)·N(0, σ²) + q·N(1, σ²), in units of C. Canaries stand at right angles, so each is a game of its own.
+(1-q)·N(0, σ²) + q·N(1, σ²), in units of C. It takes σ from what it sees where no canary is, not from the
+plan: where noise is missing, it uses that. Canaries stand at right angles, so each is a game of its own.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +21,7 @@ from fedapt_secure.privacy_test.canaries import Canaries, Flags, Numbers
 from fedapt_secure.privacy_test.institution import Institution, Training, feature_size
 
 CANARIES_OF_A_RUN: Final = 1024
+_LEAST_NOISE: Final = 1e-6
 
 Progress = Callable[[int, int], None]
 """Told (rounds trained, rounds in all)."""
@@ -75,13 +78,16 @@ def play(plan: PrivacyPlan, count: int, tossed: np.random.Generator, progress: P
         budget = PrivacyBudget(plan, epsilon_of)
         training = Training(plan.noise_multiplier, plan.sample_rate, plan.unit)
         institution = Institution(canaries, there, training)
-        score = np.zeros(size)
+        seen, beside = [], []
         for _ in range(plan.max_steps):
             budget.reserve(1)
-            score += evidence(canaries.along(institution.round()), training)
+            released = institution.round()
+            seen.append(canaries.along(released))
+            beside.append(canaries.beside(released))
             done += 1
             progress(done, total)
-        scores.append(score)
+        noise = math.sqrt(float(np.square(beside).mean()))
+        scores.append(sum(evidence(one, noise, plan.sample_rate) for one in seen))
         present.append(there)
         claim = budget.epsilon_after(0)
     return Played(plan, claim, np.concatenate(scores), np.concatenate(present))
@@ -92,12 +98,24 @@ def coins(seed: int | None) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def evidence(seen: Numbers, training: Training) -> Numbers:
-    """Return the logarithm of one round's likelihood ratio for what was seen along each canary, (K,)."""
-    shift = (seen - 0.5) / training.noise_multiplier**2
-    with np.errstate(over="ignore"):  # beyond exp(709) the ratio is the Gaussian's own
-        ratio = np.log1p(training.sample_rate * np.expm1(shift))
-    return np.where(np.isfinite(ratio), ratio, shift + np.log(training.sample_rate))
+def evidence(seen: Numbers, noise: float, sample_rate: float) -> Numbers:
+    """Return the logarithm of one round's likelihood ratio.
+
+    Args:
+        seen: Along each canary, (K,).
+        noise: σ of what is seen.
+        sample_rate: q.
+
+    Returns:
+        (K,); positive where it speaks for the canary.
+    """
+    shift = (seen - 0.5) / max(noise, _LEAST_NOISE) ** 2
+    if sample_rate == 1:
+        return shift
+    # As log1p(q·expm1(shift)), without leaving the range of floats.
+    high = shift + np.log(sample_rate + (1 - sample_rate) * np.exp(-np.maximum(shift, 0)))
+    low = np.log1p(sample_rate * np.expm1(np.minimum(shift, 0)))
+    return np.where(shift > 0, high, low)
 
 
 def _runs(count: int) -> list[int]:

@@ -61,11 +61,11 @@ def the_same_again(real, keystream, count, rate):
     return real(Keystream(bytes(32)), count, rate)
 
 
-def a_tenth_stay(real, keystream, count, rate):
-    """Records whose number ends in 0 are in every second batch for sure, and never in the others."""
+def a_fifth_together(real, keystream, count, rate):
+    """Every fifth record is drawn as often as promised, but all of them at once."""
     chosen = real(keystream, count, rate)
-    fixed = torch.arange(0, count, 10)
-    others = chosen[chosen % 10 != 0]
+    fixed = torch.arange(0, count, 5)
+    others = chosen[chosen % 5 != 0]
     return torch.cat([others, fixed]).sort().values if int(chosen.sum()) % 2 else others
 
 
@@ -75,13 +75,15 @@ MUTATIONS = {
     "clipping 5 % too lax": (lambda patch: clipped_to(1.05, patch), {MOVES}),
     "clipping 5 % too strict": (lambda patch: clipped_to(0.95, patch), {MOVES}),
     "one in a hundred drawn twice": (lambda patch: drawn_by(some_twice, patch), {MOST}),
-    "sampled at 1.05 q": (lambda patch: drawn_by(lambda real, k, n, q: real(k, n, 1.05 * q), patch), {SHARE}),
+    "sampled at 1.1 q": (lambda patch: drawn_by(lambda real, k, n, q: real(k, n, 1.1 * q), patch), {SHARE}),
     "batches of one size": (lambda patch: drawn_by(always_as_many, patch), {SPREAD}),
     "always the same batch": (lambda patch: drawn_by(the_same_again, patch), {AGAIN}),
-    "a tenth drawn together": (lambda patch: drawn_by(a_tenth_stay, patch), {SPREAD}),
+    "a fifth drawn together": (lambda patch: drawn_by(a_fifth_together, patch), {SPREAD}),
 }
 
 
+# Each is found in all but fewer than one of 10⁹ runs: the least clear is noise 5 % too small, which lies seven
+# standard errors beyond where the check begins to fail.
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_mutated_trainer_fails(name, monkeypatch):
     mutate, expected = MUTATIONS[name]

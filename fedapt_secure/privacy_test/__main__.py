@@ -77,8 +77,10 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fedapt_secure.privacy_test.progress_bar import RoundsBar  # noqa: PLC0415 - not for --help
+    from fedapt_secure.privacy_test.institution import use_one_thread  # noqa: PLC0415 - torch, seconds
+    from fedapt_secure.privacy_test.progress_bar import RoundsBar  # noqa: PLC0415
 
+    use_one_thread()
     with RoundsBar(wanted=not options.json) as bar:
         return _short(options, bar) if options.short else _long(options, bar)
 

@@ -95,6 +95,11 @@ class Institution:
         return (-scale / CLIPPING_NORM * update).reshape(-1, self._canaries.feature_size)
 
 
+def use_one_thread() -> None:
+    """Let this process compute on one core: matrices are small, and threads would wait for each other."""
+    torch.set_num_threads(1)
+
+
 def feature_size() -> int:
     """Return D of the model in use, the shipped one."""
     return load_backbone().feature_size

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from fedapt_secure.learning.privacy.mechanism import Mechanism
 from fedapt_secure.privacy_test import __main__ as command
@@ -15,6 +16,14 @@ from fedapt_secure.process.exit_status import ExitStatus
 FEW = ["--canaries", "600", "--rounds", "3"]
 SURE = ["--confidence", "0.9999999"]
 """A right program is above the claim in two of ten million runs."""
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """The command takes one thread for its process, which here is everybody's."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("count", "runs"), [(100, 1), (1024, 1), (1025, 2), (10_000, 10)])

@@ -82,8 +82,8 @@ MUTATIONS = {
 }
 
 
-# Each is found in all but fewer than one of 10⁹ runs: the least clear is noise 5 % too small, which lies seven
-# standard errors beyond where the check begins to fail.
+# Each is found in all but one of 10⁹ runs or fewer: the least clear is noise that is off by 5 %, six standard
+# errors beyond where the check begins to fail.
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_mutated_trainer_fails(name, monkeypatch):
     mutate, expected = MUTATIONS[name]

@@ -2,7 +2,7 @@
 
 Plants canaries among one institution's records, trains with the real code on parameters that an adversary
 chose, and prints lower bounds on ε beside the ε that is claimed. docs/privacy-test.md says what they mean.
-Exit status 1: a bound is above the claim, or a check of the short version failed.
+Exit status 1: the claim is refuted, or a check of the short version failed.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def _long(options: argparse.Namespace, bar: "RoundsBar") -> int:
         reporting.report_json(reporting.result_fields(result))
     else:
         reporting.report_result(result)
-    return ExitStatus.FAILED if result.above_claim else ExitStatus.DONE
+    return ExitStatus.FAILED if result.refuted else ExitStatus.DONE
 
 
 if __name__ == "__main__":

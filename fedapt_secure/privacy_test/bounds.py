@@ -13,6 +13,9 @@ of the privacy loss, ε from an optimistic one (dp-accounting).
 theorem 5.2. Canaries that are there by independent fair coins, r guesses, v of them right: under (ε, δ)-DP
 that many has at most the probability `one_run_p_value`, whatever the mechanism and however canaries depend on
 each other. Its price is that an ε of 8 shows in rare guesses only.
+
+With each comes the probability, at most, of so many right guesses if the claim is true. A bound at 95 % is
+above the truth in one run of twenty, and the claim is nearly the truth: `REFUTED` asks for more.
 """
 
 import math
@@ -26,6 +29,8 @@ from scipy import stats
 
 from fedapt_secure.privacy_test.canaries import Flags, Numbers
 
+REFUTED: Final = 1e-6
+"""The claim is refuted by what has at most this probability if it is true."""
 _LARGEST_EPSILON: Final = 40.0
 _HALVINGS: Final = 30
 _FINEST_INTERVAL: Final = 1e-5
@@ -87,12 +92,14 @@ class ExactBound:
     Attributes:
         epsilon: Lower bound on ε.
         guesses, right: How many, and how many of them right.
+        chance: Probability, at most, of as many right guesses under the claim.
         noise_multiplier: Upper bound on σ'; infinite where nothing shows.
     """
 
     epsilon: float
     guesses: int
     right: int
+    chance: float
     noise_multiplier: float
 
 
@@ -107,11 +114,13 @@ def exact(scores: Numbers, present: Flags, steps: Steps, confidence: float) -> E
     """
     right, guesses = int(((scores > 0) == present).sum()), len(scores)
     distance = 2 * least_probability(right, guesses, confidence) - 1
+    chance = float(stats.binom.sf(right - 1, guesses, (1 + steps.distance(steps.noise_multiplier)) / 2))
     if distance <= 0:
-        return ExactBound(0.0, guesses, right, math.inf)
+        return ExactBound(0.0, guesses, right, chance, math.inf)
     noise = _largest_noise(steps, distance)
     loss = steps.composed(noise, pessimistic=False)
-    return ExactBound(max(0.0, float(loss.get_epsilon_for_delta(steps.delta))), guesses, right, noise)
+    epsilon = max(0.0, float(loss.get_epsilon_for_delta(steps.delta)))
+    return ExactBound(epsilon, guesses, right, chance, noise)
 
 
 def least_probability(right: int, guesses: int, confidence: float) -> float:
@@ -137,11 +146,13 @@ class OneRunBound:
     Attributes:
         epsilon: Lower bound on ε.
         guesses, right: How many, and how many of them right.
+        chance: Probability, at most, of as many right guesses under the claim.
     """
 
     epsilon: float
     guesses: int
     right: int
+    chance: float
 
 
 def one_run(scores: Numbers, present: Flags, steps: Steps, confidence: float) -> OneRunBound:
@@ -160,7 +171,8 @@ def one_run(scores: Numbers, present: Flags, steps: Steps, confidence: float) ->
     order = np.argsort(scores, kind="stable")
     right = int(present[order[count - half :]].sum() + (~present[order[:half]]).sum())
     epsilon = _one_run_epsilon(count, 2 * half, right, steps.delta, confidence)
-    return OneRunBound(epsilon, 2 * half, right)
+    chance = one_run_p_value(count, 2 * half, right, steps.epsilon, steps.delta)
+    return OneRunBound(epsilon, 2 * half, right, chance)
 
 
 def one_run_p_value(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fedapt_secure.privacy.budget import PrivacyPlan
 from fedapt_secure.privacy.unit import said
-from fedapt_secure.privacy_test.bounds import ExactBound, OneRunBound
+from fedapt_secure.privacy_test.bounds import REFUTED, ExactBound, OneRunBound
 from fedapt_secure.privacy_test.mechanism_check import FALSE_ALARM, Finding
 from fedapt_secure.process.screen import Screen
 from fedapt_secure.process.streams import say, say_json
@@ -34,18 +34,23 @@ class Result:
 
     @property
     def above_claim(self) -> bool:
-        """Whether a lower bound is above what is claimed."""
+        """Whether a lower bound is above what is claimed, as chance has it now and then."""
         return max(self.exact.epsilon, self.one_run.epsilon) > self.claim
+
+    @property
+    def refuted(self) -> bool:
+        """Whether chance is no explanation any more."""
+        return min(self.exact.chance, self.one_run.chance) <= REFUTED
 
     @property
     def verdict(self) -> str:
         """One sentence for people."""
+        if self.refuted:
+            return f"the claim is REFUTED: if it is true, at most one run in {1 / REFUTED:,.0f} shows this"
+        at = f"at {self.confidence:.6g} confidence"
         if self.above_claim:
-            return (
-                f"ABOVE the claim at {self.confidence:.6g} confidence, where a right program is in at most"
-                f" {2 * (1 - self.confidence):.2g} of all runs: run it again with --confidence 0.9999"
-            )
-        return f"no bound is above the claim, each at {self.confidence:.6g} confidence"
+            return f"above the claim {at}, as chance has it now and then; not refuted: run it again"
+        return f"no bound is above the claim, each {at}"
 
 
 def report_result(result: Result) -> None:
@@ -57,11 +62,12 @@ def report_result(result: Result) -> None:
         f" ε {result.claim:.2f} is claimed"
     )
     table = Table()
-    for title in ("lower bound", "ε at least", "of the claim", "guesses", "right"):
+    for title in ("lower bound", "ε at least", "of the claim", "guesses", "right", "chance, if claim true"):
         table.add_column(title, justify="left" if title == "lower bound" else "right")
     for name, bound in (("exact trade-off", exact), ("one run, no assumption", result.one_run)):
         share = f"{bound.epsilon / result.claim:.0%}"
-        table.add_row(name, f"{bound.epsilon:.2f}", share, str(bound.guesses), str(bound.right))
+        counts = (str(bound.guesses), str(bound.right), f"{bound.chance:.2g}")
+        table.add_row(name, f"{bound.epsilon:.2f}", share, *counts)
     Screen().print(table)
     say(result.verdict)
 
@@ -70,7 +76,7 @@ def result_fields(result: Result) -> dict[str, Any]:
     """Return the same for programs."""
     plan = result.plan
     bounds = {
-        name: {"epsilon": one.epsilon, "guesses": one.guesses, "right": one.right}
+        name: {"epsilon": one.epsilon, "guesses": one.guesses, "right": one.right, "chance": one.chance}
         for name, one in (("exact", result.exact), ("one_run", result.one_run))
     }
     return {
@@ -85,6 +91,7 @@ def result_fields(result: Result) -> dict[str, Any]:
         "confidence": result.confidence,
         **bounds,
         "above_claim": result.above_claim,
+        "refuted": result.refuted,
     }
 
 

@@ -46,6 +46,7 @@ def test_the_exact_bound_comes_near_the_truth_and_stays_below():
     found = bounds.exact(*ideal(steps, 400_000, np.random.default_rng(2)), steps, 0.95)
     assert 0.97 * steps.epsilon < found.epsilon < steps.epsilon
     assert steps.noise_multiplier < found.noise_multiplier < 1.03 * steps.noise_multiplier
+    assert found.chance > 0.001
 
 
 def test_half_the_noise_shows():
@@ -53,6 +54,7 @@ def test_half_the_noise_shows():
     truth = epsilon_of(1.0, 0.5, 10, DELTA)
     found = bounds.exact(*ideal(steps, 20_000, np.random.default_rng(3), sigma=1.0), steps, 0.95)
     assert steps.epsilon < 0.85 * truth < found.epsilon < truth
+    assert found.chance < bounds.REFUTED
 
 
 def test_the_bound_on_right_guesses_is_below_the_truth_as_often_as_it_says():

@@ -11,6 +11,8 @@ import torch
 from fedapt_secure.learning.privacy.mechanism import Mechanism
 from fedapt_secure.privacy_test import __main__ as command
 from fedapt_secure.privacy_test import game, mechanism_check
+from fedapt_secure.privacy_test.bounds import ExactBound, OneRunBound
+from fedapt_secure.privacy_test.reporting import Result
 from fedapt_secure.process.exit_status import ExitStatus
 
 FEW = ["--canaries", "600", "--rounds", "3"]
@@ -74,14 +76,26 @@ def test_json(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["canaries"] == found["exact"]["guesses"] == 600
     assert 0 <= found["exact"]["epsilon"] < found["epsilon_claimed"] <= 4
-    assert found["above_claim"] is False
+    assert found["above_claim"] is found["refuted"] is False
 
 
-def test_a_third_of_the_noise_is_above_the_claim(monkeypatch, capsys):
+def test_a_third_of_the_noise_refutes_the_claim(monkeypatch, capsys):
     real = Mechanism.noise_std
     monkeypatch.setattr(Mechanism, "noise_std", lambda self, values: real(self, values) / 3)
-    assert command.run([*FEW, *SURE]) == ExitStatus.FAILED
-    assert "ABOVE the claim" in capsys.readouterr().out
+    assert command.run(FEW) == ExitStatus.FAILED
+    assert "the claim is REFUTED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "chance", "above", "refuted"), [(7.9, 0.2, 0, 0), (8.1, 0.01, 1, 0), (9, 0, 1, 1)]
+)
+def test_chance_alone_refutes_nothing(epsilon, chance, above, refuted):
+    plan = game.planned(8.0, 1e-5, 3, 0.5, "image")
+    exact, one_run = ExactBound(epsilon, 600, 500, chance, 2.0), OneRunBound(4.0, 60, 59, 1.0)
+    result = Result(plan, 8.0, exact, one_run, 0.95)
+    assert (result.above_claim, result.refuted) == (above, refuted)
+    starts = {(0, 0): "no bound is above", (1, 0): "above the claim at 0.95", (1, 1): "the claim is REFUTED"}
+    assert result.verdict.startswith(starts[above, refuted])
 
 
 def test_the_short_version_ends_with_its_findings(monkeypatch, capsys):

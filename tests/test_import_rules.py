@@ -357,3 +357,13 @@ def test_a_wheel_has_all_packages() -> None:
 
 def test_the_drawing_of_the_rooms_is_up_to_date() -> None:
     assert rooms.PICTURE.read_text() == rooms.picture(), "run python -m docs.rooms"
+
+
+def test_one_place_says_which_policy_holds() -> None:
+    """A command that read a policy by itself would show another institution's figures, or nobody's."""
+    askers = {
+        name
+        for name, path in MODULES.items()
+        if "read_policy(" in path.read_text(encoding="utf-8") and "/tests/" not in str(path)
+    }
+    assert askers == {"fedapt_secure.config.policy", "fedapt_client.books.in_force"}

@@ -19,11 +19,9 @@ def _run() -> int:
     parser = argparse.ArgumentParser(prog="fedapt_client", description=__doc__)
     parser.add_argument("--dir", type=Path, default=Path(), help="the party's folder, with client.yaml")
     folder = parser.parse_args().dir
-    from fedapt_client.settings import SETTINGS_FILE, ClientSettings  # noqa: PLC0415 - not for --help
-    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
+    from fedapt_client.settings import read_settings  # noqa: PLC0415 - not for --help
 
-    path = folder / SETTINGS_FILE
-    settings = build(ClientSettings, read_yaml(path), source=str(path))
+    settings = read_settings(folder)
     from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
 
     run_until_stopped(InstitutionRunner(folder, settings))

@@ -5,23 +5,24 @@ import hashlib
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
+from fedapt_client.books.in_force import policy_in_force
 from fedapt_client.membership.connecting import Place, Unreachable
 from fedapt_client.membership.desk import connected, diagnosis, greet, look
 from fedapt_client.membership.enrolment import load_federation
 from fedapt_client.membership.own_times import own_times
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
+from fedapt_client.settings import read_settings as read_client_settings
 from fedapt_crypto.certificates import facts
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.config.policy import POLICY_FILE, read_policy
-from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.learning.data.reading.records import UNLABELLED, read_unlabelled
 from fedapt_secure.protocol.clocks import Times, span
 from fedapt_secure.protocol.transport import client_context
@@ -61,9 +62,8 @@ def examine(folder: PartyFolder, model: str, pretrained: str | None) -> list[Fin
     settings: list[ClientSettings] = []
 
     def read_settings() -> Iterator[Finding]:
-        path = folder.path / SETTINGS_FILE
-        settings.append(build(ClientSettings, read_yaml(path), source=str(path)))
-        yield Finding("settings", "ok", str(path))
+        settings.append(read_client_settings(folder.path))
+        yield Finding("settings", "ok", str(folder.path / SETTINGS_FILE))
 
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
@@ -72,7 +72,7 @@ def examine(folder: PartyFolder, model: str, pretrained: str | None) -> list[Fin
         ("keys", lambda: _keys(folder)),
         ("certificate", lambda: _certificate(folder, datetime.now(UTC))),
         ("roster", lambda: _roster(folder)),
-        ("policy", lambda: _policy(folder)),
+        ("policy", lambda: _policy(folder, settings)),
         ("disk", lambda: _disk(folder.path)),
     ]
     found = [finding for name, check in checks for finding in _guarded(name, check)]
@@ -166,15 +166,21 @@ def _roster(folder: PartyFolder) -> Iterator[Finding]:
     yield Finding("roster", "ok", f"approved, {len(roster.members)} institutions")
 
 
-def _policy(folder: PartyFolder) -> Iterator[Finding]:
-    path = folder.path / POLICY_FILE
-    policy, found = read_policy(path)
-    if found:
+def _policy(folder: PartyFolder, read: Sequence[ClientSettings]) -> Iterator[Finding]:
+    if not read:
+        yield Finding("policy", "wrong", f"which one holds is not known without {SETTINGS_FILE}")
+        return
+    in_force = policy_in_force(folder.path, read[0])
+    if in_force.from_file:
+        policy = in_force.policy
         share = policy.allowance.session_epsilon
-        detail = f"{path}: epsilon {policy.max_epsilon:g} at most over all sessions, {share:g} in one"
+        detail = (
+            f"{in_force.file}: epsilon {policy.max_epsilon:g} at most over all sessions, {share:g} in one"
+        )
         yield Finding("policy", "ok", detail)
     else:
-        yield Finding("policy", "wrong", f"there is no {path}", "write what this institution allows into it")
+        advice = "write what this institution allows into it"
+        yield Finding("policy", "wrong", f"there is no {in_force.file}", advice)
 
 
 def _disk(path: Path) -> Iterator[Finding]:

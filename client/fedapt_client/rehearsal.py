@@ -62,6 +62,7 @@ class Rehearsal:
         bytes_down, bytes_up: The most that comes and leaves in the whole session.
         disk_bytes: What cache, model, log and ledger take; free_bytes: what is free where they lie.
         said_of_sums: Whether the session's sums hide this institution's update.
+        policy_source: The file that the policy is from, or that there is none.
         privacy: The plan as it would stand in ledger and log; ``None`` without differential privacy.
     """
 
@@ -82,6 +83,7 @@ class Rehearsal:
     disk_bytes: int = 0
     free_bytes: int = 0
     said_of_sums: str = ""
+    policy_source: str = ""
     privacy: dict[str, Any] | None = None
 
     def refused(self, error: FedaptError) -> None:
@@ -120,7 +122,9 @@ class Rehearsing:
         found.bytes_down, found.bytes_up = found.rounds * down, found.rounds * up
         found.said_of_sums = hidden(configuration, self._settings.name).said
         try:
+            found.policy_source = self._books.in_force.source
             self._books.read_policy_again()
+            found.policy_source = self._books.in_force.source
             self._books.requirements.check(configuration, self._roster, self._settings.name)
         except FedaptError as error:
             found.refused(error)

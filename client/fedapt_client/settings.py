@@ -9,7 +9,7 @@ from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.config import ranges
 from fedapt_secure.config.policy import POLICY_FILE
-from fedapt_secure.config.settings import SessionDelta, Settings
+from fedapt_secure.config.settings import SessionDelta, Settings, build, read_yaml
 from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
@@ -93,6 +93,12 @@ class ClientSettings(Settings):
         for entry in entries:
             parse_vanish(entry)
         return entries
+
+
+def read_settings(folder: Path) -> ClientSettings:
+    """Return what the ``client.yaml`` of a folder says; raises `InvalidInput` if it cannot be used."""
+    path = folder / SETTINGS_FILE
+    return build(ClientSettings, read_yaml(path), source=str(path))
 
 
 def parse_vanish(entry: str) -> tuple[int, Phase]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_client.activity import ACTIVITY_FILE, Activity, read_activity
+from fedapt_client.books.in_force import policy_in_force
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.own_log import Past, read_own_log
 from fedapt_client.membership.enrolment import load_federation
@@ -47,7 +48,19 @@ def describe(folder: PartyFolder, settings: ClientSettings) -> Fields:
         "last_line": None
         if last is None
         else {"seq": last.seq, "time": last.time.isoformat(), "type": last.type},
+        "policy": _policy(folder.path, settings),
+        "ledger": str(folder.path / settings.ledger),
         "sessions": _sessions(path, folder.path / settings.ledger),
+    }
+
+
+def _policy(folder: Path, settings: ClientSettings) -> Fields:
+    in_force = policy_in_force(folder, settings)
+    policy = in_force.policy
+    return {
+        "source": in_force.source,
+        "max_epsilon": policy.max_epsilon,
+        "session_epsilon": policy.allowance.session_epsilon,
     }
 
 

@@ -52,9 +52,12 @@ def _root(
 @app.command()
 def plan(
     epsilon: Annotated[
-        float,
-        typer.Option(help="ε to stay within over the whole session.", callback=within(ranges.EPSILON)),
-    ],
+        float | None,
+        typer.Option(
+            help="ε to stay within over the whole session (with --dir: what one session may there).",
+            callback=within(ranges.EPSILON),
+        ),
+    ] = None,
     records: Annotated[
         int | None,
         typer.Option(help="Training images of the institution.", callback=within(ranges.COUNT_OF_RECORDS)),
@@ -66,19 +69,28 @@ def plan(
             callback=within(ranges.COUNT_OF_RECORDS),
         ),
     ] = None,
-    delta: Annotated[float | None, typer.Option(help="δ (default 1/(2 x declared number)).")] = None,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="δ (default 1/(2 x declared number); with --dir at most what one session may)."),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds.", callback=within(ranges.ROUNDS))] = 15,
     local_steps: Annotated[int, typer.Option(help="Steps a round.", callback=within(ranges.LOCAL_STEPS))] = 4,
     sample_rate: Annotated[
         float,
         typer.Option(help="Share of them drawn for a step, q.", callback=within(ranges.SAMPLE_RATE)),
     ] = 0.5,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="An institution's folder: plan under its own policy and settings."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan a budget before anything is spent: noise, steps, and ε after each round."""
     count = persons if records is None else records
     if count is None or (records is not None and persons is not None):
         raise InvalidInput("give --records, or --persons where each image has a subject (docs/data.md)")
+    if epsilon is None and directory is None:
+        raise InvalidInput("give --epsilon, or an institution's folder with --dir")
     console = Screen()
     with console.status("starting"):
         from fedapt_secure.cli.work.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
@@ -91,6 +103,7 @@ def plan(
         rounds=rounds,
         local_steps=local_steps,
         sample_rate=sample_rate,
+        folder=directory,
         as_json=as_json,
     )
 

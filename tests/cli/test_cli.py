@@ -354,6 +354,23 @@ class TestPlan:
         assert "270 declared persons; per person" in shown
         assert "1/(10 x 270 persons)" in shown
 
+    def test_under_an_institutions_own_policy(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "300")
+        (tmp_path / "client.yaml").write_text("name: a\nport: 1\ndata: x\npolicy: rules.yaml\n")
+        (tmp_path / "rules.yaml").write_text("max_epsilon: 6\nsession_epsilon: 3\n")
+        arguments = ["plan", "--dir", str(tmp_path), "--records", "279", "--rounds", "2"]
+        assert run([*arguments, "--json"]) == ExitStatus.DONE
+        plan = json.loads(capsys.readouterr().out)
+        assert (plan["epsilon_budget"], plan["delta"]) == (3.0, 2.5e-6)
+        assert plan["policy_source"] == str(tmp_path / "rules.yaml")
+        assert plan["would_be_refused"] is None
+        assert run([*arguments, "--epsilon", "8"]) == ExitStatus.DONE
+        out = capsys.readouterr().out
+        assert f"policy ({tmp_path / 'rules.yaml'}): one session at most ε 3 and δ 2.5e-06" in out
+        assert "would be refused: more than session_epsilon in rules.yaml allows" in out
+
     def test_as_a_table(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", "200")
         arguments = ["--epsilon", "8", "--records", "279", "--rounds", "2", "--delta", "1e-5"]

@@ -153,8 +153,41 @@ def test_settings_say_where_ledger_and_policy_lie(folder: Path, capsys: pytest.C
     party.mkdir()
     (party / "client.yaml").write_text("name: clinic-1\nport: 1\ndata: x\nledger: ../ledger.sqlite\n")
     shown = json.loads(answer(capsys, "show", "--dir", party, "--json"))
-    assert shown["policy_source"] == "defaults: there is no policy file"
+    assert shown["policy_source"] == f"defaults: there is no policy file {party / 'policy.yaml'}"
     assert len(shown["datasets"]) == 2
+    (party / "client.yaml").write_text(
+        "name: clinic-1\nport: 1\ndata: x\nledger: ../ledger.sqlite\npolicy: rules/ours.yaml\n"
+    )
+    (party / "rules").mkdir()
+    write_yaml(party / "rules" / "ours.yaml", Policy(max_epsilon=4.0), comment="Ours.")
+    shown = json.loads(answer(capsys, "show", "--dir", party, "--json"))
+    assert shown["policy_source"] == str(party / "rules" / "ours.yaml")
+    assert {one["max_epsilon"] for one in shown["datasets"]} == {4.0}
+
+
+@pytest.mark.parametrize("rule", [{}, {"composition": "rdp-filter", "rdp_order": 6.0}])
+def test_a_ledger_by_itself_says_nothing_of_what_is_left(
+    tmp_path: Path, rule: dict, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    """The default policy is not its institution's: what that leaves is nobody's figure."""
+    monkeypatch.setenv("COLUMNS", "200")
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+    ledger.record_plan(terms(**SIGMA, **rule), images(1, 2))
+    ledger.record_plan(terms(OTHER, **SIGMA, **rule), images(7))
+    ledger.reserve(MINE, 1, 4)
+    shown = json.loads(answer(capsys, "show", "--dir", tmp_path, "--json"))
+    assert shown["policy"] is None
+    begun, unused = shown["datasets"]
+    for name in ("epsilon_remaining", "delta_remaining", "max_epsilon", "max_delta"):
+        assert begun[name] is None, name
+    assert begun["epsilon"] == pytest.approx(epsilon_of(3.0, 0.5, 10, 1e-6))
+    assert begun["pld"]["delta"] == 1e-6
+    assert (unused["epsilon"], unused["epsilon_counted"], unused["pld"]["epsilon"]) == (0.0, 0.0, 0.0)
+    out = answer(capsys, "show", "--dir", tmp_path)
+    assert "name an institution's folder with --dir" in " ".join(out.split())
+    assert out.count("not known") == 4
+    exported = json.loads(answer(capsys, "export", "--dir", tmp_path))
+    assert exported["policy"] is None
 
 
 @pytest.mark.parametrize("command", ["show", "history", "export"])

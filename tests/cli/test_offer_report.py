@@ -22,7 +22,7 @@ def settings(name: str) -> ClientSettings:
 
 def offered(name: str, participation: str, rounds: int = 6) -> tuple[Federation, dict]:
     federation = Federation(6, domains=DOMAINS, participation=participation, rounds=rounds, local_steps=4)
-    return federation, offer_fields(federation.configuration, settings(name), Policy())
+    return federation, offer_fields(federation.configuration, settings(name), Policy(), "policy.yaml")
 
 
 def test_a_sampled_session_says_whose_turn_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_people_read_what_privacy_counts(
     if content is not None:
         data.write_text(content)
     own = settings("clinic-2").model_copy(update={"data": data})
-    print_offer(offer_fields(Federation(3).configuration, own, Policy()))
+    print_offer(offer_fields(Federation(3).configuration, own, Policy(), "policy.yaml"))
     shown = " ".join(capsys.readouterr().out.split())
     assert expected in shown
 
@@ -81,12 +81,14 @@ def test_people_read_what_it_costs_of_how_much(
     capsys: pytest.CaptureFixture[str], asked: dict, expected: str, refused: str | None
 ) -> None:
     own = settings("clinic-2").model_copy(update=asked)
-    print_offer(offer_fields(Federation(3).configuration, own, Policy(minimum_institutions_per_key=1)))
+    print_offer(
+        offer_fields(Federation(3).configuration, own, Policy(minimum_institutions_per_key=1), "policy.yaml")
+    )
     shown = " ".join(capsys.readouterr().out.split())
     assert expected in shown
     assert (
-        "the policy allows one session epsilon 2 and delta 2.5e-06, all sessions on the same images 8 and"
-        " 1e-05"
+        "the policy (policy.yaml) allows one session epsilon 2 and delta 2.5e-06, all sessions on the same"
+        " images 8 and 1e-05"
     ) in shown
     assert ("WOULD BE REFUSED" in shown) == (refused is not None)
     assert refused is None or refused in shown
@@ -130,7 +132,9 @@ def test_people_read_what_sums_hide(
     capsys: pytest.CaptureFixture[str], plan: dict[str, object], needed: int, expected: str
 ) -> None:
     policy = Policy(minimum_institutions_per_key=needed)
-    print_offer(offer_fields(Federation(3, **plan).configuration, settings("clinic-2"), policy))
+    print_offer(
+        offer_fields(Federation(3, **plan).configuration, settings("clinic-2"), policy, "policy.yaml")
+    )
     shown = " ".join(capsys.readouterr().out.split())
     assert expected in shown
     assert ("WOULD BE REFUSED" in shown) is (not plan)

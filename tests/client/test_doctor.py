@@ -120,6 +120,7 @@ def test_nothing_is_in_place(tmp_path: Path) -> None:
             "none is approved: run 'fedapt-secure client roster show'",
         ),
         ("policy", lambda f: (f.path / "policy.yaml").unlink(), "there is no"),
+        ("policy", lambda f: change(f, "policy", "rules.yaml"), "rules.yaml: write what"),
         ("policy", lambda f: (f.path / "policy.yaml").write_text("a: b: c"), "policy.yaml, line 1"),
         ("settings", lambda f: change(f, "colour", "red"), "unknown option 'colour'"),
         ("data", lambda f: change(f, "data", "/nowhere"), "cannot read the images of /nowhere"),

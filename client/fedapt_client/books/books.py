@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_client.books.bindings import Bindings, ModelRecord
+from fedapt_client.books.in_force import policy_in_force, share_of
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import (
     INSECURE_NOISE,
@@ -23,7 +24,7 @@ from fedapt_client.session.own_model import PastRounds
 from fedapt_client.session.requirements import Requirements
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import InvalidInput, PolicyRefused
-from fedapt_secure.config.policy import read_policy
+from fedapt_secure.config.policy import Policy
 from fedapt_secure.privacy.budget import EpsilonOf, PrivacyBudget, PrivacyPlan, SessionShare
 from fedapt_secure.privacy.composition import Rule, check_allowance, planned_rdp_of, sum_of_plans
 from fedapt_secure.privacy.unit import IMAGE, PERSON, said
@@ -49,8 +50,8 @@ class Books:
         self._settings = settings
         self._epsilon_of = epsilon_of
         self._mechanism = mechanism
-        self._policy_file = folder / settings.policy
-        self.policy, self._from_file = read_policy(self._policy_file)
+        self._folder = folder
+        self.in_force = policy_in_force(folder, settings)
         self.ledger = Ledger(folder / settings.ledger, self._admit)
         self.bindings = Bindings(self.ledger.file)
         self._models = RoundModels(folder)
@@ -60,6 +61,11 @@ class Books:
         self._logged_policy = own.policy_hash
         self._checked_under: str | None = None
         self.own = own
+
+    @property
+    def policy(self) -> Policy:
+        """What holds at present."""
+        return self.in_force.policy
 
     @property
     def requirements(self) -> Requirements:
@@ -78,7 +84,8 @@ class Books:
         if self.policy.hash == self._logged_policy:
             return None
         self._logged_policy = self.policy.hash
-        source = self._settings.policy.name if self._from_file else "defaults: there is no policy file"
+        named = self.in_force.from_file
+        source = self._settings.policy.name if named else "defaults: there is no policy file"
         return {"hash": self.policy.hash, "source": source, **self.policy.to_body()}
 
     def read_policy_again(self) -> None:
@@ -88,7 +95,7 @@ class Books:
             InvalidInput: If it is there and cannot be used; what held before is not fallen back on.
         """
         with told_as(Reason.POLICY_INVALID):
-            self.policy, self._from_file = read_policy(self._policy_file)
+            self.in_force = policy_in_force(self._folder, self._settings)
 
     def check_again(self, session: bytes) -> None:
         """Hold a session on record against a policy that may have changed since it was accepted.
@@ -145,15 +152,10 @@ class Books:
         They are those on record, for a session that was accepted before; else what the settings ask for,
         which `accept` judges, and where they ask for nothing what the policy allows one session.
         """
-        allowance, settings = self.policy.allowance, self._settings
         on_record = next((one.terms for one in self.ledger.sessions if one.terms.session == session), None)
         if on_record is not None and on_record.epsilon_budget is not None and on_record.delta is not None:
             return SessionShare(on_record.epsilon_budget, on_record.delta, exact=True)
-        return SessionShare(
-            epsilon=settings.dp_epsilon or allowance.session_epsilon,
-            delta=settings.dp_delta or allowance.session_delta,
-            exact=settings.dp_delta is not None,
-        )
+        return share_of(self._settings, self.policy)
 
     def accept(
         self,

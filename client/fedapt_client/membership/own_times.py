@@ -3,11 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedapt_client.settings import SETTINGS_FILE, ClientSettings
+from fedapt_client.settings import ClientSettings, read_settings
 from fedapt_crypto.certificates import CertificateFacts
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.log.file import last_time
 from fedapt_secure.protocol.clocks import Times
 
@@ -32,9 +31,8 @@ def _certificate(folder: PartyFolder) -> CertificateFacts | None:
 
 
 def _log(folder: PartyFolder) -> Path:
-    path = folder.path / SETTINGS_FILE
     try:
-        return build(ClientSettings, read_yaml(path), source=str(path)).log
+        return read_settings(folder.path).log
     except InvalidInput:  # not there yet, or not to be read: another check says so
         log: Path = ClientSettings.model_fields["log"].default
         return log

@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 
 from fedapt_client.books.bindings import Bindings
+from fedapt_client.books.in_force import policy_in_force
 from fedapt_client.books.ledger_file import LedgerFile
 from fedapt_client.membership.connecting import Place, open_connection, unreachable
 from fedapt_client.membership.desk import NotAccepted
@@ -17,7 +18,7 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import groups
 from fedapt_crypto.secagg.scheme import InstitutionGroup
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES, read_policy
+from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.keepalive import patience
@@ -62,7 +63,7 @@ def fetch_model(folder: PartyFolder, settings: ClientSettings, session: bytes | 
         RunFailed: If what it sends does not hold.
         InvalidInput: If this institution cannot use it.
     """
-    policy, _ = read_policy(folder.path / settings.policy)
+    policy = policy_in_force(folder.path, settings).policy
     # A finished model comes with its configuration in one message. Who did not limit messages takes both.
     limited = policy.max_message_bytes < LARGEST_MESSAGE_BYTES
     most = policy.max_message_bytes if limited else m.FinishedModel.max_bytes

@@ -134,11 +134,9 @@ def find_caches(directory: Path) -> list[_Cache]:
 
 
 def _of_institution(folder: Path) -> _Cache:
-    from fedapt_client.settings import SETTINGS_FILE, ClientSettings  # noqa: PLC0415
-    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
+    from fedapt_client.settings import read_settings  # noqa: PLC0415
 
-    path = folder / SETTINGS_FILE
-    settings = build(ClientSettings, read_yaml(path), source=str(path))
+    settings = read_settings(folder)
     return _Cache(settings.name, folder / settings.cache)
 
 

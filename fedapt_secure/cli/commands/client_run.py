@@ -116,6 +116,9 @@ def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: P
     say(f"{fields['name']!r} in {fields['federation']!r}, domain {fields['domain']!r}")
     say(f"certificate   until {fields['certificate_until'][:10]}")
     say(f"roster        {_people(roster)}")
+    policy = fields["policy"]
+    allowed = f"epsilon {policy['max_epsilon']:g} over all sessions, {policy['session_epsilon']:g} in one"
+    say(f"policy        {policy['source']}: {allowed}")
     say(f"running       {activity_line(fields)}")
     said = "empty" if last is None else f"line {last['seq']}, {last['type']}, {last['time']}"
     say(f"log           {said}")
@@ -158,16 +161,14 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
     Raises:
         InvalidInput: If there are none, or they cannot be used.
     """
-    from fedapt_client.settings import SETTINGS_FILE, ClientSettings  # noqa: PLC0415
-    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
+    from fedapt_client import settings  # noqa: PLC0415
 
-    path = folder.path / SETTINGS_FILE
-    if not path.exists():
+    if not (folder.path / settings.SETTINGS_FILE).exists():
         raise InvalidInput(
             f"{folder.path.resolve()} is not an institution's folder: run 'fedapt-secure client enroll',"
             " or name the folder with --dir"
         )
-    return build(ClientSettings, read_yaml(path), source=str(path))
+    return settings.read_settings(folder.path)
 
 
 def _show_offer(
@@ -178,11 +179,11 @@ def _show_offer(
     as_json: bool,
     indent: int | None,
 ) -> None:
+    from fedapt_client.books.in_force import policy_in_force  # noqa: PLC0415
     from fedapt_secure.cli.work.offer_report import offer_fields, print_offer  # noqa: PLC0415
-    from fedapt_secure.config.policy import read_policy  # noqa: PLC0415
 
-    policy, _ = read_policy(folder / settings.policy)
-    fields = offer_fields(configuration, settings, policy)
+    in_force = policy_in_force(folder, settings)
+    fields = offer_fields(configuration, settings, in_force.policy, in_force.source)
     if as_json:
         say_json({"offer": fields}, indent=indent)
     else:

@@ -10,32 +10,46 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from fedapt_client.books.in_force import PolicyInForce, place_of
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import PlannedSession, Terms
-from fedapt_client.settings import SETTINGS_FILE, ClientSettings
 from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import write_atomically
-from fedapt_secure.config.policy import POLICY_FILE, Policy, read_policy
-from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.config.policy import DEFAULT_RULE, Policy
 from fedapt_secure.privacy.budget import EpsilonOf
-from fedapt_secure.privacy.composition import conversion_cost, planned_rdp_of, pld_epsilon, sum_of_plans
+from fedapt_secure.privacy.composition import (
+    SessionCost,
+    conversion_cost,
+    planned_rdp_of,
+    pld_epsilon,
+    sum_of_plans,
+)
 from fedapt_secure.privacy.unit import said
 from fedapt_secure.process.screen import Screen
 from fedapt_secure.process.streams import say_json
 
-LEDGER_FILE = "ledger.sqlite"
 FORMAT = "fedapt-ledger-export/1"
 NOT_PRIVATE = "unbounded (NOT PRIVATE)"
+NO_POLICY = "none here: this is no institution's folder"
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A ledger with the policy that governs it."""
+    """A ledger with the policy that governs it, where its folder says which one does."""
 
     path: Path
     ledger: Ledger
-    policy: Policy
-    policy_source: str
+    in_force: PolicyInForce | None
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy, where it is known."""
+        return None if self.in_force is None else self.in_force.policy
+
+    @property
+    def source(self) -> str:
+        """Where the policy is from, for people."""
+        return NO_POLICY if self.in_force is None else self.in_force.source
 
 
 def open_ledger(folder: Path) -> Opened:
@@ -44,21 +58,14 @@ def open_ledger(folder: Path) -> Opened:
     Raises:
         InvalidInput: If there is none, or ledger, settings or policy cannot be used.
     """
-    ledger, policy_path = Path(LEDGER_FILE), Path(POLICY_FILE)
-    if (folder / SETTINGS_FILE).exists():
-        settings = build(
-            ClientSettings, read_yaml(folder / SETTINGS_FILE), source=str(folder / SETTINGS_FILE)
-        )
-        ledger, policy_path = settings.ledger, settings.policy
-    path = folder / ledger
+    place = place_of(folder)
+    path = place.ledger
     try:
         if path.stat().st_size == 0:
             raise InvalidInput(f"the ledger {path} is empty: put the right one back")
     except OSError as error:
         raise system_error(f"there is no ledger {path}", error, "name its folder with --dir") from None
-    policy, found = read_policy(folder / policy_path)
-    source = str(folder / policy_path) if found else "defaults: there is no policy file"
-    return Opened(path, Ledger(path, _no_new_sessions), policy, source)
+    return Opened(path, Ledger(path, _no_new_sessions), place.in_force)
 
 
 def _no_new_sessions(earlier: Sequence[PlannedSession], terms: Terms) -> None:
@@ -79,8 +86,8 @@ def show(folder: Path, *, as_json: bool) -> None:
     if as_json:
         fields = {
             "ledger": str(opened.path),
-            "policy": opened.policy.to_body(),
-            "policy_source": opened.policy_source,
+            "policy": _policy_body(opened),
+            "policy_source": opened.source,
             "datasets": datasets,
         }
         say_json(fields)
@@ -101,8 +108,16 @@ def show(folder: Path, *, as_json: bool) -> None:
     )
 
 
+def _policy_body(opened: Opened) -> dict[str, Any] | None:
+    return None if opened.policy is None else opened.policy.to_body()
+
+
 def _policy_lines(opened: Opened, datasets: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    policy, allowance = opened.policy, opened.policy.allowance
+    policy = opened.policy
+    if policy is None:
+        advice = "name an institution's folder with --dir, and its ledger is shown with what is left of it"
+        return f"policy: {NO_POLICY}, so nothing says what is left: {advice}", _units(datasets)
+    allowance = policy.allowance
     scope = "for new data sets" if policy.composition is None else "for all data sets"
     rule = (
         "sum of planned (ε, δ)"
@@ -110,7 +125,7 @@ def _policy_lines(opened: Opened, datasets: Sequence[dict[str, Any]]) -> tuple[s
         else f"Rényi filter of order {allowance.order:.4g}"
     )
     return (
-        f"policy ({opened.policy_source}): ε at most {policy.max_epsilon:g} and δ at most"
+        f"policy ({opened.source}): ε at most {policy.max_epsilon:g} and δ at most"
         f" {policy.max_delta:.3g} for each data set over all sessions",
         f"one session: ε at most {allowance.session_epsilon:.4g} and δ at most {allowance.session_delta:.3g};"
         f" rule {scope}: {rule}; {_units(datasets)}",
@@ -136,24 +151,26 @@ def _names(one: PlannedSession) -> set[bytes]:
 
 
 def _dataset(
-    dataset: bytes, sessions: Sequence[PlannedSession], policy: Policy, epsilon_of: EpsilonOf
+    dataset: bytes, sessions: Sequence[PlannedSession], policy: Policy | None, epsilon_of: EpsilonOf
 ) -> dict[str, Any]:
     begun = [one.terms for one in sessions if one.steps_taken > 0]
     costs = [terms.cost for terms in begun]
     spent = sum_of_plans(costs, epsilon_of)
     composition, order = next(
         ((terms.composition, terms.rdp_order) for terms in reversed(begun) if terms.private),
-        policy.allowance.rule,
+        (DEFAULT_RULE, None) if policy is None else policy.allowance.rule,
     )
+    # Without a policy ε is said for the δ that the sessions planned.
+    max_epsilon, delta = (math.nan, spent.delta) if policy is None else (policy.max_epsilon, policy.max_delta)
     filtered, counted = None, spent.epsilon
-    if order is not None:
-        used, cost = planned_rdp_of(costs, order), conversion_cost(order, policy.max_delta)
+    if order is not None and delta > 0:
+        used, cost = planned_rdp_of(costs, order), conversion_cost(order, delta)
         counted = max(0.0, used + cost) if costs else 0.0
         filtered = {
             "order": order,
-            "budget": policy.max_epsilon - cost,
+            "budget": _finite(max_epsilon - cost),
             "spent": _finite(used),
-            "remaining": _finite(policy.max_epsilon - cost - used),
+            "remaining": _finite(max_epsilon - cost - used),
         }
     others = set().union(*(_names(one) for one in sessions)) - {dataset}
     return {
@@ -165,15 +182,22 @@ def _dataset(
         "composition": composition,
         "epsilon": _finite(spent.epsilon),
         "epsilon_counted": _finite(counted),
-        "max_epsilon": policy.max_epsilon,
-        "epsilon_remaining": _finite(policy.max_epsilon - spent.epsilon),
+        "max_epsilon": _finite(max_epsilon),
+        "epsilon_remaining": _finite(max_epsilon - spent.epsilon),
         "delta": spent.delta,
-        "max_delta": policy.max_delta,
-        "delta_remaining": policy.max_delta - spent.delta,
+        "max_delta": None if policy is None else policy.max_delta,
+        "delta_remaining": None if policy is None else policy.max_delta - spent.delta,
         "rdp_filter": filtered,
-        "pld": {"epsilon": _finite(pld_epsilon(costs, policy.max_delta)), "delta": policy.max_delta},
+        "pld": {"epsilon": _pld(costs, delta), "delta": delta},
         "unit": sessions[-1].terms.unit,
     }
+
+
+def _pld(costs: Sequence[SessionCost], delta: float) -> float | None:
+    """Return ε by privacy loss distributions; ``None`` where nothing bounds it."""
+    if not costs:
+        return 0.0
+    return _finite(pld_epsilon(costs, delta)) if delta > 0 else None
 
 
 def _units(datasets: Sequence[dict[str, Any]]) -> str:
@@ -198,11 +222,15 @@ def _show_table(datasets: Sequence[dict[str, Any]]) -> Table:
     for one in datasets:
         filtered = one["rdp_filter"]
         if filtered is None:
-            rule, delta_left = "sum", f"{one['delta_remaining']:.2e}"
+            rule, delta_left = one["composition"].removesuffix("-filter"), "-"
             left = "none" if one["epsilon_remaining"] is None else _number(one["epsilon_remaining"])
+            if one["delta_remaining"] is not None:
+                delta_left = f"{one['delta_remaining']:.2e}"
         else:
             rule, delta_left = f"RDP({filtered['order']:.4g})", "-"
-            left = f"{_number(filtered['remaining'])} of {filtered['budget']:.3f}"
+            left = f"{_number(filtered['remaining'])} of {filtered['budget'] or math.nan:.3f}"
+        if one["max_epsilon"] is None:
+            left = delta_left = "not known"
         table.add_row(
             one["dataset"][:12],
             *([one["unit"]] if mixed else []),
@@ -256,7 +284,7 @@ def export(folder: Path, out: Path | None) -> None:
     opened = open_ledger(folder)
     fields = {
         "format": FORMAT,
-        "policy": opened.policy.to_body(),
+        "policy": _policy_body(opened),
         "sessions": [_exported(one) for one in opened.ledger.sessions],
         "events": [
             {"time": event.time, "event": event.kind, "session": event.session.hex(), "round": event.round}

@@ -15,9 +15,18 @@ MOST_CLASSES_SHOWN = 20
 
 
 def offer_fields(
-    configuration: "SessionConfiguration", settings: "ClientSettings", policy: "Policy"
+    configuration: "SessionConfiguration",
+    settings: "ClientSettings",
+    policy: "Policy",
+    policy_source: str,
 ) -> dict[str, Any]:
     """Return a session as its institutions are to see it: what the hash covers, and this one's own share.
+
+    Args:
+        configuration: The session.
+        settings: The institution's settings.
+        policy: Its policy.
+        policy_source: Where that is from.
 
     Raises:
         InvalidInput: If this institution is not on the session's roster.
@@ -40,6 +49,7 @@ def offer_fields(
         "steps": configuration.planned_steps(settings.name),
         "max_grad_norm": plan.max_grad_norm,
         "unit": _unit(settings.data),
+        "policy_source": policy_source,
     }
     return {
         "hash": configuration.hash.hex(),
@@ -165,9 +175,9 @@ def _privacy(privacy: dict[str, Any] | None) -> str:
 def _share(privacy: dict[str, Any]) -> str:
     """Return what the policy allows one session, of how much in all; and whether this one asks for more."""
     share = (
-        f"the policy allows one session epsilon {privacy['session_epsilon']:g} and delta"
-        f" {privacy['session_delta']:g}, all sessions on the same images {privacy['max_epsilon']:g} and"
-        f" {privacy['max_delta']:g}"
+        f"the policy ({privacy['policy_source']}) allows one session epsilon"
+        f" {privacy['session_epsilon']:g} and delta {privacy['session_delta']:g}, all sessions on"
+        f" the same images {privacy['max_epsilon']:g} and {privacy['max_delta']:g}"
     )
     over = [
         name

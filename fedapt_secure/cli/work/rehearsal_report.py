@@ -53,6 +53,7 @@ def _rows(found: "Rehearsal", configuration: "SessionConfiguration") -> list[tup
     rows.append(("on the wire", f"{size(found.bytes_down)} in, {size(found.bytes_up)} out, at most"))
     if found.free_bytes:
         rows.append(("disk", f"{size(found.disk_bytes)}, of {size(found.free_bytes)} free"))
+    rows.append(("policy", found.policy_source))
     rows.append(("privacy", _privacy(found, configuration)))
     rows.append(("each sum", found.said_of_sums))
     return rows

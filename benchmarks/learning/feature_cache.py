@@ -22,7 +22,8 @@ import torch
 from PIL import Image
 
 from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
-from fedapt_secure.learning.data.features.encoding import Encoding, ImageFile
+from fedapt_secure.learning.data.features.encoding import Encoding
+from fedapt_secure.learning.data.features.marks import ImageFile
 from fedapt_secure.learning.data.features.shard import Shard
 from fedapt_secure.learning.data.features.store import FeatureStore, StoreIdentity
 from fedapt_secure.learning.data.reading import decoding as module
@@ -93,7 +94,7 @@ def reading(cache: Path, images: int) -> dict[str, float]:
     started = time.perf_counter()
     encoding = Encoding(files, backbone, cache, "plain", None)
     encoding.carry_out()
-    features = encoding.features()
+    features = encoding.features(encoding.usable_rows)
     read_s = time.perf_counter() - started
     started = time.perf_counter()
     for batch in order.split(256):

@@ -82,6 +82,17 @@ def test_clear_takes_one_model_or_all(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(clear) == ExitStatus.DONE, "nothing to do is no mistake"
 
 
+def test_what_pictures_are_known_by_goes_with_the_last_features(tmp_path: Path) -> None:
+    folder = institution(tmp_path / "clinic-1", "clinic-1")
+    fill(folder / "cache", "tiny", "ViT-B-32")
+    marks = folder / "cache" / "marks-1"
+    marks.mkdir()
+    (marks / "x.marks").write_bytes(b"x")
+    for model, left in (("tiny", True), ("ViT-B-32", False)):
+        assert run(["cache", "clear", "--dir", str(folder), "--yes", "--model", model]) == ExitStatus.DONE
+        assert marks.exists() is left
+
+
 def test_clear_asks_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = institution(tmp_path / "clinic-1", "clinic-1")
     fill(folder / "cache", "tiny")

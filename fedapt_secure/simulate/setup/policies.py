@@ -80,15 +80,15 @@ def _default_delta(institution: DealtInstitution, dataset: DealtDataset) -> floa
 
 def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> tuple[int, PrivacyUnit]:
     """Count training images, or persons, as the institution will; a broken one costs δ nothing there."""
-    units: set[str | int] = set()
+    units: set[str | bytes] = set()
     unit: PrivacyUnit = IMAGE
-    for number, record in enumerate(read_records(institution.data, dataset.class_names).records):
+    for record in read_records(institution.data, dataset.class_names).records:
         try:
             digest = hashlib.sha256(record.path.read_bytes()).digest()
         except OSError:
             continue  # counted and named by the institution when it reads its images
         if not is_test_record(record, digest):
-            units.add(number if record.subject is None else record.subject)
+            units.add(digest if record.subject is None else record.subject)
             unit = IMAGE if record.subject is None else PERSON
     return max(1, len(units)), unit
 

@@ -8,7 +8,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -20,6 +19,7 @@ from torch import Tensor
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.device import images_at_once
 from fedapt_secure.learning.clip.feeding import Feed
+from fedapt_secure.learning.data.features.marks import ImageFile, MarkedFiles
 from fedapt_secure.learning.data.features.rows import FeatureRows
 from fedapt_secure.learning.data.features.shard import DIGEST_BYTES, Shard
 from fedapt_secure.learning.data.features.store import FeatureStore, StoreIdentity
@@ -43,14 +43,6 @@ _at_work = BoundedSemaphore(os.cpu_count() or 1)
 _LOOK_S: Final = 0.5
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An image file and the SHA-256 of its content; the latter as sensitive as the image."""
-
-    path: Path
-    digest: bytes = field(repr=False)
-
-
 _Batch = Sequence[tuple[ImageFile, Decoded]]
 
 
@@ -63,6 +55,7 @@ class Encoding:
         cache_folder: Where features are kept; ``None`` keeps none.
         view: Name of the transform.
         transform: What is done to each image before preprocessing.
+        marked: Told by what the picture of each encoded file is known.
 
     Raises:
         InvalidInput: If the cache cannot be used.
@@ -75,10 +68,12 @@ class Encoding:
         cache_folder: Path | None,
         view: str,
         transform: Transform | None,
+        marked: MarkedFiles | None = None,
     ) -> None:
         self._files = files
         self._backbone = backbone
-        self._decoder = Decoder(backbone, view, transform)
+        self._decoder = Decoder(backbone, view, transform, marking=marked is not None)
+        self._marked = marked
         self._progress: Progress | None = None
         self._store = None if cache_folder is None else FeatureStore(cache_folder, _identity(backbone, view))
         self._rows = FeatureRows(len(files), backbone.feature_size, cache_folder)
@@ -98,9 +93,11 @@ class Encoding:
         """Which files have none, and why."""
         return [(row, self._remarks[row]) for row in np.flatnonzero(~self._usable).tolist()]
 
-    def features(self) -> Tensor:
-        """Return the features of `usable_rows`, (N, D); to be called once, at the end."""
-        return self._rows.only(self._usable)
+    def features(self, rows: Sequence[int]) -> Tensor:
+        """Return the features of some of the `usable_rows`, (N, D); to be called once, at the end."""
+        wanted = np.zeros(len(self._files), np.bool_)
+        wanted[list(rows)] = True
+        return self._rows.only(wanted)
 
     def carry_out(self, progress: Progress | None = None) -> None:
         """Get all features, from the store first and by encoding the rest.
@@ -191,6 +188,8 @@ class Encoding:
         features[~finite] = 0.0
         remarks |= dict.fromkeys(np.flatnonzero(~finite).tolist(), _NOT_FINITE)
         for file, one in batch:
+            if one.marks is not None and self._marked is not None:
+                self._marked.note(file.digest, one.marks)
             if not one.lasting:  # not a property of these bytes: not for the cache
                 self._give_up(file, one.remark)
         lasting = [row for row, (_, one) in enumerate(batch) if one.lasting]
@@ -202,6 +201,23 @@ class Encoding:
             {place: remarks[row] for place, row in enumerate(lasting) if row in remarks},
         )
 
+    def mark_the_others(self) -> None:
+        """Decode usable files whose marks are not known yet; the features of some came from the cache."""
+        if self._marked is None:
+            return
+        rows = self._marked.lacking(self.usable_rows)
+        decoded = self._marked.find([self._files[row] for row in rows], self._decoder)
+        for done, (row, found) in enumerate(zip(rows, decoded, strict=True), 1):
+            if found.marks is None:  # what has changed since is not the picture whose features are here
+                for same in self._same_as(row):
+                    self._usable[same], self._remarks[same] = False, found.remark
+            if self._progress is not None and (done % SHARD_IMAGES == 0 or done == len(rows)):
+                self._progress(len(self._files) - len(rows) + done, len(self._files))
+
+    def _same_as(self, row: int) -> list[int]:
+        digest = self._files[row].digest
+        return [number for number, file in enumerate(self._files) if file.digest == digest]
+
     def _give_up(self, file: ImageFile, reason: str) -> None:
         for row in self._missing.pop(file.digest, ()):
             self._remarks[row] = reason
@@ -209,6 +225,8 @@ class Encoding:
     def _keep(self, pending: list[Shard]) -> None:
         if self._store is not None and any(len(shard) for shard in pending):
             self._store.add(_joined(pending))
+        if self._marked is not None:
+            self._marked.keep()
         pending.clear()
 
 

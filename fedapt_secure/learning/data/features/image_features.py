@@ -10,19 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.clip.backbone import Backbone
-from fedapt_secure.learning.data.features.encoding import Encoding, ImageFile, Progress
-from fedapt_secure.learning.data.reading.decoding import Transform, file_digest, in_order
+from fedapt_secure.learning.data.features.encoding import Encoding, Progress
+from fedapt_secure.learning.data.features.marks import ImageFile, MarkedFiles
+from fedapt_secure.learning.data.features.merging import Duplicates, Merged, Picture, Shown, merge
+from fedapt_secure.learning.data.reading.copies import file_digest
+from fedapt_secure.learning.data.reading.decoding import Transform, in_order
+from fedapt_secure.learning.data.reading.likeness import alike
 from fedapt_secure.learning.data.reading.records import Record, is_test_record
 
 log = logging.getLogger(__name__)
 
 PLAIN: Final = "plain"
 """The view of images as they are."""
+PixelDigests = npt.NDArray[np.uint8]
 _MAX_WARNINGS: Final = 5
 
 
@@ -49,6 +56,8 @@ class FeatureSet:
         digests: SHA-256 of each record's file; as sensitive as the images.
         subjects: Whose image each record is, where the data says so; as sensitive as the images.
         record_numbers: Index of each row's record in the list that was given, int64, (N,).
+        pictures: Each row's picture, with all files that show it; empty for other views than the plain one.
+        duplicates: How many files are no records of their own.
     """
 
     features: Tensor
@@ -58,6 +67,13 @@ class FeatureSet:
     digests: tuple[bytes, ...] = field(default=(), repr=False)
     subjects: tuple[str, ...] | None = field(default=None, repr=False)
     record_numbers: Tensor | None = None
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
+    duplicates: Duplicates = field(default_factory=Duplicates)
+
+    @property
+    def train_pictures(self) -> tuple[Picture, ...]:
+        """The picture of each training record."""
+        return tuple(one for one, test in zip(self.pictures, self.is_test.tolist(), strict=True) if not test)
 
     @property
     def train_digests(self) -> tuple[bytes, ...]:
@@ -131,40 +147,56 @@ def load_features(
     if not files:
         _warn(unreadable)
         raise InvalidInput(f"none of the {len(records)} images can be read; see the warnings above")
-    encoding = Encoding([file.image for file in files], backbone, cache_folder, view, transform)
+    digests = [file.image.digest for file in files]
+    # Other views are made of records that are pictures of their own already.
+    marked = MarkedFiles(digests, cache_folder) if view == PLAIN else None
+    encoding = Encoding([file.image for file in files], backbone, cache_folder, view, transform, marked)
     encoding.carry_out(progress)
-    skipped = [*unreadable, *(Skipped(files[row].record.name, why) for row, why in encoding.unusable)]
+    encoding.mark_the_others()
+    merged = _merged(files, encoding.usable_rows, digests if marked is None else marked.pixels)
+    skipped = [
+        *unreadable,
+        *(Skipped(files[row].record.name, why) for row, why in encoding.unusable),
+        *(Skipped(files[row].record.name, why) for row, why in merged.contradictory),
+    ]
     _warn(skipped)
-    kept = [files[row] for row in encoding.usable_rows]
+    rows = [picture.row for picture in merged.pictures]
+    kept = [files[row] for row in rows]
     if not kept:
         raise InvalidInput(f"none of the {len(records)} images can be used; see the warnings above")
+    near = 0 if marked is None else int(alike(marked.looks[rows]).sum())
     return FeatureSet(
-        features=encoding.features(),
-        labels=torch.tensor([file.record.label for file in kept], dtype=torch.int64),
+        features=encoding.features(rows),
+        labels=torch.tensor([picture.label for picture in merged.pictures], dtype=torch.int64),
         is_test=torch.tensor([file.is_test for file in kept]),
-        skipped=tuple(skipped),
+        # Copies are no images that are lost, and how many there are is nothing for a journal.
+        skipped=(*skipped, *(Skipped(files[row].record.name, why) for row, why in merged.copies)),
         digests=tuple(file.image.digest for file in kept),
         subjects=_subjects([file.record for file in kept]),
         record_numbers=torch.tensor([file.number for file in kept], dtype=torch.int64),
+        pictures=() if marked is None else merged.pictures,
+        duplicates=Duplicates(len(merged.copies), len(merged.contradictory), near),
     )
 
 
-def _files(records: Sequence[Record]) -> tuple[list[_File], list[Skipped]]:
-    """Return what can be read, training before tests, and what cannot.
+def _merged(files: Sequence[_File], rows: Sequence[int], pixels: Sequence[bytes] | PixelDigests) -> Merged:
+    """Return the pictures of the usable files."""
+    shown = {
+        row: Shown(files[row].record, files[row].image.digest, bytes(pixels[row]), files[row].is_test)
+        for row in rows
+    }
+    return merge(shown)
 
-    A file that is there twice is used once: privacy per image counts files, and must not mean half of one.
-    """
+
+def _files(records: Sequence[Record]) -> tuple[list[_File], list[Skipped]]:
+    """Return what can be read, training before tests, and what cannot."""
     files: list[_File] = []
     unreadable: list[Skipped] = []
-    first: dict[bytes, str] = {}
     digests = in_order(file_digest, (record.path for record in records))
     for number, (record, digest) in enumerate(zip(records, digests, strict=True)):
         if isinstance(digest, str):
             unreadable.append(Skipped(record.name, digest))
-        elif digest in first:
-            unreadable.append(Skipped(record.name, f"duplicate: the same file as {first[digest]}"))
         else:
-            first[digest] = record.name
             files.append(
                 _File(record, ImageFile(record.path, digest), number, is_test_record(record, digest))
             )

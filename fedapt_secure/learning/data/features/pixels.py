@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_secure.learning.clip.backbone import Backbone
-from fedapt_secure.learning.data.features.encoding import ImageFile
 from fedapt_secure.learning.data.features.image_features import FeatureSet
+from fedapt_secure.learning.data.features.marks import ImageFile
 from fedapt_secure.learning.data.reading.decoding import Decoder, in_order
 from fedapt_secure.learning.data.reading.records import Record
 from fedapt_secure.protocol.reasons import Reason

@@ -3,6 +3,7 @@
     cache/lock                          who encodes at present
     cache/<identity>/about.json         which model and view; its time says when the store was last used
     cache/<identity>/<SHA-256>.safetensors    shards, see `shard`
+    cache/marks-1/<SHA-256>.marks       what pictures are known by, see `marks`
 
 Rules: an image is known by its file's bytes, so that other splits, names and labels find its features again;
 a shard is written whole or not at all and never changed, so readers need no lock and a kill costs at most the
@@ -46,6 +47,9 @@ STORE_VERSION: Final = 2
 """To be raised when the format changes, or when an image file is decoded into other pixels than before."""
 ABOUT: Final = "about.json"
 LOCK: Final = "lock"
+MARKS: Final = "marks-1"
+"""Folder of what pictures are known by (`marks`), the same for all models. Its number is to be raised when a
+picture is decoded into other pixels than before, or looks are computed in another way."""
 _IDENTITY_DIGITS: Final = 32
 _UNNAMED_PRECISION: Final = "float32"  # that of stores made before there was a choice; they keep their names
 _LOCK_POLL_S: Final = 0.2
@@ -240,6 +244,10 @@ def clear(cache: Path, model: str | None = None) -> int:
             if model is None or (one.identity is not None and one.identity.model == model):
                 shutil.rmtree(one.path)
                 freed += one.size_bytes
+        marks = cache / MARKS
+        if marks.is_dir() and not _store_folders(cache):  # they say of the images what no features are for
+            freed += sum(path.stat().st_size for path in marks.iterdir())
+            shutil.rmtree(marks)
         for path in cache.iterdir() if model is None else ():
             if is_shard(path):  # earlier versions kept one file a list of images
                 freed += path.stat().st_size

@@ -25,6 +25,7 @@ from torch import Tensor
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.device import CPU
 from fedapt_secure.learning.data.reading.images import UnusableImage, open_rgb
+from fedapt_secure.learning.data.reading.likeness import Marks, marks_of
 
 Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
 """Changes an RGB image before preprocessing. The generator's seed follows from image file and view."""
@@ -52,11 +53,13 @@ class Decoded:
         pixels: (3, H, W), preprocessed; ``None`` where it cannot be used.
         remark: Why it cannot be used.
         lasting: Whether that follows from the file's bytes, and not from a disk's bad moment.
+        marks: By what the picture is known, where that was asked for.
     """
 
     pixels: Tensor | None
     remark: str = ""
     lasting: bool = True
+    marks: Marks | None = None
 
 
 def thread_count(device: torch.device = CPU) -> int:
@@ -95,15 +98,6 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def file_digest(path: Path) -> bytes | str:
-    """Return the SHA-256 of a file, or why it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        return error.strerror or "cannot be read"
-
-
 class Decoder:
     """Turns image files into what an image tower takes.
 
@@ -111,10 +105,19 @@ class Decoder:
         backbone: Whose preprocessing.
         view: Name of the transform.
         transform: What is done to the image first; ``None`` for nothing.
+        marking: Whether to say by what each picture is known.
     """
 
-    def __init__(self, backbone: Backbone, view: str = "", transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        view: str = "",
+        transform: Transform | None = None,
+        *,
+        marking: bool = False,
+    ) -> None:
         self._backbone = backbone
+        self._marking = marking
         self._view = view
         self._transform = transform
         self._large = Lock()
@@ -130,6 +133,22 @@ class Decoder:
             path: The file.
             expected: SHA-256 it had before. Features of changed bytes must not be kept under it.
         """
+
+        def prepared(image: Image.Image, found: bytes) -> Decoded:
+            marks = marks_of(image) if self._marking else None
+            if self._transform is not None:
+                image = self._transform(image, _generator(found, self._view))
+            return Decoded(self._backbone.preprocess(image), marks=marks)
+
+        return self._opened(path, expected, prepared)
+
+    def mark(self, path: Path, expected: bytes) -> Decoded:
+        """Return by what the picture of a file is known, or why that cannot be said; arguments as above."""
+        return self._opened(path, expected, lambda image, _: Decoded(None, marks=marks_of(image)))
+
+    def _opened(
+        self, path: Path, expected: bytes | None, use: Callable[[Image.Image, bytes], Decoded]
+    ) -> Decoded:
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -144,9 +163,7 @@ class Decoder:
                 return Decoded(None, str(error))
             except MemoryError:
                 return Decoded(None, "needs more memory than there is", lasting=False)
-            if self._transform is not None:
-                image = self._transform(image, _generator(found, self._view))
-            return Decoded(self._backbone.preprocess(image))
+            return use(image, found)
 
 
 def _pixels(data: bytes) -> int:

@@ -114,7 +114,7 @@ def test_new_images_cost_their_own_encoding_only(folder, tmp_path, tiny, counted
 
 def test_a_file_that_is_there_twice_is_used_once(folder, tmp_path, tiny, counted):
     records = list(read_records(folder).records)
-    again = replace(records[3], name="again.png", label=1)
+    again = replace(records[3], name="again.png")
     found = load_features([*records, again], tiny, tmp_path / "cache")
     assert sum(counted) == len(found.features) == 80
     assert [(one.name, one.reason) for one in found.skipped] == [

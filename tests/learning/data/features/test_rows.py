@@ -52,7 +52,8 @@ import numpy as np
 import torch
 from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.data.features import store as feature_store
-from fedapt_secure.learning.data.features.encoding import Encoding, ImageFile, _identity
+from fedapt_secure.learning.data.features.encoding import Encoding, _identity
+from fedapt_secure.learning.data.features.marks import ImageFile
 from fedapt_secure.learning.data.features.shard import Shard
 
 cache, count, limit_mib, keep = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "disk"
@@ -72,7 +73,7 @@ resource.setrlimit(resource.RLIMIT_DATA, (used + (limit_mib << 20),) * 2)
 if keep:
     encoding = Encoding(files, backbone, cache, "plain", None)
     encoding.carry_out()
-    features = encoding.features()
+    features = encoding.features(encoding.usable_rows)
 else:
     features = torch.zeros(count, size)
 for batch in torch.randperm(count, generator=torch.Generator().manual_seed(0))[:20 * 256].split(256):

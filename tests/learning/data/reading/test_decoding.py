@@ -1,4 +1,3 @@
-import hashlib
 import threading
 
 import numpy as np
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fedapt_secure.learning.data.reading import decoding
-from fedapt_secure.learning.data.reading.decoding import Decoder, file_digest, in_order
+from fedapt_secure.learning.data.reading.decoding import Decoder, in_order
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 8))
@@ -52,13 +51,6 @@ def test_who_stops_early_leaves_no_thread_behind():
     assert next(stream) == 0
     stream.close()
     assert threading.active_count() == before
-
-
-def test_a_file_and_its_digest(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc").digest()
-    assert file_digest(tmp_path / "b") == "No such file or directory"
-    assert file_digest(tmp_path) == "Is a directory"
 
 
 def test_what_a_transform_draws_follows_from_image_and_view(tmp_path, tiny):

@@ -313,12 +313,13 @@ class Conduct:
             self._books.share(configuration.session),
             self._institution.encoding,
         )
+        self._institution.encoding.prepared(self._learner.duplicates)
         most_s = self._learner.check_possible()
         body = self._books.accept(
             configuration,
             self._learner.privacy_plan,
             self._learner.declared_records,
-            self._learner.image_digests,
+            self._learner.images,
             self._learner.subjects,
         )
         self._institution.write("session_accepted", body)

@@ -23,6 +23,7 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import POLICY_FILE
+from fedapt_secure.learning.data.reading.copies import equal_files, equal_in_words
 from fedapt_secure.learning.data.reading.records import UNLABELLED, read_unlabelled
 from fedapt_secure.protocol.clocks import Times, span
 from fedapt_secure.protocol.transport import client_context
@@ -204,13 +205,15 @@ def _data(source: Path) -> Iterator[Finding]:
     else:
         count, classes = len(records.records), len(records.class_names)
         without = sum(record.label == UNLABELLED for record in records.records)
+        equal = equal_files(record.path for record in records.records)
+        copies = f"; {equal_in_words(equal)}" if equal else ""
         if not without:
-            yield Finding("data", "ok", f"{source}: {count} images of {classes} classes")
+            yield Finding("data", "ok", f"{source}: {count} images of {classes} classes{copies}")
             return
         yield Finding(
             "data",
             "note",
-            f"{source}: {count} images, {without} of them without a label",
+            f"{source}: {count} images, {without} of them without a label{copies}",
             "only a session without labels (unsupervised) uses these; for others put images into class"
             " folders, or fill the manifest's column label",
         )

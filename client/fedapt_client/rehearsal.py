@@ -21,6 +21,7 @@ from fedapt_client.training.space import bytes_of_session
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.roster import Roster
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.data.reading.listing import LeftOut
 from fedapt_secure.learning.data.reading.records import (
     RecordSet,
@@ -53,6 +54,7 @@ class Rehearsal:
         records: How many images the source has for the session.
         training, tests: How many images would be used for training and held out.
         unused: Every file that would not be used, and why.
+        duplicates: How many of these files are copies, and how many images look alike; stays at home.
         lacking: Classes of the session of which there is no image; that is allowed.
         encoding_s: How long encoding all images takes, once.
         answer_s: When a round's update would leave, after its start.
@@ -72,6 +74,7 @@ class Rehearsal:
     training: int = 0
     tests: int = 0
     unused: list[LeftOut] = field(default_factory=list)
+    duplicates: Duplicates = field(default_factory=Duplicates)
     lacking: tuple[str, ...] = ()
     encoding_s: float | None = None
     answer_s: float | None = None
@@ -145,6 +148,7 @@ class Rehearsing:
             self._progress,
         )
         found.unused += [LeftOut(one.name, one.reason) for one in learner.skipped]
+        found.duplicates = learner.duplicates
         found.training, found.tests = learner.split
         found.lacking = learner.lacking
         found.encoding_s = learner.time_of_encoding(records.records[:SAMPLE]) * len(records.records)
@@ -160,7 +164,7 @@ class Rehearsing:
             configuration,
             learner.privacy_plan,
             learner.declared_records,
-            learner.image_digests,
+            learner.images,
             learner.subjects,
         )
 

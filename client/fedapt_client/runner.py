@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from fedapt_client.training.encoding_watch import EncodingWatch, Progress
 from fedapt_crypto.errors import FedaptError, InvalidInput, PeerError, PolicyRefused, RunFailed, Unavailable
 from fedapt_crypto.protected_keys import Passphrase
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.learning.privacy.mechanism import MECHANISM_NAME
 from fedapt_secure.log.line import LogHead
@@ -63,6 +65,7 @@ class InstitutionRunner:
         approvals: What its people agree to; by default what is on record in the folder.
         passphrase: What opens its keys; by default what the environment says.
         progress: Told while images are encoded, from another thread.
+        on_duplicates: Told how many image files are no records of their own, likewise.
 
     Raises:
         InvalidInput: If the folder cannot be used, or another process uses it.
@@ -79,6 +82,7 @@ class InstitutionRunner:
         approvals: Approvals | None = None,
         passphrase: Passphrase | None = None,
         progress: Progress | None = None,
+        on_duplicates: Callable[[Duplicates], None] | None = None,
     ) -> None:
         self._folder = PartyFolder(folder, passphrase)
         self._settings = settings
@@ -108,6 +112,7 @@ class InstitutionRunner:
             approvals or Approvals(folder),
             EncodingWatch(settings.name, progress),
         )
+        self._institution.encoding.on_duplicates = on_duplicates
         self._renewal = Renewal(self._folder, settings, self._institution.write)
         self._conduct = Conduct(self._institution, first)
         self._outcome: Outcome | None = None

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from fedapt_client import conduct
+from fedapt_client.books.fingerprints import KnownImage
 from fedapt_client.books.own_log import read_own_log
 from fedapt_client.runner import InstitutionRunner
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
@@ -28,6 +29,7 @@ from fedapt_client.training.kept_models import KeptModels
 from fedapt_client.training.learner import Concluded
 from fedapt_crypto.errors import FedaptError
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.privacy.budget import PrivacyBudget, SessionShare, declared_records
@@ -65,10 +67,11 @@ class MadeUpLearner:
         delta = share.delta_for(self.declared_records)
         steps = plan.rounds * plan.local_steps
         self.privacy_plan = plan_session(share.epsilon, delta, RECORDS, plan.sample_rate, steps)
-        self.image_digests = (hashlib.sha256(settings.name.encode()).digest(),)
+        self.images = (KnownImage((hashlib.sha256(settings.name.encode()).digest(),)),)
         self.subjects = None
 
     lacking = ()
+    duplicates = Duplicates()
 
     def check_possible(self) -> float:
         return 0.0

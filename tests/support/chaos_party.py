@@ -20,6 +20,7 @@ import safetensors.numpy
 from websockets.asyncio.client import ClientConnection
 
 from fedapt_client import conduct
+from fedapt_client.books.fingerprints import KnownImage
 from fedapt_client.runner import InstitutionRunner, run_until_stopped
 from fedapt_client.session.actions import Send
 from fedapt_client.settings import SETTINGS_FILE, ClientSettings
@@ -28,6 +29,7 @@ from fedapt_client.training.learner import Concluded
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml
+from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, SessionShare
@@ -90,10 +92,11 @@ class KnownLearner:
         self.privacy_plan = PrivacyPlan(EPSILON, DELTA, NOISE_MULTIPLIER, rate, steps, RECORDS)
 
     @property
-    def image_digests(self) -> tuple[bytes, ...]:
-        return (hashlib.sha256(self._name.encode()).digest(),)
+    def images(self) -> tuple[KnownImage, ...]:
+        return (KnownImage((hashlib.sha256(self._name.encode()).digest(),)),)
 
     lacking = ()
+    duplicates = Duplicates()
 
     def check_possible(self) -> float:
         return 0.0

@@ -14,11 +14,13 @@ import numpy as np
 from fedapt_client import conduct, runner
 from fedapt_client.books import books
 from fedapt_client.books.bindings import Bindings, ModelRecord
+from fedapt_client.books.fingerprints import KnownImage
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import PlannedSession
 from fedapt_client.books.ledger_file import LedgerFile
 from fedapt_crypto.errors import InvalidInput, Unavailable
 from fedapt_crypto.secagg.scheme import CoordinatorGroup, InstitutionGroup, Opening, RoundContext
+from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.log.writer import LogWriter
@@ -207,10 +209,11 @@ class Trainer:
         return PrivacyPlan(8.0, DELTA, NOISE_MULTIPLIER, 0.5, self.steps, RECORDS)
 
     @property
-    def image_digests(self) -> tuple[bytes, ...]:
-        return (hashlib.sha256(self.name.encode()).digest(),)
+    def images(self) -> tuple[KnownImage, ...]:
+        return (KnownImage((hashlib.sha256(self.name.encode()).digest(),)),)
 
     lacking = ()
+    duplicates = Duplicates()
 
     def check_possible(self) -> float:
         if self.broken:

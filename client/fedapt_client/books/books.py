@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedapt_client.books.bindings import Bindings, ModelRecord
+from fedapt_client.books.fingerprints import KnownImage
 from fedapt_client.books.in_force import policy_in_force, share_of
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import (
@@ -162,7 +163,7 @@ class Books:
         configuration: SessionConfiguration,
         plan: PrivacyPlan | None,
         declared_records: int,
-        image_digests: Collection[bytes],
+        images: Collection[KnownImage],
         subjects: Collection[str] | None,
     ) -> dict[str, Any]:
         """Put a session's plan on record and return the log's line about it.
@@ -171,7 +172,7 @@ class Books:
             configuration: The session.
             plan: The privacy plan; ``None`` without differential privacy.
             declared_records: N̂, a count of the plan's units.
-            image_digests: SHA-256 of each training image's file.
+            images: By what each training image is known.
             subjects: Whose images they are, where the data says so.
 
         Raises:
@@ -179,7 +180,7 @@ class Books:
             InvalidInput: If another plan is on record for this session, or the ledger cannot be written.
         """
         terms = self._judged_terms(configuration, plan, declared_records)
-        planned = self.ledger.record_plan(terms, image_digests, subjects or (), self._with_rule)
+        planned = self.ledger.record_plan(terms, images, subjects or (), self._with_rule)
         return {
             "session": configuration.session.hex(),
             "configuration": configuration.hash.hex(),
@@ -197,7 +198,7 @@ class Books:
         configuration: SessionConfiguration,
         plan: PrivacyPlan | None,
         declared_records: int,
-        image_digests: Collection[bytes],
+        images: Collection[KnownImage],
         subjects: Collection[str] | None,
     ) -> dict[str, Any] | None:
         """Return the privacy that `accept` would put on record, or raise what it would; nothing is on record.
@@ -206,14 +207,14 @@ class Books:
             configuration: The session.
             plan: The privacy plan; ``None`` without differential privacy.
             declared_records: N̂, a count of the plan's units.
-            image_digests: SHA-256 of each training image's file.
+            images: By what each training image is known.
             subjects: Whose images they are, where the data says so.
 
         Raises:
             PolicyRefused, InvalidInput: As `accept` does.
         """
         terms = self._judged_terms(configuration, plan, declared_records)
-        planned = self.ledger.judge_plan(terms, image_digests, subjects or (), self._with_rule)
+        planned = self.ledger.judge_plan(terms, images, subjects or (), self._with_rule)
         return None if plan is None else self._plan_body(planned, plan)
 
     def reserve(self, session: bytes, round_number: int, steps: int) -> int:

@@ -1,7 +1,8 @@
 """Fingerprints by which a ledger knows images and people again: HMACs under a key that stays in its folder.
 
 A plain hash of an image is data about it: who holds the image can look for it. Under a local key, equal
-files have equal fingerprints here, whatever they are called, and mean nothing anywhere else.
+files have equal fingerprints here, whatever they are called, and mean nothing anywhere else. An image has one
+for each file that shows it and one for its decoded pixels, which another file of the same picture shares.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,19 @@ from fedapt_crypto.private_files import read_private, write_atomically
 KEY_FILE: Final = "fingerprint.key"
 KEY_BYTES: Final = 32
 _CHECK: Final = b"this key belongs to this ledger"
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """By what a training image is known.
+
+    Attributes:
+        files: SHA-256 of each file that shows it.
+        pixels: SHA-256 of its decoded pixels; ``None`` where they are not known.
+    """
+
+    files: tuple[bytes, ...] = field(repr=False)
+    pixels: bytes | None = field(default=None, repr=False)
 
 
 class Fingerprinter:
@@ -35,13 +50,24 @@ class Fingerprinter:
         """What the ledger keeps to know its key again; tells nothing about it."""
         return hmac.digest(self._key, _CHECK, "sha256")
 
-    def fingerprints(self, image_digests: Iterable[bytes]) -> set[bytes]:
-        """Return HMAC-SHA256 of each image file, given by the SHA-256 of its bytes."""
-        return {hmac.digest(self._key, image, "sha256") for image in image_digests}
+    def fingerprints(self, images: Iterable[KnownImage]) -> set[bytes]:
+        """Return all that images are known by: HMAC-SHA256 of each file, and of each picture's pixels."""
+        return {one for image in images for one in (*self.of_files(image), *self.of_pixels(image))}
+
+    def of_files(self, image: KnownImage) -> tuple[bytes, ...]:
+        """Return HMAC-SHA256 of each file of an image, by the SHA-256 of its bytes."""
+        return tuple(self._hmac(one) for one in image.files)
+
+    def of_pixels(self, image: KnownImage) -> tuple[bytes, ...]:
+        """Return HMAC-SHA256 of an image's pixels, where they are known; never one that a file has."""
+        return () if image.pixels is None else (self._hmac(digest("ledger pixels", image.pixels)),)
 
     def of_subjects(self, subjects: Iterable[str]) -> set[bytes]:
         """Return HMAC-SHA256 of each person, as the data names them; never one that an image has."""
-        return self.fingerprints(digest("ledger subject", subject) for subject in subjects)
+        return {self._hmac(digest("ledger subject", subject)) for subject in subjects}
+
+    def _hmac(self, content: bytes) -> bytes:
+        return hmac.digest(self._key, content, "sha256")
 
 
 def load_or_make(ledger: Path, *, known: bytes | None) -> Fingerprinter:

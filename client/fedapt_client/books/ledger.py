@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from fedapt_client.books.fingerprints import Fingerprinter, images_hash, load_or_make
+from fedapt_client.books.fingerprints import Fingerprinter, KnownImage, images_hash, load_or_make
 from fedapt_client.books.ledger_events import LedgerEvent, PlannedSession, Terms
 from fedapt_client.books.ledger_file import LedgerFile, now
 from fedapt_crypto.errors import BudgetExhausted, InvalidInput, ReplayedExecution
@@ -88,7 +88,7 @@ class Ledger:
     def record_plan(
         self,
         terms: Terms,
-        image_digests: Collection[bytes],
+        images: Collection[KnownImage],
         subjects: Collection[str] = (),
         settle: Settle | None = None,
     ) -> PlannedSession:
@@ -98,7 +98,7 @@ class Ledger:
 
         Args:
             terms: What the session is going to do.
-            image_digests: SHA-256 of each training image's file.
+            images: By what each training image is known.
             subjects: Whose images they are, where the data says so.
             settle: Gives a new session the rule of composition that these images have.
 
@@ -110,20 +110,25 @@ class Ledger:
             InvalidInput: If there is no image, or other terms or images are on record for this session.
         """
         with self._file.transaction() as database:
-            return self._record_plan(database, terms, image_digests, subjects, settle)
+            self._learn_pixels(database, images)
+        with self._file.transaction() as database:
+            return self._record_plan(database, terms, images, subjects, settle)
 
     def _record_plan(
         self,
         database: sqlite3.Connection,
         terms: Terms,
-        image_digests: Collection[bytes],
+        images: Collection[KnownImage],
         subjects: Collection[str],
         settle: Settle | None,
     ) -> PlannedSession:
-        images = self._fingerprinter.fingerprints(image_digests)
         if not images:
             raise InvalidInput("a session without training images has nothing to account for")
-        known_by = images | self._fingerprinter.of_subjects(subjects)
+        make, people = self._fingerprinter, self._fingerprinter.of_subjects(subjects)
+        known_by = make.fingerprints(images) | people
+        # The same pictures are the same images; earlier versions took the same files for that.
+        same = images_hash(people.union(*(make.of_pixels(one) or make.of_files(one) for one in images)))
+        same_before = images_hash(people.union(*(make.of_files(one) for one in images)))
         found = self._planned(database, terms.session)
         if found is not None:
             kept = found.terms  # with the rule of composition that it was accepted under
@@ -131,7 +136,7 @@ class Ledger:
                 if kept != replace(terms, composition=kept.composition, rdp_order=kept.rdp_order):
                     raise InvalidInput("this session already has another privacy plan on record; not changed")
             with told_as(Reason.DATA_CHANGED):
-                if found.images != images_hash(known_by):
+                if found.images not in (same, same_before):
                     raise InvalidInput(
                         "the training images are not those with which this session was accepted: put them"
                         " back, or wait for the next session"
@@ -148,7 +153,7 @@ class Ledger:
             "INSERT INTO images VALUES (?, ?) ON CONFLICT DO NOTHING",
             [(one, dataset) for one in known_by],
         )
-        planned = PlannedSession(terms, dataset, images_hash(known_by), now(), overlaps, steps_taken=0)
+        planned = PlannedSession(terms, dataset, same, now(), overlaps, steps_taken=0)
         self._file.insert(database, "plans", *planned.to_row())
         for other in overlaps:
             self._file.insert(database, "overlaps", terms.session, other)
@@ -157,7 +162,7 @@ class Ledger:
     def judge_plan(
         self,
         terms: Terms,
-        image_digests: Collection[bytes],
+        images: Collection[KnownImage],
         subjects: Collection[str] = (),
         settle: Settle | None = None,
     ) -> PlannedSession:
@@ -165,7 +170,7 @@ class Ledger:
 
         Args:
             terms: What the session would do.
-            image_digests: SHA-256 of each training image's file.
+            images: By what each training image is known.
             subjects: Whose images they are, where the data says so.
             settle: As for `record_plan`.
 
@@ -174,7 +179,7 @@ class Ledger:
         """
         judged: list[PlannedSession] = []
         with suppress(_NotMeant), self._file.transaction() as database:
-            judged.append(self._record_plan(database, terms, image_digests, subjects, settle))
+            judged.append(self._record_plan(database, terms, images, subjects, settle))
             raise _NotMeant
         return judged[0]
 
@@ -285,6 +290,24 @@ class Ledger:
                 for session, number, context, time in self._file.rows(database, "releases")
             ]
         return sorted(events, key=lambda event: event.time)
+
+    def _learn_pixels(self, database: sqlite3.Connection, images: Collection[KnownImage]) -> None:
+        """Let data sets that know an image by a file of it know it by its pixels from now on.
+
+        Earlier versions recorded files alone. This holds whether or not the session is admitted: who saves
+        the images anew after a refusal must not find them forgotten.
+        """
+        make = self._fingerprinter
+        pairs = [
+            (file, pixels) for one in images for file in make.of_files(one) for pixels in make.of_pixels(one)
+        ]
+        database.execute("CREATE TEMP TABLE shown (file BLOB, pixels BLOB)")
+        database.executemany("INSERT INTO shown VALUES (?, ?)", pairs)
+        database.execute(
+            "INSERT INTO images SELECT DISTINCT shown.pixels, images.dataset FROM shown"
+            " JOIN images ON images.fingerprint = shown.file WHERE true ON CONFLICT DO NOTHING"
+        )
+        database.execute("DROP TABLE shown")
 
     @staticmethod
     def _recognise(database: sqlite3.Connection, known_by: set[bytes]) -> tuple[bytes, tuple[bytes, ...]]:

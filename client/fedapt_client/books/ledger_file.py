@@ -24,7 +24,9 @@ from fedapt_secure.config.database import unusable
 from fedapt_secure.protocol.reasons import Reason
 
 LOCK_TIMEOUT_S: Final = 30.0
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+"""2 has tables of what sessions are bound to. 3 has the same tables, and knows images by their pixels too: an
+earlier version would take a picture that was saved anew for another one."""
 
 _EVENTS: Final = {
     "plans": """

@@ -6,6 +6,7 @@ from typing import Final
 
 from fedapt_client.narration import tell
 from fedapt_crypto.errors import RunFailed
+from fedapt_secure.learning.data.features.merging import Duplicates
 
 Progress = Callable[[int, int], None]
 """(images done, images in all)."""
@@ -32,10 +33,18 @@ class EncodingWatch:
         """Told how much is encoded, in tens of percent, from the thread that encodes."""
         self.each_batch: Progress | None = None
         """Told the same as often as there is progress."""
+        self.on_duplicates: Callable[[Duplicates], None] | None = None
+        """Told how many files are no records of their own: for a screen of this institution's people, and for
+        nothing that keeps what it is told."""
 
     def stop(self) -> None:
         """Let encoding end after the batch that it is at; what is encoded stays in the cache."""
         self._stopped.set()
+
+    def prepared(self, duplicates: Duplicates) -> None:
+        """Tell people what the images of a session were found to be."""
+        if self.on_duplicates is not None:
+            self.on_duplicates(duplicates)
 
     def __call__(self, done: int, total: int) -> None:
         """Take note of the progress; raises `RunFailed` once it is to stop."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fedapt_client.books.fingerprints import KnownImage
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.encoding_watch import Progress
 from fedapt_client.training.kept_models import KeptModels
@@ -28,6 +29,7 @@ from fedapt_secure.learning.clip.context_words import check_initial_context
 from fedapt_secure.learning.clip.device import resident, resolve_device
 from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.data.features.image_features import FeatureSet, Skipped, load_features
+from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.data.features.pixels import test_images, training_images
 from fedapt_secure.learning.data.reading.records import UNLABELLED, Record, read_records, read_unlabelled
 from fedapt_secure.learning.evaluation.scores import Scores, evaluate, own_features
@@ -119,9 +121,9 @@ class Learner:
             )
 
     @property
-    def image_digests(self) -> tuple[bytes, ...]:
-        """SHA-256 of each training image's file, for the ledger alone."""
-        return self._features.train_digests
+    def images(self) -> tuple[KnownImage, ...]:
+        """By what each training image is known, for the ledger alone."""
+        return tuple(KnownImage(one.files, one.pixels) for one in self._features.train_pictures)
 
     @property
     def subjects(self) -> tuple[str, ...] | None:
@@ -132,6 +134,11 @@ class Learner:
     def skipped(self) -> tuple[Skipped, ...]:
         """The images that could not be used, and why."""
         return self._features.skipped
+
+    @property
+    def duplicates(self) -> Duplicates:
+        """How many files are no records of their own; for this institution's own people alone."""
+        return self._features.duplicates
 
     @property
     def lacking(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fedapt_client.endings import Outcome
     from fedapt_client.settings import ClientSettings
     from fedapt_secure.config.party_folder import PartyFolder
+    from fedapt_secure.learning.data.features.merging import Duplicates
     from fedapt_secure.protocol.session import SessionConfiguration
 
 HERE: Final = Path()
@@ -76,6 +77,10 @@ def run(
         show(configuration)
         return ask_people("Does this institution take part?", err=True)
 
+    def show_duplicates(found: "Duplicates") -> None:
+        if not as_json:
+            _on_terminal(found.in_words())
+
     if not as_json:
         _show_balance(settings.data, None)
     somebody = sys.stdin.isatty()
@@ -97,6 +102,7 @@ def run(
             approvals=approvals,
             passphrase=folder.passphrase,
             progress=bar,
+            on_duplicates=show_duplicates,
         )
         outcome = run_until_stopped(runner)
     _report(outcome, as_json=as_json)
@@ -198,6 +204,14 @@ def _show_balance(data: Path, class_names: tuple[str, ...] | None) -> None:
         from fedapt_secure.cli.work.balance_report import print_balance  # noqa: PLC0415
 
         print_balance(out, data, class_names)
+
+
+def _on_terminal(sentences: tuple[str, ...]) -> None:
+    """Say what follows from the images to who sits here; elsewhere it would be kept."""
+    out = console()
+    if out.is_terminal:
+        for sentence in sentences:
+            out.print(sentence, style="yellow", markup=False, highlight=False)
 
 
 def _people(roster: dict[str, Any] | None) -> str:

@@ -23,6 +23,7 @@ def print_balance(console: Console, data: Path, class_names: tuple[str, ...] | N
         in_words,
         left_out_in_words,
     )
+    from fedapt_secure.learning.data.reading.copies import equal_files, equal_in_words  # noqa: PLC0415
     from fedapt_secure.learning.data.reading.records import UNLABELLED, read_unlabelled  # noqa: PLC0415
 
     try:
@@ -41,6 +42,8 @@ def print_balance(console: Console, data: Path, class_names: tuple[str, ...] | N
             )
         if without:
             _print(console, f"without label  {without} images")
+        if equal := equal_files(record.path for record in records.records):
+            _print(console, equal_in_words(equal), "yellow")
         if records.left_out:
             _print(console, left_out_in_words(records.left_out), "yellow")
     elif balance.absent and not without:

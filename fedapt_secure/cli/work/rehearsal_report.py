@@ -40,6 +40,7 @@ def print_rehearsal(out: Console, found: "Rehearsal", configuration: "SessionCon
 def _rows(found: "Rehearsal", configuration: "SessionConfiguration") -> list[tuple[str, str]]:
     plan = configuration.plan
     rows = [("images", f"{found.training} for training, {found.tests} held out, of {found.records}")]
+    rows += [("copies", sentence) for sentence in found.duplicates.in_words()]
     if found.lacking:
         rows.append(("classes", f"no image of {', '.join(found.lacking)}: allowed, and worth a second look"))
     if found.encoding_s is not None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from fedapt_secure.learning.clip.class_names import spoken_alike
 from fedapt_secure.learning.data.dealing import DealtDataset
 from fedapt_secure.learning.data.reading.balance import Balance, count_classes, in_words, left_out_in_words
+from fedapt_secure.learning.data.reading.copies import equal_files, equal_in_words
 from fedapt_secure.learning.data.reading.records import read_records
 from fedapt_secure.simulate.results.privacy_table import MOST_ROWS
 
@@ -32,9 +33,10 @@ def print_balance(console: Console, dataset: DealtDataset) -> None:
     frequent class. Of more than `MOST_ROWS` institutions those of a domain are counted together.
     """
     names = dataset.class_names
+    read = [read_records(one.data, names) for one in dataset.institutions]
     rows = [
-        Row(one.name, dataset.domains[one.domain_index], count_classes(read_records(one.data, names)))
-        for one in dataset.institutions
+        Row(one.name, dataset.domains[one.domain_index], count_classes(records))
+        for one, records in zip(dataset.institutions, read, strict=True)
     ]
     lacking = [row for row in rows if row.balance.absent]
     if len(rows) > MOST_ROWS:
@@ -47,6 +49,8 @@ def print_balance(console: Console, dataset: DealtDataset) -> None:
     else:
         for row in lacking:
             _warn(console, f"{row.name} has no image of: {in_words(row.balance.absent)}")
+    if equal := sum(equal_files(record.path for record in records.records) for records in read):
+        _warn(console, f"in the institutions' own images {equal_in_words(equal)}")
     if dataset.left_out:
         _warn(console, left_out_in_words(dataset.left_out))
     if alike := spoken_alike(dataset.class_names):

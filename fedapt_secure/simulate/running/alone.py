@@ -126,7 +126,7 @@ class _Alone:
             self._configuration,
             learner.privacy_plan,
             learner.declared_records,
-            learner.image_digests,
+            learner.images,
             learner.subjects,
         )
         log.write("session_accepted", accepted)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fedapt_client.books.fingerprints import KnownImage
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.books.ledger_events import PlannedSession, Terms
 from fedapt_crypto.secagg.scheme import RoundContext
@@ -30,9 +31,16 @@ def terms(session: bytes = MINE, **changes: object) -> Terms:
     return Terms(**(fields | changes))
 
 
-def images(*numbers: int) -> list[bytes]:
-    """SHA-256 digests of made-up image files."""
-    return [hashlib.sha256(b"image %d" % number).digest() for number in numbers]
+def images(*numbers: int, files: str = "", pixels: bool = True) -> list[KnownImage]:
+    """Made-up images; with other ``files`` the same pictures are saved in another way."""
+    return [
+        KnownImage((_sha(f"file {files}{number}"),), _sha(f"pixels {number}") if pixels else None)
+        for number in numbers
+    ]
+
+
+def _sha(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def allow(earlier: Sequence[PlannedSession], new: Terms) -> None:

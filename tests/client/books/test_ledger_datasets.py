@@ -173,8 +173,8 @@ class TestKey:
     def test_renaming_plays_no_role_and_no_plain_hash_is_stored(self, path: Path) -> None:
         open_ledger(path, [MINE])
         stored = path.read_bytes()
-        for digest in images(1, 2, 3):
-            assert digest not in stored
+        for image in images(1, 2, 3):
+            assert not any(one in stored for one in (*image.files, image.pixels))
         key = (path.parent / KEY_FILE).read_bytes()
         assert key not in stored
         assert all(one in stored for one in Fingerprinter(key).fingerprints(images(1, 2, 3)))

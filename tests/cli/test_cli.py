@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure import __version__
 from fedapt_secure.cli.app import run
+from fedapt_secure.cli.commands import client_run
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.process.exit_status import ExitStatus
 
@@ -177,7 +179,8 @@ class TestBadOptions:
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [
-            ([], "Missing option '--epsilon'"),
+            ([], "give --records, or --persons"),
+            (["--records", "270"], "give --epsilon, or an institution's folder with --dir"),
             (["--epsilon", "8"], "give --records, or --persons"),
             (["--epsilon", "8", "--records", "270", "--persons", "27"], "give --records, or --persons"),
             (["--epsilon", "8", "--persons", "0"], "--persons: 0 is not in the range 1 to"),
@@ -382,6 +385,16 @@ class TestPlan:
         assert float(rows[0][2]) < float(rows[1][2]) <= 8
         assert "270 declared records" in out
         assert "patients" not in out, "no warning where delta is small"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_follows_from_images_is_said_on_a_terminal_alone(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe or a service's journal would keep it."""
+    monkeypatch.setattr(client_run, "console", lambda: Console(force_terminal=terminal, soft_wrap=True))
+    client_run._on_terminal(("3 image files are copies",))
+    assert ("3 image files are copies" in capsys.readouterr().out) is terminal
 
 
 def open_when_read(pipe: Path, reader: subprocess.Popen[str]) -> int:

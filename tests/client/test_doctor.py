@@ -95,6 +95,15 @@ def test_everything_is_in_place(office: Office, healthy: PartyFolder) -> None:
     assert all(finding.state == "ok" for finding in found.values())
 
 
+def test_equal_files_are_told(office: Office, healthy: PartyFolder, tmp_path: Path) -> None:
+    for name in ("2.png", "3.png"):
+        (tmp_path / "images" / "one" / name).touch()
+    said = examined(office, healthy)["data"]
+    assert said.state == "ok"
+    told = "3 images of 1 classes; 2 files are equal to another one here: each picture counts once"
+    assert said.what.endswith(told)
+
+
 def test_nothing_is_in_place(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir(mode=0o700)
     found = {f.check: f for f in examine(PartyFolder(tmp_path / "empty"), "tiny", None)}

@@ -6,6 +6,7 @@ import pytest
 
 from fedapt_client.training.encoding_watch import EncodingWatch
 from fedapt_crypto.errors import RunFailed
+from fedapt_secure.learning.data.features.merging import Duplicates
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[object, object]]:
@@ -28,6 +29,24 @@ def test_what_comes_from_the_cache_is_said_once(caplog: pytest.LogCaptureFixture
         EncodingWatch("clinic-1")(30, 30)
     assert told(caplog) == [(None, 30)]
     assert "in the cache" in caplog.text
+
+
+def test_how_many_are_copies_goes_to_people_and_into_no_journal(caplog: pytest.LogCaptureFixture) -> None:
+    watch, told = EncodingWatch("clinic-1"), []
+    with caplog.at_level(logging.DEBUG):
+        watch.prepared(Duplicates(merged=3))  # nobody is there
+        watch.on_duplicates = told.append
+        watch.prepared(Duplicates(merged=3))
+    assert told == [Duplicates(merged=3)]
+    assert not caplog.records
+
+
+def test_what_is_told_of_copies() -> None:
+    assert Duplicates().in_words() == ()
+    merged, contradictory, alike = Duplicates(3, 4, 5).in_words()
+    assert merged.startswith("3 image files are copies of another picture here")
+    assert contradictory.startswith("4 image files show a picture that is in several classes")
+    assert alike.startswith("5 image files look like another one")
 
 
 def test_once_stopped_it_ends_the_work() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_secure.audit.findings import Verdict
@@ -80,19 +81,24 @@ def test_an_institution_sees_every_file_the_cost_and_that_nothing_is_spent(feder
     shutil.copy(first, data / "one" / "old" / "deep.png")
     (data / "one" / "broken.png").write_bytes(b"no image")
     shutil.copy(first, data / "one" / "zz-again.png")
+    Image.open(first).save(data / "one" / "zz-anew.bmp")
     words = command(federation, "client", "clinic-1", "rehearse", "--plan", str(plan(federation)))
     status, shown, errors = run([*words, "--json"])
     assert (status, json.loads(shown)["reason"]) == (0, None), errors
     found = json.loads(shown)
     unused = {one["name"]: one["reason"].split(":")[0] for one in found["unused"]}
     assert unused.pop("one/broken.png") != ""
-    assert unused == {
+    copies = {name for name, why in unused.items() if why == "duplicate"}
+    assert len(copies) == 2
+    assert copies < {f"one/{first.name}", "one/zz-again.png", "one/zz-anew.bmp"}
+    assert {name: why for name, why in unused.items() if name not in copies} == {
         "notes.txt": "not an image's suffix",
         "loose.png": "in no class",
         "one/old/deep.png": "too deep",
-        "one/zz-again.png": "duplicate",
     }
-    assert found["training"] + found["tests"] == found["records"] - 2  # the broken one, and the duplicate
+    assert found["training"] + found["tests"] == found["records"] - 3  # the broken one, and two duplicates
+    assert (found["duplicates"]["merged"], found["duplicates"]["contradictory"]) == (2, 0)
+    assert found["policy_source"] == str(federation.folder.party("clinic-1") / "policy.yaml")
     assert found["lacking"] == []
     assert 0 < found["privacy"]["epsilon_planned"] <= 8.0
     assert found["privacy"]["max_steps"] == 4
@@ -106,7 +112,10 @@ def test_an_institution_sees_every_file_the_cost_and_that_nothing_is_spent(feder
     assert run(command(federation, "client", "clinic-1", "ledger", "show", "--json"))[1].count("session") < 40
     status, shown, _ = run(words)
     assert status == 0
-    assert "5 files: " in shown
+    assert "6 files: " in shown
+    assert "2 image files are copies of another picture here" in shown
+    assert f"policy         {federation.folder.party('clinic-1') / 'policy.yaml'}" in shown
+    assert not any(word in json.dumps(entries) for word in ("copies", "duplicate", "merged"))
     assert "ready" in shown.splitlines()[-1]
 
 

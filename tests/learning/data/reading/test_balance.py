@@ -1,5 +1,6 @@
 """Class counts: what is there, what is absent, and a table that fits on the console."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def test_counts(folder: Path) -> None:
     assert in_words("abcdefg", 5) == "a, b, c, d, e and 2 more"
 
 
+def test_equal_files_are_told_before_anything_is_decoded(folder: Path) -> None:
+    shown = console(120)
+    (folder / "cat" / "again.png").write_bytes(b"not even an image")
+    (folder / "dog" / "again.png").write_bytes(b"not even an image")
+    balance_report.print_balance(shown, folder, None)
+    assert "1 file is equal to another one here: each picture counts once" in shown.export_text()
+
+
 @pytest.mark.parametrize("width", [40, 120])
 def test_an_institution_sees_its_own(folder: Path, width: int, capsys) -> None:
     shown = console(width)
@@ -59,6 +68,7 @@ def test_a_simulation_shows_a_column_a_class_where_it_fits(tmp_path: Path) -> No
         shown = console(width)
         print_balance(shown, dealt)
         text = shown.export_text()
+        assert "equal to another" not in text
         assert all(f"clinic-{number}" in text for number in range(1, 7))
         assert "has no image of: fire" in text
         assert "left out 1 called like images" in text
@@ -66,3 +76,15 @@ def test_a_simulation_shows_a_column_a_class_where_it_fits(tmp_path: Path) -> No
         # wide: a column a class, and 0 where there is none; narrow: how many of them are there
         assert ("1 of 2" in text) == (width == 80)
         assert ("most" in text) == (width == 80)
+
+
+def test_a_simulation_tells_equal_files_of_one_institution_alone(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "root", ("photo", "sketch"), ("cat", "dog"), images=3)
+    first = sorted((root / "photo" / "cat").iterdir())[0]
+    for place in (root / "photo" / "cat", root / "sketch" / "cat"):
+        shutil.copy(first, place / f"again{first.suffix}")
+    dealt = deal_dataset("folder", None, 0, root, lambda name: tmp_path / name, DealOptions())
+    shown = console(120)
+    print_balance(shown, dealt)
+    text = " ".join(shown.export_text().split())
+    assert "in the institutions' own images 1 file is equal to another one here" in text

@@ -39,7 +39,8 @@ device: {device}
 # What it insists on, whatever the coordinator offers, and what its images may be used for in all: see there.
 # policy: policy.yaml
 
-# The record of what was spent, and the log; relative to this folder.
+# The record of what was spent, and the log; relative to this folder. An institution in several federations
+# gives all of their folders one absolute path to one ledger: two ledgers know nothing of each other.
 # ledger: ledger.sqlite
 # log: log.jsonl
 

@@ -151,7 +151,7 @@ class Rehearsing:
         found.duplicates = learner.duplicates
         found.training, found.tests = learner.split
         found.lacking = learner.lacking
-        found.encoding_s = learner.time_of_encoding(records.records[:SAMPLE]) * len(records.records)
+        found.encoding_s = learner.time_of_encoding(SAMPLE) * len(records.records)
         found.disk_bytes = learner.cache_bytes + bytes_of_session(configuration)
         found.free_bytes = shutil.disk_usage(self._folder).free
         most_s = learner.check_possible()

@@ -5,7 +5,6 @@ With `fetch` and `bundles` all of the client that touches torch, imported when i
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +30,7 @@ from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.data.features.image_features import FeatureSet, Skipped, load_features
 from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.data.features.pixels import test_images, training_images
-from fedapt_secure.learning.data.reading.records import UNLABELLED, Record, read_records, read_unlabelled
+from fedapt_secure.learning.data.reading.records import UNLABELLED, read_records, read_unlabelled
 from fedapt_secure.learning.evaluation.scores import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
 from fedapt_secure.learning.methods.settings import TrainingSettings
@@ -160,8 +159,10 @@ class Learner:
         """What the images' features take on disk."""
         return self._features.features.numel() * self._features.features.element_size()
 
-    def time_of_encoding(self, records: Sequence[Record]) -> float:
-        """Return how long encoding one of some images takes, in seconds; nothing of it is kept."""
+    def time_of_encoding(self, most: int) -> float:
+        """Return how long encoding an image takes, in seconds, by so many that can be used; none is kept."""
+        assert self._features.record_numbers is not None
+        records = [self._records[number] for number in self._features.record_numbers[:most].tolist()]
         began = time.perf_counter()
         load_features(records, self._backbone, None)
         return (time.perf_counter() - began) / len(records)

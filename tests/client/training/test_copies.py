@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from fedapt_client.books.books import Books
+from fedapt_client.books.fingerprints import KEY_FILE
 from fedapt_client.settings import SETTINGS_FILE, read_settings
 from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import PolicyRefused
@@ -161,6 +162,18 @@ class TestTwoFederations:
         again = Books(retina.folder, retina.settings, epsilon_of, MECHANISM_NAME)
         assert len(again.ledger.sessions) == 2, "a log that shows one of them does not contradict it"
         assert not (retina.folder / "ledger.sqlite").exists()
+
+    def test_the_first_ones_ledger_can_become_that_of_both(self, tmp_path, backbone) -> None:
+        data = write_pictures(tmp_path / "images")
+        first = Party(tmp_path / "retina", data, backbone).begin(1)
+        shared = tmp_path / "ledger"
+        shared.mkdir(mode=0o700)
+        for path in [*(tmp_path / "retina").glob("ledger.sqlite*"), tmp_path / "retina" / KEY_FILE]:
+            path.rename(shared / path.name)
+        skin = Party(tmp_path / "skin", data, backbone, ledger=shared / "ledger.sqlite")
+        second = skin.begin(2)
+        assert second["dataset"] == first["dataset"]
+        assert second["spent_before"]["sessions"] == 1
 
     def test_a_ledger_each_knows_nothing_of_the_other(self, tmp_path, backbone) -> None:
         """Why the documents say to share one."""

@@ -94,9 +94,10 @@ def test_per_person_from_manifest_to_verdict(simulate, tmp_path: Path, capsys, m
     logs = b"".join(path.read_bytes() for path in (run.folder / "logs").iterdir())
     assert not any(one["subject"].encode() in logs for one in lines)
 
-    assert run_command(["client", "ledger", "show", "--dir", str(ledgers / "clinic-1")]) == 0
-    assert "; per person" in capsys.readouterr().out
-    assert run_command(["client", "ledger", "show", "--dir", str(ledgers / "clinic-1"), "--json"]) == 0
+    party = run.folder / "parties" / "clinic-1"
+    assert run_command(["client", "ledger", "show", "--dir", str(party)]) == 0
+    assert "; per person" in " ".join(capsys.readouterr().out.split())
+    assert run_command(["client", "ledger", "show", "--dir", str(party), "--json"]) == 0
     assert [one["unit"] for one in json.loads(capsys.readouterr().out)["datasets"]] == ["person"]
 
     # The same images without the column: another unit, which does not add up.

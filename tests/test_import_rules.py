@@ -49,7 +49,7 @@ SOURCE = (*(path.relative_to(ROOT) for path in rooms.PACKAGES.values()), Path("b
 
 ORDER: Mapping[str, tuple[str, ...]] = {
     "fedapt_crypto": (
-        "errors keystream fixed_point parallel sharing shamir",
+        "decoding_cost errors keystream fixed_point parallel sharing shamir",
         "certificates encoding masks merkle private_files",
         "kdf pki",
         "identity seal protected_keys sum_tag",

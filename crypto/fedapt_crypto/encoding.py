@@ -1,9 +1,13 @@
 """The one byte encoding of messages: canonical msgpack, decoded strictly into frozen pydantic models.
 
-Decoding goes from cheap checks to dear ones: size cap, msgpack with bounded containers, strict model,
-and last that encoding the result again gives the same bytes. The last check rules out leftovers,
-repeated map keys, unsorted or unknown fields and non-minimal numbers in one stroke, so a signature over
-an encoded message covers the only spelling that message has.
+Decoding goes from cheap checks to dear ones: size cap, what the decoded values would take in memory, msgpack
+with bounded containers, strict model, and last that encoding the result again gives the same bytes. The last
+check rules out leftovers, repeated map keys, unsorted or unknown fields and non-minimal numbers in one
+stroke, so a signature over an encoded message covers the only spelling that message has.
+
+A peer chooses what is decoded, so memory is bounded before anything is built (`decoding_cost`): one byte of
+msgpack can be a map of 64 bytes here. And validation ends at the first item of an array that does not hold,
+since each would be an error of a kilobyte.
 """
 
 import struct
@@ -13,17 +17,22 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
+from fedapt_crypto import decoding_cost
 from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.sharing import shared
 
 DEFAULT_MAX_BYTES = 1 << 20
 MAX_CONTAINER_ITEMS = 4096
+MAX_FIELDS = 64
+"""Of one map; no message has as many."""
 LONG_BYTES = 1 << 16
 _FIXED_MAP_ITEMS = 15  # up to here the header of a map is one byte
 _BUFFER_BYTES = 4096  # the packer's default of 256 KiB costs more than the packing
 _SCALARS = frozenset((bytes, str, int, bool, float, type(None)))
+_ARRAYS = ("tuple", "list")
 _SIGNATURE = "signature"
 _FOREIGN_KEY = frozenset({"extra_forbidden", "invalid_key"})
 _ENCODED = "_encoded"
@@ -101,6 +110,15 @@ def _header(code: int, size: int) -> bytes:
     return struct.pack(">BH", code, size) if size < 1 << 16 else struct.pack(">BI", code + 1, size)
 
 
+def _fail_fast(schema: Any) -> None:
+    """Say of all arrays in a schema that their first item which does not hold is the last one looked at."""
+    for inner in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(inner, (dict, list, tuple)):
+            _fail_fast(inner)
+    if isinstance(schema, dict) and schema.get("type") in _ARRAYS:
+        schema["fail_fast"] = True
+
+
 class Message(BaseModel):
     """A frozen message with one encoding.
 
@@ -111,6 +129,13 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
     max_bytes: ClassVar[int] = DEFAULT_MAX_BYTES
     same_for_all: ClassVar[bool] = False
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let validation end at the first item of an array that does not hold: each one costs a kilobyte."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Show bytes by their length only: some are secrets on their way, none is readable."""
@@ -278,13 +303,15 @@ def _check_size(data: bytes, max_bytes: int) -> None:
 
 def _unpack(data: bytes, max_bytes: int) -> Any:
     _check_size(data, max_bytes)
+    if not decoding_cost.msgpack_fits(data):
+        raise MalformedMessage("a message with more items or wider text in it than any has for its size")
     try:
         return msgpack.unpackb(
             data,
             raw=False,
             use_list=False,
             max_array_len=MAX_CONTAINER_ITEMS,
-            max_map_len=MAX_CONTAINER_ITEMS,
+            max_map_len=MAX_FIELDS,
             max_ext_len=0,
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from fedapt_crypto.certificates import CertificateFacts, check_issued, facts
+from fedapt_crypto.decoding_cost import json_fits
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, VerificationFailed, system_error
 from fedapt_crypto.identity import Identity, fingerprint
 from fedapt_crypto.pki import CertificateAuthority, TlsKey
@@ -271,6 +272,8 @@ def roster_from_json(data: bytes, source: Path) -> Roster:
 def _from_json(data: bytes, source: Path) -> Roster:
     is_old = False
     try:
+        if not json_fits(data):
+            raise ValueError  # noqa: TRY301 - one refusal for every way in which a file is no roster
         fields: dict[str, Any] = json.loads(data)
         is_old = isinstance(fields, dict) and fields.keys() == _FIELDS_BEFORE_ENTRIES_WERE_SIGNED
         roster = Roster.model_validate(

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fedapt_crypto.decoding_cost import json_fits
 from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
@@ -32,6 +33,8 @@ from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_key,
 
 FORMAT_VERSION: Final = 3
 MAX_BUNDLE_BYTES: Final = 1 << 30
+MAX_HEADER_BYTES: Final = 4 << 20
+"""Of what a bundle says about its tensors: names of classes and domains for the most part."""
 _METADATA_KEY: Final = "fedapt-secure"  # one key alone: the order of several is not fixed by safetensors
 _KEYS: Final = "keys"
 _NO_DIGEST: Final = "0" * 64
@@ -245,9 +248,12 @@ def decode_bundle(content: bytes, source: str) -> Bundle:
     Raises:
         InvalidInput: If it was damaged, is malformed, or is of another version.
     """
+    about = content[8 : 8 + min(int.from_bytes(content[:8], "little"), MAX_HEADER_BYTES + 1)]
+    if len(about) > MAX_HEADER_BYTES or not json_fits(about):
+        raise InvalidInput(f"{source} is not a model bundle: its description is too long")
     try:
         tensors: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
-        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        metadata = json.loads(about).get("__metadata__", {})
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(f"{source} is not a model bundle, or only a part of one") from error
     header = _read_header(source, metadata)
@@ -289,7 +295,7 @@ def _read_header(source: str, metadata: dict[str, str]) -> _Header:
                 f"{source} has bundle format {version}, this version reads {FORMAT_VERSION}: {advice}"
             )
         return _Header.model_validate(described)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, ValidationError, RecursionError) as error:
         raise InvalidInput(
             f"{source} is not a model bundle: its description is missing or damaged"
         ) from error

@@ -6,7 +6,7 @@ rewritten. These are messages of the session protocol and, in hexadecimal, bodie
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol, overload
 
 from pydantic import Field, ValidationError
 
@@ -23,6 +23,7 @@ RoundOrStart = Annotated[int, Field(ge=0, le=MAX_ROUND)]
 """A round's number; 0 at the start of a session, one more than its last round at its end."""
 
 _ROUND = struct.Struct(">II??32s32s")
+_ROUND_AS_SENT = struct.Struct(">IIBB32s32s")
 _CLOSE_LABEL: Final = "session closed"
 _WITNESS_LABEL: Final = "witnessed heads"
 _TRANSCRIPT_LABEL: Final = "session transcript"
@@ -212,7 +213,38 @@ def pack_rounds(rounds: Iterable[RoundRecord]) -> bytes:
     )
 
 
-def unpack_rounds(data: bytes) -> tuple[RoundRecord, ...]:
+class PackedRounds(Sequence[RoundRecord]):
+    """Records as they travel, read one by one: a long account takes no more memory than it has bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data) // _ROUND.size
+
+    @overload
+    def __getitem__(self, index: int) -> RoundRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RoundRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> RoundRecord | Sequence[RoundRecord]:
+        if isinstance(index, slice):
+            return tuple(self[at] for at in range(*index.indices(len(self))))
+        at = range(len(self))[index]
+        number, attempt, completed, known, context, transcript = _ROUND.unpack_from(
+            self._data, at * _ROUND.size
+        )
+        return RoundRecord(
+            round=number,
+            attempt=attempt,
+            status="completed" if completed else "aborted",
+            context=context,
+            transcript=transcript if known else None,
+        )
+
+
+def unpack_rounds(data: bytes) -> PackedRounds:
     """Read what `pack_rounds` wrote.
 
     Raises:
@@ -220,22 +252,13 @@ def unpack_rounds(data: bytes) -> tuple[RoundRecord, ...]:
     """
     if len(data) % _ROUND.size:
         raise MalformedMessage("the account of the rounds has another length than whole records")
-    try:
-        records = tuple(
-            RoundRecord(
-                round=number,
-                attempt=attempt,
-                status="completed" if completed else "aborted",
-                context=context,
-                transcript=transcript if known else None,
-            )
-            for number, attempt, completed, known, context, transcript in _ROUND.iter_unpack(data)
-        )
-    except ValidationError:
-        raise MalformedMessage("the account of the rounds holds numbers that no round has") from None
-    if pack_rounds(records) != data:
-        raise MalformedMessage("the account of the rounds is not in its one spelling")
-    return records
+    none = bytes(32)
+    for number, attempt, completed, known, _, transcript in _ROUND_AS_SENT.iter_unpack(data):
+        if not (1 <= number <= MAX_ROUND and 1 <= attempt <= MAX_ROUND):
+            raise MalformedMessage("the account of the rounds holds numbers that no round has")
+        if completed > 1 or known > 1 or not (known or transcript == none):
+            raise MalformedMessage("the account of the rounds is not in its one spelling")
+    return PackedRounds(data)
 
 
 def witnessed_body(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fedapt_crypto.decoding_cost import json_fits
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import Identity, verify
 
@@ -136,7 +137,7 @@ def line_bytes(seq: int, time: datetime, type: str, body: JsonBody, prev: bytes,
         f'{{"seq":{seq},"time":"{moment}","type":"{type}","body":{canonical_body(body)},"prev":"{prev.hex()}"'
     )
     signed = text.encode("ascii")
-    if len(signed) + _SIG_BYTES > MAX_LINE_BYTES:
+    if len(signed) + _SIG_BYTES > MAX_LINE_BYTES or not json_fits(signed):
         raise ValueError(f"a log line of {len(signed)} bytes is too long")
     return signed + b',"sig":"%s"}' % identity.sign(_LINE_LABEL, signed).hex().encode()
 
@@ -154,7 +155,7 @@ def parse_line(raw: bytes, where: str) -> LogEntry:
     cut = len(raw) - _SIG_BYTES
     start, prev = _START.match(raw), _PREV.fullmatch(raw, max(cut - _PREV_BYTES, 0), max(cut, 0))
     sig = _SIG.fullmatch(raw, max(cut, 0))
-    if len(raw) > MAX_LINE_BYTES or start is None or prev is None or sig is None:
+    if len(raw) > MAX_LINE_BYTES or start is None or prev is None or sig is None or not json_fits(raw):
         raise InvalidInput(f"{where} is not a log line")
     try:
         text = raw[start.end() : cut - _PREV_BYTES].decode("ascii")

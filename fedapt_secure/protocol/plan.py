@@ -18,6 +18,8 @@ from fedapt_secure.protocol.unsupervised import LABELS, UnsupervisedPlan
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 DEFAULT_RATE_KBIT_S = 128.0
 """What a mobile line with a bad signal still carries."""
+MAX_ATTEMPTS = 5
+"""At one round of a session."""
 
 
 class SessionPlan(BaseModel):

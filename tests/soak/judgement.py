@@ -21,8 +21,8 @@ from fedapt_client.training.kept_models import MODEL_FILE
 from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import initial_parameters
+from fedapt_secure.protocol.plan import MAX_ATTEMPTS
 from fedapt_secure.protocol.session import model_hash
-from fedapt_server.session.agenda import MAX_ATTEMPTS
 from tests.soak.consortium import Consortium
 from tests.soak.party import USED_FILE, update_of
 

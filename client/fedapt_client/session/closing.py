@@ -59,7 +59,7 @@ class Closing:
         return record
 
     def agree(
-        self, configuration: SessionConfiguration, model_id: bytes, rounds: tuple[RoundRecord, ...]
+        self, configuration: SessionConfiguration, model_id: bytes, rounds: Sequence[RoundRecord]
     ) -> None:
         """Compare the coordinator's account of all rounds with ours, and fix the statement.
 
@@ -68,7 +68,8 @@ class Closing:
         """
         if not in_order(rounds):
             raise ContextMismatch("the coordinator's account of the rounds is not in order", peer=COORDINATOR)
-        told = {(record.round, record.attempt): record for record in rounds}
+        places = ((record.round, record.attempt, record) for record in rounds)
+        told = {(number, attempt): one for number, attempt, one in places if (number, attempt) in self.rounds}
         for place, own in self.rounds.items():
             other = told.get(place)
             if own.transcript is None and other is not None:

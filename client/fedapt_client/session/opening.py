@@ -1,6 +1,6 @@
 """What an institution opens of the coordinator's secrets: its own domain key, and all of them in the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedapt_crypto import domain_keys
@@ -14,6 +14,7 @@ from fedapt_crypto.secagg.scheme import InstitutionGroup
 from fedapt_secure.log.heads import RoundRecord, transcript_digest, unpack_rounds
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.parameters import Vector
+from fedapt_secure.protocol.plan import MAX_ATTEMPTS
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.statements import caught_up
 
@@ -122,7 +123,7 @@ def check_round(start: m.RoundStart, configuration: SessionConfiguration, name: 
 
 def check_session_end(
     end: m.SessionEnd, configuration: SessionConfiguration, roster: Roster, model_id: bytes
-) -> tuple[RoundRecord, ...]:
+) -> Sequence[RoundRecord]:
     """Check that the coordinator signed the end, for this model, and that it opens every domain key.
 
     Returns:
@@ -132,6 +133,8 @@ def check_session_end(
         PeerError: If one of them does not hold.
     """
     rounds = unpack_rounds(end.rounds)
+    if len(rounds) > MAX_ATTEMPTS * configuration.plan.rounds:
+        raise VerificationFailed("the session end tells of more attempts than a session has")
     parts = (configuration.hash, model_id, end.key_seeds, transcript_digest(rounds))
     verify(roster.coordinator_key, end.signature, "session end", *parts, signer=COORDINATOR)
     if len(end.key_seeds) != len(configuration.key_commitments):

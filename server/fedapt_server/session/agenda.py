@@ -11,9 +11,8 @@ Rules:
 """
 
 from dataclasses import dataclass, field
-from typing import Final
 
-MAX_ATTEMPTS: Final = 5
+from fedapt_secure.protocol.plan import MAX_ATTEMPTS
 
 
 @dataclass

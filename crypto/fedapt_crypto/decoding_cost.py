@@ -16,6 +16,9 @@ COST_SPARE_BYTES: Final = 8 << 20
 SHORT_BYTES: Final = 1 << 16
 """What has no more cannot take as much as `COST_SPARE_BYTES`, whatever it holds: under 75 times its size."""
 
+MAX_ITEMS: Final = 1 << 17
+"""Of one message: those of 4,096 institutions have 74,000. Bounds the time that counting takes."""
+
 _ITEM_COST: Final = 64
 """A number, an empty text or array, and its place in what holds it, rounded up."""
 _MAP_COST: Final = 224
@@ -29,7 +32,7 @@ _JSON_WIDE_COST: Final = 13
 _ESCAPED: Final = b"\\u"
 _ESCAPE_BYTES: Final = 6
 _LONG_TEXT: Final = re.compile(rb'[^"]{64,}')
-_PLAIN, _TEXT, _ARRAY, _MAP = range(4)
+_PLAIN, _TEXT, _ARRAY, _MAP, _EXTENSION = range(5)
 
 
 def _headers() -> Sequence[tuple[int, int, int]]:
@@ -41,11 +44,12 @@ def _headers() -> Sequence[tuple[int, int, int]]:
             found[0x80 | low], found[0x90 | low] = (_MAP, 0, low), (_ARRAY, 0, low)
     for at, width in enumerate((1, 2, 4)):
         found[0xC4 + at], found[0xD9 + at] = (_PLAIN, width, 0), (_TEXT, width, 0)
-        found[0xC7 + at] = (_PLAIN, width, 0)  # an extension: refused later, whatever follows
+        found[0xC7 + at] = (_EXTENSION, width, 0)
     for at, width in enumerate((2, 4)):
         found[0xDC + at], found[0xDE + at] = (_ARRAY, width, 0), (_MAP, width, 0)
-    for at, size in enumerate((4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17)):
-        found[0xCA + at] = (_PLAIN, 0, size)  # floats, unsigned, signed, short extensions
+    for at, size in enumerate((4, 8, 1, 2, 4, 8, 1, 2, 4, 8)):
+        found[0xCA + at] = (_PLAIN, 0, size)  # floats, unsigned, signed
+    found[0xD4:0xD9] = [(_EXTENSION, 0, 0)] * 5
     return found
 
 
@@ -55,28 +59,30 @@ _HEADERS: Final = _headers()
 def msgpack_fits(data: bytes) -> bool:
     """Return whether what these bytes spell takes no more than they may; builds none of it.
 
-    Walks from item to item and stops where the allowance ends, so it looks at one item for 32 bytes at most.
-    Whether it is msgpack at all is for the decoder to say: what cannot be walked through ends the walk.
+    Walks from item to item and stops where the allowance ends, so it looks at `MAX_ITEMS` at most. Whether it
+    is msgpack at all is for the decoder to say: what cannot be walked through ends the walk.
     """
     if len(data) <= SHORT_BYTES:
         return True
     left = COST_PER_BYTE * len(data) + COST_SPARE_BYTES
-    items, at, end = 1, 0, len(data)  # items still to come, in all containers that have begun
-    while items and at < end and left >= 0:
+    at, end, looked_at, promised = 0, len(data), 0, 1  # promised by all containers that have begun
+    while looked_at < promised <= MAX_ITEMS and at < end and left >= 0:
         kind, length_bytes, size = _HEADERS[data[at]]
-        items, at, left = items - 1, at + 1, left - _ITEM_COST
+        looked_at, at, left = looked_at + 1, at + 1, left - _ITEM_COST
         if length_bytes:
             size, at = int.from_bytes(data[at : at + length_bytes]), at + length_bytes
         if kind == _ARRAY:
-            items += size
+            promised += size
         elif kind == _MAP:
-            items, left = items + 2 * size, left - _MAP_COST
+            promised, left = promised + 2 * size, left - _MAP_COST
         elif kind == _TEXT:
             plain = data[at : at + size].isascii()
             at, left = at + size, left - (size if plain else _WIDE_TEXT_COST * size)
+        elif kind == _EXTENSION:
+            return False  # no message has any
         else:
             at, left = at + size, left - size
-    return left >= 0
+    return left >= 0 and promised <= MAX_ITEMS
 
 
 def json_fits(data: bytes) -> bool:

@@ -119,7 +119,18 @@ def _fail_fast(schema: Any) -> None:
         schema["fail_fast"] = True
 
 
-class Message(BaseModel):
+class FailFast(BaseModel):
+    """A model whose validation ends at the first item of an array that does not hold: each costs 1 KiB."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Say so of every array in it."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
+
+
+class Message(FailFast):
     """A frozen message with one encoding.
 
     Subclasses may raise `max_bytes`; what is longer is refused before it is parsed. With `same_for_all` they
@@ -129,13 +140,6 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
     max_bytes: ClassVar[int] = DEFAULT_MAX_BYTES
     same_for_all: ClassVar[bool] = False
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let validation end at the first item of an array that does not hold: each one costs a kilobyte."""
-        schema = handler(source)
-        _fail_fast(schema)
-        return schema
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Show bytes by their length only: some are secrets on their way, none is readable."""

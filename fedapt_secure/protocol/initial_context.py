@@ -6,8 +6,9 @@ from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from fedapt_crypto.encoding import FailFast
 from fedapt_crypto.errors import InvalidInput
 
 PAPER_WORDS: Final = "a photo of a"
@@ -16,7 +17,7 @@ MAX_EMBEDDING: Final = 100.0
 _MAX_CHARACTERS: Final = 1 << 20
 
 
-class InitialContext(BaseModel):
+class InitialContext(FailFast):
     """Words at the first places of every context.
 
     Attributes:

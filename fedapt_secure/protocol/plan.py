@@ -2,8 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from fedapt_crypto.encoding import FailFast
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.secagg import cohorts, registry
 from fedapt_secure.config import ranges
@@ -22,7 +23,7 @@ MAX_ATTEMPTS = 5
 """At one round of a session."""
 
 
-class SessionPlan(BaseModel):
+class SessionPlan(FailFast):
     """What the coordinator's operator decides before a session; public, no secret in it.
 
     Numbers lie in ranges that have their reasons, see `fedapt_secure.config.ranges`.

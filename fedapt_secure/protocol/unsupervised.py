@@ -8,8 +8,9 @@ the present model says of its neighbours. How is in `fedapt_secure.learning.trai
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
+from fedapt_crypto.encoding import FailFast
 from fedapt_secure.config import ranges
 from fedapt_secure.config.unsupervised import AUGMENTATIONS, Augmentation, check_augmentations
 
@@ -20,7 +21,7 @@ DEFAULT_CONSISTENCY_ROUNDS: Final = 4
 DEFAULT_VIEWS: Final = 4
 
 
-class UnsupervisedPlan(BaseModel):
+class UnsupervisedPlan(FailFast):
     """How a session trains without labels; institutions must agree on it.
 
     Attributes:

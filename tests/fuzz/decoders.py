@@ -1,6 +1,6 @@
-"""Every decoder that takes bytes from the network, by name."""
+"""Every decoder that takes bytes from the network, by name; `decoding_bombs` has those of files besides."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fedapt_crypto.encoding import Message, decode_one_of
 from fedapt_crypto.merkle import check_proof
@@ -32,6 +32,12 @@ def _subclasses(cls: type[Message]) -> Iterator[type[Message]]:
     for child in cls.__subclasses__():
         yield child
         yield from _subclasses(child)
+
+
+def message_classes() -> Sequence[type[Message]]:
+    """Return every message that there is, of all rooms, by name; those that others build on are none."""
+    found = {cls.__name__: cls for cls in _subclasses(Message) if cls.__module__.startswith("fedapt_")}
+    return [found[name] for name in sorted(found) if not found[name].__subclasses__()]
 
 
 def _records(data: bytes) -> object:
@@ -110,10 +116,6 @@ DECODERS: Mapping[str, Decoder] = {
     "log-witnessed": _log_body(heads.read_witnessed),
     "log-closed": _log_body(heads.read_closed),
     "log-header": lambda data: line.read_header(line.parse_line(data, "fuzzed"), "fuzzed"),
-    **{
-        f"message-{cls.__name__}": cls.from_bytes
-        for cls in sorted(set(_subclasses(Message)), key=lambda cls: cls.__name__)
-        if cls.__module__ in (messages.__name__, heads.__name__) or "signature" in cls.model_fields
-    },
+    **{f"message-{cls.__name__}": cls.from_bytes for cls in message_classes()},
 }
 """Name to decoder; a name is also the folder of its seeds in ``corpus``."""

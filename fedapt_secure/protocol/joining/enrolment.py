@@ -8,6 +8,7 @@ in place of any answer.
 
 import base64
 import binascii
+import string
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
 
@@ -226,6 +227,7 @@ _TITLES = {
 Filed = TypeVar("Filed", bound=TaggedMessage)
 Signed = TypeVar("Signed", bound=TaggedMessage)
 Asked = TypeVar("Asked", Request, Renewal)
+_WHITE_SPACE = string.whitespace.encode()
 UNSIGNED = bytes(64)
 """Stands where a signature will be."""
 
@@ -285,6 +287,6 @@ def from_file(data: bytes, kind: type[Filed], source: str) -> Filed:
         raise InvalidInput(f"{source}: expected one block '-----BEGIN {title}-----'")
     body = data.split(begin)[1].split(end)[0]
     try:
-        return kind.from_bytes(base64.b64decode(b"".join(body.split()), validate=True))
+        return kind.from_bytes(base64.b64decode(body.translate(None, _WHITE_SPACE), validate=True))
     except (binascii.Error, ValueError, MalformedMessage):
         raise InvalidInput(f"{source} was damaged on the way: ask for it again") from None

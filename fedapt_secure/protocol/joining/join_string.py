@@ -65,7 +65,7 @@ class JoinString(Message):
         Raises:
             InvalidInput: If it is not a join string, incomplete or mistyped, or of another version.
         """
-        text = "".join(text.split())
+        text = "".join(text[: 2 * MAX_CHARACTERS].split())
         if not text.startswith(PREFIX):
             if text.startswith("fedapt") and "-" in text[:12]:
                 raise InvalidInput("the join string is of another version: update fedapt-secure")

@@ -23,6 +23,7 @@ from pathlib import Path
 from fedapt_crypto.certificates import facts, read_revocation_list
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.pki import CertificateAuthority, Revocation, TlsKey
+from fedapt_secure.audit.evidence.files import MAX_ROSTER_BYTES
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.log.line import MAX_LINE_BYTES
 from fedapt_secure.protocol.joining.enrolment import MAX_ANSWER_FRAME_BYTES, RosterFile, from_file
@@ -170,9 +171,9 @@ def targets() -> Mapping[str, Target]:
         )
     for name in ("log-line", "log-witnessed", "log-closed", "log-header"):
         found[name] = Target(DECODERS[name], MAX_LINE_BYTES, _lines)
-    for name in ("records", "parcels", "parties", "digests", "merkle-proof", "masked-input", "rounds"):
+    for name in ("parcels", "parties", "digests", "merkle-proof", "masked-input", "rounds"):
         found[name] = Target(DECODERS[name], MAX_FRAME_BYTES if name == "rounds" else 16 * MIB, _tables)
-    found["roster for people"] = Target(_roster, 64 * MIB, bombs.json_bombs)
+    found["roster for people"] = Target(_roster, MAX_ROSTER_BYTES, bombs.json_bombs)
     found["text files of enrolment"] = Target(_text, 2 * MAX_ANSWER_FRAME_BYTES, _texts)
     found["join string"] = Target(_join_string, 64 << 10, _texts)
     authority = CertificateAuthority.create("federation", TlsKey.generate()).certificate_pem

@@ -17,7 +17,7 @@ from fedapt_secure.log.line import MAX_LINE_BYTES, LogEntry, SegmentHeader, pars
 from fedapt_secure.log.reader import segments
 
 SUFFIX: Final = ".jsonl"
-MAX_ROSTER_BYTES: Final = 64 << 20
+MAX_ROSTER_BYTES: Final = 32 << 20
 _ARCHIVED = re.compile(r"(.+)\.[0-9]{10,18}")
 _LINES_TRIED: Final = 3
 """A file none of whose first lines is a log line is some other file, not a damaged log."""

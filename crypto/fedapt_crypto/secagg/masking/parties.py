@@ -24,6 +24,8 @@ def unpack(data: bytes, roster_size: int) -> tuple[int, ...]:
     """
     if len(data) % INDEX_BYTES:
         raise MalformedMessage("a list of parties has half an entry")
+    if len(data) > INDEX_BYTES * roster_size:
+        raise MalformedMessage("a list of parties is longer than the roster")
     indices: tuple[int, ...] = struct.unpack(f">{len(data) // INDEX_BYTES}H", data)
     if indices and (indices[-1] >= roster_size or not all(map(lt, indices, indices[1:]))):
         raise MalformedMessage("a list of parties names strangers, repeats one or is out of roster order")

@@ -56,6 +56,7 @@ from fedapt_crypto.errors import (
     PeerError,
     PolicyRefused,
     RunFailed,
+    UpdateUnusable,
 )
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
@@ -360,7 +361,12 @@ class Conduct:
         if budget is not None:
             spent = self._books.spend_body(session, action.round_number, reserved, budget)
             self._institution.write("spend", spent)
-        return self.session.trained(learner.train(action.parameters, action.domain_key, action.round_number))
+        try:
+            update = learner.train(action.parameters, action.domain_key, action.round_number)
+            return self.session.trained(update)
+        except UpdateUnusable as error:  # before anything was made for it: nothing has left, nothing is kept
+            self.note_refused(error, action.round_number)
+            return self.session.declined(reason_of(error), final=False)
 
     def _conclude(self, action: Conclude) -> list[Action]:
         concluded = self._ready().conclude(action.model, action.domain_keys)

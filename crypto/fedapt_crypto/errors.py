@@ -78,6 +78,12 @@ class RoundAborted(RunFailed):
     """A round ended without a sum; nothing was revealed. The next round may work."""
 
 
+class UpdateUnusable(RunFailed):
+    """Training gave values that are no numbers: the round goes on without this update."""
+
+    code = "training_diverged"
+
+
 class BudgetExhausted(FedaptError):
     """The next step would exceed the institution's own privacy budget; it stops for good."""
 

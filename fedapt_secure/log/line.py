@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fedapt_crypto.decoding_cost import json_fits
-from fedapt_crypto.errors import InvalidInput
-from fedapt_crypto.identity import Identity, verify
+from fedapt_crypto.errors import InvalidInput, VerificationFailed
+from fedapt_crypto.identity import Identity, check_public_key, verify
 
 JsonBody = Mapping[str, Any]
 
@@ -250,6 +250,10 @@ def read_header(entry: LogEntry, where: str) -> SegmentHeader:
         whole = False
     if not whole or header.role not in ROLES or not _PARTY.fullmatch(header.party):
         raise InvalidInput(f"{where} does not begin a log of this program")
+    try:
+        check_public_key(header.identity, owner=header.party)
+    except VerificationFailed as error:  # under some of these lines verify that nobody has signed
+        raise InvalidInput(f"{where} begins a log that nobody can have signed: {error}") from None
     return header
 
 

@@ -61,6 +61,7 @@ class Reason(StrEnum):
     YOUR_LOG_BEHIND = "your_log_behind"
     ALREADY_RELEASED = "already_released"
     MODEL_UNUSABLE = "model_unusable"
+    TRAINING_DIVERGED = "training_diverged"
     OTHER_START = "other_start"
     MESSAGE_REFUSED = "message_refused"
     OTHER = "other"
@@ -139,6 +140,10 @@ MEANINGS: Final[Mapping[Reason, Meaning]] = {
         "nothing: it is given the newest one before its next round; if it goes on, call its operator",
     ),
     Reason.MODEL_UNUSABLE: Meaning("the round's model has values that cannot be used", "look at your log"),
+    Reason.TRAINING_DIVERGED: Meaning(
+        "its training gave values that are no numbers",
+        "nothing for once; where it goes on, lower the learning rate in session.yaml",
+    ),
     Reason.MESSAGE_REFUSED: Meaning("something that it was sent does not hold", _THEM),
     Reason.OTHER: Meaning("something else is the matter", _THEM),
 }

@@ -220,6 +220,13 @@ class TestHeader:
         with pytest.raises(InvalidInput, match="does not begin a log"):
             self.read("log_opened", json.loads(json.dumps(body)) | change)
 
+    @pytest.mark.parametrize("y", [0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 1])
+    def test_a_key_of_small_order_or_not_canonical_begins_no_log(self, y: int) -> None:
+        """Under the neutral point one signature is good for every line."""
+        body = opened_body(self.header) | {"identity": y.to_bytes(32, "little").hex()}
+        with pytest.raises(InvalidInput, match="a log that nobody can have signed"):
+            self.read("log_opened", body)
+
     def test_another_line_begins_no_log(self) -> None:
         with pytest.raises(InvalidInput, match="does not begin a log"):
             self.read("spend", opened_body(self.header))

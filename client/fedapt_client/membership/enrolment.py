@@ -23,9 +23,9 @@ from fedapt_client.settings import SETTINGS_FILE
 from fedapt_crypto.certificates import facts, request_key, to_der, to_pem
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.errors import InvalidInput, PeerError, VerificationFailed
-from fedapt_crypto.identity import fingerprint, fingerprint_bytes
+from fedapt_crypto.identity import check_public_key, fingerprint, fingerprint_bytes
 from fedapt_crypto.private_files import read_private, remove_leftovers, write_atomically
-from fedapt_crypto.roster import sign_entry
+from fedapt_crypto.roster import COORDINATOR, sign_entry
 from fedapt_secure.config.annotated import write_annotated
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import Settings
@@ -303,7 +303,8 @@ def finish_from_file(folder: PartyFolder, answer: e.Certified, options: Options)
 def _check_answer(
     folder: PartyFolder, answer: e.Certified, request: e.Request | e.Renewal, theirs: datetime | None
 ) -> None:
-    e.check_signature(answer, answer.coordinator_key, signer="coordinator")
+    check_public_key(answer.coordinator_key, owner=COORDINATOR)  # a string names it that others have made
+    e.check_signature(answer, answer.coordinator_key, signer=COORDINATOR)
     if answer.request_hash != e.request_hash(request):
         raise VerificationFailed("the answer is to another request than the last one made here")
     about = facts(answer.certificate)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedapt_crypto.encoding import TaggedMessage, decode_one_of, kinds_of
-from fedapt_crypto.errors import FedaptError, PeerError, UnexpectedMessage
+from fedapt_crypto.errors import FedaptError, PeerError, RunFailed, UnexpectedMessage
 from fedapt_crypto.identity import Identity
 from fedapt_crypto.roster import Roster
-from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, RoundContext, VerifiedSum
+from fedapt_crypto.secagg.scheme import Aggregate, Outgoing, RoundContext, VerifiedSum, check_update
 from fedapt_crypto.secagg.signed import UNSIGNED, Abort, abort_reason
 
 Transitions = Mapping[Any, tuple[type[TaggedMessage], Callable[..., Outgoing | None]]]
@@ -40,6 +40,9 @@ class InstitutionMachine(ABC):
         identity: Its signing key.
         update: The vector to contribute, shape (vector_length,).
         minimum_participants: Its own floor for the number of contributors; the threshold holds anyway.
+
+    Raises:
+        UpdateUnusable: If the update holds values that are not finite; no secret has been drawn yet.
     """
 
     _states: type[Enum]
@@ -55,8 +58,7 @@ class InstitutionMachine(ABC):
         *,
         minimum_participants: int,
     ) -> None:
-        if update.shape != (context.vector_length,):
-            raise ValueError("the update's length does not fit the round")
+        check_update(update, context.vector_length)
         if roster.member(name).identity_key != identity.public_key:
             raise ValueError("this identity is not the one the roster has under that name")
         self._context = context
@@ -120,6 +122,9 @@ class InstitutionMachine(ABC):
             return answer(self, message)
         except FedaptError as error:
             self._give_up(error)
+            raise
+        except Exception:  # ours, then: whatever it is, the secrets go with the round
+            self._give_up(RunFailed("the round could not be gone on with"))
             raise
 
     def abort_payload(self) -> bytes | None:

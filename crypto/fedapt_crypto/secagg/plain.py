@@ -37,6 +37,7 @@ from fedapt_crypto.secagg.scheme import (
     RealSum,
     RoundContext,
     VerifiedSum,
+    check_update,
 )
 from fedapt_crypto.secagg.signed import MESSAGE_OVERHEAD_BYTES, UNSIGNED, SignedMessage
 
@@ -80,6 +81,7 @@ class PlainInstitution:
         identity: Identity,
         update: NDArray[np.floating],
     ) -> None:
+        check_update(update, context.vector_length)
         self._context = context
         self._roster = roster
         self._verified: VerifiedSum | None = None
@@ -209,6 +211,11 @@ class PlainCoordinator:
     @property
     def revealing(self) -> tuple[str, ...]:
         """Nobody: there are no shares in this scheme."""
+        return ()
+
+    @property
+    def false_senders(self) -> tuple[str, ...]:
+        """Nobody: this scheme has nothing that proves it."""
         return ()
 
     @property

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedapt_crypto.encoding import Hash, Message
+from fedapt_crypto.errors import UpdateUnusable
 from fedapt_crypto.fixed_point import FixedPoint, RingVector
 from fedapt_crypto.kdf import Part, digest
 from fedapt_crypto.sum_tag import Model, moved, next_model
@@ -274,6 +275,19 @@ class InstitutionRound(Protocol):
         """Return the signed statement of why this institution aborted, if it did."""
 
 
+def check_update(update: NDArray[np.floating], length: int) -> None:
+    """Check what an institution is to contribute, before anything is made for it.
+
+    Raises:
+        ValueError: If it has another length.
+        UpdateUnusable: If it holds values that are not finite.
+    """
+    if update.shape != (length,):
+        raise ValueError("the update's length does not fit the round")
+    if not (np.isfinite(update.min()) and np.isfinite(update.max())):  # both are NaN where one value is
+        raise UpdateUnusable("training gave values that are not finite: this update is not used")
+
+
 class CoordinatorRound(Protocol):
     """The coordinator's part in one round."""
 
@@ -299,6 +313,10 @@ class CoordinatorRound(Protocol):
 
         From then on it may be open to whoever has their shares, or the key, whatever the round comes to.
         """
+
+    @property
+    def false_senders(self) -> tuple[str, ...]:
+        """Who has proved false towards the end of the round, where the scheme can tell; for the log."""
 
     @property
     def transcript(self) -> bytes | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedapt_crypto.errors import InvalidInput, RunFailed
+from fedapt_crypto.errors import InvalidInput, UpdateUnusable
 from fedapt_secure.learning.batches.examples import NO_LABEL
 from fedapt_secure.learning.batches.sampling import KeystreamUniformSampler
 from fedapt_secure.learning.methods.base import Task, TrainingData
@@ -55,7 +55,7 @@ class LocalTrainer:
         Raises:
             InvalidInput: If the parameters have another length, or are not finite or out of range. No
                 record has been used then.
-            RunFailed: If training diverged. Whether it does follows from the noisy gradients alone.
+            UpdateUnusable: If training diverged. Whether it does follows from the noisy gradients alone.
         """
         task, settings = self._task, self._task.settings
         check_vector(task.shape, parameters)
@@ -86,7 +86,7 @@ class LocalTrainer:
         values = {name: tensor.detach().cpu().numpy() for name, tensor in present.items()}
         local = flatten(self._task.shape, values)
         if not np.isfinite(local).all():
-            raise RunFailed("training diverged: lower the learning rate, or allow more epsilon")
+            raise UpdateUnusable("training diverged: lower the learning rate, or allow more epsilon")
         return local - parameters
 
 

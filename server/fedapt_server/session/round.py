@@ -207,7 +207,7 @@ class CoordinatorRound:
 
     def completed(self) -> Outcome:
         """Return the outcome of a round with a sum."""
-        return self._outcome("completed", self._machine.contributors, "")
+        return self._outcome("completed", self._machine.contributors, self._false())
 
     def not_verified(self) -> Outcome:
         """Return the outcome of a round whose sum did not hold with its institutions."""
@@ -216,7 +216,12 @@ class CoordinatorRound:
 
     def aborted(self, reason: RoundAborted | PeerError) -> Outcome:
         """Return the outcome of a round without one."""
-        return self._outcome("aborted", (), str(reason)[:800])
+        return self._outcome("aborted", (), "; ".join(filter(None, (str(reason)[:600], self._false()))))
+
+    def _false(self) -> str:
+        """Return who revealed shares that commitments prove false, in words."""
+        names = self._machine.false_senders
+        return f"false shares came from {', '.join(names)}"[:800] if names else ""
 
     def _outcome(
         self, status: Literal["completed", "aborted"], contributors: tuple[str, ...], detail: str

@@ -10,7 +10,9 @@ import yaml
 from fedapt_client.membership import enrolment
 from fedapt_client.membership.templates import CLIENT
 from fedapt_client.settings import ClientSettings
-from fedapt_crypto.errors import InvalidInput, PeerError
+from fedapt_crypto.certificates import to_der
+from fedapt_crypto.errors import InvalidInput, PeerError, VerificationFailed
+from fedapt_crypto.identity import fingerprint_bytes
 from fedapt_crypto.pki import TlsKey
 from fedapt_secure.config.annotated import fill
 from fedapt_secure.config.party_folder import PartyFolder
@@ -119,6 +121,25 @@ class TestEnrolment:
         with pytest.raises(InvalidInput, match="has expired: ask the coordinator's operator"):
             enrolment.begin(folder, office.invite(), now=office.clock.now.replace(year=2100))
         assert list(folder.path.iterdir()) == []
+
+    def test_a_coordinator_s_key_of_small_order_is_refused(self, office: Office) -> None:
+        """Under it a signature that anybody can write down is good for every answer."""
+        neutral = (1).to_bytes(32, "little")
+        folder, real = office.institution(), office.invite()
+        join = real.model_copy(update={"coordinator_fingerprint": fingerprint_bytes(neutral)})
+        request = enrolment.begin(folder, join)
+        assert request is not None
+        answer = office.registrar.certifier.member(request.certificate_request, "clinic-1")[1]
+        forged = e.Certified(
+            name="clinic-1", domain="ink", federation="test", certificate=to_der(answer),
+            authority=office.registrar.authority_der, coordinator_name="coordinator",
+            coordinator_key=neutral, rounds_port=1, request_hash=e.request_hash(request),
+            signature=neutral + bytes(32),
+        )  # fmt: skip
+        e.check_signature(forged, neutral, signer="coordinator")  # it verifies
+        with pytest.raises(VerificationFailed, match="none that an honest party has"):
+            enrolment.finish(folder, join, request, forged, OPTIONS)
+        assert not folder.certificate_file.exists()
 
     def test_an_edited_settings_file_is_not_overwritten(self, office: Office) -> None:
         folder = office.institution()

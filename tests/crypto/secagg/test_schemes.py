@@ -13,6 +13,7 @@ from fedapt_crypto.errors import (
     PolicyRefused,
     RoundAborted,
     UnexpectedMessage,
+    UpdateUnusable,
     VerificationFailed,
 )
 from fedapt_crypto.kdf import digest
@@ -203,6 +204,33 @@ def test_a_set_that_an_institution_does_not_admit_is_not_signed(scheme: str) -> 
     assert sent == list(registry.PHASES[scheme][: first + 1])
     assert strict.finished
     assert strict.transcript is strict.verified is None
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_update_that_is_not_finite_is_refused_before_a_secret_is_drawn(scheme: str, value: float) -> None:
+    world = World(3, scheme=scheme)
+    world.updates["clinic-1"][1] = value
+    with pytest.raises(UpdateUnusable, match="not finite"):
+        world.institution("clinic-1", world.context, world.keys.get("clinic-1"))
+
+
+def test_whatever_goes_wrong_the_secrets_go_with_the_round(monkeypatch) -> None:
+    """Also by a mistake of our own, that is no error of this project."""
+    world = World(3)
+    machine = world.institutions["clinic-1"]
+
+    def broken(*arguments: object) -> object:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(world.context.fixed_point), "encode", broken)
+    monkeypatch.setattr(type(world.context.fixed_point), "encode_into", broken)
+    with pytest.raises(ZeroDivisionError):
+        world.run()
+    stopped = [one for one in world.institutions.values() if one.state.name == "ABORTED"]
+    assert len(stopped) == 1
+    assert stopped[0]._secrets is None
+    assert machine.finished or machine._secrets is not None
 
 
 def test_unknown_scheme() -> None:

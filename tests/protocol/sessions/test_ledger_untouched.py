@@ -35,6 +35,7 @@ from tests.protocol.sessions.test_marker import FAILURES, policy
 AFTER: dict[Reason, str] = {
     Reason.ALREADY_RELEASED: "there is a release before it",
     Reason.MODEL_UNUSABLE: "the first model follows from the session's seed",
+    Reason.TRAINING_DIVERGED: "the steps of a round are reserved before it is trained",
     Reason.BUDGET_SPENT: "a plan covers all rounds of its session, each reserved once",
 }
 """Reasons that cannot come before the first release."""

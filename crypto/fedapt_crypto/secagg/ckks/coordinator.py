@@ -88,6 +88,11 @@ class CkksCoordinator:
         return self._contributors
 
     @property
+    def false_senders(self) -> tuple[str, ...]:
+        """Nobody: this scheme has nothing that proves it."""
+        return ()
+
+    @property
     def transcript(self) -> bytes | None:
         """What stands for contributors and sum; ``None`` until they are announced."""
         if not self._contributors:

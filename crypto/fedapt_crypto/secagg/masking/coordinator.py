@@ -36,7 +36,7 @@ from fedapt_crypto.secagg.masking.messages import (
     UnmaskRequest,
     UnmaskShares,
 )
-from fedapt_crypto.secagg.masking.neighbourhood import check_context, draws_of
+from fedapt_crypto.secagg.masking.neighbourhood import check_context, check_keys, draws_of
 from fedapt_crypto.secagg.masking.routing import Dealt, check_dealt, deliveries, enough_signatures
 from fedapt_crypto.secagg.masking.sums import announce
 from fedapt_crypto.secagg.masking.unmasking import Unmasking
@@ -76,6 +76,7 @@ class MaskingCoordinator:
         self._revealed: dict[str, UnmaskShares] = {}
         self._masked: set[str] = set()
         self._asked = False
+        self._false_senders: tuple[str, ...] = ()
         self._sum = np.zeros(context.vector_length, np.uint32)
         self._tag = 0
         self._execution = b""
@@ -106,6 +107,11 @@ class MaskingCoordinator:
     def revealing(self) -> tuple[str, ...]:
         """The survivors, once they were asked for shares."""
         return self._survivors if self._asked else ()
+
+    @property
+    def false_senders(self) -> tuple[str, ...]:
+        """Who has revealed shares that are not those it was dealt, in roster order."""
+        return self._false_senders
 
     @property
     def transcript(self) -> bytes | None:
@@ -183,6 +189,7 @@ class MaskingCoordinator:
     def _take_advertise(self, sender: str, message: Advertise) -> None:
         message.check_signature(self._roster)
         check_context(message, self._context)
+        check_keys(message)
         index = self._index[sender]
         self._drawn[index] = draws_of(message, self._context, index)
         self._advertises[sender] = message
@@ -304,6 +311,8 @@ class MaskingCoordinator:
             masks = unmasking.masks()
         except PeerError as error:
             raise RoundAborted(f"the masks could not be removed: {error}") from error
+        finally:
+            self._false_senders = tuple(self._roster.names[i] for i in sorted(unmasking.false_senders))
         tag = (self._tag + sum(mask.sign * mask.tag for mask in masks)) % PRIME
         keystreams = [(mask.key, mask.sign) for mask in masks]
         words = self._sum

@@ -11,6 +11,7 @@ from functools import partial
 
 from fedapt_crypto.errors import ContextMismatch, MalformedMessage, TooFewParticipants, VerificationFailed
 from fedapt_crypto.roster import Roster
+from fedapt_crypto.seal import check_public_key
 from fedapt_crypto.secagg.masking import graph, keys, parties
 from fedapt_crypto.secagg.masking.messages import Advertise, AdvertiseList
 from fedapt_crypto.secagg.scheme import RoundContext
@@ -51,6 +52,16 @@ class Neighbourhood:
     def holders_of(self, other: int) -> frozenset[int]:
         """Who holds shares of one whose shares we hold."""
         return self.drawn[other] | {other}
+
+
+def check_keys(advertise: Advertise) -> None:
+    """Refuse keys that no honest party has, before anything is sealed to them; names their sender.
+
+    Raises:
+        VerificationFailed: If one of the two is not canonical, of small order, or no key.
+    """
+    for key in (advertise.seal_key, advertise.mask_key):
+        check_public_key(key, owner=advertise.sender)
 
 
 def draws_of(advertise: Advertise, context: RoundContext, own: int) -> frozenset[int]:
@@ -125,6 +136,7 @@ def _draws_among(
 def _draws_in(
     advertise: Advertise, context: RoundContext, index: int, taking_part: frozenset[int]
 ) -> frozenset[int]:
+    check_keys(advertise)
     return draws_of(advertise, context, index) & taking_part
 
 

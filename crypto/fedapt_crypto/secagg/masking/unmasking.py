@@ -1,13 +1,14 @@
 """Phase 4 at the coordinator: from revealed shares to secrets to the masks that are to be cancelled.
 
 A revealed share counts only if it matches its dealer's commitment, so a false one is ignored while a
-threshold of good ones remains. A secret that does not match its dealer's commitment, or a pair seed
-that does not follow from its dealer's root, shows an inconsistent dealer and ends the round by name.
+threshold of good ones remains. Its sender is named: before it sent a masked input it has checked that the
+share it was dealt matches. A secret that does not match its dealer's commitment, or a pair seed that does not
+follow from its dealer's root, shows an inconsistent dealer and ends the round by name.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from fedapt_crypto import shamir
@@ -28,7 +29,11 @@ Shares = dict[int, dict[int, bytes]]
 
 @dataclass(frozen=True, repr=False)
 class Unmasking:
-    """All that is needed to know the masks of one execution; parties are roster indices."""
+    """All that is needed to know the masks of one execution; parties are roster indices.
+
+    Attributes:
+        false_senders: Who revealed shares that are not those it was dealt, once `masks` was called.
+    """
 
     context: RoundContext
     roster: Roster
@@ -38,6 +43,7 @@ class Unmasking:
     dealt: Mapping[int, Dealt]
     survivors: frozenset[int]
     revealed: Mapping[int, UnmaskShares]
+    false_senders: set[int] = field(default_factory=set)
 
     def masks(self) -> list[keys.Mask]:
         """Return what cancels all masks in the sums of masked inputs and of their tags.
@@ -79,11 +85,15 @@ class Unmasking:
                 (message.dropped, message.root_shares),
             )
             for (kind, found, committed), table in zip(kinds, tables, strict=True):
+                if not _is_whole(*table):
+                    self.false_senders.add(holder)
+                    continue
                 for owner, share in _owned(*table, self.roster):
-                    if len(found[owner]) < needed:  # more would not be used, see `_combine`
-                        record = self.dealt[owner].records[holder]
-                        if commitments[kind, owner].to(name, share) == committed(record):
-                            found[owner][holder + 1] = share
+                    record = self.dealt[owner].records[holder]
+                    if commitments[kind, owner].to(name, share) != committed(record):
+                        self.false_senders.add(holder)
+                    elif len(found[owner]) < needed:  # more would not be used, see `_combine`
+                        found[owner][holder + 1] = share
         return self_masks, roots
 
     def _combine(self, kind: str, owner: int, shares: Mapping[int, bytes]) -> bytes:
@@ -140,12 +150,15 @@ class Unmasking:
             ) from None
 
 
+def _is_whole(owners: bytes, shares: bytes) -> bool:
+    """Whether a table has a share of each owner; in one of another length all of them are false."""
+    return len(shares) * parties.INDEX_BYTES == shamir.SHARE_BYTES * len(owners)
+
+
 def _owned(owners: bytes, shares: bytes, roster: Roster) -> Iterator[tuple[int, bytes]]:
-    """Yield owner and share; a table of another length yields nothing, as if all shares were false."""
-    indices = parties.unpack(owners, len(roster.members))
-    if len(shares) == shamir.SHARE_BYTES * len(indices):
-        for position, owner in enumerate(indices):
-            yield owner, shares[shamir.SHARE_BYTES * position : shamir.SHARE_BYTES * (position + 1)]
+    """Yield owner and share of a whole table."""
+    for position, owner in enumerate(parties.unpack(owners, len(roster.members))):
+        yield owner, shares[shamir.SHARE_BYTES * position : shamir.SHARE_BYTES * (position + 1)]
 
 
 @lru_cache(maxsize=64)

@@ -22,6 +22,7 @@ from fedapt_crypto.secagg import signed
 from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
 from fedapt_crypto.secagg.masking import dealing
 from fedapt_crypto.secagg.masking import messages as m
+from fedapt_crypto.secagg.masking.neighbourhood import check_keys
 from fedapt_crypto.secagg.masking.records import HOLDER, OWN, PAIR, Record, split_records
 from fedapt_crypto.secagg.scheme import Phase
 from tests.crypto.secagg.frames import join_masked, masked, split_masked
@@ -73,6 +74,25 @@ class TestUnmask:
         cheat(world, Phase.UNMASK, self.false_shares(world), "clinic-2")
         world.run()
         assert np.array_equal(world.coordinator.aggregate.total, world.exact_sum(world.roster.names))
+        assert world.coordinator.false_senders == ("clinic-2",)
+
+    def test_one_false_share_names_the_last_of_many_too(self) -> None:
+        """When enough good shares have come from others already."""
+
+        def forge(payload: bytes) -> Message:
+            message = m.UnmaskShares.from_bytes(payload)
+            return resigned(world, message, self_mask_shares=bytes(33) + message.self_mask_shares[33:])
+
+        world = World(5)
+        cheat(world, Phase.UNMASK, forge, "clinic-5")
+        world.run()
+        assert world.coordinator.aggregate is not None
+        assert world.coordinator.false_senders == ("clinic-5",)
+
+    def test_nobody_is_named_without_a_false_share(self) -> None:
+        world = World(5)
+        world.run({"clinic-3": Phase.MASKED_INPUT})
+        assert world.coordinator.false_senders == ()
 
     def test_too_many_false_shares_abort_the_round(self) -> None:
         world = World(5)
@@ -80,6 +100,7 @@ class TestUnmask:
         with pytest.raises(RoundAborted, match="3 good shares"):
             world.run()
         assert world.coordinator.aggregate is None
+        assert world.coordinator.false_senders == ("clinic-2", "clinic-4")
 
     @pytest.mark.parametrize("length", [0, 1, 33, 33 * 5 - 1, 33 * 6])
     def test_a_table_of_another_length_counts_as_false_shares(self, length: int) -> None:
@@ -323,3 +344,32 @@ def test_a_false_abort_needs_the_institutions_signature() -> None:
     with pytest.raises(VerificationFailed):
         world.coordinator.receive("clinic-1", abort.to_bytes())
     assert world.coordinator.phase is Phase.ADVERTISE
+
+
+@pytest.mark.parametrize("field", ["seal_key", "mask_key"])
+@pytest.mark.parametrize("u", [0, 1, 2**255 - 20, 2**255 - 19 + 9, 9 | 1 << 255])
+def test_nothing_is_sealed_to_a_key_that_no_honest_party_has(field: str, u: int) -> None:
+    world = World(3)
+    world.institutions["clinic-1"].start()
+    advertise = m.Advertise.from_bytes(world.institutions["clinic-2"].start().payload)
+    key = getattr(advertise, field)[:1184] + u.to_bytes(32, "little")
+    forged = resigned(world, advertise, **{field: key})
+    with pytest.raises(VerificationFailed, match="clinic-2: the sealing key is none"):
+        world.coordinator.receive("clinic-2", forged.to_bytes())
+    assert "clinic-2" in world.coordinator.waiting_for
+    with pytest.raises(VerificationFailed, match="clinic-2: the sealing key is none"):  # nor an institution
+        check_keys(forged)
+
+
+@pytest.mark.parametrize("changed", [{"round": 2}, {"attempt": 2}, {"session": bytes([1]) * 16}])
+def test_an_abort_of_another_round_ends_nothing(changed: dict) -> None:
+    world = World(3)
+    other = world.context.model_copy(update=changed)
+    common = {"sender": "clinic-1", "signature": bytes(64), "reason": "PeerError", "accused": None}
+    abort = signed.Abort(**common, context=other.hash).signed_by(world.identities["clinic-1"])
+    with pytest.raises(ContextMismatch):
+        world.coordinator.receive("clinic-1", abort.to_bytes())
+    assert world.coordinator.phase is Phase.ADVERTISE
+    own = signed.Abort(**common, context=world.context.hash).signed_by(world.identities["clinic-1"])
+    with pytest.raises(RoundAborted):
+        world.coordinator.receive("clinic-1", own.to_bytes())

@@ -13,7 +13,7 @@ from typing import Final
 from fedapt_crypto.certificates import CertificateFacts, facts, request_key, to_der
 from fedapt_crypto.errors import InvalidInput, MalformedMessage, PeerError, VerificationFailed
 from fedapt_crypto.identity import fingerprint_bytes
-from fedapt_crypto.roster import Member
+from fedapt_crypto.roster import COORDINATOR, Member
 from fedapt_crypto.seal import seal
 from fedapt_secure.config.locking import locked
 from fedapt_secure.config.party_folder import PartyFolder
@@ -67,6 +67,7 @@ class Registrar:
         self._authority = folder.authority()
         self.authority_der = to_der(self._authority.certificate_pem)
         self._authority_fingerprint = facts(self.authority_der).fingerprint
+        self.membership.check_free(settings.name)
         self.certifier = Certifier(folder, settings, self._authority, clock)
         self._publication = Publication(
             folder, settings.federation, self.membership, self._identity, self._authority, clock
@@ -111,7 +112,7 @@ class Registrar:
         """
         if not timedelta(0) < valid_for <= MAX_VALIDITY:
             raise InvalidInput(f"an invitation is valid for at most {MAX_VALIDITY.days} days")
-        if name.lower() == self.settings.name.lower():
+        if name.lower() in (self.settings.name.lower(), COORDINATOR):
             raise InvalidInput(f"{name!r} is the coordinator's own name: choose another")
         token, now = fresh_token(), self.now()
         join = JoinString(

@@ -110,6 +110,18 @@ class Membership:
             ).fetchall()
         return tuple(Invitation(*row) for row in rows)
 
+    def check_free(self, name: str) -> None:
+        """Check that the coordinator may go by a name: certificates say who is who.
+
+        Raises:
+            InvalidInput: If it is that of a member, or of one that is invited, in whatever case.
+        """
+        taken = {member.name.lower() for member in self.members if member.revoked is None}
+        if name.lower() in taken | {invitation.name.lower() for invitation in self.open_invitations}:
+            raise InvalidInput(
+                f"the coordinator's name in its settings, {name!r}, is an institution's here: give it another"
+            )
+
     def count_attempt(self, token_id: bytes) -> None:
         """Count a failed attempt that named this invitation."""
         with self._database.transaction() as database:

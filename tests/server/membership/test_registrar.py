@@ -356,6 +356,22 @@ class TestInvitationBounds:
         with pytest.raises(InvalidInput, match="the coordinator's own name"):
             office.registrar.invite("Coordinator", "ink", timedelta(days=1))
 
+    @pytest.mark.parametrize("name", ["hub", "HUB", "coordinator", "Coordinator"])
+    def test_its_own_name_and_the_one_in_all_rosters(self, office: Office, name: str) -> None:
+        hub = Registrar(office.folder, office.settings.model_copy(update={"name": "hub"}))
+        with pytest.raises(InvalidInput, match="the coordinator's own name"):
+            hub.invite(name, "ink", timedelta(days=1))
+
+    @pytest.mark.parametrize("enrolled", [True, False])
+    def test_it_cannot_take_an_institution_s_name_afterwards(self, office: Office, enrolled: bool) -> None:
+        asker = Asker(office.invite("clinic-1", "ink"))
+        if enrolled:
+            enrol(office.registrar, asker.join, asker.request())
+        for name in ("clinic-1", "Clinic-1"):
+            with pytest.raises(InvalidInput, match="is an institution's here"):
+                Registrar(office.folder, office.settings.model_copy(update={"name": name}))
+        Registrar(office.folder, office.settings.model_copy(update={"name": "clinic-2"}))
+
 
 class TestFounding:
     def test_once(self, office: Office) -> None:

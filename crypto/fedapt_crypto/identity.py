@@ -10,6 +10,8 @@ from fedapt_crypto.kdf import Part, labelled
 from fedapt_crypto.sharing import checked
 
 PUBLIC_KEY_BYTES = 32
+FINGERPRINT_BITS = 160
+"""How much of a hash people compare."""
 _P = 2**255 - 19
 _SMALL_ORDER = frozenset(
     {
@@ -92,6 +94,10 @@ def fingerprint_bytes(public_key: bytes) -> bytes:
 
 
 def grouped(hash_value: bytes) -> str:
-    """Return the first 128 bits of a SHA-256 value in groups of four hex digits, to compare by telephone."""
-    digits = hash_value.hex()[:32]
+    """Return the first 160 bits of a SHA-256 value in groups of four hex digits, to compare by telephone.
+
+    Whoever wants two keys, or two rosters, with the same fingerprint has to make about 2**80 of them; with
+    128 bits it would be 2**64, which can be done.
+    """
+    digits = hash_value.hex()[: FINGERPRINT_BITS // 4]
     return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.identity import FINGERPRINT_BITS
 from fedapt_secure.config import ranges
 from fedapt_secure.config.settings import SessionDelta, Settings, build, read_yaml
 from fedapt_secure.privacy.budget import LARGEST_DELTA
@@ -23,7 +24,7 @@ SESSIONS_BY_DEFAULT: Final = 4
 Scheme = Literal["masking", "ckks", "none"]
 LARGEST_MESSAGE_BYTES: Final = 64 << 20
 """More than this no version of the protocol sends in one message."""
-_FINGERPRINT: Final = re.compile(r"[0-9a-f]{32}")
+_FINGERPRINT: Final = re.compile(rf"[0-9a-f]{{{FINGERPRINT_BITS // 4}}}")
 
 
 class Policy(Settings):
@@ -142,7 +143,7 @@ def _fingerprint(text: str) -> str:
     """Return a fingerprint as it is shown, in groups of four, however it was typed."""
     digits = "".join(text.split()).lower()
     if not _FINGERPRINT.fullmatch(digits):
-        raise ValueError(f"{text!r} is not a fingerprint: eight groups of four hexadecimal digits")
+        raise ValueError(f"{text!r} is not a fingerprint: ten groups of four hexadecimal digits")
     return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
 

@@ -195,6 +195,13 @@ class TestRoster:
         roster, _ = make_parties(n)
         assert roster_from_json(roster_to_json(roster).encode(), FILE) == roster
 
+    def test_one_with_shorter_fingerprints_is_the_same_roster(self, folder: PartyFolder) -> None:
+        """Approved before they had 160 bits."""
+        earlier = re.sub("((?:[0-9a-f]{4} ){7}[0-9a-f]{4}) [0-9a-f]{4} [0-9a-f]{4}", r"\1", TEXT)
+        assert earlier.count("fingerprint") == TEXT.count("fingerprint")
+        assert len(earlier) == len(TEXT) - 4 * 10  # of three members and the coordinator
+        assert roster_from_json(earlier.encode(), FILE) == ROSTER
+
     def test_people_find_names_and_fingerprints_in_it(self) -> None:
         fields = json.loads(TEXT)
         assert fields["roster_hash"] == ROSTER.hash.hex()

@@ -129,7 +129,7 @@ def test_the_order_of_schemes_is_no_difference() -> None:
 
 
 def test_a_fingerprint_may_be_typed_in_any_way() -> None:
-    shown = "b549 5e76 32d4 acb5 0a06 53d3 505f 9c6a"
+    shown = "b549 5e76 32d4 acb5 0a06 53d3 505f 9c6a 1a5e 783b"
     for typed in (shown, shown.upper(), shown.replace(" ", "")):
         assert Policy(coordinators=(typed,)).coordinators == (shown,)
     own = fingerprint(Identity.generate().public_key)

@@ -206,3 +206,9 @@ class TestSealingKeys:
     @given(st.binary(min_size=32, max_size=32))
     def test_an_honest_one_always_passes(self, key_root: bytes) -> None:
         seal.check_public_key(SealingKey(key_root).public_key, owner="clinic-1")
+
+
+def test_what_people_compare_has_160_bits() -> None:
+    shown = identity.fingerprint(MLKEM_HALF[:32])
+    assert len(bytes.fromhex(shown)) * 8 == identity.FINGERPRINT_BITS == 160
+    assert identity.fingerprint_bytes(MLKEM_HALF[:32]).startswith(bytes.fromhex(shown))

@@ -59,7 +59,7 @@ def sign(identity: bytes, label: str, parts: Sequence[object]) -> bytes:
 
 def fingerprint(public_key: bytes) -> str:
     digits = hashlib.sha256(public_key).hexdigest()
-    return " ".join(digits[i : i + 4] for i in range(0, 32, 4))
+    return " ".join(digits[i : i + 4] for i in range(0, 40, 4))
 
 
 # Which key comes from which secret.

@@ -186,7 +186,7 @@ FAILURES: dict[str, tuple[Callable[[Stage], None], Reason]] = {
     "the policy's participants": (policy(minimum_participants=77), Reason.POLICY_PARTICIPANTS),
     "the policy's aggregation": (policy(aggregation=["ckks"]), Reason.POLICY_AGGREGATION),
     "the policy's coordinators": (
-        policy(coordinators=["0123 4567 89ab cdef 0123 4567 89ab cdef"]),
+        policy(coordinators=["0123 4567 89ab cdef 0123 4567 89ab cdef 0123 4567"]),
         Reason.POLICY_COORDINATOR,
     ),
     "the policy's unit": (policy(privacy_unit="person"), Reason.POLICY_UNIT),

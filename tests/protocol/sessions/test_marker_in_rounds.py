@@ -144,7 +144,7 @@ def more_participants(stage: Stage) -> None:
 
 
 def another_coordinator(stage: Stage) -> None:
-    allowed = ["0123 4567 89ab cdef 0123 4567 89ab cdef"]
+    allowed = ["0123 4567 89ab cdef 0123 4567 89ab cdef 0123 4567"]
     at_second(stage, lambda: policy(coordinators=allowed)(stage))
 
 

@@ -8,8 +8,9 @@ spelling (message CKKSVectorProto)::
     12 <length> <ciphertext>         field 2, exactly one, a SEAL object that says its own length
     19 <scale as float64>            field 3, exactly the agreed scale
 
-so everything but the ciphertext's inside is compared and not parsed. What the ciphertext's inside does to
-SEAL stays in the worker process.
+so everything but the ciphertext's inside is compared and not parsed. That inside is zstd (RFC 8878), of which
+66 KB can stand for 2 GiB. So it has one frame that says its size in two bytes, and one block in it: it is of
+65,791 bytes at most. What it then does to SEAL stays in the worker process.
 """
 
 import struct
@@ -28,6 +29,14 @@ _SEAL_HEADER: Final = struct.Struct("<2sBBBBHQ")
 _SEAL_MAGIC: Final = b"\x5e\xa1"
 _SEAL_MAJOR_VERSION: Final = 4
 _ZSTANDARD: Final = 2
+_FRAME: Final = struct.Struct("<4sBH")
+_FRAME_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_ONE_SEGMENT: Final = 0x60
+"""Content of a size that two bytes say, in one segment; no checksum, no dictionary (RFC 8878, 3.1.1.1).
+
+Today's are 65,633 bytes that do not compress: one raw block."""
+_BLOCK_HEADER_BYTES: Final = 3
+_RAW, _COMPRESSED = 0, 2
 
 
 def _varint(number: int) -> bytes:
@@ -72,3 +81,17 @@ def check_piece(piece: bytes, peer: str | None = None) -> None:
         length,
     ):
         raise MalformedMessage("a ciphertext whose body is not headed as one", peer=peer)
+    _check_frame(piece[start + _SEAL_HEADER.size : start + length], peer)
+
+
+def _check_frame(frame: bytes, peer: str | None) -> None:
+    """Check that what is compressed is one frame of one block that cannot grow; raises `MalformedMessage`."""
+    magic, about, _size = _FRAME.unpack_from(frame)
+    block = int.from_bytes(frame[_FRAME.size : _FRAME.size + _BLOCK_HEADER_BYTES], "little")
+    is_last, kind, block_bytes = block & 1, block >> 1 & 3, block >> 3
+    if (
+        (magic, about, is_last) != (_FRAME_MAGIC, _ONE_SEGMENT, 1)
+        or kind not in (_RAW, _COMPRESSED)
+        or _FRAME.size + _BLOCK_HEADER_BYTES + block_bytes != len(frame)
+    ):
+        raise MalformedMessage("a ciphertext whose body is compressed in another way", peer=peer)

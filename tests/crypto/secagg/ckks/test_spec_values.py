@@ -63,10 +63,12 @@ def test_noise(institutions: int, decryptions: int) -> None:
 def test_the_structure_of_a_piece(length: int) -> None:
     varint = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
     head = bytes.fromhex("5ea11004") + b"\x01" + bytes.fromhex("020000") + struct.pack("<Q", length)
-    body = head + bytes(length - len(head))
+    room = length - len(head) - 10
+    frame = bytes.fromhex("28b52ffd60") + b"\x01\x02" + (room << 3 | 1).to_bytes(3, "little")
+    body = head + frame + bytes(room)
     piece = bytes.fromhex("0a02801012") + varint + body + b"\x19" + struct.pack("<d", 2.0**49)
     structure.check_piece(piece)
-    for place in (*range(12), *range(13, 24), *range(len(piece) - 9, len(piece))):
+    for place in (*range(12), *range(13, 29), *range(31, 34), *range(len(piece) - 9, len(piece))):
         wrong = piece[:place] + bytes([piece[place] ^ 1]) + piece[place + 1 :]
         with pytest.raises(MalformedMessage):
             structure.check_piece(wrong)

@@ -70,6 +70,63 @@ FORGED = {
 }
 
 
+INSIDE = 24
+"""Where the compressed inside begins: after size, length and SEAL's header."""
+
+
+def bomb(room: int) -> bytes:
+    """A zstd frame of that length that stands for 2 GiB of zeros: blocks of 128 KiB of one repeated byte."""
+    blocks = (room - 6) // 4
+    block = (1 << 1 | 1 << 17 << 3).to_bytes(3, "little") + b"\x00"
+    last = bytes([block[0] | 1]) + block[1:]
+    frame = b"\x28\xb5\x2f\xfd\x00\x38" + block * (blocks - 1) + last
+    return frame + bytes(room - len(frame))
+
+
+INSIDES = {
+    "a bomb": bomb,
+    "a size in one byte": lambda room: b"\x28\xb5\x2f\xfd\x20" + bytes(room - 5),
+    "a size of four bytes": lambda room: b"\x28\xb5\x2f\xfd\xa0" + bytes(room - 5),
+    "a block that is not the last": lambda room: frame(room, header=0),
+    "a repeated byte": lambda room: frame(room, header=1 | 1 << 1),
+    "a reserved kind of block": lambda room: frame(room, header=1 | 3 << 1),
+    "a shorter block": lambda room: frame(room, less=1),
+    "no frame": bytes,
+}
+
+
+def frame(room: int, *, header: int = 1, less: int = 0) -> bytes:
+    """One frame with one raw block, as real ones are, but for what is changed."""
+    block = (header | room - 10 - less << 3).to_bytes(3, "little")
+    return b"\x28\xb5\x2f\xfd\x60" + (65_633 - 256).to_bytes(2, "little") + block + bytes(room - 10)
+
+
+@pytest.mark.parametrize("name", INSIDES)
+def test_an_inside_that_could_grow_is_refused(name: str, piece: bytes) -> None:
+    room = len(piece) - INSIDE - 9
+    forged = piece[:INSIDE] + INSIDES[name](room) + piece[-9:]
+    assert len(forged) == len(piece)
+    with pytest.raises(MalformedMessage, match="compressed in another way"):
+        check_piece(forged, "clinic-1")
+    check_piece(piece[:INSIDE] + frame(room) + piece[-9:])
+
+
+def test_what_a_changed_body_can_be(piece: bytes, group: PublicGroup) -> None:
+    """Another ciphertext, of the same size: every word below the prime is one. Its sum fails its tag."""
+    added = []
+    for bit in range(64):
+        changed = bytearray(piece)
+        changed[-9 - 8 * (64 - bit) + bit // 8] ^= 1 << bit % 8  # of another coefficient each
+        try:
+            (total,) = group.add([piece], [bytes(changed)], "clinic-1")
+        except MalformedMessage:
+            continue
+        added.append(bit)
+        assert len(total) == len(piece)
+    assert not set(added) & {60, 61, 62, 63}  # the prime has 60 bits
+    assert set(range(40)) <= set(added)
+
+
 def test_a_real_one_passes(piece: bytes, group: PublicGroup) -> None:
     check_piece(piece)
     (once,) = group.add([], [piece], "clinic-1")

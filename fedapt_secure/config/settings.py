@@ -27,7 +27,17 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
 class _FlatLoader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is a mistake, not a silent last word."""
+    """Safe YAML in which a repeated key is a mistake, not a silent last word, and nothing refers to itself.
+
+    Aliases and merged keys let a short file stand for any number of values.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.get_event()  # type: ignore[no-untyped-call]
+            problem = "an alias (*) stands here: write out what it is"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]

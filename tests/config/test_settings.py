@@ -31,6 +31,14 @@ class TestReadYaml:
         file.write_text(text)
         assert read_yaml(file) == {}
 
+    def test_nothing_in_a_file_refers_to_itself(self, file: Path) -> None:
+        """Each line of these would double what the file stands for."""
+        lines = ["a0: &a0 {x: 1}"]
+        lines += [f"a{at}: &a{at} {{<<: [*a{at - 1}, *a{at - 1}]}}" for at in range(1, 40)]
+        file.write_text("\n".join(lines))
+        with pytest.raises(InvalidInput, match="line 2: an alias"):
+            read_yaml(file)
+
     def test_a_mapping(self, file: Path) -> None:
         file.write_text(
             "# comment\noven_temperature: 180\ncooks: [Ünal, 'no']\nshare: null\n", encoding="utf-8"

@@ -71,6 +71,30 @@ def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict, instit
     assert np.abs(found - model).max() <= len(completed) * (resolution / 2 + 8 * 2.0**-24)
 
 
+def test_a_training_that_diverges_declines_its_round(simulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One institution's update of round 1 is no number: the others go on, and it is back in round 2."""
+    train, who = Learner.train, []
+
+    def diverging(learner: Learner, parameters: object, key: object, round_number: int) -> np.ndarray:
+        update = train(learner, parameters, key, round_number)
+        if round_number == 1 and (not who or who == [learner._settings.name]):
+            who[:] = [learner._settings.name]
+            update = update.copy()
+            update[3] = np.nan
+        return update
+
+    monkeypatch.setattr(Learner, "train", diverging)
+    run = simulate("--rounds", "2", "--dp-epsilon", "8", alone=True)
+    assert run.status == 0
+    first, second = run.summary["rounds"]
+    assert [first["status"], second["status"]] == ["completed", "completed"]
+    assert set(second["contributors"]) - set(first["contributors"]) == set(who)
+    log = list(read_log(run.folder / "logs" / f"{who[0]}.jsonl"))
+    [refused] = [entry.body for entry in log if entry.type == "refused"]
+    assert (refused["code"], refused["round"]) == ("training_diverged", 1)
+    assert sum(entry.type == "released" for entry in log) == 1
+
+
 def test_the_main_job(simulate, tap: Tap) -> None:
     run = simulate("--rounds", "2", "--dp-epsilon", "8", alone=True)
     assert run.status == 0

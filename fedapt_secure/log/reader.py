@@ -128,7 +128,7 @@ class LogReader:
         self.header: SegmentHeader | None = None
         self.problems: list[Problem] = []
         self.problem_count = 0
-        self.first_seq = 0
+        self.first_seq = self._file_first = 0
         self.lines = 0
         self._first_hash: bytes | None = None
         self._previous: Located | None = None
@@ -216,7 +216,7 @@ class LogReader:
         elif entry.type in (LOG_OPENED, LOG_CONTINUED):
             self._note(found, Kind.SEGMENT, f"a line {entry.type!r} stands inside a file")
         if before is None:
-            self.first_seq = entry.seq
+            self.first_seq = self._file_first = entry.seq
             if entry.type == LOG_OPENED and (entry.seq != 0 or entry.prev != GENESIS):
                 self._note(found, Kind.SEQUENCE, "the log's first line does not begin its chain")
             return
@@ -227,8 +227,18 @@ class LogReader:
             self._note(found, Kind.CHAIN, "the line before is not the one that this line was chained to")
         if entry.time < before.entry.time:
             self._note(found, Kind.TIME, "the time is earlier than that of the line before")
+        if before.entry.type == LOG_ROTATED:
+            self._check_segment_name(before)
+        if found.line == 1:
+            self._file_first = entry.seq
         if (before.entry.type == LOG_ROTATED) != (found.line == 1):
             self._note(found, Kind.SEGMENT, "a file ends or begins where the log was not rotated")
+
+    def _check_segment_name(self, rotated: Located) -> None:
+        """A file's last line says how the file is called from then on: by the number of its first line."""
+        ends = f".{self._file_first:010}.jsonl"
+        if not str(rotated.entry.body.get("segment")).endswith(ends):
+            self._note(rotated, Kind.SEGMENT, f"segment is not the name of this file, which ends in {ends}")
 
     def _check_header(self, found: Located) -> None:
         try:
@@ -243,8 +253,8 @@ class LogReader:
                 self._note(found, Kind.IDENTITY, "the log names another identity than the party's")
             return
         first = self.header
-        same = (header.log, header.party, header.role, header.identity)
-        if same != (first.log, first.party, first.role, first.identity):
+        same = (header.log, header.party, header.role, header.identity, header.continues)
+        if same != (first.log, first.party, first.role, first.identity, first.continues):
             self._note(found, Kind.SEGMENT, "the file belongs to another log")
         elif header.segment_of != self._first_hash:
             self._note(found, Kind.SEGMENT, "the file does not belong to the log that begins here")

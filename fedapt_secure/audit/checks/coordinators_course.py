@@ -83,6 +83,8 @@ class _Follower:
         if step.type == "session_started":
             self._begins(step)
             return
+        if step.type == "certificate":
+            self._course.same(step, "name", self._course.record.party, "the log's first line")
         now = self._sessions.get(self._under_way or "")
         if now is None:
             return  # before the first session, or in one whose beginning is not there

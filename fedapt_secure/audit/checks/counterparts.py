@@ -12,7 +12,12 @@ from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import Facts, Place, Step
 from fedapt_secure.audit.findings import Findings, Kind, Verdict
 from fedapt_secure.log.line import SESSION_CLOSED
+from fedapt_secure.protocol.reasons import Reason
 
+_UNNOTED: Final = frozenset(
+    {Reason.OWN_LOG_BEHIND, Reason.YOUR_LOG_BEHIND, Reason.NO_SPACE, Reason.DISK_ERROR, Reason.NO_MEMORY}
+)
+"""Reasons that the coordinator gives itself, or with which an institution may not be able to write."""
 CLOCKS_APART_S: Final = 3600.0
 """How far the order of two parties' lines may be from that of their times."""
 
@@ -36,6 +41,8 @@ def check_counterparts(records: Sequence[LogRecord], facts: Facts, findings: Fin
     pairs.declined()
     pairs.rehearsals()
     pairs.missing()
+    pairs.left()
+    pairs.unresolved()
     pairs.clocks()
 
 
@@ -169,6 +176,41 @@ class _Pairs:
                     " holds no such refusal"
                 )
                 self._differ(COORDINATOR, step.place, record.party, None, "reason", what)
+
+    def left(self) -> None:
+        """Whoever left has noted why, with the code that it gave, if it could still note anything."""
+        query = "SELECT count(*) FROM refusal WHERE log = ? AND code = ? AND (session IS NULL OR session = ?)"
+        for step in self._steps(self._coordinator, "left"):
+            record = self._institutions.get(step.body["name"])
+            if record is None or step.body["reason"] in _UNNOTED:
+                continue
+            if not self._facts.one(query, record.index, step.body["reason"], step.session)[0]:
+                what = f"{record.party} left ({step.body['reason']}), and its log holds no such refusal"
+                self._differ(COORDINATOR, step.place, record.party, None, "reason", what)
+
+    def unresolved(self) -> None:
+        """Institutions that revealed shares in one attempt did so for one transcript."""
+        query = (
+            "SELECT session, round, attempt FROM moved WHERE kind = 'unresolved'"
+            " GROUP BY session, round, attempt HAVING count(DISTINCT transcript) > 1"
+        )
+        which = (
+            "SELECT log, file, line FROM moved WHERE kind = 'unresolved' AND session = ? AND round = ?"
+            " AND attempt = ?"
+        )
+        parties = {record.index: name for name, record in self._institutions.items()}
+        for key in list(self._facts.rows(query)):
+            for log, file, line in self._facts.rows(which, *key):
+                if log in parties:
+                    self._findings.violated(
+                        Kind.COURSE,
+                        parties[log],
+                        file,
+                        line,
+                        f"the transcript of round {key[1]}, attempt {key[2]}, in which shares were revealed,"
+                        " differs between institutions: one of their logs is not true",
+                        "transcript",
+                    )
 
     def rehearsals(self) -> None:
         """An institution that was asked for a rehearsal has noted the answer that the coordinator has."""

@@ -30,6 +30,7 @@ _ABOUT_A_SESSION: Final = frozenset(
         "unresolved",
         "round_ended",
         "answer_time",
+        "not_closed",
         "session_ended",
     }
 )
@@ -89,6 +90,9 @@ class _Follower:
         if step.type == "session_accepted":
             self._accepted(step)
             return
+        if step.type == "certificate":
+            self._course.same(step, "name", self._course.record.party, "the log's first line")
+            return
         now = self._sessions.get(step.session or "")
         if now is None:
             if step.type in _ABOUT_A_SESSION:
@@ -105,6 +109,8 @@ class _Follower:
                 self._released(now, step)
             case "verified_sum" | "unresolved" | "round_ended":
                 self._of_an_attempt(now, step)
+            case "answer_time" if step.body["round"] not in (0, now.newest[0]):
+                self._course.wrong(step, "round", "the round was not joined before")
             case "caught_up":
                 now.model = step.body["model"]
             case "refused" if step.body.get("code") is not None and step.body["code"] not in set(Reason):
@@ -195,6 +201,11 @@ class _Follower:
         now.transcripts[attempt] = body["transcript"]
         if step.type == "verified_sum":
             now.model = body["model"]
+            return
+        self._check_joined(now, step, attempt)
+        joined = now.joined.get(attempt)
+        if joined is not None and joined[1] is not None:
+            self._course.same(step, "model", joined[1], "the line by which the attempt was joined")
 
     def _round_ended(self, now: _Session, step: Step, attempt: Attempt) -> None:
         body, course = step.body, self._course

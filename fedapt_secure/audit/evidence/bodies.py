@@ -255,8 +255,8 @@ class GroupSecret(Body):
     """In the coordinator's log only."""
 
 
-class GroupMade(Body):
-    """An institution has drawn the secret that a session's institutions share."""
+class AboutSession(Body):
+    """Something about a session: its secret was drawn here, or it ended without the record that closes it."""
 
     session: Session
 
@@ -354,7 +354,8 @@ MODELS: Final[Mapping[str, type[Body]]] = {
     "unresolved": Unresolved,
     "sum_refused": SumRefused,
     "group": GroupSecret,
-    "group_made": GroupMade,
+    "group_made": AboutSession,
+    "not_closed": AboutSession,
     "session_ended": SessionEnded,
     "session_resumed": SessionResumed,
     "connected": Named,

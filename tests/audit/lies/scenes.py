@@ -74,6 +74,7 @@ BESIDES: Final[dict[str, dict[str, list[Line]]]] = {
                     "not_after": "2026-12-01T00:00:00+00:00",
                 },
             ),
+            ("torn_tail", {"bytes": 7, "file": "log.jsonl.torn-1", "sha256": "70" * 32}),
             ("listening", {"host": "0.0.0.0", "port": 8443}),
             ("turned_away", {"detail": "no certificate"}),
             (
@@ -97,6 +98,7 @@ BESIDES: Final[dict[str, dict[str, list[Line]]]] = {
                     "not_after": "2026-12-01T00:00:00+00:00",
                 },
             ),
+            ("torn_tail", {"bytes": 7, "file": "log.jsonl.torn-1", "sha256": "70" * 32}),
             ("vanished", {}),
             ("rehearsed", {"configuration": REHEARSED, "reason": None}),
         ],

@@ -21,6 +21,7 @@ from fedapt_secure.audit.checks.terms import check_terms
 from fedapt_secure.audit.checks.witnesses import Seen, check_witnesses, last_seen
 from fedapt_secure.audit.evidence.collect import Collector, LogRecord
 from fedapt_secure.audit.evidence.configurations import known_configurations
+from fedapt_secure.audit.evidence.deployment import Deployment, deployment
 from fedapt_secure.audit.evidence.facts import COMPLETED, Facts
 from fedapt_secure.audit.evidence.files import Evidence, LogFiles, gather
 from fedapt_secure.audit.evidence.hiding import SessionSums, session_sums
@@ -108,6 +109,7 @@ class Judgement:
         findings: What is wrong, worst first; the first ones of each party and kind.
         counts: How many of each party and kind there are.
         sums: What each session's sums hide, and which did not come.
+        deployment: The federation, its sessions and their plans, for what an officer files.
     """
 
     verdict: Verdict
@@ -120,6 +122,7 @@ class Judgement:
     unchecked: tuple[str, ...]
     participation: Participation
     sums: tuple[SessionSums, ...]
+    deployment: Deployment
 
     @property
     def grouped(self) -> list[tuple[Finding, int]]:
@@ -184,6 +187,7 @@ def judge(evidence: Evidence, *, threads: int | None = None) -> Judgement:
             unchecked=tuple(dict.fromkeys(unchecked)),
             participation=participation(records, facts),
             sums=session_sums(records, configurations, facts),
+            deployment=deployment(evidence, records, configurations),
         )
     finally:
         facts.close()

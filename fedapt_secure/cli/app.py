@@ -119,6 +119,19 @@ def audit(
         typer.Option(metavar="ROSTER", help="roster.json that you approved: pins the identities."),
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to read and print.")] = None,
+    annex: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write a DPIA annex, a DP registry record, an AI Act evidence index."
+        ),
+    ] = None,
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="evaluation.json that an institution handed over, for page and annex; repeatable.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what ε, δ and the verdicts mean, and what is not proved.")
@@ -133,7 +146,9 @@ def audit(
             return
     from fedapt_secure.cli.work.audit import run_audit  # noqa: PLC0415 - numpy and the template engine
 
-    if not run_audit(Screen(), paths or [], trust=trust, as_json=as_json, html=html):
+    if not run_audit(
+        Screen(), paths or [], trust=trust, as_json=as_json, html=html, annex=annex, scores=scores or []
+    ):
         raise typer.Exit(ExitStatus.FAILED)
 
 

@@ -10,6 +10,7 @@ from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN
 from fedapt_secure.audit.evidence.hiding import Hiding
 from fedapt_secure.audit.judgement import Judgement, audit
 from fedapt_secure.audit.report import wording
+from fedapt_secure.audit.report.dossier import dossier
 from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_fields
 from tests.audit.harness import Body, Federation, Terms
@@ -143,7 +144,7 @@ class TestReports:
         assert "OPEN clinic-2, clinic-2.jsonl line" in text
 
     def test_page(self, judgement: Judgement) -> None:
-        text = Page(to_html(judgement, [])).text
+        text = Page(to_html(dossier(judgement))).text
         assert "What the sums hide" in text
         assert ALONE.partition(": ")[2] in text
         assert "not noted yet" in text

@@ -17,6 +17,7 @@ from fedapt_secure.audit.checks.renyi import rdp_epsilon, renyi_divergence
 from fedapt_secure.audit.findings import Finding, Kind, Verdict
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement, audit
 from fedapt_secure.audit.report import wording
+from fedapt_secure.audit.report.dossier import dossier
 from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.audit.report.text import print_report
@@ -369,7 +370,7 @@ class TestExtremes:
         judgement = audit([log], folder / "roster.json")
         assert not {one.kind for one in judgement.findings} & {Kind.BODY, Kind.SIGNATURE}
         json.loads(json.dumps(to_fields(judgement), allow_nan=False))
-        to_html(judgement, [])
+        to_html(dossier(judgement))
         print_report(Console(file=io.StringIO()), judgement)
 
 

@@ -71,6 +71,7 @@ class SessionRecord:
         steps: Steps spent, from the running totals. epsilon: What the training accountant said of them.
         completed: Completed rounds. rounds: Every ended attempt, for the coordinator's log only.
         close: The close record. ended: Where an institution says that it has finished, and with which model.
+        until: Time of the last line about its course.
     """
 
     session: str
@@ -86,6 +87,7 @@ class SessionRecord:
     transcript: bytes | None = field(default_factory=lambda: transcript_digest(()))
     close: Close | None = None
     ended: tuple[Place, str] | None = None
+    until: datetime | None = None
 
     @property
     def plan(self) -> b.Plan | None:
@@ -234,7 +236,9 @@ class Collector:
                     self.record.sessions[body.session].ended = (place, model)
 
     def _session(self, place: Place, time: datetime, session: str) -> SessionRecord:
-        return self.record.sessions.setdefault(session, SessionRecord(session, place, time))
+        found = self.record.sessions.setdefault(session, SessionRecord(session, place, time))
+        found.until = time
+        return found
 
     def _session_begins(
         self, place: Place, time: datetime, body: b.SessionAccepted | b.SessionStarted

@@ -1,7 +1,6 @@
 """The audit's answer as one self-contained page for somebody who reads no code, on screen and in print."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -9,11 +8,16 @@ import jinja2
 
 from fedapt_secure import __version__
 from fedapt_secure.audit.findings import Verdict
-from fedapt_secure.audit.judgement import Judgement
-from fedapt_secure.audit.report import wording
+from fedapt_secure.audit.report import trust, wording
 from fedapt_secure.audit.report.charts import epsilon_chart
+from fedapt_secure.audit.report.dossier import SELF_REPORTED, Dossier, day
+from fedapt_secure.audit.report.guarantees import grouped
+from fedapt_secure.audit.report.handed_over import ClassAccuracy, HandedOver
+from fedapt_secure.process.shown import shown
 
 TEMPLATE: Final = "page.html.j2"
+MOST_CLASSES: Final = 200
+"""More make no page that anybody reads; the annex names all."""
 MARK: Final = {
     Verdict.VERIFIED: "✓",
     Verdict.OPEN: "…",
@@ -22,15 +26,13 @@ MARK: Final = {
 }
 
 
-def to_html(judgement: Judgement, sources: Sequence[Path], *, now: datetime | None = None) -> str:
+def to_html(dossier: Dossier) -> str:
     """Return the page.
 
     Args:
-        judgement: What the audit found.
-        sources: The paths that were audited, as they were given.
-        now: When; the current time by default.
+        dossier: What the audit found, and what goes with it.
     """
-    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    judgement = dossier.judgement
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -39,13 +41,27 @@ def to_html(judgement: Judgement, sources: Sequence[Path], *, now: datetime | No
         lstrip_blocks=True,
     )
     environment.filters["epsilon"] = wording.number
+    environment.filters["plain"] = shown
     return environment.get_template(TEMPLATE).render(
+        dossier=dossier,
         judgement=judgement,
         wording=wording,
         mark=MARK,
         chart=epsilon_chart,
-        meaning=wording.MEANING[judgement.verdict],
-        sources=[str(path) for path in sources],
-        made=f"{moment:%Y-%m-%d %H:%M} UTC",
+        day=day,
+        most_classes=MOST_CLASSES,
+        said=grouped(
+            (one.party, (*one.words, one.bound, f"Counted: {one.composition}")) for one in dossier.guarantees
+        ),
+        by_class=_by_class(dossier.scores),
+        self_reported=SELF_REPORTED,
+        trust_source=trust.SOURCE,
         version=__version__,
     )
+
+
+def _by_class(scores: Sequence[HandedOver]) -> list[tuple[str, list[ClassAccuracy | None]]]:
+    """Return the accuracies class by class: a cell for each institution that named classes."""
+    tables = [{one.name: one for one in handed.classes} for handed in scores if handed.classes]
+    names = list(dict.fromkeys(name for table in tables for name in table))
+    return [(name, [table.get(name) for table in tables]) for name in names]

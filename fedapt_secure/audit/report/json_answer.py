@@ -6,6 +6,7 @@ from typing import Any, Final
 from fedapt_secure.audit.checks.history import SessionSpend
 from fedapt_secure.audit.checks.recompute import Recomputed
 from fedapt_secure.audit.checks.spend import DatasetSpend
+from fedapt_secure.audit.evidence.deployment import Deployment
 from fedapt_secure.audit.evidence.hiding import SessionSums
 from fedapt_secure.audit.findings import Finding
 from fedapt_secure.audit.judgement import Judgement, PartyJudgement
@@ -30,7 +31,36 @@ def to_fields(judgement: Judgement) -> dict[str, Any]:
         "findings_in_all": sum(judgement.counts.values()),
         "parties": [_party(party) for party in judgement.parties],
         "sums": [_sums(one) for one in judgement.sums],
+        "deployment": _deployment(judgement.deployment),
         "rounds": {"source": grid.source, "total": grid.rounds, "completed": grid.completed},
+    }
+
+
+def _deployment(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "roster": deployment.roster,
+        "coordinator": deployment.coordinator,
+        "institutions": [
+            {"name": one.name, "domain": one.domain, "identity": one.identity} for one in deployment.members
+        ],
+        "sessions": [
+            {
+                "session": one.session,
+                "configuration": one.configuration,
+                "first_line": one.first.isoformat(timespec="seconds"),
+                "last_line": one.last.isoformat(timespec="seconds"),
+                "closed": one.closed,
+                "completed_rounds": one.completed,
+                "model": one.model,
+                "secure_aggregation": one.scheme,
+                "participation": one.participation,
+                "plan_agreed": one.agreed,
+                "plan_of": one.plan_of,
+                "weight_hash": None if one.plan is None else one.plan.weight_hash,
+                "class_names": None if one.plan is None else list(one.plan.class_names),
+            }
+            for one in deployment.sessions
+        ],
     }
 
 

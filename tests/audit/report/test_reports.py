@@ -18,6 +18,7 @@ from fedapt_secure.audit.findings import MAX_KEPT, Findings, Kind, Verdict, wors
 from fedapt_secure.audit.judgement import Judgement, Point, audit
 from fedapt_secure.audit.report import wording
 from fedapt_secure.audit.report.charts import epsilon_chart, nice_ticks
+from fedapt_secure.audit.report.dossier import dossier
 from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.audit.report.text import print_report
@@ -160,7 +161,7 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(params=["good", "bad", "plain"])
 def page(request: pytest.FixtureRequest) -> tuple[Judgement, str, Page]:
     judgement: Any = request.getfixturevalue(request.param)
-    text = to_html(judgement, [Path("runs/a & b")], now=datetime(2026, 11, 23, 12, tzinfo=UTC))
+    text = to_html(dossier(judgement, ["runs/a & b"], now=datetime(2026, 11, 23, 12, tzinfo=UTC)))
     return judgement, text, Page(text)
 
 
@@ -193,16 +194,16 @@ class TestPage:
         assert "2026-11-23 12:00 UTC" in text
 
     def test_findings_stand_at_the_top(self, bad: Judgement) -> None:
-        text = Page(to_html(bad, [])).text
+        text = Page(to_html(dossier(bad))).text
         assert text.index("What is wrong") < text.index("Institutions and their budgets")
 
     def test_what_a_log_says_is_text_and_never_markup(self, bad: Judgement) -> None:
-        text = to_html(bad, [])
+        text = to_html(dossier(bad))
         assert "<b>no</b>" not in text
         assert "&lt;b&gt;no&lt;/b&gt; &amp; never" in text
 
     def test_every_chart_says_in_words_what_it_shows(self, good: Judgement) -> None:
-        parsed = Page(to_html(good, []))
+        parsed = Page(to_html(dossier(good)))
         labels = [value for tag, key, value in parsed.attributes if (tag, key) == ("svg", "aria-label")]
         assert len(labels) == 3
         assert all(label and "ε grows to 5.2" in label and "a budget of 12" in label for label in labels)

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.judgement import audit
 from fedapt_secure.audit.report import wording
+from fedapt_secure.audit.report.dossier import dossier
 from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.cli.app import run as run_command
@@ -88,7 +89,7 @@ def test_per_person_from_manifest_to_verdict(simulate, tmp_path: Path, capsys, m
     assert wording.claim(judgement).endswith("for every data set, per person.")
     fields = to_fields(judgement)
     assert {one["unit"] for party in fields["parties"] for one in party["data_sets"]} == {"person"}
-    page = to_html(judgement, [run.folder])
+    page = to_html(dossier(judgement, [run.folder]))
     assert "Declared persons" in page
     assert "not per person" not in page.partition("explained below")[0]
     logs = b"".join(path.read_bytes() for path in (run.folder / "logs").iterdir())

@@ -61,6 +61,11 @@ class TestExitStatus:
             (["{folder}", "--trust", "missing.json"], "cannot read the roster missing.json"),
             (["{folder}", "--trust", "notes.jsonl"], "notes.jsonl is not a roster"),
             (["{folder}", "--html", "no/such/folder.html"], "there is no folder no/such"),
+            (["{folder}", "--annex", "no/such/annex"], "there is no folder no/such"),
+            (["{folder}", "--annex", "notes.jsonl"], "notes.jsonl is no folder"),
+            (["{folder}", "--annex", "x", "--scores", "clinic-1"], "expected INSTITUTION=FILE"),
+            (["{folder}", "--annex", "x", "--scores", "clinic-1=notes.jsonl"], "is no evaluation.json"),
+            (["{folder}", "--scores", "clinic-1=x"], "give --html or --annex as well"),
             (["{folder}", "--htlm", "x"], "No such option"),
         ],
     )
@@ -99,6 +104,20 @@ class TestForms:
         assert page.read_text().startswith("<!DOCTYPE html>")
         assert str(page) in capsys.readouterr().out
         assert page.stat().st_mode & 0o777 == 0o644
+
+    def test_an_annex_with_scores(
+        self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        scores = {"images": 8, "top_1": 0.625, "per_class": []}
+        (tmp_path / "evaluation.json").write_text(json.dumps(scores))
+        annex = tmp_path / "annex"
+        given = ["--annex", str(annex), "--scores", f"clinic-2={tmp_path / 'evaluation.json'}"]
+        assert run(["audit", str(folder), *given]) == ExitStatus.DONE
+        out = capsys.readouterr().out
+        names = ["dp-deployment.yaml", "dpia-annex.md", "record-keeping.md"]
+        assert sorted(path.name for path in annex.iterdir()) == names
+        assert all(str(annex / name) in out for name in names)
+        assert "62.5% of 8 images" in (annex / "dpia-annex.md").read_text()
 
     def test_explain_needs_no_path(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["audit", "--explain"]) == ExitStatus.DONE

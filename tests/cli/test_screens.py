@@ -35,7 +35,14 @@ SHORT = [*TRAINING, "--no-dp", "--rounds", "1", "--local-steps", "1", "--context
 COMPARED = ["--out", "compared", "--methods", "zero-shot", "--epsilons", "none"]
 COMMANDS: dict[str, list[list[str]]] = {
     "plan": [["--epsilon", "8", "--records", "270"], ["--epsilon", "8", "--records", "270", "--json"]],
-    "audit": [["run"], ["run", "--json"], ["--explain"], [HOSTILE]],
+    "audit": [
+        ["run"],
+        ["run", "--json"],
+        ["run", "--annex", "annex", "--html", "annex.html"],
+        ["run", "--annex", HOSTILE, "--scores", HOSTILE],
+        ["--explain"],
+        [HOSTILE],
+    ],
     "simulate": [
         [*["--dataset", "folder", "--data-root", "images", "--no-dp", "--rounds", "1", "--local-steps", "1"]]
     ],

@@ -108,7 +108,8 @@ def deployment(
     for record in records:
         for session in record.sessions.values():
             found.setdefault(session.session, []).append((record.party, session))
-    sessions = [_session(name, seen, configurations.get(name)) for name, seen in found.items()]
+    hashed = evidence.roster.hash.hex() if evidence.roster is not None else None
+    sessions = [_session(name, seen, configurations.get(name), hashed) for name, seen in found.items()]
     sessions.sort(key=lambda one: one.first)
     policies = {record.party: record.policies[-1][1] for record in records if record.policies}
     roster = evidence.roster
@@ -125,14 +126,17 @@ def deployment(
 
 
 def _session(
-    name: str, seen: Sequence[tuple[str, SessionRecord]], known: SessionConfiguration | None
+    name: str,
+    seen: Sequence[tuple[str, SessionRecord]],
+    known: SessionConfiguration | None,
+    roster: str | None,
 ) -> SessionFacts:
     terms = [(party, one.accepted) for party, one in seen if one.accepted is not None]
     closes = [one.close for _, one in seen if one.close is not None]
     models = {close.statement.model.hex() for close in closes}
     hashes = {accepted.configuration for _, accepted in terms}
     started = next((one for _, one in terms if isinstance(one, b.SessionStarted)), None)
-    plan, plan_of = _stated_plan(terms) if known is None else (known.plan, None)
+    plan, plan_of = _stated_plan(terms, roster) if known is None else (known.plan, None)
     institutions = tuple(started.institutions) if started is not None else ()
     if not institutions and known is not None:
         institutions = known.roster.names
@@ -156,11 +160,16 @@ def _session(
     )
 
 
-def _stated_plan(terms: Sequence[tuple[str, b.Body]]) -> tuple[SessionPlan | None, str | None]:
-    """Return the first plan that a log holds, the coordinator's before others, and whose log that is."""
+def _stated_plan(
+    terms: Sequence[tuple[str, b.SessionAccepted | b.SessionStarted]], roster: str | None
+) -> tuple[SessionPlan | None, str | None]:
+    """Return the first plan that a log holds, the coordinator's before others, and whose log that is.
+
+    With the session's own roster at hand, a plan that does not have the hash is not the one agreed on: none.
+    """
     for party, accepted in terms:
         fields: dict[str, Any] | None = getattr(accepted, "plan", None)
-        if fields is None:
+        if fields is None or accepted.roster == roster:
             continue
         try:
             return SessionPlan.model_validate(fields), party

@@ -7,6 +7,7 @@ from typing import Final
 import jinja2
 
 from fedapt_secure import __version__
+from fedapt_secure.audit.evidence.participation import Column
 from fedapt_secure.audit.findings import Verdict
 from fedapt_secure.audit.report import trust, wording
 from fedapt_secure.audit.report.charts import epsilon_chart
@@ -18,6 +19,9 @@ from fedapt_secure.process.shown import shown
 TEMPLATE: Final = "page.html.j2"
 MOST_CLASSES: Final = 200
 """More make no page that anybody reads; the annex names all."""
+STRIP: Final = 15
+"""Columns of the grid that stand beside each other: more are cut off on paper."""
+_ONE_STRIP: Final = 30
 MARK: Final = {
     Verdict.VERIFIED: "✓",
     Verdict.OPEN: "…",
@@ -53,11 +57,22 @@ def to_html(dossier: Dossier) -> str:
         said=grouped(
             (one.party, (*one.words, one.bound, f"Counted: {one.composition}")) for one in dossier.guarantees
         ),
+        strips=_strips(judgement.participation.columns),
         by_class=_by_class(dossier.scores),
         self_reported=SELF_REPORTED,
         trust_source=trust.SOURCE,
         version=__version__,
     )
+
+
+def _strips(columns: Sequence[Column]) -> list[list[Column | None]]:
+    """Return the grid's columns in strips of equal width that fit onto a page, the last one filled up."""
+    width = len(columns) if len(columns) <= _ONE_STRIP else STRIP
+    strips: list[list[Column | None]] = []
+    for start in range(0, len(columns), max(1, width)):
+        part = columns[start : start + width]
+        strips.append([*part, *[None] * (width - len(part))])
+    return strips
 
 
 def _by_class(scores: Sequence[HandedOver]) -> list[tuple[str, list[ClassAccuracy | None]]]:

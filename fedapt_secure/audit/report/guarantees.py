@@ -148,7 +148,8 @@ def composition_said(spend: DatasetSpend) -> str:
     if spend.composition == "sum":
         words = f"{sessions}; the planned ε and δ of sessions add up"
     else:
-        words = f"{sessions}, composed by a Rényi filter of order {spend.order or 'unknown'}"
+        order = "unknown" if spend.order is None else f"{spend.order:g}"
+        words = f"{sessions}, composed by a Rényi filter of order {order}"
     if spend.carried:
         words += f"; ε = {wording.number(spend.carried)} was spent before the first line that was given"
     return f"{words}."

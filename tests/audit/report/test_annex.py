@@ -26,6 +26,7 @@ from fedapt_secure.audit.report.guarantees import COMMON_DELTA
 from fedapt_secure.audit.report.handed_over import ClassAccuracy, HandedOver
 from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.markdown import code, plain, table
+from fedapt_secure.cli.work.documents import find
 from fedapt_secure.log.line import parse_line
 from fedapt_secure.process.shown import shown
 from tests.audit.harness import Federation, Terms, federation
@@ -315,13 +316,20 @@ class TestNothingBeyondTheLogs:
         assert "a norm C that these logs do not name" in annex_files(alone)["dpia-annex.md"]
 
     def test_figures_of_an_altered_log_are_not_shown(self, tmp_path: Path) -> None:
-        given_four().save(tmp_path)
+        made = given_four()
+        made.session(2)
+        made.save(tmp_path)
         log = tmp_path / "logs" / "clinic-2.jsonl"
         log.write_bytes(log.read_bytes().replace(b'"noise_multiplier":2.2', b'"noise_multiplier":7.7', 1))
         said = dossier(audit([tmp_path], tmp_path / "roster.json"), now=MADE)
         assert {one.party for one in said.guarantees} == {"clinic-1", "clinic-3", "clinic-4"}
         files = annex_files(said)
-        for text in files.values():
+        page = Page(to_html(said))
+        labels = [value or "" for tag, key, value in page.attributes if (tag, key) == ("svg", "aria-label")]
+        assert len(labels) == 3
+        assert not [label for label in labels if "clinic-2" in label]
+        assert "Its figures rest on altered records and are not shown." in page.text
+        for text in (page.text, *files.values()):
             assert "7.7" not in numbers(text)
             assert "TAMPERED" in text
         assert "clinic-2: figures would rest on altered records." in files["dpia-annex.md"]
@@ -351,6 +359,8 @@ class TestPage:
             assert value in text
         assert "Purpose (to be stated by the institution; the logs hold none)" in text
         assert "Signatures" in text.split("Programs")[1]
+        for named in re.findall(r"'fedapt-secure docs (\S+)'", text):
+            assert find(named).path.is_file()
         assert wording.number(recompute({(0.5, 2.2): 12}, COMMON_DELTA).epsilon) in text
         assert "no institution's evaluation was given" in text
 

@@ -281,6 +281,17 @@ def logged(folder: Path) -> tuple[str, set[str]]:
     return text, found
 
 
+def history(said: Dossier) -> dict[tuple[float, float], int]:
+    """The steps that the harness plans for everybody."""
+    (steps,) = {
+        one.plan.max_steps
+        for party in said.judgement.parties
+        for spend in party.spends
+        for one in spend.counted
+    }
+    return {(0.5, 2.2): steps}
+
+
 class TestNothingBeyondTheLogs:
     def test_every_value_follows_from_the_logs(self, tmp_path: Path) -> None:
         """What stands in no log is the same in every annex, or worked out here once more."""
@@ -289,8 +300,9 @@ class TestNothingBeyondTheLogs:
         said = filed(made, folder)
         nothing = filed(Federation(4), tmp_path / "nothing")
         text, known = logged(folder)
-        planned = recompute({(0.5, 2.2): 12}, 1e-3).epsilon + 0.01
-        common = recompute({(0.5, 2.2): 12}, COMMON_DELTA).epsilon
+        taken = history(said)
+        planned = recompute(taken, 1e-3).epsilon + 0.01
+        common = recompute(taken, COMMON_DELTA).epsilon
         right = (math.exp(planned) + 1e-3) / (math.exp(planned) + 1)
         found = min(math.exp(planned) * 0.01 + 1e-3, 1 - math.exp(-planned) * (1 - 1e-3 - 0.01))
         known |= {wording.number(planned), wording.number(common), str(4 * 270), __version__}
@@ -361,7 +373,7 @@ class TestPage:
         assert "Signatures" in text.split("Programs")[1]
         for named in re.findall(r"'fedapt-secure docs (\S+)'", text):
             assert find(named).path.is_file()
-        assert wording.number(recompute({(0.5, 2.2): 12}, COMMON_DELTA).epsilon) in text
+        assert wording.number(recompute(history(whole), COMMON_DELTA).epsilon) in text
         assert "no institution's evaluation was given" in text
 
     def test_accuracies_are_named_as_handed_over(self, whole: Dossier) -> None:

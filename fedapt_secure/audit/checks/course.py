@@ -118,7 +118,13 @@ class Phases:
     last: str | None = None
 
     def begin(self, scheme: str | None, attempt: Attempt, first: str | None) -> None:
-        """A round begins, with a phase that is named already or with none."""
+        """Take note that a round begins.
+
+        Args:
+            scheme: Its secure aggregation, where that is known.
+            attempt: Its number, and that of the attempt.
+            first: The phase that is named with it; ``None`` where none is.
+        """
         try:
             known = () if scheme is None else registry.phases(scheme)
         except FedaptError:

@@ -86,8 +86,10 @@ class _Follower:
         if step.type == "certificate":
             self._course.same(step, "name", self._course.record.party, "the log's first line")
         now = self._sessions.get(self._under_way or "")
-        if now is None:
-            return  # before the first session, or in one whose beginning is not there
+        if now is not None:  # else it is before the first session, or one whose beginning is not there
+            self._take(now, step)
+
+    def _take(self, now: _Session, step: Step) -> None:
         if step.type in _ABOUT_THE_SESSION:
             self._course.same(step, "session", self._under_way, "the lines before it")
         self._check_names(now, step)

@@ -124,7 +124,7 @@ class TestIdentity:
         identity = Identity.generate()
         assert Identity.from_private_bytes(identity.private_bytes()).public_key == identity.public_key
         assert identity.private_bytes().hex() not in repr(identity)
-        assert len(fingerprint(identity.public_key).split()) == 8
+        assert len(fingerprint(identity.public_key).split()) == 10
 
 
 class TestSeal:

@@ -110,7 +110,7 @@ def _name_the_odd_ones(
         )
         if accuses(records, facts, party, session):
             findings.violated(kind, COORDINATOR, file, line, differs + said_otherwise(party))
-        elif column == "context" and not _took_part(records, facts, party, session, round_number, attempt):
+        elif column == "context" and not took_part(records, facts, party, session, round_number, attempt):
             # Of what it was told to begin nothing has come: it may have been told another model or number.
             nothing = "; it joined, and has done nothing in it"
             findings.add(Verdict.OPEN, kind, party, file, line, differs + nothing)
@@ -118,10 +118,19 @@ def _name_the_odd_ones(
             findings.tampered(kind, party, file, line, differs)
 
 
-def _took_part(
+def took_part(
     records: Sequence[LogRecord], facts: Facts, party: str, session: str, number: int, attempt: int
 ) -> bool:
-    """Return whether a party notes more of an attempt than that it has joined it."""
+    """Return whether a party notes more of an attempt than that it has joined it.
+
+    Args:
+        records: Its logs, or all.
+        facts: What they say of rounds.
+        party: The party.
+        session: The session.
+        number: The round.
+        attempt: The attempt at it.
+    """
     own = [record for record in records if record.party == party]
     query = (
         "SELECT count(*) FROM round WHERE session = ? AND round = ? AND attempt = ? AND kind != 'joined'"

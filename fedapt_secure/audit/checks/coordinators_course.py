@@ -37,6 +37,7 @@ class _Session(Counted):
         there, ready: Who has a connection, and who has got as far as to take part.
         participants: Of the attempt under way or the last one; ``None`` where its line is missing.
         context: Of that attempt. gone: Who has been lost in it, and said so by a line.
+        signed: Whose signatures the record of its end has.
         lost: An attempt that a crash ended, of which there may be no line but this.
     """
 
@@ -46,7 +47,7 @@ class _Session(Counted):
     participants: list[str] | None = None
     context: str | None = None
     gone: set[str] = field(default_factory=set)
-    crashed: bool = False
+    signed: set[str] = field(default_factory=set)
     lost: Attempt | None = None
     phases: Phases = field(default_factory=Phases)
 
@@ -131,7 +132,6 @@ class _Follower:
         body = step.body
         now.there.clear()
         now.ready.clear()
-        now.crashed = True
         found, under_way = (body["round"], body["attempt"]), now.phases.attempt
         may = {now.newest} if under_way is not None else {now.newest, *_next(now)}
         if found not in may:
@@ -195,7 +195,7 @@ class _Follower:
             )
         if now.phases.attempt is not None:
             course.wrong(step, "round", "a round begins while another is under way")
-        configuration = course.configurations.get(self._under_way or "")
+        configuration = course.configuration(self._under_way)
         cohort = now.names
         if configuration is not None:
             cohort = frozenset(configuration.round_roster(body["round"]).names)
@@ -276,13 +276,14 @@ class _Follower:
         course = self._course
         course.same(step, "completed_rounds", now.completed, "the rounds before it")
         course.same(step, "rounds", now.newest[0], "the rounds before it")
-        lacking = set(step.body["done"] or ()) ^ set(now.done)
-        if lacking - (set(step.body["done"] or ()) if now.crashed else set()):  # a crash may have taken lines
+        done = set(step.body["done"] or ())
+        if not set(now.done) <= done <= set(now.done) | now.signed:  # a crash may have taken lines
             course.same(step, "done", sorted(now.done), "the lines before it")
 
     def _closed(self, now: _Session, step: Step) -> None:
         signed = set(step.body["signatures"])
         course = self._course
+        now.signed |= signed
         if step.body["session"] == self._under_way:
             course.same(step, "missing", sorted(now.names - signed), "the signatures beside it")
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fedapt_crypto.roster import COORDINATOR
+from fedapt_secure.audit.checks.accused import accuses, said_otherwise
+from fedapt_secure.audit.checks.agreement import took_part
 from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import Facts, Place, Step
 from fedapt_secure.audit.findings import Findings, Kind, Verdict
@@ -34,7 +36,7 @@ def check_counterparts(records: Sequence[LogRecord], facts: Facts, findings: Fin
     if coordinator is None:
         return
     institutions = {one.party: one for one in records if not one.files.is_coordinator and one.is_whole}
-    pairs = _Pairs(coordinator, institutions, facts, findings)
+    pairs = _Pairs(records, coordinator, institutions, facts, findings)
     pairs.joined()
     pairs.bundles()
     pairs.group_makers()
@@ -42,7 +44,6 @@ def check_counterparts(records: Sequence[LogRecord], facts: Facts, findings: Fin
     pairs.rehearsals()
     pairs.missing()
     pairs.left()
-    pairs.unresolved()
     pairs.clocks()
 
 
@@ -51,11 +52,13 @@ class _Pairs:
 
     def __init__(
         self,
+        records: Sequence[LogRecord],
         coordinator: LogRecord,
         institutions: Mapping[str, LogRecord],
         facts: Facts,
         findings: Findings,
     ) -> None:
+        self._records = records
         self._coordinator = coordinator
         self._institutions = institutions
         self._facts = facts
@@ -66,10 +69,23 @@ class _Pairs:
             if step.type == type:
                 yield step
 
-    def _differ(self, one: str, here: Place, other: str, there: Place | None, field: str, what: str) -> None:
-        """Note at both parties that they say different things."""
-        apart = f"{what}: one of the two logs is not true"
+    def _differ(
+        self,
+        one: str,
+        here: Place,
+        other: str,
+        there: Place | None,
+        field: str,
+        what: str,
+        session: str | None = None,
+    ) -> None:
+        """Note at both parties that they say different things; at the coordinator alone if it was accused."""
+        institution = other if one == COORDINATOR else one
+        accused = session is not None and accuses(self._records, self._facts, institution, session)
+        apart = what + (said_otherwise(institution) if accused else ": one of the two logs is not true")
         for party, place, against in ((one, here, other), (other, there, one)):
+            if accused and party != COORDINATOR:
+                continue
             if place is None:
                 record = self._institutions.get(party, self._coordinator)
                 file, line = record.files.files[-1].name, None
@@ -91,20 +107,26 @@ class _Pairs:
                 if body["session"] not in self._coordinator.sessions:
                     continue
                 about = f"round {body['round']}, attempt {body['attempt']}, of session {body['session'][:8]}…"
+                if not took_part(
+                    [record], self._facts, name, body["session"], body["round"], body["attempt"]
+                ):
+                    continue  # nothing has come of what it was told; another context is noted elsewhere
                 began = started.get((body["session"], body["round"], body["attempt"]))
                 if began is None and self._was_interrupted(body):
                     continue  # a crash has taken the line, and what followed it says so
                 if began is None:
                     what = f"{name} joined {about}, which the coordinator did not begin"
-                    self._differ(name, step.place, COORDINATOR, None, "attempt", what)
+                    self._differ(name, step.place, COORDINATOR, None, "attempt", what, body["session"])
                 elif name not in began.body["participants"]:
                     what = f"{name} joined {about}, and is not among its participants"
-                    self._differ(COORDINATOR, began.place, name, step.place, "participants", what)
+                    self._differ(
+                        COORDINATOR, began.place, name, step.place, "participants", what, body["session"]
+                    )
                 elif None not in (mine := body.get("model"), theirs := began.body.get("model")) and (
                     mine != theirs
                 ):
                     what = f"{name} and the coordinator began {about} from different models"
-                    self._differ(name, step.place, COORDINATOR, began.place, "model", what)
+                    self._differ(name, step.place, COORDINATOR, began.place, "model", what, body["session"])
 
     def _was_interrupted(self, body: Mapping[str, Any]) -> bool:
         """Return whether the coordinator notes a restart in an attempt, and that it came to nothing."""
@@ -125,7 +147,7 @@ class _Pairs:
                 if who != name or own is None or own.body.get("bundle") == step.body["bundle"]:
                     continue
                 what = f"the bundle that {name} has stored at the end of session {str(session)[:8]}…"
-                self._differ(COORDINATOR, step.place, name, own.place, "bundle", f"{what} differs")
+                self._differ(COORDINATOR, step.place, name, own.place, "bundle", f"{what} differs", session)
         self._signers()
 
     def _signers(self) -> None:
@@ -134,11 +156,7 @@ class _Pairs:
             signed = set(step.body["signatures"]) - {COORDINATOR}
             before = (one for one in self._steps(self._coordinator, "done") if one.place.seq < step.place.seq)
             said = {one.body["name"] for one in before if one.session == step.session}
-            # What a crash has taken of these lines the store kept.
-            crashed = any(
-                one.session == step.session for one in self._steps(self._coordinator, "session_resumed")
-            )
-            if said - signed or (signed != said and not crashed):
+            if said - signed:  # what a crash has taken of these lines the store kept
                 self._findings.violated(
                     Kind.COURSE,
                     COORDINATOR,
@@ -160,7 +178,7 @@ class _Pairs:
             if not made:
                 about = f"the secret of session {str(step.session)[:8]}…"
                 what = f"{maker} made {about}, and its log does not say so"
-                self._differ(COORDINATOR, step.place, str(maker), None, "made_by", what)
+                self._differ(COORDINATOR, step.place, str(maker), None, "made_by", what, step.session)
 
     def declined(self) -> None:
         """Whoever declined a round has noted why; the code is what left the institution."""
@@ -175,7 +193,7 @@ class _Pairs:
                     f"{record.party} declined round {step.body['round']} ({step.body['reason']}), and its log"
                     " holds no such refusal"
                 )
-                self._differ(COORDINATOR, step.place, record.party, None, "reason", what)
+                self._differ(COORDINATOR, step.place, record.party, None, "reason", what, step.session)
 
     def left(self) -> None:
         """Whoever left has noted why, with the code that it gave, if it could still note anything."""
@@ -186,31 +204,7 @@ class _Pairs:
                 continue
             if not self._facts.one(query, record.index, step.body["reason"], step.session)[0]:
                 what = f"{record.party} left ({step.body['reason']}), and its log holds no such refusal"
-                self._differ(COORDINATOR, step.place, record.party, None, "reason", what)
-
-    def unresolved(self) -> None:
-        """Institutions that revealed shares in one attempt did so for one transcript."""
-        query = (
-            "SELECT session, round, attempt FROM moved WHERE kind = 'unresolved'"
-            " GROUP BY session, round, attempt HAVING count(DISTINCT transcript) > 1"
-        )
-        which = (
-            "SELECT log, file, line FROM moved WHERE kind = 'unresolved' AND session = ? AND round = ?"
-            " AND attempt = ?"
-        )
-        parties = {record.index: name for name, record in self._institutions.items()}
-        for key in list(self._facts.rows(query)):
-            for log, file, line in self._facts.rows(which, *key):
-                if log in parties:
-                    self._findings.violated(
-                        Kind.COURSE,
-                        parties[log],
-                        file,
-                        line,
-                        f"the transcript of round {key[1]}, attempt {key[2]}, in which shares were revealed,"
-                        " differs between institutions: one of their logs is not true",
-                        "transcript",
-                    )
+                self._differ(COORDINATOR, step.place, record.party, None, "reason", what, step.session)
 
     def rehearsals(self) -> None:
         """An institution that was asked for a rehearsal has noted the answer that the coordinator has."""
@@ -242,7 +236,7 @@ class _Pairs:
                 for key in ("missing", "signatures"):
                     if _listed(step.body[key]) != _listed(ours.body[key]):
                         what = f"who signed the end of session {str(step.session)[:8]}… differs"
-                        self._differ(name, step.place, COORDINATOR, ours.place, key, what)
+                        self._differ(name, step.place, COORDINATOR, ours.place, key, what, step.session)
                         break
 
     def clocks(self) -> None:

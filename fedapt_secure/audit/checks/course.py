@@ -66,9 +66,15 @@ class Course:
         if found != expected:
             self.wrong(step, field, f"{field} is {_short(found)}, and {_short(expected)} by {of}")
 
+    def configuration(self, session: str | None) -> SessionConfiguration | None:
+        """Return a session's configuration, where it is known and the one that this log's party accepted."""
+        known, mine = self.configurations.get(session or ""), self.record.sessions.get(session or "")
+        accepted = None if mine is None or mine.accepted is None else mine.accepted.configuration
+        return known if known is not None and known.hash.hex() == accepted else None
+
     def first_model(self, session: str) -> str | None:
         """Return what stands for the model that a session starts from, where its plan is known."""
-        configuration = self.configurations.get(session)
+        configuration = self.configuration(session)
         if configuration is None:
             return None
         return model_hash(model_to_bytes(configuration.plan.initial_model())).hex()
@@ -83,7 +89,7 @@ class Course:
 
     def check_context(self, step: Step, model: str | None) -> None:
         """Compute anew what the parties of an attempt agree on, where all of it is known."""
-        body, configuration = step.body, self.configurations.get(step.session or "")
+        body, configuration = step.body, self.configuration(step.session)
         group = self.group(step.session or "")
         if configuration is None or model is None or (configuration.needs_group and group is None):
             return

@@ -143,7 +143,7 @@ class _Follower:
 
     def _spend(self, now: _Session, step: Step) -> None:
         body, course = step.body, self._course
-        configuration = course.configurations.get(step.session or "")
+        configuration = course.configuration(step.session)
         if configuration is not None:
             whole = configuration.plan.local_steps
             # Steps that a crash kept out of the log stand in the total of the first line after it.
@@ -173,7 +173,7 @@ class _Follower:
             return
         if body["round"] not in now.spent:
             course.wrong(step, "round", "no spend stands for this round", Kind.RELEASE)
-        configuration = course.configurations.get(step.session or "")
+        configuration = course.configuration(step.session)
         least = 0 if configuration is None else configuration.plan.local_steps * len(now.released)
         if now.steps < least:
             course.wrong(
@@ -198,6 +198,9 @@ class _Follower:
         if step.type == "round_ended":
             self._round_ended(now, step, attempt)
             return
+        ended = now.transcripts.get(attempt)
+        if step.type == "unresolved" and ended is not None:
+            self._course.same(step, "transcript", ended, "the line about the attempt's end")
         now.transcripts[attempt] = body["transcript"]
         if step.type == "verified_sum":
             now.model = body["model"]
@@ -219,5 +222,7 @@ class _Follower:
         verified = now.transcripts.get(attempt)
         if verified is not None:
             course.same(step, "transcript", verified, "the line about its sum")
+        elif body["transcript"] is not None:
+            now.transcripts[attempt] = body["transcript"]
         if now.phases.attempt == attempt:
             now.phases.attempt = None

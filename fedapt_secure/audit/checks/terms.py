@@ -43,8 +43,9 @@ def check_terms(
         for session in record.sessions.values():
             if session.accepted is None:
                 continue
-            configuration = configurations.get(session.session)
-            _check_plan(evidence, record, session, findings, known=configuration is not None)
+            configuration = own_configuration(session, configurations, evidence)
+            known = session.session in configurations
+            _check_plan(evidence, record, session, findings, known=known)
             if configuration is None:
                 unchecked.append(
                     f"the terms of session {session.session[:8]}… in the log of {record.party}: no log has a"
@@ -54,6 +55,28 @@ def check_terms(
             _compare(record, session, _expected(record, session.accepted, configuration), findings)
             if isinstance(session.accepted, b.SessionAccepted) and session.accepted.privacy is not None:
                 _compare(record, session, _privacy(record, session.accepted.privacy, configuration), findings)
+
+
+def own_configuration(
+    session: SessionRecord, configurations: Mapping[str, SessionConfiguration], evidence: Evidence
+) -> SessionConfiguration | None:
+    """Return the configuration that a party accepted: whoever was offered another one is held to that.
+
+    Args:
+        session: The session in the party's log.
+        configurations: Session to the configuration that is known of it.
+        evidence: What was read besides the logs.
+    """
+    terms = session.accepted
+    if terms is None:
+        return None
+    known = configurations.get(session.session)
+    if known is not None and known.hash.hex() == terms.configuration:
+        return known
+    if terms.plan is None or evidence.roster is None:
+        return None
+    made = put_together(terms, evidence.roster)
+    return made if made is not None and made.hash.hex() == terms.configuration else None
 
 
 def _check_plan(

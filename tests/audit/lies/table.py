@@ -73,6 +73,10 @@ SELF_REPORTED: Final[dict[tuple[str, str, str], str]] = {
     ("institution", "caught_up", "stated_by"): (
         "who stated a model to it came in one message; the model itself is held against all others"
     ),
+    ("institution", "unresolved", "transcript"): (
+        "for which set it revealed shares; held against the attempt's end where that came. A set that was"
+        " signed twice shows by the contributors"
+    ),
     ("institution", "refused", "code"): _OWN_WHY,
     ("institution", "refused", "detail"): _OWN_WHY,
     ("institution", "refused", "error"): _OWN_WHY,
@@ -103,6 +107,9 @@ SELF_REPORTED: Final[dict[tuple[str, str, str], str]] = {
     ("coordinator", "refused", "error"): "its own words about what it turned down",
     ("coordinator", "refused", "name"): "whose message it turned down, its sender need not know",
     ("coordinator", "cannot_continue", "reason"): "its operator's words, or its own",
+    ("coordinator", "done", "name"): (
+        "a crash may take such a line; what counts is the signature on the session's end, which is checked"
+    ),
     ("coordinator", "left", "name"): "whoever has no space left cannot note that it said so",
     ("coordinator", "disconnected", "name"): _CONNECTION,
     ("coordinator", "not_waiting_for", "names"): _WAITING,

@@ -96,6 +96,8 @@ class TestAccept:
                 "spent_before": {"epsilon": 0.0, "rdp": None, "delta": 0.0, "sessions": 0},
                 "warning": None,
             },
+            "key_commitments": [one.hex() for one in configuration().key_commitments],
+            "plan": configuration().plan.model_dump(mode="json"),
         }
         for image in images(1, 2, 3):
             assert not any(one.hex() in json.dumps(body) for one in (*image.files, image.pixels))
@@ -425,7 +427,7 @@ class TestPolicyThatChanges:
         assert books.policy_body() is not None
         books.read_policy_again()
         assert books.policy_body() is None
-        self.change(tmp_path, minimum_participants=5, coordinators=("ab" * 16,), max_message_bytes=1 << 20)
+        self.change(tmp_path, minimum_participants=5, coordinators=("ab" * 20,), max_message_bytes=1 << 20)
         books.read_policy_again()
         body = books.policy_body()
         assert body is not None

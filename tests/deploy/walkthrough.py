@@ -209,7 +209,7 @@ def follow_in(
                 status, printed = shell.run(others)
                 assert status == 0, f"before {step.command}: {others}: {printed[-8:]}"
         status, step.printed = shell.run(step.command)
-        last = "\n".join(step.printed[-8:])
+        last = "\n".join(step.printed[-30:])
         assert status == step.expected_status, f"{page.name}:{step.line + 1}: {step.command}\n{last}"
         after()
         done.append(step)

@@ -14,12 +14,7 @@ from fedapt_secure.audit.evidence.collect import LogRecord
 from fedapt_secure.audit.evidence.facts import Facts, Place, Step
 from fedapt_secure.audit.findings import Findings, Kind, Verdict
 from fedapt_secure.log.line import SESSION_CLOSED
-from fedapt_secure.protocol.reasons import Reason
 
-_UNNOTED: Final = frozenset(
-    {Reason.OWN_LOG_BEHIND, Reason.YOUR_LOG_BEHIND, Reason.NO_SPACE, Reason.DISK_ERROR, Reason.NO_MEMORY}
-)
-"""Reasons that the coordinator gives itself, or with which an institution may not be able to write."""
 CLOCKS_APART_S: Final = 3600.0
 """How far the order of two parties' lines may be from that of their times."""
 
@@ -43,7 +38,6 @@ def check_counterparts(records: Sequence[LogRecord], facts: Facts, findings: Fin
     pairs.declined()
     pairs.rehearsals()
     pairs.missing()
-    pairs.left()
     pairs.clocks()
 
 
@@ -193,17 +187,6 @@ class _Pairs:
                     f"{record.party} declined round {step.body['round']} ({step.body['reason']}), and its log"
                     " holds no such refusal"
                 )
-                self._differ(COORDINATOR, step.place, record.party, None, "reason", what, step.session)
-
-    def left(self) -> None:
-        """Whoever left has noted why, with the code that it gave, if it could still note anything."""
-        query = "SELECT count(*) FROM refusal WHERE log = ? AND code = ? AND (session IS NULL OR session = ?)"
-        for step in self._steps(self._coordinator, "left"):
-            record = self._institutions.get(step.body["name"])
-            if record is None or step.body["reason"] in _UNNOTED:
-                continue
-            if not self._facts.one(query, record.index, step.body["reason"], step.session)[0]:
-                what = f"{record.party} left ({step.body['reason']}), and its log holds no such refusal"
                 self._differ(COORDINATOR, step.place, record.party, None, "reason", what, step.session)
 
     def rehearsals(self) -> None:

@@ -16,6 +16,9 @@ _NOBODY_SAW: Final = "what a crash left of a file, which nobody else ever saw"
 _OWN_CLOCK: Final = "its own clock; only hours of difference to others show, in the order of rounds"
 _CERTIFICATE: Final = "the certificate is shown to the other end of a connection and stands in no other log"
 _CONNECTION: Final = "how a connection ended looks different from its two ends"
+_LEFT: Final = (
+    "whoever does not take part need not keep a log of it: one with a full disk, or without approval"
+)
 _WAITING: Final = "for whom to wait, and how long, the coordinator decides"
 
 SELF_REPORTED: Final[dict[tuple[str, str, str], str]] = {
@@ -110,7 +113,8 @@ SELF_REPORTED: Final[dict[tuple[str, str, str], str]] = {
     ("coordinator", "done", "name"): (
         "a crash may take such a line; what counts is the signature on the session's end, which is checked"
     ),
-    ("coordinator", "left", "name"): "whoever has no space left cannot note that it said so",
+    ("coordinator", "left", "name"): _LEFT,
+    ("coordinator", "left", "reason"): _LEFT,
     ("coordinator", "disconnected", "name"): _CONNECTION,
     ("coordinator", "not_waiting_for", "names"): _WAITING,
     ("coordinator", "waiting_for_return", "names"): _WAITING,

@@ -30,7 +30,10 @@ SHOWN_FOLDER = "…/trial"
 STEP_TIMEOUT_S = 240
 MARK = "--walkthrough-step-done--"
 FORMS = (
-    (re.compile(r"\b(?:[0-9a-f]{4} ){9}[0-9a-f]{4}\b"), "FINGERPRINT"),
+    (
+        re.compile(r"\b(?:[0-9a-f]{4} ){1,9}[0-9a-f]{4}\b"),
+        "FINGERPRINT",
+    ),  # a table may break one over two lines
     (re.compile(r"fedapt1-[\w-]+"), "JOIN"),
     (re.compile(r"\b[0-9a-f]{12,}\b|\b[0-9a-f]{8}(?=…)"), "HEX"),
     (re.compile(r"\b20\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00|Z)?)?"), "DATE"),

@@ -80,14 +80,17 @@ class _Pairs:
         for party, place, against in ((one, here, other), (other, there, one)):
             if accused and party != COORDINATOR:
                 continue
-            if place is None:
-                record = self._institutions.get(party, self._coordinator)
-                file, line = record.files.files[-1].name, None
-            else:
-                file, line = place.file, place.line
+            file, line = self._where(party, place, session)
             self._findings.violated(
                 Kind.COURSE, party, file, line, f"{apart} (against the log of {against})", field
             )
+
+    def _where(self, party: str, place: Place | None, session: str | None) -> tuple[str, int]:
+        """Return file and line of a place; where a line is missing, those of the session's beginning."""
+        record = self._institutions.get(party, self._coordinator)
+        known = record.sessions.get(session or "")
+        place = place or (known.place if known is not None else None)
+        return (record.files.files[0].name, 1) if place is None else (place.file, place.line)
 
     def joined(self) -> None:
         """Whoever joined an attempt takes part in it by the coordinator's log, on the same model."""

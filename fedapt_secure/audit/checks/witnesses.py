@@ -277,18 +277,22 @@ def _check_coordinator_has_what_it_countersigned(
     if coordinator is None:
         return
     query = (
-        "SELECT DISTINCT h.party, h.log, h.file, h.line FROM head h WHERE h.countersigned = 1 AND h.valid = 1"
-        " AND h.party != 'coordinator' AND NOT EXISTS (SELECT 1 FROM head c WHERE c.log = ?"
+        "SELECT DISTINCT h.party, h.log, h.file, h.line, h.session, h.round FROM head h"
+        " WHERE h.countersigned = 1 AND h.valid = 1 AND h.party != 'coordinator' AND NOT EXISTS (SELECT 1 FROM head c WHERE c.log = ?"
         " AND c.party = h.party AND c.of_log = h.of_log AND c.seq = h.seq AND c.hash = h.hash"
         " AND c.session = h.session"
         " AND c.round = h.round)"
     )
-    for party, holder, file, line in facts.rows(query, coordinator.index):
+    own = "SELECT file, line FROM head WHERE log = ? AND session = ? AND round = ? LIMIT 1"
+    first = (coordinator.files.files[0].name, 1)
+    for party, holder, file, line, *of in facts.rows(query, coordinator.index):
+        own_file, own_line = next(facts.rows(own, coordinator.index, *of), first)
         findings.tampered(
             Kind.REWRITTEN,
             "coordinator",
-            coordinator.files.files[-1].name,
-            None,
+            own_file,
+            own_line,
             f"it countersigned a head of {party} ({records[holder].party} has it, {file} line {line}) that"
             " its own log does not hold",
+            "heads",
         )

@@ -11,7 +11,7 @@ Path = tuple[str | int, ...]
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "accountant": ("prv", "rdp"),
-    "code": ("policy", "no_space"),
+    "code": ("policy_epsilon", "no_space"),
     "composition": ("sum", "rdp-filter"),
     "error": ("PolicyRefused", "InvalidInput"),
     "mechanism": ("gaussian-grid", "gaussian"),
@@ -19,7 +19,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "participation": ("all", "one-per-domain"),
     "phase": ("advertise", "share", "masked_input", "unmask", "verify"),
     "privacy_unit": ("any", "person"),
-    "reason": ("policy", "no_space", "budget_exhausted"),
+    "reason": ("policy_epsilon", "no_space", "budget_spent"),
     "role": ("institution", "coordinator"),
     "secure_aggregation": ("masking", "ckks", "none"),
     "share_metrics": ("no", "masked"),

@@ -278,7 +278,8 @@ def _check_coordinator_has_what_it_countersigned(
         return
     query = (
         "SELECT DISTINCT h.party, h.log, h.file, h.line, h.session, h.round FROM head h"
-        " WHERE h.countersigned = 1 AND h.valid = 1 AND h.party != 'coordinator' AND NOT EXISTS (SELECT 1 FROM head c WHERE c.log = ?"
+        " WHERE h.countersigned = 1 AND h.valid = 1 AND h.party != 'coordinator'"
+        " AND NOT EXISTS (SELECT 1 FROM head c WHERE c.log = ?"
         " AND c.party = h.party AND c.of_log = h.of_log AND c.seq = h.seq AND c.hash = h.hash"
         " AND c.session = h.session"
         " AND c.round = h.round)"

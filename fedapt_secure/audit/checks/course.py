@@ -64,7 +64,7 @@ class Course:
         """
         found = step.body.get(field)
         if found != expected:
-            self.wrong(step, field, f"{field} is {_short(found)}, and {_short(expected)} by {of}")
+            self.wrong(step, field, f"{field} is {short(found)}, and {short(expected)} by {of}")
 
     def configuration(self, session: str | None) -> SessionConfiguration | None:
         """Return a session's configuration, where it is known and the one that this log's party accepted."""
@@ -187,6 +187,7 @@ def followed(records: Sequence[LogRecord], party_is_coordinator: bool) -> list[L
     ]
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return a value as a sentence has it, cut where it is long."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

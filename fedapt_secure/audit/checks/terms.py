@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fedapt_crypto.errors import FedaptError
+from fedapt_secure.audit.checks.course import short
 from fedapt_secure.audit.evidence import bodies as b
 from fedapt_secure.audit.evidence.collect import LogRecord, SessionRecord
 from fedapt_secure.audit.evidence.configurations import put_together
@@ -152,7 +153,7 @@ def _compare(record: LogRecord, session: SessionRecord, expected: Expected, find
                 record,
                 session,
                 field,
-                f"{field} is {_short(found)}; by the session's plan it is {_short(wanted)}",
+                f"{field} is {short(found)}; by the session's plan it is {short(wanted)}",
             )
 
 
@@ -166,8 +167,3 @@ def _violated(findings: Findings, record: LogRecord, session: SessionRecord, fie
         f"session {session.session[:8]}…: {detail}",
         field,
     )
-
-
-def _short(value: object) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -6,6 +6,7 @@ import pytest
 
 from fedapt_crypto.decoding_cost import MAX_ITEMS, SHORT_BYTES, json_fits, msgpack_fits
 from fedapt_crypto.encoding import Message, encode
+from fedapt_secure.protocol.session import SessionConfiguration
 from tests.fuzz import bombs
 from tests.fuzz.decoders import DECODERS, message_classes
 from tests.fuzz.decoding_bombs import MEMORY_FACTOR, MIB, SPARE_BYTES, Cost, measure, targets
@@ -79,6 +80,14 @@ def test_an_error_that_is_not_ours_is_raised() -> None:
 
     with pytest.raises(AssertionError, match="KeyError"):
         measure(fail, b"")
+
+
+def test_a_message_of_a_test_changes_nothing() -> None:
+    before = message_classes()
+    kept = type("Sized", (SessionConfiguration,), {"__module__": __name__})
+    assert kept in SessionConfiguration.__subclasses__()
+    assert message_classes() == before
+    assert SessionConfiguration in before
 
 
 def test_every_message_is_a_target() -> None:

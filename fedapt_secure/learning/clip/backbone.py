@@ -1,44 +1,29 @@
 """The frozen CLIP: one loading path for the shipped tiny model and for every other open_clip model."""
 
-import difflib
 import hashlib
 import json
 import math
 import threading
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
-import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.learning.clip.device import (
-    CPU,
-    FULL,
-    Precision,
-    in_precision,
-    resolve_precision,
-    without_tf32,
-)
-from fedapt_secure.learning.clip.hub import offline_if_unreachable, quiet_loading
+from fedapt_secure.config.model_identity import Activation, ModelIdentity
+from fedapt_secure.learning.clip.device import CPU, FULL, Precision, in_precision, resolve_precision
+from fedapt_secure.learning.clip.identity import identity_of
 from fedapt_secure.learning.clip.image_tower import image_tower_of, with_the_same_weights
+from fedapt_secure.learning.clip.loading import RANDOM, TINY, Loaded, load
+from fedapt_secure.learning.clip.prompt_tokens import PromptTokens
 from fedapt_secure.learning.clip.text_tower import TextTower, text_tower_of
 
-TINY: Final = "tiny"
-"""Name of the model that ships with the package."""
-RANDOM: Final = "random"
-"""Value of ``pretrained`` for untrained weights under a fixed seed: for tests and timing."""
+__all__ = ["RANDOM", "TINY", "Backbone", "choose_precision", "load_backbone"]
 
-_TINY_FOLDER: Final = Path(__file__).parents[1] / "tiny_clip"
-_RANDOM_WEIGHTS_SEED: Final = 0
-_SCHEMES: Final = ("local-dir:", "hf-hub:")  # names of this kind say themselves where their weights are
-
-_loaded: dict[tuple[str, str | None, str, str], "Backbone"] = {}
+_loaded: dict[tuple[str, str | None, str, str, Activation | None], "Backbone"] = {}
 _loading = threading.Lock()
 
 
@@ -51,17 +36,18 @@ class Backbone:
         device: Where the weights lie.
         precision: What both towers compute in while they are frozen.
         text_tower: The text tower, for prompts that are token embeddings.
+        prompt_tokens: How its tokenizer lays out a prompt.
         feature_size: D, size of the joint embedding.
         logit_scale: Factor between cosine similarities and logits (already exponentiated).
+        logit_bias: What SigLIP's logits have added to them, the same for all classes, so that a softmax over
+            classes does not see it; ``None`` where the model has none.
     """
 
     def __init__(
         self,
         name: str,
         pretrained: str | None,
-        model: Any,
-        transform: Any,
-        tokenizer: Any,
+        loaded: Loaded,
         device: torch.device,
         precision: Precision = FULL,
     ) -> None:
@@ -69,12 +55,19 @@ class Backbone:
         self.pretrained = pretrained
         self.device = device
         self.precision = precision
+        model = loaded.model
         # Before the weights move: a bundle carries it, and a GPU's last bit of an exponential is another.
         self.logit_scale = float(np.float32(math.exp(float(model.logit_scale.detach().reshape(-1)[0]))))
+        bias = getattr(model, "logit_bias", None)
+        self.logit_bias = None if bias is None else float(bias.detach().reshape(-1)[0])
         self._model = model.to(device).float().eval().requires_grad_(False)
-        self._transform = transform
-        self._tokenizer = tokenizer
-        self.text_tower: TextTower = text_tower_of(self._model, name)
+        self._transform, self._tokenizer = loaded.transform, loaded.tokenizer
+        self._configuration = loaded.configuration
+        try:
+            self.prompt_tokens = PromptTokens(self._tokenizer)
+        except InvalidInput as error:
+            raise InvalidInput(f"prompts cannot be tuned on {name}: {error}") from None
+        self.text_tower: TextTower = text_tower_of(self._model, name, self.tokenize(["a"]))
         self._image_tower = image_tower_of(self._model)
         self.feature_size = int(self.encode_text(self.tokenize(["a"])).shape[1])
 
@@ -97,6 +90,16 @@ class Backbone:
             digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
             digest.update(values.data)
         return digest.hexdigest()
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """What its features follow from besides the weights."""
+        return identity_of(self._model, self._configuration, self._tokenizer)
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 (hex) over all that its features follow from, weights included."""
+        return self.identity.hash_with(self.weight_hash)
 
     @cached_property
     def preprocess_hash(self) -> str:
@@ -154,7 +157,7 @@ class Backbone:
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Return text features (B, D), float32, not normalised, of token numbers (B, context_length)."""
         with in_precision(self.precision, self.device):
-            features: Tensor = self._model.encode_text(tokens)
+            features: Tensor = self._model.encode_text(tokens, normalize=False)
         return features.float()
 
 
@@ -163,6 +166,7 @@ def load_backbone(
     pretrained: str | None = None,
     device: torch.device | None = None,
     precision: Precision = FULL,
+    activation: Activation | None = None,
 ) -> Backbone:
     """Return a frozen CLIP; the same object for the same arguments.
 
@@ -172,40 +176,19 @@ def load_backbone(
             models whose name says where their weights are (``tiny``, ``local-dir:``, ``hf-hub:``).
         device: Where to put it; the CPU by default.
         precision: What its towers compute in; see `resolve_precision`.
+        activation: Of open_clip's own towers, for weights that nobody knows; by default what is known of
+            them, or what the model's configuration says.
 
     Raises:
-        InvalidInput: If there is no such model, no weights are named, they cannot be had, or the model's
-            text tower is of a kind that prompts cannot be tuned on.
+        InvalidInput: If there is no such model, no weights are named, they or a library cannot be had, or the
+            model's text tower is of a kind that prompts cannot be tuned on.
     """
     device = device or CPU
-    key = (model, pretrained, str(device), precision)
+    key = (model, pretrained, str(device), precision, activation)
     with _loading:
         if key not in _loaded:
-            _loaded[key] = _load(model, pretrained, device, precision)
+            _loaded[key] = Backbone(model, pretrained, load(model, pretrained, activation), device, precision)
         return _loaded[key]
-
-
-def _load(model: str, pretrained: str | None, device: torch.device, precision: Precision) -> Backbone:
-    _check_name(model, pretrained)
-    without_tf32()
-    source = f"local-dir:{_TINY_FOLDER}" if model == TINY else model
-    is_random = pretrained == RANDOM
-    with quiet_loading(), offline_if_unreachable(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_RANDOM_WEIGHTS_SEED)
-        try:
-            clip, _, transform = open_clip.create_model_and_transforms(
-                source,
-                pretrained=None if is_random or source.startswith(_SCHEMES) else pretrained,
-                load_weights=not is_random,
-                require_pretrained=not is_random,
-                force_quick_gelu=_needs_quick_gelu(model, pretrained),
-                pretrained_text=False,
-            )
-            tokenizer = open_clip.get_tokenizer(source)
-        except Exception as error:
-            # open_clip, the hub client and torch.load fail in many ways; the user needs one line about it.
-            raise InvalidInput(_cannot_load(model, pretrained, error)) from error
-    return Backbone(model, pretrained, clip, transform, tokenizer, device, precision)
 
 
 def choose_precision(wish: str, device: torch.device, model: str) -> Precision:
@@ -222,39 +205,3 @@ def choose_precision(wish: str, device: torch.device, model: str) -> Precision:
         InvalidInput: If ``wish`` is none of them, or the GPU has no bfloat16.
     """
     return FULL if wish == "auto" and model == TINY else resolve_precision(wish, device)
-
-
-def _check_name(model: str, pretrained: str | None) -> None:
-    if model == TINY:
-        if pretrained not in {None, RANDOM}:
-            raise InvalidInput("the tiny model ships with its weights; leave pretrained out")
-        return
-    if model.startswith(_SCHEMES):
-        return
-    known = open_clip.list_models()
-    if model not in known:
-        close = difflib.get_close_matches(model, [TINY, *known], n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise InvalidInput(f"there is no model {model}{hint}")
-    if pretrained is None:
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        offer = f"one of {', '.join(tags)}, or a checkpoint file" if tags else "a checkpoint file"
-        raise InvalidInput(f"name the weights of {model} with pretrained: {offer}")
-
-
-def _needs_quick_gelu(model: str, pretrained: str | None) -> bool:
-    # Some tags were trained with another activation than the configuration of that name says; open_clip
-    # only warns about it, and the model would be silently worse.
-    if pretrained is None or model == TINY or model.startswith(_SCHEMES):
-        return False
-    described = open_clip.get_pretrained_cfg(model, pretrained) or {}
-    return bool(described.get("quick_gelu", False))
-
-
-def _cannot_load(model: str, pretrained: str | None, error: Exception) -> str:
-    weights = "" if pretrained is None else f" with the weights {pretrained}"
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return (
-        f"cannot load the model {model}{weights}: {reason[:200]} (without a network, give a local"
-        " checkpoint file as pretrained, or use the tiny model)"
-    )

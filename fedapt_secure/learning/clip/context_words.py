@@ -1,6 +1,7 @@
 """The token embeddings of words that contexts start from, as a CLIP has them."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fedapt_crypto.errors import InvalidInput
@@ -39,9 +40,9 @@ def check_initial_context(backbone: Backbone, given: InitialContext) -> None:
 
 
 def _embeddings(backbone: Backbone, words: str) -> NDArray[np.float32]:
-    tokens = backbone.tokenize([words])[0]
-    end = int(tokens.argmax())  # the end token has the highest number
-    if not 1 < end < backbone.context_length - 1:
+    tokens = backbone.prompt_tokens.words(words)
+    if not 0 < len(tokens) < backbone.context_length - backbone.prompt_tokens.start - 1:
         raise InvalidInput(f"the words {words!r} cannot start a context: give some, and not a whole sentence")
-    embedded: NDArray[np.float32] = backbone.text_tower.embed_tokens(tokens[1:end]).detach().cpu().numpy()
+    places = torch.tensor(tokens, device=backbone.device)
+    embedded: NDArray[np.float32] = backbone.text_tower.embed_tokens(places).detach().cpu().numpy()
     return embedded

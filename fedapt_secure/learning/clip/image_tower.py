@@ -31,10 +31,18 @@ def image_tower_of(model: Any) -> nn.Module:
         model: An open_clip model with a ``visual`` tower, in the state in which it is to be used.
     """
     if not reads_class_token(model.visual):
-        return model.visual  # type: ignore[no-any-return]
+        return _without_tokens(model.visual)
     tower = with_the_same_weights(model.visual)
     layers = tower.transformer.resblocks
     layers[-1] = AtClassToken(layers[-1])
+    return tower  # type: ignore[no-any-return]
+
+
+def _without_tokens(tower: Any) -> nn.Module:
+    """Return a tower that gives the image's features alone; CoCa's gives those of its patches besides."""
+    if getattr(tower, "output_tokens", False):
+        tower = with_the_same_weights(tower)
+        tower.output_tokens = False
     return tower  # type: ignore[no-any-return]
 
 

@@ -48,19 +48,22 @@ def at_first(block: ResidualAttentionBlock, hidden: Tensor) -> Tensor:
     )
 
 
-def at_positions(block: ResidualAttentionBlock, hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return a causal layer's output at one position of each sequence.
+def at_positions(
+    block: ResidualAttentionBlock, hidden: Tensor, positions: Tensor, *, is_causal: bool = True
+) -> Tensor:
+    """Return a layer's output at one position of each sequence.
 
     Args:
         block: A layer that `is_known`.
         hidden: Its inputs, (B, L, W).
         positions: Where each sequence is read, (B,), each in [0, L).
+        is_causal: Whether a position sees no later one; otherwise it sees all.
 
     Returns:
         (B, 1, W).
     """
     asking = rows_at(hidden, positions)
-    seen = ~later_than(positions, hidden.shape[1])
+    seen = ~later_than(positions, hidden.shape[1]) if is_causal else None
     attended = F.scaled_dot_product_attention(query(block, asking), *sources(block, hidden), attn_mask=seen)
     return finish(block, asking, attended)
 

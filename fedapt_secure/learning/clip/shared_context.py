@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedapt_secure.learning.clip.layers import finish, heads, later_than, query, rows_at, sources
-from fedapt_secure.learning.clip.text_tower import TextTower
+from fedapt_secure.learning.clip.text_tower import OwnTextTower
 
 
-def encode_names(tower: TextTower, front: Tensor, names: Tensor, end_of_text: Tensor) -> Tensor:
+def encode_names(tower: OwnTextTower, front: Tensor, names: Tensor, end_of_text: Tensor) -> Tensor:
     """Return text features of every name after every context; differentiable in ``front``.
 
     Args:
-        tower: One whose layers are known.
+        tower: One that `shares`.
         front: Embeddings of start token and context, without positions, (R, P, W).
         names: Embeddings of the tokens after it, without positions, (M, S, W).
         end_of_text: Position of each name's end-of-text token in the whole prompt, (M,).

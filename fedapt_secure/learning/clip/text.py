@@ -1,7 +1,8 @@
 """Text features of prompts whose context is learned: start, context vectors, class name, end.
 
-As in CoOp (Zhou et al. 2022, section 3.2) the learned vectors stand between the start token and
-the class name. Sequences end at the longest end-of-text token: nothing after it counts.
+As in CoOp (Zhou et al. 2022, section 3.2) the learned vectors stand between the start token, where there is
+one, and the class name. Sequences end at the longest prompt's end where nothing after it counts
+(`TextTower.cuts`).
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.class_names import spoken_names
 from fedapt_secure.learning.clip.device import in_precision
+from fedapt_secure.learning.clip.prompt_tokens import PromptRow, as_tokens
 from fedapt_secure.learning.clip.shared_context import encode_names
 from fedapt_secure.learning.clip.templates import PLACE, zero_shot_templates
+from fedapt_secure.learning.clip.text_tower import OwnTextTower
 from fedapt_secure.protocol.class_names import check_class_names
 
 
@@ -54,40 +57,39 @@ class PromptedText:
         self.class_specific = class_specific
         # One class alone would gain nothing.
         self._share = (
-            share_context
-            and not class_specific
-            and len(class_names) > 1
-            and backbone.text_tower.has_known_layers
+            share_context and not class_specific and len(class_names) > 1 and backbone.text_tower.shares
         )
-        named = backbone.tokenize([f"{name}." for name in self._spoken])  # (M, context_length)
-        self._end_of_text = named.argmax(dim=1) + context_tokens  # (M,); the end token has the highest number
-        self._check_lengths()
-        self._check_tokens(named)
-        length = int(self._end_of_text.max()) + 1 if cut_at_eot else backbone.context_length
+        rows = [backbone.prompt_tokens.prompt(f"{name}.", context_tokens) for name in self._spoken]
+        self._check_lengths(rows)
+        self._check_tokens(rows)
+        tokens = as_tokens(rows)
+        length = backbone.text_tower.counted(tokens) if cut_at_eot else backbone.context_length
+        self._tokens = tokens[:, :length].to(backbone.device)  # (M, T)
         with torch.no_grad():
-            embedded = backbone.text_tower.embed_tokens(named[:, : length - context_tokens])
-        self._start, self._name = embedded[:, :1], embedded[:, 1:]  # (M, 1, W), (M, length - 1 - n_ctx, W)
+            embedded = backbone.text_tower.embed_tokens(self._tokens)
+        start = backbone.prompt_tokens.start
+        self._start = embedded[:, :start]  # (M, P, W)
+        self._name = embedded[:, start + context_tokens :]  # (M, T - P - n_ctx, W)
 
     @property
     def layout(self) -> tuple[object, ...]:
         """What `encode` computes follows from: equal where two compute the same in the same way."""
-        length = self._name.shape[1]
         return (
             self.backbone,
             self.class_names,
             self.context_tokens,
             self.class_specific,
             self._share,
-            length,
+            self._tokens.shape[1],
         )
 
-    def _check_lengths(self) -> None:
+    def _check_lengths(self, rows: Sequence[PromptRow]) -> None:
         limit = self.backbone.context_length
-        longest = int(self._end_of_text.argmax())
-        needed = int(self._end_of_text[longest]) + 1
-        if needed <= limit:
+        longest = max(range(len(rows)), key=lambda at: (rows[at].is_cut, rows[at].used))
+        needed = rows[longest].used
+        if needed <= limit and not rows[longest].is_cut:
             return
-        name = needed - self.context_tokens
+        name = limit if rows[longest].is_cut else needed - self.context_tokens
         room = limit - name
         # A name that fills the context was cut by the tokenizer: how long it is nobody knows then.
         advice = (
@@ -105,10 +107,10 @@ class PromptedText:
         error.code = "plan_impossible"
         raise error
 
-    def _check_tokens(self, named: Tensor) -> None:
+    def _check_tokens(self, rows: Sequence[PromptRow]) -> None:
         first: dict[tuple[int, ...], str] = {}
-        for name, tokens in zip(self.class_names, named.tolist(), strict=True):
-            other = first.setdefault(tuple(tokens), name)
+        for name, row in zip(self.class_names, rows, strict=True):
+            other = first.setdefault(row.tokens, name)
             if other != name:
                 raise InvalidInput(
                     f"{self.backbone.name} reads the classes {other!r} and {name!r} as the same words:"
@@ -136,13 +138,15 @@ class PromptedText:
         name = self._name.expand(sets, -1, -1, -1)
         prompts = torch.cat([start, contexts, name], dim=2).flatten(0, 1)  # (R·M, L, W)
         with in_precision(self.backbone.precision, self.backbone.device):
-            features = self.backbone.text_tower.encode(prompts, self._end_of_text.repeat(sets))
+            features = self.backbone.text_tower.encode(prompts, self._tokens.repeat(sets, 1))
         return F.normalize(features.to(contexts.dtype), dim=-1).view(sets, classes, features.shape[1])
 
     def _encode_shared(self, contexts: Tensor) -> Tensor:
         front = torch.cat([self._start[:1].expand(len(contexts), -1, -1), contexts], dim=1)  # (R, P, W)
+        tower = self.backbone.text_tower
+        assert isinstance(tower, OwnTextTower)  # no other kind shares
         with in_precision(self.backbone.precision, self.backbone.device):
-            features = encode_names(self.backbone.text_tower, front, self._name, self._end_of_text)
+            features = encode_names(tower, front, self._name, tower.read_at(self._tokens))
         return F.normalize(features.to(contexts.dtype), dim=-1)
 
     def zero_shot(self, template: str | Sequence[str]) -> Tensor:

@@ -119,22 +119,6 @@ def test_a_broken_checkpoint_file_gets_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("custom_text", "text_cfg"),
-    [
-        (True, {"no_causal_mask": True}),
-        (True, {"pool_type": "last"}),
-        (True, {"embed_cls": True}),
-        (False, {"pool_type": "first"}),
-        (False, {"embed_cls": True}),
-    ],
-)
-def test_other_kinds_of_text_tower_are_refused(small_model_folder, custom_text, text_cfg):
-    name = small_model_folder("refused", custom_text=custom_text, **text_cfg)
-    with pytest.raises(InvalidInput, match="not causal or does not read"):
-        load_backbone(name, RANDOM)
-
-
 @pytest.mark.slow
 def test_a_large_model_takes_the_same_path():
     backbone = load_backbone("ViT-B-32", RANDOM)

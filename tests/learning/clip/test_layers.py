@@ -13,6 +13,7 @@ from fedapt_secure.learning.clip.layers import are_known, is_known
 from fedapt_secure.learning.clip.text_tower import text_tower_of
 
 WIDTH, LAYERS = 32, 3
+EXAMPLE = torch.tensor([[1, 5, 2, 0]])
 
 
 def clip(*, custom_text=False, text=None, **vision):
@@ -71,13 +72,21 @@ def test_it_holds_the_weights_of_the_model_and_trains_alike():
 
 @pytest.mark.parametrize(
     "vision",
-    [{"pool_type": "avg"}, {"attentional_pool": True}, {"output_tokens": True}, {"qk_norm": True}],
-    ids=["average", "attentional", "tokens", "other layers"],
+    [{"pool_type": "avg"}, {"attentional_pool": True}, {"qk_norm": True}],
+    ids=["average", "attentional", "other layers"],
 )
 def test_a_tower_that_reads_more_than_the_class_token_is_left_alone(vision):
     model = clip(**vision)
     assert not reads_class_token(model.visual)
     assert image_tower_of(model) is model.visual
+
+
+def test_a_tower_that_gives_its_patches_too_gives_the_image_alone():
+    model = clip(custom_text=True, output_tokens=True)
+    found, (expected, patches) = image_tower_of(model)(pixels(2)), model.visual(pixels(2))
+    assert torch.equal(found, expected)
+    assert len(patches) == 2
+    assert model.visual.output_tokens
 
 
 def test_a_layer_at_one_position_saves_what_it_should():
@@ -117,7 +126,7 @@ class _slow_path:
 )
 def test_a_prompt_is_what_open_clip_makes_of_it(sequences, extra, custom_text, scaled, seed):
     model = clip(custom_text=custom_text, text={"ls_init_value": 0.5} if scaled else None)
-    tower = text_tower_of(model, "small")
+    tower = text_tower_of(model, "small", EXAMPLE)
     assert tower.has_known_layers
     ends = torch.tensor(sequences, dtype=torch.long)
     length = min(20, max(sequences, default=0) + 1 + extra)
@@ -126,11 +135,22 @@ def test_a_prompt_is_what_open_clip_makes_of_it(sequences, extra, custom_text, s
     embeddings.requires_grad_()
     towards = torch.randn(len(ends), 24, generator=generator, dtype=torch.float64)
     results = []
-    for encode in (tower.encode, lambda *given: whole(tower, *given)):
-        features = encode(embeddings, ends)
+    ways = (
+        lambda: tower.encode(embeddings, tokens_with(ends, length)),
+        lambda: whole(tower, embeddings, ends),
+    )
+    for encode in ways:
+        features = encode()
         results.append((features, *torch.autograd.grad(features, embeddings, towards)))
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-9)
+
+
+def tokens_with(ends, length):
+    """Return rows of tokens whose highest is where a sequence ends."""
+    return (
+        torch.nn.functional.one_hot(ends, length) if len(ends) else torch.zeros(0, length, dtype=torch.long)
+    )
 
 
 def whole(tower, embeddings, ends):
@@ -143,11 +163,12 @@ def whole(tower, embeddings, ends):
 
 def test_layers_of_another_kind_are_left_to_open_clip():
     model = clip(custom_text=True, text={"qk_norm": True})
-    tower = text_tower_of(model, "small")
+    tower = text_tower_of(model, "small", EXAMPLE)
     assert not tower.has_known_layers
     embeddings = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ends = torch.tensor([8, 3])
-    torch.testing.assert_close(tower.encode(embeddings, ends), whole(tower, embeddings, ends))
+    found = tower.encode(embeddings, tokens_with(ends, 9))
+    torch.testing.assert_close(found, whole(tower, embeddings, ends))
 
 
 def test_layers_that_are_not_the_known_ones_are_noticed():

@@ -25,6 +25,7 @@ from fedapt_crypto.secagg.ckks import messages as ckks_messages
 from fedapt_crypto.secagg.masking import coordinator as masking_coordinator
 from fedapt_crypto.secagg.masking import graph, messages, sums
 from fedapt_crypto.secagg.masking import institution as masking_institution
+from fedapt_secure.config.model_identity import ModelIdentity
 from fedapt_secure.config.ranges import Range
 from fedapt_secure.log import heads
 from fedapt_secure.protocol import messages as session_messages
@@ -245,7 +246,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "plain messages": lambda: message_tables(defined_in(plain)),
     "session messages": lambda: message_tables(defined_in(session_messages)),
     "session configuration": lambda: message_tables(
-        [SessionConfiguration, SessionPlan, InitialContext, UnsupervisedPlan]  # type: ignore[list-item]
+        [SessionConfiguration, SessionPlan, InitialContext, ModelIdentity, UnsupervisedPlan]  # type: ignore[list-item]
     ),
     "roster": lambda: message_tables([Roster, Member]),
     "enrolment messages": lambda: message_tables([JoinString, *defined_in(enrolment)]),

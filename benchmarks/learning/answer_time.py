@@ -59,6 +59,7 @@ def make_learner(folder: Path, of_one: int) -> Learner:
         3,
         class_names=CLASSES,
         weight_hash=backbone.weight_hash,
+        model_identity=backbone.identity,
         text_width=backbone.text_width,
         feature_size=backbone.feature_size,
         context_tokens=8,

@@ -288,4 +288,6 @@ def _model(model: str, pretrained: str | None, device: str, precision: str) -> I
     else:
         yield Finding("device", "note", "no GPU here", "training works on the CPU, slower")
     backbone = load_backbone(model, pretrained, chosen, computing_in)
-    yield Finding("model", "ok", f"{model}: weights {backbone.weight_hash[:16]}")
+    yield Finding(
+        "model", "ok", f"{model}: all of it {backbone.model_hash[:16]} ({backbone.identity.activation})"
+    )

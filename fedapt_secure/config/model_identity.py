@@ -9,21 +9,23 @@ one hash over everything with the weights: `ModelIdentity.hash_with`.
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from fedapt_crypto.encoding import FailFast
+from fedapt_secure.config import ranges
 
 Activation = Literal["gelu", "quick-gelu"]
 """Of open_clip's own towers: GELU, or its approximation x · sigmoid(1.702 x), which OpenAI's have."""
 GELU: Final[Activation] = "gelu"
 QUICK_GELU: Final[Activation] = "quick-gelu"
-ACTIVATIONS: Final = get_args(Activation)
+ACTIVATIONS: Final[tuple[Activation, ...]] = (GELU, QUICK_GELU)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Side = Annotated[int, Field(ge=1, le=16_384)]
-_Channel = Annotated[float, Field(ge=-1e6, le=1e6)]
+_Side = Annotated[int, ranges.IMAGE_SIDE]
+_Mean = Annotated[float, ranges.CHANNEL_MEAN]
+_Spread = Annotated[float, ranges.CHANNEL_SPREAD]
 _Word = Annotated[str, Field(min_length=1, max_length=32)]
 
 
@@ -47,11 +49,11 @@ class ModelIdentity(FailFast):
     activation: Activation
     tokenizer: Sha256
     image_size: tuple[_Side, _Side]
-    mean: tuple[_Channel, _Channel, _Channel]
-    std: tuple[_Channel, _Channel, _Channel]
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Spread, _Spread, _Spread]
     interpolation: _Word
     resize_mode: _Word
-    fill: Annotated[int, Field(ge=0, le=255)]
+    fill: Annotated[int, ranges.FILL]
 
     def hash_with(self, weight_hash: str) -> str:
         """Return the model's hash, hexadecimal: SHA-256 over the weights' hash and all fields.

@@ -153,6 +153,10 @@ MESSAGE_FROM_COORDINATOR: Final = Range(
 )
 IMAGES_AT_ONCE: Final = Range(1, 4096, "they lie in memory together")
 CLASSES_NAMED: Final = Range(1, 4096, "no model has more classes")
+IMAGE_SIDE: Final = Range(1, 16_384, "no image tower takes larger ones", "pixels")
+CHANNEL_MEAN: Final = Range(-255, 255, "of pixels from 0 to 1, or to 255")
+CHANNEL_SPREAD: Final = Range(1e-6, 255, "of pixels from 0 to 1, or to 255; they are divided by it")
+FILL: Final = Range(0, 255, "a grey value of eight bits")
 
 # Time
 TRAINING_TIME: Final = Range(

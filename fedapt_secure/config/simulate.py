@@ -9,6 +9,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.config.model_identity import Activation
 from fedapt_secure.config.settings import SessionDelta, Settings
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE, Augmentation, check_augmentations
 
@@ -64,6 +65,7 @@ class SimulateSettings(Settings):
         participation: Who takes part in a round: ``all``, or ``one-per-domain`` by a public rule.
         update_clip: Largest absolute parameter change that the fixed-point encoding represents.
         model, pretrained: Any open_clip model; ``tiny`` ships with the package.
+        activation: Of the model, for a checkpoint file of which nobody knows it; see `load_backbone`.
         dataset: ``digits``, ``digits-flipped``, or with ``data_root`` ``folder`` (``domain/class/image`` or
             a manifest), ``domainnet``, ``office-caltech10``, ``pacs``, ``officehome`` or ``office31``.
         data_root: The data set's folder; for ``folder`` also a CSV manifest.
@@ -121,6 +123,7 @@ class SimulateSettings(Settings):
     update_clip: Annotated[float, ranges.UPDATE_CLIP] = 4.0
     model: str = "tiny"
     pretrained: str | None = None
+    activation: Activation | None = None
     dataset: Literal[
         "digits",
         "digits-flipped",

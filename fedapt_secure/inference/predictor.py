@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.model_identity import Activation
 from fedapt_secure.config.ranges import IMAGES_AT_ONCE
 from fedapt_secure.inference.decoding import ImageInput, decoded_batches
 from fedapt_secure.learning.bundle import Bundle, read_bundle
@@ -203,6 +204,7 @@ def load_model(
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | None = None,
+    activation: Activation | None = None,
 ) -> Model:
     """Load a finished model and the CLIP it was tuned on.
 
@@ -213,6 +215,7 @@ def load_model(
         precision: What the CLIP computes in: ``"float32"``, ``"bfloat16"``, or ``"auto"``, which is
             bfloat16 on a GPU that has it, but for the tiny model.
         batch_size: Images that go through the image tower at once; bounds the memory.
+        activation: Of the CLIP, where neither its file nor the bundle says it (bundles of format 3).
 
     Raises:
         InvalidInput: If the file was changed, is of another version or is no bundle, if the CLIP cannot be
@@ -220,8 +223,13 @@ def load_model(
     """
     read = read_bundle(Path(bundle))
     place = resolve_device(device)
+    own = None if read.model_identity is None else read.model_identity.activation
     backbone = load_backbone(
-        read.model, pretrained or read.pretrained, place, choose_precision(precision, place, read.model)
+        read.model,
+        pretrained or read.pretrained,
+        place,
+        choose_precision(precision, place, read.model),
+        activation or own,
     )
     return Model(read, backbone, batch_size)
 

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.decoding_cost import json_fits
 from fedapt_crypto.errors import InvalidInput, system_error
+from fedapt_secure.config.model_identity import ModelIdentity
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
 from fedapt_secure.learning.methods.registry import method_of
@@ -31,7 +32,9 @@ from fedapt_secure.protocol.key_assignment import key_names
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_key, check_vector, flatten
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
+OLDEST_FORMAT: Final = 3
+"""Read still; such a bundle says nothing of its CLIP but the weights."""
 MAX_BUNDLE_BYTES: Final = 1 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
 """Of what a bundle says about its tensors: names of classes and domains for the most part."""
@@ -43,7 +46,9 @@ _SAME_NAME: Final = (
     "model",
     "pretrained",
     "weight_hash",
+    "model_identity",
     "logit_scale",
+    "logit_bias",
     "temperature",
 )
 _FROM_SHAPE: Final = (
@@ -67,7 +72,9 @@ class _Header(BaseModel):
     model: str
     pretrained: str | None
     weight_hash: str
+    model_identity: ModelIdentity | None = None
     logit_scale: float
+    logit_bias: float | None = None
     method: str
     temperature: float = Field(gt=0)
     text_width: int = Field(ge=1)
@@ -93,7 +100,9 @@ class Bundle:
         model: Name of the CLIP.
         pretrained: Its weights, as `load_backbone` takes them.
         weight_hash: SHA-256 of its weights.
+        model_identity: What its features follow from besides them; ``None`` in a file of format 3.
         logit_scale: Its logit scale.
+        logit_bias: What SigLIP's logits have added to them, which no softmax sees; ``None`` without.
         temperature: τ of the routing softmax.
     """
 
@@ -109,6 +118,8 @@ class Bundle:
     weight_hash: str
     logit_scale: float
     temperature: float
+    model_identity: ModelIdentity | None = None
+    logit_bias: float | None = None
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -131,6 +142,11 @@ class Bundle:
             check_key(shape, key)
 
     @property
+    def model_hash(self) -> str | None:
+        """SHA-256 (hex) over all that the CLIP's features follow from; ``None`` where it is not said."""
+        return None if self.model_identity is None else self.model_identity.hash_with(self.weight_hash)
+
+    @property
     def key_names(self) -> tuple[str, ...]:
         """What to call each key: after its domains."""
         return key_names(self.domains, self.key_domains)
@@ -144,22 +160,32 @@ class Bundle:
         }
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Refuse a CLIP with other weights than those the bundle was tuned on.
+        """Refuse another CLIP than that the bundle was tuned on.
 
         Raises:
-            InvalidInput: If the weights differ; the answers would be meaningless.
+            InvalidInput: If weights, activation, tokenizer, or how images are prepared differ; the answers
+                would be meaningless.
         """
         if backbone.weight_hash != self.weight_hash:
             raise InvalidInput(
                 f"the bundle was tuned on other weights than those of {backbone.name}: load {self.model}"
                 f" with pretrained {self.pretrained} (SHA-256 {self.weight_hash[:16]}...)"
             )
+        if self.model_identity is None:
+            return
+        differences = list(backbone.identity.differences(self.model_identity))
+        if differences:
+            said = "; ".join(f"{name} is {here}, the bundle's {there}" for name, here, there in differences)
+            raise InvalidInput(
+                f"the bundle was tuned on another {self.model} than the one here, though its weights are the"
+                f" same: {said}"
+            )
 
     def model_on(self, backbone: Backbone) -> Classifier:
         """Return the model that classifies features of ``backbone``.
 
         Raises:
-            InvalidInput: If the backbone has other weights.
+            InvalidInput: If the backbone is another.
         """
         self.check_backbone(backbone)
         keys = self.keys if self.keys is not None else np.zeros((0, *self.shape.key), np.float32)
@@ -188,7 +214,7 @@ def encode_bundle(bundle: Bundle) -> bytes:
         **{name: sizes[name] for name in _FROM_SHAPE},
         sha256=_NO_DIGEST,
     )
-    described = json.dumps(header.model_dump(), sort_keys=True, separators=(",", ":"))
+    described = json.dumps(header.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     tensors = {name: np.ascontiguousarray(values) for name, values in bundle.parameters.items()}
     if bundle.keys is not None:
         tensors[_KEYS] = np.ascontiguousarray(bundle.keys)
@@ -273,7 +299,7 @@ def decode_bundle(content: bytes, source: str) -> Bundle:
             class_names=tuple(header.class_names),
             domains=tuple(header.domains),
             key_domains=tuple(tuple(one) for one in header.key_domains),
-            **header.model_dump(include=set(_SAME_NAME)),
+            **{name: getattr(header, name) for name in _SAME_NAME},
         )
     except InvalidInput as error:
         raise InvalidInput(f"{source} is not a usable model bundle: {error}") from None
@@ -289,12 +315,14 @@ def _read_header(source: str, metadata: dict[str, str]) -> _Header:
     try:
         described = json.loads(metadata[_METADATA_KEY])
         version = described["format_version"]
-        if type(version) is int and version != FORMAT_VERSION:
+        if type(version) is int and not OLDEST_FORMAT <= version <= FORMAT_VERSION:
             advice = "update fedapt-secure" if version > FORMAT_VERSION else "fetch or make the model again"
             raise InvalidInput(
-                f"{source} has bundle format {version}, this version reads {FORMAT_VERSION}: {advice}"
+                f"{source} has bundle format {version}, this version reads {OLDEST_FORMAT} to"
+                f" {FORMAT_VERSION}: {advice}"
             )
-        return _Header.model_validate(described)
+        # As JSON, which knows no tuples; strict otherwise.
+        return _Header.model_validate_json(metadata[_METADATA_KEY])
     except (KeyError, TypeError, ValueError, ValidationError, RecursionError) as error:
         raise InvalidInput(
             f"{source} is not a model bundle: its description is missing or damaged"

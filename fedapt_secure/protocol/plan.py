@@ -9,6 +9,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.secagg import cohorts, registry
 from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.config.model_identity import ModelIdentity, Sha256
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
 from fedapt_secure.protocol.class_names import check_class_names
 from fedapt_secure.protocol.initial_context import InitialContext
@@ -35,6 +36,7 @@ class SessionPlan(FailFast):
         model: open_clip model name, or ``tiny``.
         pretrained: open_clip tag or file name; ``None`` for ``tiny``.
         weight_hash: SHA-256 of the frozen weights, hexadecimal; each institution checks its own copy.
+        model_identity: What the model's features follow from besides the weights; checked in the same way.
         text_width: W. feature_size: D. context_tokens: n_ctx.
         method: What is trained, and how; see `methods`.
         tower_values: Number of values of the image tower, for methods that train it; 0 for the others.
@@ -71,7 +73,8 @@ class SessionPlan(FailFast):
     zero_shot_template: ShortText
     model: ShortText
     pretrained: ShortText | None
-    weight_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    weight_hash: Sha256
+    model_identity: ModelIdentity
     text_width: Annotated[int, ranges.WIDTH]
     feature_size: Annotated[int, ranges.WIDTH]
     context_tokens: Annotated[int, ranges.CONTEXT_TOKENS]
@@ -120,6 +123,11 @@ class SessionPlan(FailFast):
         start = self.initial_context
         words = None if start is None else start.embeddings(self.text_width)
         return initial_parameters(self.shape, self.initial_seed, words)
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 (hex) over all that the model's features follow from, weights included."""
+        return self.model_identity.hash_with(self.weight_hash)
 
     @property
     def supervision(self) -> str:

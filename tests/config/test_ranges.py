@@ -90,9 +90,10 @@ def test_inside_is_taken_and_outside_refused(field: Any, found: Range) -> None:
     def wrapped(value: float) -> Any:
         """Some settings are lists of such numbers, or numbers by name."""
         kind = str(field.annotation)
-        return (
-            (value,) if kind.startswith("tuple") else {"fedapt": value} if kind.startswith("dict") else value
-        )
+        if kind.startswith("tuple"):
+            parts = [part for part in get_args(field.annotation) if part is not ...]
+            return (value,) * len(parts)
+        return {"fedapt": value} if kind.startswith("dict") else value
 
     for value in just_inside(found, integers):
         given_value = wrapped(as_given(value, integers))

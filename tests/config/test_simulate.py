@@ -51,6 +51,7 @@ NOT_THE_DEFAULT = {
     "update_clip": 1e-5,
     "model": "ViT-B-16",
     "pretrained": "007",
+    "activation": "quick-gelu",
     "dataset": "folder",
     "data_root": Path("daten/Ärzte: #1"),
     "domains": ("clipart", "Real World"),

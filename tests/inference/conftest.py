@@ -38,6 +38,7 @@ def make_bundle(dataset, method):
         model=backbone.name,
         pretrained=backbone.pretrained,
         weight_hash=backbone.weight_hash,
+        model_identity=backbone.identity,
         logit_scale=backbone.logit_scale,
         temperature=0.01,
     )

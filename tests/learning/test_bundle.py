@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def make_bundle(backbone, *, class_specific):
         model=backbone.name,
         pretrained=backbone.pretrained,
         weight_hash=backbone.weight_hash,
+        model_identity=backbone.identity,
         logit_scale=backbone.logit_scale,
         temperature=0.01,
     )
@@ -122,8 +124,8 @@ def test_rewriting_nothing_is_accepted(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("message", "changes"),
     [
-        ("has bundle format 4, this version reads 3: update fedapt-secure", {"format_version": 4}),
-        ("has bundle format 1, this version reads 3: fetch or make", {"format_version": 1}),
+        ("has bundle format 5, this version reads 3 to 4: update fedapt-secure", {"format_version": 5}),
+        ("has bundle format 1, this version reads 3 to 4: fetch or make", {"format_version": 1}),
         ("description is missing or damaged", {"format_version": "1"}),
         ("description is missing or damaged", {"class_names": [1, 2, 3]}),
         ("description is missing or damaged", {"unknown": 1}),
@@ -209,5 +211,46 @@ def test_a_class_name_cannot_pass_for_the_digest(bundle):
 def test_the_format_has_the_version_that_is_documented(content):
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     described = json.loads(json.loads(header)["__metadata__"]["fedapt-secure"])
-    assert described["format_version"] == FORMAT_VERSION == 3
+    assert described["format_version"] == FORMAT_VERSION == 4
     assert len(bytes.fromhex(described["sha256"])) == 32
+
+
+class TestWhatTheModelIs:
+    """The CLIP that a bundle belongs to is more than its weights."""
+
+    @pytest.mark.parametrize(
+        ("field", "other"),
+        [
+            ("activation", "quick-gelu"),
+            ("mean", (0.1, 0.2, 0.3)),
+            ("std", (0.1, 0.2, 0.3)),
+            ("interpolation", "bilinear"),
+            ("resize_mode", "longest"),
+            ("image_size", (32, 40)),
+            ("fill", 255),
+            ("tokenizer", "5a" * 32),
+            ("architecture", "5a" * 32),
+        ],
+    )
+    def test_another_one_is_refused_by_name(self, bundle, tiny, field, other):
+        changed = tiny.identity.model_copy(update={field: other})
+        tuned_elsewhere = dataclasses.replace(bundle, model_identity=changed)
+        with pytest.raises(InvalidInput, match=f"though its weights are the same: {field} is") as caught:
+            decode_bundle(encode_bundle(tuned_elsewhere), "other").model_on(tiny)
+        assert str(caught.value).count("the bundle's") == 1
+        assert tuned_elsewhere.model_hash != bundle.model_hash == tiny.model_hash
+
+    def test_what_logits_have_added_is_kept(self, bundle):
+        biased = dataclasses.replace(bundle, logit_bias=-10.0)
+        assert decode_bundle(encode_bundle(biased), "biased").logit_bias == -10.0
+
+    def test_a_file_of_the_format_before_is_read(self, tiny):
+        """Written by the version before on the model that ships; it says nothing but the weights."""
+        old = read_bundle(Path(__file__).parent / "bundles" / "format-3.safetensors")
+        assert (old.model_identity, old.logit_bias, old.model_hash) == (None, None, None)
+        assert old.class_names == ("cat", "fire_truck", "dög")
+        features = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+        expected = dataclasses.replace(old, model_identity=tiny.identity).model_on(tiny).predict(features)
+        assert torch.equal(old.model_on(tiny).predict(features), expected)
+        with pytest.raises(InvalidInput, match="tuned on other weights"):
+            old.model_on(load_backbone("tiny", RANDOM))

@@ -29,6 +29,7 @@ from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_server.membership.templates import TINY_WEIGHTS
 from fedapt_server.session import actions as server_actions
 from fedapt_server.session import machine as server
 from fedapt_server.session.progress import Progress
@@ -46,6 +47,7 @@ def make_plan(**changes: object) -> SessionPlan:
         "model": "tiny",
         "pretrained": None,
         "weight_hash": "0" * 64,
+        "model_identity": TINY_WEIGHTS["model_identity"],
         "text_width": 4,
         "feature_size": 3,
         "context_tokens": 2,

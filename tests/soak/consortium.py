@@ -14,6 +14,7 @@ from fedapt_secure.config.policy import POLICY_FILE, Policy
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_server.membership.founding import found
+from fedapt_server.membership.templates import TINY_WEIGHTS
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
 from tests.support.offices import HOST, free_port
@@ -59,6 +60,7 @@ def plan_of(rounds: int, gather_timeout_s: float) -> SessionPlan:
             "model": "tiny",
             "pretrained": None,
             "weight_hash": "0" * 64,
+            "model_identity": TINY_WEIGHTS["model_identity"],
             "text_width": 64,
             "feature_size": 64,
             "context_tokens": 4,

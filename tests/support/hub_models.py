@@ -38,6 +38,7 @@ KINDS: Final = (*OWN_KINDS, *HUB_KINDS, "coca-roberta")
 _VISION: Final = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
 _TEXT: Final = {"context_length": 24, "width": 16, "heads": 2, "layers": 2}
 _OPEN_CLIP_VOCABULARY: Final = 49_408
+_QUIET: Final = {"show_progress": False}
 
 
 def make_model(folder: Path, kind: str, **text_cfg: Any) -> str:
@@ -87,13 +88,7 @@ def _own_model(folder: Path, kind: str) -> dict[str, Any]:
 
 def _hub_model(folder: Path, kind: str) -> dict[str, Any]:
     model_type = "roberta" if kind == "coca-roberta" else kind
-    vocabulary = make_tokenizer(
-        folder,
-        {"bert": "wordpiece", "roberta": "bytes", "xlm-roberta": "sentence", "m2m_100": "language"}.get(
-            model_type, "unigram"
-        ),
-    )
-    (folder / "config.json").write_text(json.dumps(_hub_config(model_type, vocabulary)))
+    vocabulary = write_text_model(folder, model_type)
     text: dict[str, Any] = {
         "hf_model_name": "some-institute/some-text-model",
         "hf_tokenizer_name": "some-institute/some-text-model",
@@ -112,6 +107,19 @@ def _hub_model(folder: Path, kind: str) -> dict[str, Any]:
     return made
 
 
+def write_text_model(folder: Path, model_type: str) -> int:
+    """Write a text model's configuration and tokenizer into a folder, and return its vocabulary's size.
+
+    Args:
+        folder: Where.
+        model_type: One of `HUB_KINDS`, as `transformers` names them.
+    """
+    kinds = {"bert": "wordpiece", "roberta": "bytes", "xlm-roberta": "sentence", "m2m_100": "language"}
+    vocabulary = make_tokenizer(folder, kinds.get(model_type, "unigram"))
+    (folder / "config.json").write_text(json.dumps(_hub_config(model_type, vocabulary)))
+    return vocabulary
+
+
 def _hub_config(model_type: str, vocabulary: int) -> Mapping[str, Any]:
     if model_type == "mt5":
         sizes: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
@@ -119,7 +127,7 @@ def _hub_config(model_type: str, vocabulary: int) -> Mapping[str, Any]:
     if model_type == "m2m_100":
         layers = {"encoder_layers": 2, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
         heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-        numbers = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "max_position_embeddings": 64}
+        numbers = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "max_position_embeddings": 96}
         return {
             "model_type": model_type,
             "vocab_size": vocabulary,
@@ -134,7 +142,7 @@ def _hub_config(model_type: str, vocabulary: int) -> Mapping[str, Any]:
     return {
         "model_type": model_type,
         "vocab_size": vocabulary,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": 96,
         "initializer_range": 0.2,  # enough for words to be told apart
         **sizes,
         **({"pad_token_id": 0} if model_type == "bert" else numbers),
@@ -158,7 +166,9 @@ def _wordpiece() -> tuple[Tokenizer, dict[str, str]]:
     made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    made.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))
+    made.train_from_iterator(
+        TEXTS, trainers.WordPieceTrainer(**_QUIET, vocab_size=300, special_tokens=special)
+    )
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -171,7 +181,10 @@ def _bytes() -> tuple[Tokenizer, dict[str, str]]:
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+        TEXTS,
+        trainers.BpeTrainer(
+            show_progress=False, vocab_size=400, special_tokens=special, initial_alphabet=alphabet
+        ),
     )
     made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     return made, {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -185,7 +198,10 @@ def _unigram(kind: str) -> tuple[Tokenizer, dict[str, str]]:
     made = Tokenizer(models.Unigram())
     made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     made.train_from_iterator(
-        TEXTS, trainers.UnigramTrainer(vocab_size=120, special_tokens=special, unk_token="<unk>")
+        TEXTS,
+        trainers.UnigramTrainer(
+            show_progress=False, vocab_size=120, special_tokens=special, unk_token="<unk>"
+        ),
     )
     numbers = [(name, special.index(name)) for name in (start, "</s>") if name in special]
     single = f"{start} $A </s>" if starts else "$A </s>"

@@ -12,7 +12,7 @@ from fedapt_client.training.kept_models import KeptModels
 from fedapt_crypto.errors import InvalidInput, RunFailed, system_error
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.learning.bundle import FORMAT_VERSION, Bundle, decode_bundle
+from fedapt_secure.learning.bundle import FORMAT_VERSION, OLDEST_FORMAT, Bundle, decode_bundle
 
 HERE, FETCHED = "this folder", "the coordinator"
 
@@ -97,12 +97,13 @@ def _described(path: Path, data: bytes, bundle: Bundle, session: str | None, ori
         "sha256": hashlib.sha256(data).hexdigest(),
         "session": session,
         "origin": origin,
-        "bundle_format": FORMAT_VERSION,
+        "bundle_format": FORMAT_VERSION if bundle.model_identity is not None else OLDEST_FORMAT,
         "method": bundle.shape.method,
         "trained_values": bundle.shape.size,
         "model": bundle.model,
         "pretrained": bundle.pretrained,
         "weight_hash": bundle.weight_hash,
+        "model_hash": bundle.model_hash,
         "logit_scale": bundle.logit_scale,
         "class_names": list(bundle.class_names),
         "domains": list(bundle.domains),

@@ -334,7 +334,9 @@ def make_bundle(
         model=plan.model,
         pretrained=plan.pretrained,
         weight_hash=plan.weight_hash,
+        model_identity=plan.model_identity,
         logit_scale=backbone.logit_scale,
+        logit_bias=backbone.logit_bias,
         temperature=plan.temperature,
     )
 
@@ -351,13 +353,24 @@ def session_backbone(configuration: SessionConfiguration, device: str, precision
     with told_as(Reason.DEVICE_UNUSABLE):
         place = resolve_device(device)
     backbone = load_backbone(
-        plan.model, plan.pretrained, place, choose_precision(precision, place, plan.model)
+        plan.model,
+        plan.pretrained,
+        place,
+        choose_precision(precision, place, plan.model),
+        plan.model_identity.activation,
     )
     with told_as(Reason.MODEL_DIFFERS):
         if backbone.weight_hash != plan.weight_hash:
             raise InvalidInput(
                 f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"
                 " coordinator's operator"
+            )
+        differences = list(backbone.identity.differences(plan.model_identity))
+        if differences:
+            said = "; ".join(f"{name} is {here}, the session's {there}" for name, here, there in differences)
+            raise InvalidInput(
+                f"{plan.model} here is not the session's, though its weights are: {said}: get the model from"
+                " where the coordinator's operator has it, with its configuration and tokenizer"
             )
         sizes = (backbone.feature_size, backbone.text_width)
         if sizes != (plan.feature_size, plan.text_width):

@@ -57,6 +57,7 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
                 "plan_agreed": one.agreed,
                 "plan_of": one.plan_of,
                 "weight_hash": None if one.plan is None else one.plan.weight_hash,
+                "model_hash": None if one.plan is None else one.plan.model_hash,
                 "class_names": None if one.plan is None else list(one.plan.class_names),
             }
             for one in deployment.sessions

@@ -32,6 +32,7 @@ _MODEL_FACTS: Final = (
     "trained_values",
     "model",
     "weight_hash",
+    "model_hash",
     "logit_scale",
 )
 _HASH: Final = re.compile(r"[0-9a-f]{64}")

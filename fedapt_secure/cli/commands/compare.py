@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fedapt_secure.cli.commands.run_options import (
     RUN,
+    Activation,
     Cache,
     Clients,
     ContextTokens,
@@ -71,6 +72,7 @@ def compare(
     secure_aggregation: SecureAggregation = None,
     model: Model = None,
     pretrained: Pretrained = None,
+    activation: Activation = None,
     dataset: Dataset = None,
     data_root: DataRoot = None,
     domains: Domains = None,

@@ -33,6 +33,9 @@ ContextTokens = Annotated[int | None, option("Learned tokens of a prompt (defaul
 SecureAggregation = Annotated[str | None, option("masking, ckks or none (default masking).", PRIVACY)]
 Model = Annotated[str | None, option("open_clip model, or tiny (default tiny).", DATA)]
 Pretrained = Annotated[str | None, option("open_clip tag, checkpoint file, or random.", DATA)]
+Activation = Annotated[
+    str | None, option("quick-gelu or gelu, for a checkpoint file that nobody knows.", DATA)
+]
 Dataset = Annotated[
     str | None,
     option(

@@ -7,7 +7,7 @@ import typer
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.cli.options import AsJson, within
-from fedapt_secure.config import ranges
+from fedapt_secure.config import model_identity, ranges
 from fedapt_secure.process.screen import Screen
 
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The finished model, model.safetensors.")]
@@ -24,6 +24,10 @@ BatchSize = Annotated[
 Pretrained = Annotated[
     str | None,
     typer.Option(help="The CLIP's weights, where they lie elsewhere here than where the model was tuned."),
+]
+Activation = Annotated[
+    str | None,
+    typer.Option(help="quick-gelu or gelu, for a checkpoint file that nobody knows.", show_default=False),
 ]
 
 
@@ -42,6 +46,7 @@ def predict(
     precision: Precision = "auto",
     batch_size: BatchSize = None,
     pretrained: Pretrained = None,
+    activation: Activation = None,
 ) -> None:
     """Classify images: label, probability, and the domain whose knowledge was used."""
     if as_json and as_csv:
@@ -51,7 +56,12 @@ def predict(
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
         model = load_model(
-            bundle, pretrained=pretrained, device=device, precision=precision, batch_size=batch_size
+            bundle,
+            pretrained=pretrained,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            activation=chosen_activation(activation),
         )
     print_predictions(model, images, top=top, form="json" if as_json else "csv" if as_csv else "text")
 
@@ -70,6 +80,7 @@ def evaluate(
     precision: Precision = "auto",
     batch_size: BatchSize = None,
     pretrained: Pretrained = None,
+    activation: Activation = None,
 ) -> None:
     """Measure a finished model on your own labelled images. Nothing leaves this machine."""
     with Screen(stderr=True).status("loading the model"):
@@ -77,7 +88,12 @@ def evaluate(
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
 
         model = load_model(
-            bundle, pretrained=pretrained, device=device, precision=precision, batch_size=batch_size
+            bundle,
+            pretrained=pretrained,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            activation=chosen_activation(activation),
         )
     run_evaluation(model, data, split=split, out=out, as_json=as_json)
 
@@ -85,6 +101,7 @@ def evaluate(
 def model_info(
     model: Annotated[str, typer.Option(help="open_clip model, or tiny.")] = "tiny",
     pretrained: Annotated[str | None, typer.Option(help="open_clip tag, checkpoint file, or random.")] = None,
+    activation: Activation = None,
     words: Annotated[
         str | None, typer.Option(help="Words that contexts are to start from, such as 'a photo of a'.")
     ] = None,
@@ -93,4 +110,18 @@ def model_info(
     """Print what session.yaml has to say of a CLIP: hash of its weights, and sizes."""
     with Screen(stderr=True).status("loading the model"):
         from fedapt_secure.cli.work.model_report import print_model  # noqa: PLC0415 - torch, seconds
-    print_model(model, pretrained, words, as_json=as_json)
+    print_model(model, pretrained, chosen_activation(activation), words, as_json=as_json)
+
+
+def chosen_activation(word: str | None) -> "model_identity.Activation | None":
+    """Return the activation that an option names.
+
+    Raises:
+        InvalidInput: If there is none of that name.
+    """
+    for one in model_identity.ACTIVATIONS:
+        if word == one:
+            return one
+    if word is not None:
+        raise InvalidInput(f"--activation is {' or '.join(model_identity.ACTIVATIONS)}, not {word}")
+    return None

@@ -58,6 +58,8 @@ def offer_fields(
         "model": plan.model,
         "pretrained": plan.pretrained,
         "weight_hash": plan.weight_hash,
+        "model_hash": plan.model_hash,
+        "activation": plan.model_identity.activation,
         "rounds": plan.rounds,
         "local_steps": plan.local_steps,
         "supervision": plan.supervision,
@@ -106,13 +108,13 @@ def print_offer(fields: dict[str, Any]) -> None:
     """Print a session for people."""
     from rich.markup import escape  # noqa: PLC0415
 
-    classes, weights = fields["class_names"], fields["weight_hash"][:16]
+    classes, model = fields["class_names"], fields["model_hash"][:16]
     more = ", ..." if len(classes) > MOST_CLASSES_SHOWN else ""
     institutions, deadlines = fields["institutions"], fields["deadlines_s"]
     rows = [
         ("session", fields["session"]),
         ("classes", f"{len(classes)}: {', '.join(classes[:MOST_CLASSES_SHOWN])}{more}"),
-        ("model", f"{fields['model']}, weights {weights}"),
+        ("model", f"{fields['model']}, all of it {model} ({fields['activation']})"),
         ("training", f"{fields['rounds']} rounds of {fields['local_steps']} steps"),
         *([] if fields["supervision"] == "labels" else [("without labels", fields["supervision"])]),
         ("privacy", _privacy(fields["privacy"])),

@@ -18,7 +18,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.model_identity import GELU, QUICK_GELU, Activation
 from fedapt_secure.learning.clip.device import without_tf32
 from fedapt_secure.learning.clip.hub import offline_if_unreachable, quiet_loading
-from fedapt_secure.learning.clip.published import CONFIGURATION, of_file
+from fedapt_secure.learning.clip.published import CONFIGURATION, Known, of_file
 from fedapt_secure.learning.clip.tokenizers import stand_in
 
 TINY: Final = "tiny"
@@ -123,22 +123,28 @@ def _complete(
 ) -> Mapping[str, Any]:
     """Write down which activation a model has; return how images are prepared where its weights say it."""
     configured = QUICK_GELU if configuration.get("quick_gelu") else GELU
-    chosen, preparation = configured, {}
-    if pretrained is not None and not model.startswith(_SCHEMES) and model != TINY:
+    known = Known(configured, certain=model == TINY or model.startswith(_SCHEMES))
+    if pretrained is not None and not known.certain:
         tag = open_clip.get_pretrained_cfg(model, pretrained)
         if tag:
             # Some tags were trained with another activation than the configuration of that name says.
-            chosen = QUICK_GELU if tag.get("quick_gelu") else configured
+            known = Known(QUICK_GELU if tag.get("quick_gelu") else configured, certain=True)
         elif Path(pretrained).is_file():
             known = of_file(model, Path(pretrained), configured)
-            chosen, preparation = known.activation or configured, dict(known.preparation)
-            if known.activation is None and activation is None:
-                _log.warning(_ACTIVATION_UNKNOWN, pretrained, chosen, model)
-            if known.unknown:
-                _log.warning(_PREPARATION_UNKNOWN, pretrained, " and ".join(known.unknown), model)
-    configuration["quick_gelu"] = (activation or chosen) == QUICK_GELU
+    if known.certain and activation not in {None, known.activation}:
+        error = InvalidInput(
+            f"the weights {pretrained or ''} of {model} have the activation {known.activation}, not"
+            f" {activation}"
+        )
+        error.code = "model_differs"
+        raise error
+    if known.activation is None and activation is None:
+        _log.warning(_ACTIVATION_UNKNOWN, pretrained, configured, model)
+    if known.unknown:
+        _log.warning(_PREPARATION_UNKNOWN, pretrained, " and ".join(known.unknown), model)
+    configuration["quick_gelu"] = (activation or known.activation or configured) == QUICK_GELU
     configuration["text_cfg"] = {**configuration["text_cfg"], "hf_model_pretrained": False}
-    return preparation
+    return known.preparation
 
 
 _ACTIVATION_UNKNOWN: Final = (

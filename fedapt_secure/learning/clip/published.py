@@ -31,12 +31,14 @@ class Known:
 
     Attributes:
         activation: Theirs; ``None`` where weights of both kinds have the model's name.
+        certain: Whether these very weights are known; otherwise it is what all of that name have.
         preparation: Those of mean, std, interpolation and resize_mode that are known; others are
             open_clip's default.
         unknown: Names of those that published weights of the model's name differ in.
     """
 
     activation: Activation | None
+    certain: bool
     preparation: Mapping[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
@@ -57,7 +59,7 @@ def of_file(model: str, file: Path, configured: Activation) -> Known:
     ]
     for tag in tags:
         if _is_published_as(file, tag):
-            return Known(_activation(tag, configured), _some(tag))
+            return Known(_activation(tag, configured), certain=True, preparation=_some(tag))
     activations = {_activation(tag, configured) for tag in tags} | {configured}
     preparations = [_some(tag) for tag in tags]
     common = {
@@ -65,6 +67,7 @@ def of_file(model: str, file: Path, configured: Activation) -> Known:
     }
     return Known(
         activations.pop() if len(activations) == 1 else None,
+        configured == QUICK_GELU,  # the name itself says it
         {name: value for name, value in common.items() if value is not None},
         tuple(name for name in _PREPARATION if preparations and name not in common),
     )
@@ -88,7 +91,8 @@ def _told_beside(file: Path) -> Known | None:
         described = json.loads((file.parent / CONFIGURATION).read_text(encoding="utf-8"))
         activation = QUICK_GELU if described["model_cfg"].get("quick_gelu") else GELU
         preparation = described.get("preprocess_cfg", {})
-        return Known(activation, {name: preparation[name] for name in _PREPARATION if name in preparation})
+        some = {name: preparation[name] for name in _PREPARATION if name in preparation}
+        return Known(activation, certain=True, preparation=some)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
 

@@ -245,7 +245,13 @@ def text_tower_of(model: Any, name: str, example: Tensor) -> TextTower:
     if isinstance(text, TextTransformer):
         return _own(text, text.pool_type, text.eos_id, name)
     if isinstance(text, HFTextEncoder):
-        return _hub(text, example)
+        try:
+            return _hub(text, example)
+        except (IndexError, RuntimeError) as error:
+            raise InvalidInput(
+                f"the text tower of {name} does not run on the {example.shape[1]} tokens that its tokenizer"
+                f" gives: {str(error).splitlines()[0]}"
+            ) from None
     raise InvalidInput(
         f"the model {name} is no CLIP with an image tower and a text tower that are known: name another one"
     )

@@ -102,6 +102,7 @@ def _check_model(settings: SimulateSettings) -> None:
         settings.pretrained,
         device,
         choose_precision(settings.precision, device, settings.model),
+        settings.activation,
     )
 
 

@@ -79,7 +79,7 @@ def score_unseen(federation: Federation) -> UnseenScores | None:
     settings = federation.settings
     device = resolve_device(settings.device)
     precision = choose_precision(settings.precision, device, settings.model)
-    backbone = load_backbone(settings.model, settings.pretrained, device, precision)
+    backbone = load_backbone(settings.model, settings.pretrained, device, precision, settings.activation)
     bundles = [read_bundle(path) for path in _models(federation)]
     all_images, held_out = NOBODY, NOBODY
     for institution in dataset.unseen:

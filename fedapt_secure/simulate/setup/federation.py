@@ -135,7 +135,7 @@ def prepare(
         engine.make_room(clients)
     device = resolve_device(settings.institution_device)
     precision = choose_precision(settings.precision, device, settings.model)
-    backbone = load_backbone(settings.model, settings.pretrained, device, precision)
+    backbone = load_backbone(settings.model, settings.pretrained, device, precision, settings.activation)
     wanted = run_path(settings)
     made = next((path for path in reversed((wanted, *wanted.parents)) if not path.exists()), None)
     folder = new_run_folder(wanted)

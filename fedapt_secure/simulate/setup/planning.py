@@ -39,6 +39,7 @@ def session_plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Ba
         model=settings.model,
         pretrained=settings.pretrained,
         weight_hash=backbone.weight_hash,
+        model_identity=backbone.identity,
         text_width=backbone.text_width,
         feature_size=backbone.feature_size,
         context_tokens=settings.context_tokens,

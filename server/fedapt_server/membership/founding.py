@@ -52,7 +52,8 @@ def found(
 
 def write_settings(folder: PartyFolder, settings: ServerSettings) -> None:
     """Write the annotated settings, and an example of a session; the last step of founding."""
-    example = {"domains": ["domain-a", "domain-b"], **templates.TINY_WEIGHTS}
+    tiny = templates.TINY_WEIGHTS
+    example = {"domains": ["domain-a", "domain-b"], **tiny, **tiny["model_identity"]}
     write_annotated(folder.path / settings.session, templates.SESSION, example)
     write_annotated(folder.path / SETTINGS_FILE, templates.SERVER, settings.model_dump(mode="json"))
 

@@ -68,12 +68,24 @@ domains: {domains}
 zero_shot_template: "a photo of a digit {}"
 
 # Any open_clip model; tiny ships with the package. Everybody needs the same weights. For another one
-# 'fedapt-secure model-info --model NAME --pretrained TAG' prints these five lines.
+# 'fedapt-secure model-info --model NAME --pretrained TAG' prints these lines.
 model: tiny
 # open_clip's tag of the weights, or a file; null for tiny.
 pretrained: null
 # SHA-256 of the frozen weights. Each institution compares its own copy and refuses another one.
 weight_hash: {weight_hash}
+# What features follow from besides the weights: hashes of the architecture's settings and of the tokenizer,
+# gelu or quick-gelu, and how images are prepared. Compared in the same way, and named where it differs.
+model_identity:
+  architecture: {architecture}
+  activation: {activation}
+  tokenizer: {tokenizer}
+  image_size: {image_size}
+  mean: {mean}
+  std: {std}
+  interpolation: {interpolation}
+  resize_mode: {resize_mode}
+  fill: {fill}
 # W, the width of the model's text tower.
 text_width: {text_width}
 # D, the size of its joint embedding of image and text.
@@ -157,6 +169,17 @@ minimum_rate_kbit_s: 128.0
 
 TINY_WEIGHTS: Final[dict[str, Any]] = {
     "weight_hash": "fd8e8d77a08b6af9fedd9e79ed3b22efb3d0617cde932db02b68016d4e9672d7",
+    "model_identity": {
+        "architecture": "30985d62d49ceed62a0159435ee2f06247238df6008389ae0b997e29869f810e",
+        "activation": "gelu",
+        "tokenizer": "e362a8b7d018318b4dc311584ab5bfb7881f5d3518667a36496ecf52866bf53f",
+        "image_size": [32, 32],
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+        "fill": 0,
+    },
     "text_width": 64,
     "feature_size": 64,
 }

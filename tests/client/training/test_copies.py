@@ -75,6 +75,7 @@ class Party:
         self._plan = {
             "class_names": ("zero", "one"),
             "weight_hash": backbone.weight_hash,
+            "model_identity": backbone.identity,
             "text_width": 64,
             "feature_size": 64,
             "context_tokens": 4,

@@ -49,6 +49,7 @@ def learner(images, backbone, tmp_path):
             "class_names": CLASS_NAMES,
             "zero_shot_template": DIGIT_TEMPLATE,
             "weight_hash": backbone.weight_hash,
+            "model_identity": backbone.identity,
             "text_width": 64,
             "feature_size": 64,
             "context_tokens": 4,

@@ -173,7 +173,7 @@ def test_unattended_approved_not_approved_and_forbidden(world: World) -> None:
     assert status == 0
     assert json.loads(out)["sha256"] == session["bundle"]
     assert json.loads(out)["session"] == session["session"]
-    assert (json.loads(out)["bundle_format"], json.loads(out)["method"]) == (3, "fedapt")
+    assert (json.loads(out)["bundle_format"], json.loads(out)["method"]) == (4, "fedapt")
 
     audit = [*CLI, "audit", str(world.federation.folder.path / "logs"), "--trust"]
     status, out, errors = end(world.start(*audit, str(world.federation.folder.roster)))
@@ -197,3 +197,19 @@ def test_a_coordinator_that_is_away_is_waited_for_and_a_stop_is_clean(world: Wor
     status, out, _ = end(world.client(settings["name"], "status"))
     assert status == 0
     assert "running       no" in out
+
+
+def test_another_preparation_of_images_is_another_model_and_starts_no_session(world: World) -> None:
+    plan = world.party(COORDINATOR) / "session.yaml"
+    described = yaml.safe_load(plan.read_text())
+    described["model_identity"]["mean"] = [0.48, 0.46, 0.41]
+    plan.write_text(yaml.safe_dump(described))
+    coordinator = world.coordinator()
+    world.until(lambda: world.logged(COORDINATOR, "listening"), "the coordinator listens")
+    status, _, errors = end(world.client("clinic-1", "run"))
+    assert status == 2
+    assert "mean is [0.5, 0.5, 0.5], the session's [0.48, 0.46, 0.41]" in errors.splitlines()[-1]
+    world.until(lambda: world.logged(COORDINATOR, "left", name="clinic-1"), "the refusal arrives")
+    assert world.logged(COORDINATOR, "left", name="clinic-1", reason="model_differs")
+    assert not world.entries("clinic-1", "session_accepted")
+    assert coordinator.poll() is None

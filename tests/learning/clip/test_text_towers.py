@@ -9,6 +9,7 @@ from fedapt_secure.learning.clip.backbone import RANDOM, Backbone, load_backbone
 from fedapt_secure.learning.clip.context_words import initial_context
 from fedapt_secure.learning.clip.prompt_tokens import PromptTokens
 from fedapt_secure.learning.clip.text import PromptedText
+from tests.learning.clip.unmodified import through_the_model
 from tests.support.hub_models import KINDS, OWN_KINDS, make_model, make_tokenizer
 
 NAMES = ("cat", "fire_truck", "sea anemone")
@@ -73,34 +74,12 @@ def test_gradients_are_those_of_autograd_through_the_unmodified_model(backbone, 
     cotangent = torch.randn(2, len(NAMES), backbone.feature_size, generator=generator)
     found = text.encode(contexts)
     (gradient,) = torch.autograd.grad(found, contexts, cotangent)
-    expected = torch.stack([through_the_model(backbone, one, count) for one in contexts])
+    expected = torch.stack([through_the_model(backbone, SPOKEN, one) for one in contexts])
     (expected_gradient,) = torch.autograd.grad(expected, contexts, cotangent)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     size = float(expected_gradient.abs().max())
     assert size > 1e-3
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-5 * size, rtol=1e-4)
-
-
-def through_the_model(backbone, context, count):
-    """Return what the model's own ``encode_text`` gives where its embedding layer has the context in it."""
-    rows = [backbone.prompt_tokens.prompt(f"{name}.", count).tokens for name in SPOKEN]
-    start = backbone.prompt_tokens.start
-    module = backbone.text_tower.module
-    layer = (
-        module.token_embedding
-        if hasattr(module, "token_embedding")
-        else module.transformer.get_input_embeddings()
-    )
-
-    def put_in(_, __, embedded):
-        own = context.expand(len(rows), -1, -1)
-        return torch.cat([embedded[:, :start], own, embedded[:, start + count :]], dim=1)
-
-    hook = layer.register_forward_hook(put_in)
-    try:
-        return F.normalize(backbone._model.encode_text(torch.tensor(rows), normalize=False), dim=-1)
-    finally:
-        hook.remove()
 
 
 def test_cutting_and_sharing_change_nothing(backbone):

@@ -9,7 +9,7 @@ from fedapt_secure.config.annotated import fill
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.protocol.plan import SessionPlan
-from fedapt_server.membership.templates import SERVER, TINY_WEIGHTS
+from fedapt_server.membership.templates import SERVER
 from fedapt_server.ports.admission_limits import MAX_ADDRESSES, MAX_PER_WINDOW, WINDOW_S, AdmissionLimits
 from fedapt_server.settings import ServerSettings
 from tests.support.offices import Office
@@ -37,8 +37,8 @@ def test_the_example_of_a_session_is_one(tmp_path: Path) -> None:
     explained = path.read_text().splitlines()
     assert sum(line.startswith("#") for line in explained) > 20
     backbone = load_backbone(plan.model, plan.pretrained)
-    sizes = (backbone.weight_hash, backbone.text_width, backbone.feature_size)
-    assert sizes == tuple(TINY_WEIGHTS.values())
+    facts = (backbone.weight_hash, backbone.identity, backbone.text_width, backbone.feature_size)
+    assert facts == (plan.weight_hash, plan.model_identity, plan.text_width, plan.feature_size)
 
 
 class TestLimits:

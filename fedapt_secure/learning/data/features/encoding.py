@@ -238,6 +238,7 @@ def _identity(backbone: Backbone, view: str) -> StoreIdentity:
         feature_size=backbone.feature_size,
         view=view,
         precision=backbone.precision,
+        model_hash=backbone.model_hash,
     )
 
 

@@ -69,6 +69,8 @@ class StoreIdentity:
         view: Name of what was done to the image before preprocessing; ``plain`` for nothing.
         version: Of the store.
         precision: What the image tower computed in.
+        model_hash: SHA-256 of all that the model's features follow from, hexadecimal; stores that were made
+            before it was asked for have none, and match no model.
     """
 
     model: str
@@ -78,6 +80,7 @@ class StoreIdentity:
     view: str
     version: int = STORE_VERSION
     precision: str = _UNNAMED_PRECISION
+    model_hash: str = ""
 
     @property
     def folder_name(self) -> str:

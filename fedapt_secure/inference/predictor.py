@@ -1,5 +1,6 @@
 """A finished model, ready to answer: images in, labels with probabilities out."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from fedapt_secure.learning.clip.feeding import Feed
 
 TOP: Final = 5
 _NOT_FINITE: Final = "its features are not finite"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,12 @@ def load_model(
     """
     read = read_bundle(Path(bundle))
     place = resolve_device(device)
+    if read.model_identity is None:
+        _log.warning(
+            "%s is of an older format: it says nothing of its CLIP but the weights; activation, tokenizer and"
+            " preparation of images are those of what is here",
+            bundle,
+        )
     own = None if read.model_identity is None else read.model_identity.activation
     backbone = load_backbone(
         read.model,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.inference.predictor import load_model
 from fedapt_secure.learning.bundle import (
     FORMAT_VERSION,
     Bundle,
@@ -254,3 +255,7 @@ class TestWhatTheModelIs:
         assert torch.equal(old.model_on(tiny).predict(features), expected)
         with pytest.raises(InvalidInput, match="tuned on other weights"):
             old.model_on(load_backbone("tiny", RANDOM))
+
+    def test_using_it_says_what_it_cannot_say(self, caplog):
+        load_model(Path(__file__).parent / "bundles" / "format-3.safetensors", device="cpu")
+        assert "says nothing of its CLIP but the weights" in caplog.text

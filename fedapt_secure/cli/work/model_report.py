@@ -55,7 +55,9 @@ def print_model(
         say_json(facts.session | facts.others)
         return
     say("# For session.yaml. Every institution needs this model, and compares all of it.")
-    say_lines(yaml.safe_dump(facts.session, sort_keys=False, width=4096).rstrip("\n"))
+    say_lines(
+        yaml.safe_dump(facts.session, sort_keys=False, width=4096, default_flow_style=None).rstrip("\n")
+    )
     say("# Only for methods that train the image tower (fedavg, fedprox); 0 for all others:")
     say(f"# tower_values: {facts.others['tower_values']}")
     say("# Besides:")

@@ -83,6 +83,8 @@ def load(model: str, pretrained: str | None, activation: Activation | None) -> L
                 quick_gelu=configuration["quick_gelu"],
                 text_cfg=configuration["text_cfg"],
             )
+            if is_random:
+                _fill_decoder(clip)
             tokenizer = _tokenizer(source, configuration, is_random=is_random)
         except InvalidInput:
             raise
@@ -91,6 +93,12 @@ def load(model: str, pretrained: str | None, activation: Activation | None) -> L
             raise InvalidInput(_cannot_load(model, pretrained, error)) from error
     transform = image_transform_v2(PreprocessCfg(**clip.visual.preprocess_cfg), is_train=False)
     return Loaded(clip, transform, tokenizer, configuration)
+
+
+def _fill_decoder(model: Any) -> None:
+    """Give values from the seed to the decoder that CoCa has besides its towers; some come with none."""
+    for parameter in getattr(model, "text_decoder", torch.nn.Module()).parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
 
 
 def _configuration(source: str) -> dict[str, Any]:

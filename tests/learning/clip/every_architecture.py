@@ -235,7 +235,7 @@ def known_rows(arguments: Sequence[str]) -> Mapping[str, Row]:
 
 
 def main(names: Sequence[str]) -> int:
-    """Run all, or those that are named, or those that a file of a run before lacks; write the page for all."""
+    """Run all, those that are named, or those that a file of a run before lacks; write the page for all."""
     known = known_rows(names)
     found = []
     for name in open_clip.list_models() if known or not names else names:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.clip.backbone import RANDOM, Backbone, load_backbone
 from fedapt_secure.learning.clip.context_words import initial_context
+from fedapt_secure.learning.clip.loading import load
 from fedapt_secure.learning.clip.prompt_tokens import PromptTokens
 from fedapt_secure.learning.clip.text import PromptedText
 from tests.learning.clip.unmodified import through_the_model
@@ -43,6 +44,11 @@ def test_what_is_exact_is_known_of_each_kind(models, kind):
     assert tower.cuts == (kind in CUTS | {"coca-roberta"})
     assert tower.shares == (kind in SHARES)
     assert tower.has_known_layers == (kind in OWN_KINDS and kind != "coca")
+
+
+def test_random_weights_are_the_same_each_time(backbone):
+    again = Backbone(backbone.name, RANDOM, load(backbone.name, RANDOM, None), backbone.device)
+    assert again.model_hash == backbone.model_hash
 
 
 def test_features_are_those_of_the_model_itself(backbone):

@@ -1,5 +1,6 @@
 """What makes two models the same, and what is known of a checkpoint file's weights."""
 
+import importlib.util
 import json
 import logging
 import shutil
@@ -13,6 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.learning.clip import backbone as backbones
 from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
 from tests.support.hub_models import make_model, make_tokenizer
 
@@ -204,3 +206,35 @@ def test_what_open_clip_publishes_of_openai_is_known_by_its_address():
     ]
     assert len(found) >= 9
     assert all(tag["quick_gelu"] and match and len(match[1]) in (63, 64) for tag, match in found)
+
+
+@pytest.mark.parametrize("kind", ["bert", "coca-roberta"])
+def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch, kind):
+    name, found = make_model(tmp_path, kind), importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *_: None if name == "transformers" else found(name)
+    )
+    with pytest.raises(InvalidInput, match=r"pip install 'fedapt-secure\[hf\]'"):
+        load_backbone(name, RANDOM)
+
+
+def test_random_weights_do_without_a_tokenizer_and_say_so(tmp_path, caplog):
+    name = make_model(tmp_path, "last")
+    (tmp_path / "tokenizer.json").unlink()
+    backbone = load_backbone(name, RANDOM)
+    assert "a stand-in serves its random weights" in caplog.text
+    rows = backbone.tokenize(["a photo of a cat", "cat a photo"])
+    first, second = rows[0, :5].tolist(), rows[1, :3].tolist()
+    assert first[0] == first[3] == second[1]  # "a"
+    assert first[4] == second[0]  # "cat"
+
+
+def test_weights_that_are_not_random_do_not(tmp_path):
+    name = make_model(tmp_path, "last")
+    save_file(open_clip.create_model(name).state_dict(), tmp_path / "open_clip_model.safetensors")
+    assert load_backbone(name).logit_bias == -10.0
+    (tmp_path / "tokenizer.json").unlink()
+    backbones._loaded.clear()
+    with pytest.raises(InvalidInput, match="cannot load the model") as caught:
+        load_backbone(name)
+    assert "\n" not in str(caught.value)

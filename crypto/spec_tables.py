@@ -61,6 +61,8 @@ def type_of(annotation: Any, metadata: Iterable[Any]) -> str:
     high = next((m.max_length for m in limits if isinstance(m, MaxLen)), None)
     if origin is tuple:
         of = type_of(arguments[0], [])
+        if arguments[-1] is not ...:
+            return f"array of {len(arguments)}, each {of}"
         return f"array of {of}" if (low, high) == (0, None) else f"array{between(low, high)}, of {of}"
     if annotation is bytes:
         return f"{low} bytes" if low == high else f"bytes{between(low, high)}"

@@ -20,20 +20,41 @@ LEAST_EPSILON: Final = 0.02
 LARGEST_DELTA: Final = 0.01
 """δ of one session at most. δ is the chance that ε promises nothing at all: above 1 % it is no promise that
 anyone could rely on, and with fewer than 50 records 1 / (2 N̂) would be above it."""
+FEWEST_TOLD: Final = 5
+"""N̂ below 100 is a multiple of this, and says of fewer no more than that there are any."""
 MAX_SAFE_DELTA_FACTOR: Final = 10
 """A warning stands where δ > 1 / (10 N̂): one record in ten data sets could be given away."""
 
 
 def declared_records(true_count: int) -> int:
-    """Return N̂: a count of records, or persons, rounded down to two significant figures, which may be public.
+    """Return N̂: a count of records, or persons, rounded down, which may be public.
+
+    To two significant figures, and below 100, where these would be the exact count, to a multiple of five;
+    fewer than five count as one.
+
+    Privacy does not rest on N̂ being right, only on its being fixed and public. It decides δ = 1 / (2 N̂),
+    which a smaller N̂ makes larger and states so, and the divisor q·N̂, which divides a sum after it was
+    clipped and noised: sensitivity, σ and the rate q at which each unit is drawn know nothing of it. A
+    smaller N̂ makes steps larger, signal and noise alike: by up to a fifth from 20 on, by more below.
 
     Raises:
         InvalidInput: If there is no record.
     """
     if true_count < 1:
         raise InvalidInput("the training set is empty: at least one labelled image is needed")
-    unit: int = 10 ** max(0, len(str(true_count)) - 2)
-    return true_count // unit * unit
+    return max(1, true_count // _step(true_count) * _step(true_count))
+
+
+def largest_count(declared: int) -> int:
+    """Return the largest count of records, or persons, whose N̂ this is."""
+    if declared < FEWEST_TOLD:
+        return FEWEST_TOLD - 1
+    return declared + _step(declared) - 1
+
+
+def _step(count: int) -> int:
+    """Return of what N̂ is a multiple, where a count or N̂ itself is this."""
+    return FEWEST_TOLD if count < 100 else int(10 ** (len(str(count)) - 2))
 
 
 def default_delta(declared: int, unit: PrivacyUnit = IMAGE) -> float:

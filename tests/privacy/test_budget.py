@@ -15,6 +15,7 @@ from fedapt_secure.privacy.budget import (
     declared_records,
     default_delta,
     delta_warning,
+    largest_count,
 )
 
 FIELDS = {
@@ -36,7 +37,7 @@ def a_tenth_a_step(noise_multiplier: float, sample_rate: float, steps: int, delt
 
 
 class TestDeclaredRecords:
-    @given(st.integers(1, 10**18))
+    @given(st.integers(100, 10**18))
     def test_two_significant_figures_and_never_above(self, count: int) -> None:
         declared = declared_records(count)
         digits = str(count)
@@ -44,12 +45,29 @@ class TestDeclaredRecords:
         assert declared <= count
         assert declared_records(declared) == declared
 
+    def test_below_a_hundred_fives_and_no_count_is_told_exactly(self) -> None:
+        told = [declared_records(count) for count in range(1, 101)]
+        assert set(told) == {1, *range(5, 101, 5)}
+        assert all(declared <= count for count, declared in enumerate(told, 1))
+        assert told == sorted(told)
+        assert {told.count(declared) for declared in set(told) - {100}} == {4, 5}  # four are fewer than five
+
     @pytest.mark.parametrize(
         ("count", "declared"),
-        [(1, 1), (9, 9), (10, 10), (99, 99), (100, 100), (109, 100), (279, 270), (99999, 99000)],
-    )
+        [
+            (1, 1), (4, 1), (5, 5), (9, 5), (10, 10), (14, 10), (54, 50), (99, 95), (100, 100), (109, 100),
+            (279, 270), (99999, 99000),
+        ],
+    )  # fmt: skip
     def test_at_the_edges(self, count: int, declared: int) -> None:
         assert declared_records(count) == declared
+
+    @given(st.one_of(st.integers(1, 120), st.integers(1, 10**18)))
+    def test_the_largest_count_behind_a_declared_one(self, count: int) -> None:
+        declared = declared_records(count)
+        assert count <= largest_count(declared)
+        assert declared_records(largest_count(declared)) == declared
+        assert declared_records(largest_count(declared) + 1) > declared
 
     @pytest.mark.parametrize("count", [0, -1, -270])
     def test_no_record(self, count: int) -> None:

@@ -36,7 +36,8 @@ SELF_REPORTED: Final = (
     ),
     (
         "The number of records (or persons)",
-        "Declared, and rounded down to two figures; nobody else has seen the data.",
+        "Declared, and rounded down, to two figures and below 100 to a multiple of five; nobody else has seen"
+        " the data.",
     ),
     (
         "That a data set is what its identifier says, and distinct from others",

@@ -94,7 +94,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "fedapt_secure.learning.data": (
         "reading",
-        "features layouts partition few_shot",
+        "counting features layouts partition few_shot",
         "digits",
         "dealing",
     ),

@@ -23,14 +23,17 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import POLICY_FILE
+from fedapt_secure.learning.data.counting import TrainingCount, count_training, most_training
 from fedapt_secure.learning.data.reading.copies import equal_files, equal_in_words
-from fedapt_secure.learning.data.reading.records import UNLABELLED, read_unlabelled
+from fedapt_secure.learning.data.reading.records import UNLABELLED, Record, read_unlabelled
 from fedapt_secure.protocol.clocks import Times, span
 from fedapt_secure.protocol.transport import client_context
 
 OLDEST_PYTHON: Final = (3, 11)
 LEAST_FREE_BYTES: Final = 1 << 30
 COMFORTABLE_FREE_BYTES: Final = 5 << 30
+MOST_FILES_READ: Final = 1000
+"""To count training images, of which a policy asks for some dozens."""
 _HARMLESS: Final = frozenset({POLICY_FILE, "README.md", "data.csv"})
 """What people put into the folder and may be read by others."""
 
@@ -79,6 +82,7 @@ def examine(folder: PartyFolder, model: str, pretrained: str | None) -> list[Fin
     found = [finding for name, check in checks for finding in _guarded(name, check)]
     if settings:
         found += _guarded("data", lambda: _data(settings[0].data))
+        found += _minima(folder, settings[0])
         found += _guarded("coordinator", lambda: _network(folder, settings[0]))
     wish = (settings[0].device, settings[0].precision) if settings else ("auto", "auto")
     found += _guarded("model", lambda: _model(model, pretrained, *wish))
@@ -217,6 +221,38 @@ def _data(source: Path) -> Iterator[Finding]:
             "only a session without labels (unsupervised) uses these; for others put images into class"
             " folders, or fill the manifest's column label",
         )
+
+
+def _minima(folder: PartyFolder, settings: ClientSettings) -> list[Finding]:
+    """Hold the images against the policy's minima; what cannot be read is named by the checks of these."""
+    try:
+        policy = policy_in_force(folder.path, settings).policy
+        there = _counted(read_unlabelled(settings.data).records)
+    except FedaptError:
+        return []
+    asked = f"{policy.minimum_records:,} training images"
+    what = f"{there.images:,} training images"
+    if there.persons is not None:
+        what += f" of {there.persons:,} persons"
+        asked += f" and {policy.minimum_persons:,} persons"
+    lacking = [
+        rule
+        for rule, count, least in (
+            ("minimum_records", there.images, policy.minimum_records),
+            ("minimum_persons", there.persons, policy.minimum_persons),
+        )
+        if count is not None and count < least
+    ]
+    said = f"at most {what}; the policy asks for {asked}"
+    if not lacking:
+        return [Finding("minima", "ok", said)]
+    advice = f"sessions would be refused: add images, or have {' and '.join(lacking)} in policy.yaml changed"
+    return [Finding("minima", "wrong", said, advice)]
+
+
+def _counted(records: Sequence[Record]) -> TrainingCount:
+    """Count by files where these are few; where they are many, how many are for tests does not matter."""
+    return count_training(records) if len(records) <= MOST_FILES_READ else most_training(records)
 
 
 def _network(folder: PartyFolder, settings: ClientSettings) -> Iterator[Finding]:

@@ -66,6 +66,7 @@ class Kind(StrEnum):
     SCHEME = "aggregation scheme"
     UNIT = "unit of privacy"
     PARTICIPANTS = "too few participants"
+    RECORDS = "too few records"
     TERMS = "terms of the session"
     COURSE = "course of events"
     RELEASED_TWICE = "released twice"

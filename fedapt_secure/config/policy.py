@@ -47,6 +47,9 @@ class Policy(Settings):
         minimum_institutions_per_key: Smallest number of institutions, this one among them, that hold its
             domain key in every single sum that it contributes to, where updates are added up under a scheme.
             2 and as many as may be in league with the coordinator; 1 where its own noise is to suffice.
+        minimum_records: Smallest number of training images with which this institution takes part.
+        minimum_persons: Smallest number of persons with training images, where images say whose they are;
+            0 for either asks for none.
         share_metrics: ``no``, or ``masked``: held-out results may leave as masked sums.
         coordinators: Fingerprints of the coordinators that may offer sessions; empty for the one that this
             institution enrolled with.
@@ -65,6 +68,8 @@ class Policy(Settings):
     aggregation: Annotated[tuple[Scheme, ...], Field(min_length=1)] = ("masking",)
     minimum_participants: Annotated[int, ranges.MINIMUM_PARTICIPANTS] = 3
     minimum_institutions_per_key: Annotated[int, ranges.MINIMUM_PARTICIPANTS] = 3
+    minimum_records: Annotated[int, ranges.LEAST_OF_RECORDS] = 50
+    minimum_persons: Annotated[int, ranges.LEAST_OF_RECORDS] = 20
     share_metrics: Literal["no", "masked"] = "no"
     coordinators: tuple[str, ...] = ()
     max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_COORDINATOR] = LARGEST_MESSAGE_BYTES

@@ -103,6 +103,7 @@ MAX_GRAD_NORM: Final = Range(
     1e-6, 1e6, "gradients of features of length 1; beyond it float32 loses either them or the noise"
 )
 COUNT_OF_RECORDS: Final = Range(1, 10**9, "training images, or persons, of one institution")
+LEAST_OF_RECORDS: Final = Range(0, 10**9, "training images, or persons, of one institution; 0 asks for none")
 
 # Training
 LEARNING_RATE: Final = Range(

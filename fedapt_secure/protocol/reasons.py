@@ -39,6 +39,7 @@ class Reason(StrEnum):
     POLICY_AGGREGATION = "policy_aggregation"
     POLICY_PARTICIPANTS = "policy_participants"
     POLICY_KEY = "policy_key"
+    POLICY_RECORDS = "policy_records"
     POLICY_MESSAGE_SIZE = "policy_message_size"
     POLICY_EPSILON = "policy_epsilon"
     POLICY_DELTA = "policy_delta"
@@ -104,6 +105,10 @@ MEANINGS: Final[Mapping[Reason, Meaning]] = {
         "have domains share keys ('keys' in session.yaml), invite more institutions of its domain, or call"
         " its data-protection officer",
     ),
+    Reason.POLICY_RECORDS: Meaning(
+        "has fewer training images, or fewer persons, than its policy asks for",
+        "leave it out until it has more, or call its data-protection officer: the policy is theirs to change",
+    ),
     Reason.POLICY_MESSAGE_SIZE: Meaning("its policy does not take messages of this size", _DPO),
     Reason.POLICY_EPSILON: Meaning("its policy does not allow the session's epsilon on its images", _DPO),
     Reason.POLICY_DELTA: Meaning("its policy does not allow the session's delta on its images", _DPO),
@@ -155,6 +160,8 @@ _RULES: Final[Mapping[str, Reason]] = {
     "aggregation": Reason.POLICY_AGGREGATION,
     "minimum_participants": Reason.POLICY_PARTICIPANTS,
     "minimum_institutions_per_key": Reason.POLICY_KEY,
+    "minimum_records": Reason.POLICY_RECORDS,
+    "minimum_persons": Reason.POLICY_RECORDS,
     "max_message_bytes": Reason.POLICY_MESSAGE_SIZE,
     "max_epsilon": Reason.POLICY_EPSILON,
     "session_epsilon": Reason.POLICY_EPSILON,

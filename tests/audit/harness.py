@@ -122,6 +122,9 @@ class Terms:
     unit: str = "image"
     privacy_unit: str | None = None
     """``None``: a log of before policies had it."""
+    declared_records: int = 270
+    minima: tuple[int, int] | None = None
+    """Of records and persons; ``None`` likewise."""
 
 
 class Federation:
@@ -164,6 +167,7 @@ class Federation:
             "minimum_participants": terms.minimum_participants,
             "share_metrics": "never",
             **({} if terms.privacy_unit is None else {"privacy_unit": terms.privacy_unit}),
+            **dict(zip(("minimum_records", "minimum_persons"), terms.minima or (), strict=False)),
         }
         return rehashed(body)
 
@@ -178,7 +182,7 @@ class Federation:
             "dataset": self.dataset(name),
             "overlaps": list(terms.overlaps),
             "unit": terms.unit,
-            "declared_records": 270,
+            "declared_records": terms.declared_records,
             "mechanism": "gaussian-grid",
             "noise": terms.noise,
             "noise_multiplier": terms.noise_multiplier,
@@ -193,7 +197,9 @@ class Federation:
                 "delta": terms.delta * len(before),
                 "sessions": len(before),
             },
-            "warning": delta_warning(terms.delta, 270, "person" if terms.unit == "person" else "image"),
+            "warning": delta_warning(
+                terms.delta, terms.declared_records, "person" if terms.unit == "person" else "image"
+            ),
         }
 
     def planned(self, plan: Body, steps: int) -> Body:

@@ -54,6 +54,13 @@ class TestRules:
             ({"minimum_participants": 4}, {}, Kind.PARTICIPANTS, "completed by 3; the policy asks for 4"),
             ({"noise": "insecure-deterministic"}, {}, Kind.INSECURE_NOISE, "not private"),
             ({"privacy_unit": "person"}, {}, Kind.UNIT, "the policy asks for per person"),
+            ({"declared_records": 45, "minima": (50, 1)}, {}, Kind.RECORDS, "at most 49 records trained"),
+            (
+                {"declared_records": 1, "unit": "person", "minima": (1, 5)},
+                {},
+                Kind.RECORDS,
+                "at most 4 persons trained; the policy asks for 5",
+            ),
             ({}, {"private": False}, Kind.NO_PRIVACY, "which the policy requires"),
             ({}, {"steps": 6}, Kind.PLAN, "18 steps were spent, the plan allows 12"),
         ],
@@ -70,6 +77,19 @@ class TestRules:
         assert says in found[0].detail
         assert all(one.line and one.file for one in found)
         assert party(judgement, "coordinator").verdict is Verdict.VERIFIED
+
+    @pytest.mark.parametrize(
+        "terms",
+        [
+            {"declared_records": 45, "minima": (49, 100)},  # 45 to 49 images: it may have had them
+            {"declared_records": 1, "unit": "person", "minima": (100, 4)},
+            {"declared_records": 1},  # of before there were minima
+        ],
+    )
+    def test_who_may_have_had_enough_is_not_accused(self, tmp_path: Path, terms: dict[str, Any]) -> None:
+        made = Federation(3, Terms(**terms))
+        made.session(1)
+        assert judged(made, tmp_path).findings == ()
 
     def test_noise_that_can_be_foretold_bounds_nothing(self, tmp_path: Path) -> None:
         made = Federation(3, Terms(noise="insecure-deterministic"))

@@ -39,6 +39,7 @@ from tests.protocol.federation import Federation
 BASE = Federation(3, rounds=2, local_steps=2, sample_rate=0.5).configuration
 RECORDS, DELTA, ROUNDS = 270, 1e-5, 2
 EPSILONS = (1.0, 2.0)
+NO_MINIMA = {"minimum_records": 0, "minimum_persons": 0}
 POLICIES: tuple[dict[str, Any], ...] = (
     {
         "max_epsilon": 4.0,
@@ -78,7 +79,7 @@ class Clinic:
         return self.folder / "log.jsonl"
 
     def write_policy(self, fields: dict[str, Any]) -> None:
-        (self.folder / "policy.yaml").write_text(yaml.safe_dump(fields))
+        (self.folder / "policy.yaml").write_text(yaml.safe_dump(NO_MINIMA | fields))
 
     def start(self, **log: Any) -> None:
         fields = {"name": PARTY, "port": 1, "data": "x", "dp_delta": DELTA}

@@ -50,13 +50,25 @@ def test_a_session_of_everybody_says_nothing_of_turns(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
+        (
+            "data.csv",
+            "path,label,split,subject\na.png,one,train,ada\nb.png,one,train,ada\nc.png,one,test,bea\n",
+            "images at most 2 training images, the policy asks for 50; at most 1 persons, the policy asks for"
+            " 20. WOULD BE REFUSED aggregation",
+        ),
+        (
+            "data.csv",
+            "path,label\n" + "".join(f"{n}.png,one\n" for n in range(50)),
+            "images at most 50 training images, the policy asks for 50 aggregation",
+        ),
+        ("missing.csv", None, "images cannot be read yet: 'fedapt-secure client doctor' says why"),
         ("data.csv", "path,label,subject\n", "; per person"),
         ("data.csv", "path,label\n", "; per image, not per person"),
         ("folder", None, "; per image, not per person"),
         ("missing.csv", None, "per image or per person, as the data will say"),
     ],
 )
-def test_people_read_what_privacy_counts(
+def test_people_read_what_privacy_counts_and_how_much_there_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | None, expected: str
 ) -> None:
     data = tmp_path / name

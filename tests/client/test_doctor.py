@@ -15,6 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from fedapt_client import doctor
 from fedapt_client.doctor import Finding, examine
 from fedapt_client.membership import rosters
+from fedapt_client.settings import ClientSettings
 from fedapt_crypto.certificates import to_der
 from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.config.party_folder import PartyFolder
@@ -38,7 +39,7 @@ def healthy(office: Office, tmp_path: Path) -> PartyFolder:
     """An institution with everything in place."""
     folder = office.enrol()
     rosters.approve(folder, office.roster())
-    (folder.path / "policy.yaml").write_text("max_epsilon: 8\n")
+    (folder.path / "policy.yaml").write_text("max_epsilon: 8\nminimum_records: 0\n")
     images = tmp_path / "images" / "one"
     images.mkdir(parents=True)
     (images / "1.png").touch()
@@ -90,6 +91,7 @@ def test_everything_is_in_place(office: Office, healthy: PartyFolder) -> None:
     assert not wrong(found)
     assert {
         "python", "settings", "permissions", "keys", "certificate", "roster", "policy", "disk", "data",
+        "minima",
         "enrolment port", "rounds port", "clock",
     } == found.keys()  # fmt: skip
     assert all(finding.state == "ok" for finding in found.values())
@@ -102,6 +104,38 @@ def test_equal_files_are_told(office: Office, healthy: PartyFolder, tmp_path: Pa
     assert said.state == "ok"
     told = "3 images of 1 classes; 2 files are equal to another one here: each picture counts once"
     assert said.what.endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("images", "subjects", "rules", "said"),
+    [
+        (3, None, "minimum_records: 4", "at most 3 training images; the policy asks for 4"),
+        (3, None, "minimum_records: 3\nminimum_persons: 9", None),
+        (
+            4,
+            2,
+            "minimum_records: 4\nminimum_persons: 3",
+            "4 training images of 2 persons; the policy asks for",
+        ),
+        (4, 2, "minimum_records: 4\nminimum_persons: 2", None),
+    ],
+)
+def test_fewer_than_the_policy_asks_for(
+    tmp_path: Path, images: int, subjects: int | None, rules: str, said: str | None
+) -> None:
+    rows = []
+    for number in range(images):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(bytes([number]))
+        subject = None if subjects is None else f"somebody {number % subjects}"
+        rows.append(Listed(path, "one", path.name, split="train", subject=subject))
+    write_manifest(tmp_path / "data.csv", rows)
+    (tmp_path / "policy.yaml").write_text(rules)
+    settings = ClientSettings(name="clinic-1", port=1, data=tmp_path / "data.csv")
+    (found,) = doctor._minima(PartyFolder(tmp_path), settings)
+    assert (found.state, found.check) == ("ok" if said is None else "wrong", "minima")
+    assert said is None or said in found.what
+    assert (said is None) == (found.advice == "")
 
 
 def test_nothing_is_in_place(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def found_consortium(
             log=Path("../../logs") / f"{name}.jsonl",
         )
         write_yaml(party.path / CLIENT_FILE, own, comment="The institution's settings.")
-        policy = Policy(max_delta=1e-3, unattended=True)
+        policy = Policy(max_delta=1e-3, unattended=True, minimum_records=0)
         write_yaml(party.path / POLICY_FILE, policy, comment="The institution's policy.")
         enrolled.append(party)
     signed = registrar.roster_file()

@@ -46,6 +46,8 @@ POLICY = {
     "session_delta": 0.01,
     "minimum_participants": 3,
     "minimum_institutions_per_key": 1,
+    "minimum_records": 0,
+    "minimum_persons": 0,
     "aggregation": ["masking", "ckks"],
     "unattended": True,
 }

@@ -26,6 +26,8 @@ session_epsilon: 8.0
 session_delta: 0.01
 minimum_participants: 2
 minimum_institutions_per_key: 1
+minimum_records: 0
+minimum_persons: 0
 aggregation: [masking, ckks]
 unattended: true
 """

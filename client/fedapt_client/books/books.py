@@ -18,6 +18,7 @@ from fedapt_client.books.ledger_events import (
     Terms,
     plan_body,
 )
+from fedapt_client.books.minima import Held, check_minima
 from fedapt_client.books.own_log import check_ledger, read_own_log
 from fedapt_client.books.round_models import RoundModels
 from fedapt_client.session.kept_model import KeptModel
@@ -61,6 +62,7 @@ class Books:
         check_ledger(own, self.ledger, folder / settings.ledger)
         self._logged_policy = own.policy_hash
         self._checked_under: str | None = None
+        self._held: Held | None = None
         self.own = own
 
     @property
@@ -109,6 +111,8 @@ class Books:
         if self.policy.hash == self._checked_under:
             return
         planned = self.ledger.plan(session)
+        if self._held is not None:
+            check_minima(self.policy, self._held)
         self._check_noise(private=planned.terms.noise_multiplier is not None)
         self._admit(self.ledger.counted(planned), planned.terms)
         self._checked_under = self.policy.hash
@@ -179,7 +183,9 @@ class Books:
             PolicyRefused: If the policy does not allow it, naming the rule.
             InvalidInput: If another plan is on record for this session, or the ledger cannot be written.
         """
-        terms = self._judged_terms(configuration, plan, declared_records)
+        held = Held.of(images, subjects)
+        terms = self._judged_terms(configuration, plan, declared_records, held)
+        self._held = held
         planned = self.ledger.record_plan(terms, images, subjects or (), self._with_rule)
         return {
             "session": configuration.session.hex(),
@@ -213,7 +219,7 @@ class Books:
         Raises:
             PolicyRefused, InvalidInput: As `accept` does.
         """
-        terms = self._judged_terms(configuration, plan, declared_records)
+        terms = self._judged_terms(configuration, plan, declared_records, Held.of(images, subjects))
         planned = self.ledger.judge_plan(terms, images, subjects or (), self._with_rule)
         return None if plan is None else self._plan_body(planned, plan)
 
@@ -247,9 +253,10 @@ class Books:
         }
 
     def _judged_terms(
-        self, configuration: SessionConfiguration, plan: PrivacyPlan | None, declared_records: int
+        self, configuration: SessionConfiguration, plan: PrivacyPlan | None, declared_records: int, held: Held
     ) -> Terms:
         """Return what is to be put on record, as far as the policy allows it whatever went before."""
+        check_minima(self.policy, held)
         self._check_noise(private=plan is not None)
         terms = self._terms(configuration, plan, declared_records)
         self._check_policys_unit(terms)

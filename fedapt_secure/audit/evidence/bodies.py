@@ -52,7 +52,9 @@ class Policy(Body):
     aggregation: list[Text]
     minimum_participants: Count
     minimum_institutions_per_key: Count = 1
-    """Not in logs of before there was such a rule."""
+    minimum_records: Count = 0
+    minimum_persons: Count = 0
+    """These three are not in logs of before there were such rules."""
     coordinators: list[Text] = []
     """Fingerprints; empty for the coordinator that the institution enrolled with, as in older logs."""
     privacy_unit: UnitRule = "any"

@@ -25,7 +25,8 @@ from fedapt_secure.log.heads import (
 from fedapt_secure.log.line import SESSION_CLOSED, WITNESSED, LogEntry
 from fedapt_secure.log.line_hashes import LineHashes
 from fedapt_secure.log.reader import Located
-from fedapt_secure.privacy.unit import PERSON, said
+from fedapt_secure.privacy.budget import largest_count
+from fedapt_secure.privacy.unit import PERSON, counted, said
 
 SECURE_NOISE: Final = "keystream"
 _BEGINNINGS: Final = frozenset({"session_started", "session_resumed", "session_accepted", "round_started"})
@@ -270,6 +271,12 @@ class Collector:
             )
         if plan is not None and policy.privacy_unit == PERSON != plan.unit:
             self._violated(Kind.UNIT, place, f"a session {said(plan.unit)}; the policy asks for per person")
+        if plan is not None:
+            most = largest_count(plan.declared_records)
+            asked = policy.minimum_persons if plan.unit == PERSON else policy.minimum_records
+            if most < asked:
+                what = f"at most {most} {counted(plan.unit)} trained; the policy asks for {asked}"
+                self._violated(Kind.RECORDS, place, what)
         if body.secure_aggregation not in policy.aggregation:
             allowed = ", ".join(policy.aggregation) or "none at all"
             self._violated(

@@ -1,5 +1,6 @@
 """What an institution takes part in when it agrees to a session: every figure that people decide by."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def offer_fields(
         "institutions_on_our_key": hides.own,
         "minimum_institutions_per_key": policy.minimum_institutions_per_key,
         "said_of_sums": hides.said,
+        "minima": _minima(settings.data, policy),
         "bundle_for_coordinator": plan.bundle_for_coordinator,
         "own_rounds": list(configuration.own_rounds(settings.name)),
         "said_of_rounds": said_of_rounds(configuration, settings.name),
@@ -104,6 +106,23 @@ def _unit(data: Path) -> "PrivacyUnit | None":
         return None
 
 
+def _minima(data: Path, policy: "Policy") -> dict[str, int | None]:
+    """Return what the policy asks for, and how much may be here at most; ``None`` where nobody knows yet."""
+    from fedapt_crypto.errors import InvalidInput  # noqa: PLC0415
+    from fedapt_secure.learning.data.counting import TrainingCount, most_training  # noqa: PLC0415
+    from fedapt_secure.learning.data.reading.records import read_unlabelled  # noqa: PLC0415
+
+    there: TrainingCount | None = None
+    with suppress(InvalidInput):
+        there = most_training(read_unlabelled(data).records)
+    return {
+        "minimum_records": policy.minimum_records,
+        "minimum_persons": policy.minimum_persons,
+        "records_at_most": None if there is None else there.images,
+        "persons_at_most": None if there is None else there.persons,
+    }
+
+
 def print_offer(fields: dict[str, Any]) -> None:
     """Print a session for people."""
     from rich.markup import escape  # noqa: PLC0415
@@ -119,6 +138,7 @@ def print_offer(fields: dict[str, Any]) -> None:
         *([] if fields["supervision"] == "labels" else [("without labels", fields["supervision"])]),
         ("privacy", _privacy(fields["privacy"])),
         *([] if fields["privacy"] is None else [("", _share(fields["privacy"]))]),
+        ("images", _images(fields["minima"])),
         ("aggregation", fields["secure_aggregation"]),
         ("", _hides(fields)),
         ("participants", _participants(fields)),
@@ -145,6 +165,19 @@ def _participants(fields: dict[str, Any]) -> str:
         return f"{institutions}, a round needs {threshold}"
     size = fields["cohort_size"]
     return f"{institutions}; a round has {size} of them, one of each domain, and needs {threshold}"
+
+
+def _images(minima: dict[str, int | None]) -> str:
+    """Return how many training images and persons the policy asks for, beside how many there may be."""
+    words, refused = [], ""
+    for what, asked, there in (
+        ("training images", minima["minimum_records"], minima["records_at_most"]),
+        ("persons", minima["minimum_persons"], minima["persons_at_most"]),
+    ):
+        if there is not None:
+            words.append(f"at most {there} {what}, the policy asks for {asked}")
+            refused = ". WOULD BE REFUSED" if there < (asked or 0) else refused
+    return "; ".join(words) + refused or "cannot be read yet: 'fedapt-secure client doctor' says why"
 
 
 def _hides(fields: dict[str, Any]) -> str:

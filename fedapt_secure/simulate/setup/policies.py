@@ -1,6 +1,5 @@
 """The policy and the ledger of each simulated institution, fitted to what the run was asked for."""
 
-import hashlib
 from pathlib import Path
 
 from fedapt_crypto.errors import InvalidInput, system_error
@@ -8,10 +7,11 @@ from fedapt_crypto.private_files import make_private_folder
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.policy import Policy
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.learning.data.counting import count_training
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
-from fedapt_secure.learning.data.reading.records import is_test_record, read_records
+from fedapt_secure.learning.data.reading.records import read_records
 from fedapt_secure.privacy.budget import LARGEST_DELTA, declared_records, default_delta
-from fedapt_secure.privacy.unit import IMAGE, PERSON, PrivacyUnit
+from fedapt_secure.privacy.unit import unit_of
 from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
 
 LEDGER_NAME = "ledger.sqlite"
@@ -52,6 +52,8 @@ def fitting_policy(
             if federated
             else 1,
             "minimum_institutions_per_key": 1,  # `Hiding` says what that means, in plan, offer and audit
+            "minimum_records": 0,  # one operator has all images: nobody is to be kept from taking part
+            "minimum_persons": 0,
             "unattended": True,  # one operator has asked for the whole run
         }
     )
@@ -68,29 +70,15 @@ def _default_delta(institution: DealtInstitution, dataset: DealtDataset) -> floa
     Raises:
         InvalidInput: If they are too few for any, naming whose.
     """
-    count, unit = _training_count(institution, dataset)
-    declared = declared_records(count)
+    counted = count_training(read_records(institution.data, dataset.class_names).records)
+    unit = unit_of(has_subjects=counted.persons is not None)
+    declared = declared_records(max(1, counted.images if counted.persons is None else counted.persons))
     if dataset.synthetic:  # for cost only, whatever δ says: nobody is protected
         return min(1 / (2 * declared), LARGEST_DELTA)
     try:
         return default_delta(declared, unit)
     except InvalidInput as error:
         raise InvalidInput(f"{institution.name}: {error}") from None
-
-
-def _training_count(institution: DealtInstitution, dataset: DealtDataset) -> tuple[int, PrivacyUnit]:
-    """Count training images, or persons, as the institution will; a broken one costs δ nothing there."""
-    units: set[str | bytes] = set()
-    unit: PrivacyUnit = IMAGE
-    for record in read_records(institution.data, dataset.class_names).records:
-        try:
-            digest = hashlib.sha256(record.path.read_bytes()).digest()
-        except OSError:
-            continue  # counted and named by the institution when it reads its images
-        if not is_test_record(record, digest):
-            units.add(digest if record.subject is None else record.subject)
-            unit = IMAGE if record.subject is None else PERSON
-    return max(1, len(units)), unit
 
 
 def ledger_path(settings: SimulateSettings, name: str) -> Path:

@@ -35,7 +35,8 @@ SELF_REPORTED: Final[dict[tuple[str, str, str], str]] = {
         "which earlier data sets share images with this one, its own ledger alone knows"
     ),
     ("institution", "session_accepted", "privacy.declared_records"): (
-        "how many images or persons there are is known at home; ε does not depend on it"
+        "how many images or persons there are is known at home; ε does not depend on it. A policy that asks"
+        " for a number is held against what is stated"
     ),
     ("institution", "session_accepted", "privacy.unit"): (
         "whether images say whose they are is known at home; a policy that asks for persons is held to it"
@@ -63,6 +64,8 @@ SELF_REPORTED: Final[dict[tuple[str, str, str], str]] = {
     ("institution", "policy", "max_message_bytes"): _OWN_RULE,
     ("institution", "policy", "minimum_institutions_per_key"): _OWN_RULE,
     ("institution", "policy", "minimum_participants"): _OWN_RULE,
+    ("institution", "policy", "minimum_persons"): _OWN_RULE,
+    ("institution", "policy", "minimum_records"): _OWN_RULE,
     ("institution", "policy", "named"): _OWN_RULE,
     ("institution", "policy", "rdp_order"): _OWN_RULE,
     ("institution", "policy", "require_differential_privacy"): _OWN_RULE,

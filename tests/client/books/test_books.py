@@ -32,6 +32,7 @@ PLAN = PrivacyPlan(
     declared_records=270,
 )
 BASE = Federation(3).configuration
+NO_MINIMA = {"minimum_records": 0, "minimum_persons": 0}
 
 
 def one_a_step(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
@@ -51,7 +52,7 @@ def open_books(folder: Path, policy: Policy | None = None, **settings: object) -
 
 def ours(**fields: object) -> Policy:
     """A policy under which sessions add up, and one may take all."""
-    figures = {"max_epsilon": 8.0, "max_delta": 1e-5, "composition": "sum"} | fields
+    figures = {"max_epsilon": 8.0, "max_delta": 1e-5, "composition": "sum", **NO_MINIMA} | fields
     shares = {"session_epsilon": figures["max_epsilon"], "session_delta": figures["max_delta"]}
     return Policy(**(shares | figures))
 
@@ -119,7 +120,7 @@ class TestAccept:
         assert len(body["privacy"]["overlaps"]) == 1
 
     def test_a_session_without_privacy_where_that_is_allowed(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(require_differential_privacy=False))
+        books = open_books(tmp_path, Policy(require_differential_privacy=False, **NO_MINIMA))
         assert accept(books, 1, plan=None)["privacy"] is None
         spend(books, 1)
         accept(books, 2, plan=None)
@@ -134,7 +135,7 @@ class TestAccept:
         with pytest.raises(PolicyRefused, match="protects nobody") as caught:
             accept(open_books(tmp_path, ours(), **options))
         assert caught.value.rule == "require_differential_privacy"
-        books = open_books(tmp_path, Policy(require_differential_privacy=False), **options)
+        books = open_books(tmp_path, Policy(require_differential_privacy=False, **NO_MINIMA), **options)
         assert accept(books)["privacy"]["noise"] == "insecure-deterministic"
         spend(books)
         with pytest.raises(PolicyRefused, match="policy rule max_epsilon: a session without private noise"):
@@ -463,7 +464,7 @@ class TestPolicyThatChanges:
 
     def test_noise_from_a_seed_is_refused_once_the_policy_asks_for_privacy(self, tmp_path: Path) -> None:
         options = {"experiment_seed": 1, "insecure_deterministic_noise": True}
-        books = open_books(tmp_path, Policy(require_differential_privacy=False), **options)
+        books = open_books(tmp_path, Policy(require_differential_privacy=False, **NO_MINIMA), **options)
         accept(books)
         self.change(tmp_path)
         books.read_policy_again()
@@ -543,7 +544,7 @@ class TestUnit:
             self.accept(books, 1, self.PEOPLE, subjects=("ada", "cem"))
 
     def test_persons_of_a_session_without_privacy_are_remembered(self, tmp_path: Path) -> None:
-        books = open_books(tmp_path, Policy(require_differential_privacy=False))
+        books = open_books(tmp_path, Policy(require_differential_privacy=False, **NO_MINIMA))
         books.accept(configuration(1), None, 270, images(1), ("ada",))
         spend(books, 1)
         with pytest.raises(PolicyRefused) as refused:

@@ -26,7 +26,10 @@ from fedapt_secure.protocol.session import SessionConfiguration
 from tests.protocol.federation import Federation
 
 PICTURES = 80
-POLICY = "max_epsilon: 4\nsession_epsilon: 2\nsession_delta: 0.004\nmax_delta: 0.008\ncomposition: sum\n"
+POLICY = (
+    "max_epsilon: 4\nsession_epsilon: 2\nsession_delta: 0.004\nmax_delta: 0.008\ncomposition: sum\n"
+    "minimum_records: 20\n"
+)
 
 
 @pytest.fixture(scope="module")

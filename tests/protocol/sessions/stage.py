@@ -43,14 +43,20 @@ max_epsilon: {FIGURE}
 max_delta: 0.00314159
 minimum_participants: 2
 minimum_institutions_per_key: 1
+minimum_records: 0
+minimum_persons: 0
 privacy_unit: any
 unattended: true
 """
 
 
+IMAGES = 90
+"""On every stage; some of them are held out."""
+
+
 def write_images(root: Path) -> None:
     """Write the images that every stage gets a copy of."""
-    write_digits(root, "ink", range(0, 1797, 20), False, np.random.default_rng(0))
+    write_digits(root, "ink", range(0, 20 * IMAGES, 20), False, np.random.default_rng(0))
 
 
 class Stage:

@@ -29,7 +29,7 @@ from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason
 from tests.protocol.federation import Federation
 from tests.protocol.memory_log import MemoryLog
-from tests.protocol.sessions.stage import MARKER, POLICY, Stage, stranger, write_images
+from tests.protocol.sessions.stage import IMAGES, MARKER, POLICY, Stage, stranger, write_images
 from tests.protocol.sessions.test_marker import FAILURES, policy
 
 AFTER: dict[Reason, str] = {
@@ -113,6 +113,14 @@ def no_privacy(stage: Stage) -> None:
 
 def more_delta_than_a_session_may(stage: Stage) -> None:
     stage.settings["dp_delta"] = 0.003
+
+
+def fewer_than_the_policy_asks_for(stage: Stage) -> None:
+    stage.write_policy(POLICY.replace("minimum_records: 0", f"minimum_records: {IMAGES}"))
+
+
+def a_policy_that_asks_for_more(stage: Stage) -> None:
+    at_start(stage, lambda: fewer_than_the_policy_asks_for(stage))
 
 
 def another_rule(stage: Stage) -> None:
@@ -245,6 +253,8 @@ CAUSES: dict[str, tuple[Callable[[Stage], None], Reason]] = FAILURES | {
     "a shorter roster": (a_shorter_roster, Reason.ROSTER_DIFFERS),
     "no privacy": (no_privacy, Reason.POLICY_PRIVACY),
     "the policy's delta": (more_delta_than_a_session_may, Reason.POLICY_DELTA),
+    "fewer than the policy asks for": (fewer_than_the_policy_asks_for, Reason.POLICY_RECORDS),
+    "a policy that asks for more": (a_policy_that_asks_for_more, Reason.POLICY_RECORDS),
     "the policy's rule": (another_rule, Reason.POLICY_COMPOSITION),
     "a budget used up": (a_budget_that_earlier_sessions_have_used_up, Reason.POLICY_EPSILON),
     "another image": (another_image, Reason.DATA_CHANGED),

@@ -10,6 +10,11 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Final
 
+LEAST_CLASSES: Final = 2
+MOST_CLASSES: Final = 4096
+"""So many a message holds."""
+MOST_CHARACTERS: Final = 256
+"""Of one name."""
 _MOST_CHARACTERS: Final = 40
 _MOST_TOLD: Final = 2
 
@@ -54,6 +59,41 @@ def check_class_names(names: Sequence[str]) -> None:
             f"{both(*twice)}; class names are compared without capitals, without spaces at their ends and"
             " with accents composed: leave one out, or give it a name of its own"
         )
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Raise `ValueError` where a session cannot have these classes, whatever its model.
+
+    Wherever classes come from, a plan or a data set that is dealt, it is this that judges them.
+    """
+    check_not_alone(names)
+    if len(names) > MOST_CLASSES:
+        raise ValueError(f"there are {len(names)} classes, and a session has {MOST_CLASSES} at most")
+    check_printable(names, "class")
+    check_class_names(names)
+
+
+def check_not_alone(names: Sequence[object]) -> None:
+    """Raise `ValueError` where there is nothing to tell apart: one class, or none."""
+    if len(names) < LEAST_CLASSES:
+        only = f"one class only, {shown(str(names[0]))}" if names else "no class"
+        raise ValueError(f"there is {only}: two at least are needed, to have something to tell apart")
+
+
+def check_printable(names: Iterable[str], what: str) -> None:
+    """Raise `ValueError` where a name is too long for a message, or has a character that no screen shows.
+
+    Args:
+        names: Of classes, or of domains.
+        what: Which of the two.
+    """
+    for name in names:
+        if len(name) > MOST_CHARACTERS:
+            raise ValueError(
+                f"the {what} {shown(name)} has {len(name)} characters, {MOST_CHARACTERS} are the most"
+            )
+        if not name.isprintable():
+            raise ValueError(f"the {what} {shown(name)} has a character that cannot be shown: rename it")
 
 
 def both(first: str, second: str) -> str:

@@ -11,13 +11,20 @@ from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.model_identity import ModelIdentity, Sha256
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
-from fedapt_secure.protocol.class_names import check_class_names
+from fedapt_secure.protocol.class_names import (
+    LEAST_CLASSES,
+    MOST_CHARACTERS,
+    MOST_CLASSES,
+    check_classes,
+    check_not_alone,
+    check_printable,
+)
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.methods import FEDAPT, MethodFacts, method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_parameters
 from fedapt_secure.protocol.unsupervised import LABELS, UnsupervisedPlan
 
-ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+ShortText = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
 DEFAULT_RATE_KBIT_S = 128.0
 """What a mobile line with a bad signal still carries."""
 MAX_ATTEMPTS = 5
@@ -68,7 +75,7 @@ class SessionPlan(FailFast):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    class_names: Annotated[tuple[ShortText, ...], Field(min_length=2, max_length=4096)]
+    class_names: Annotated[tuple[ShortText, ...], Field(min_length=LEAST_CLASSES, max_length=MOST_CLASSES)]
     domains: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=4096)]
     zero_shot_template: ShortText
     model: ShortText
@@ -106,10 +113,23 @@ class SessionPlan(FailFast):
     minimum_rate_kbit_s: Annotated[float, ranges.LINE_RATE] = DEFAULT_RATE_KBIT_S
     bundle_for_coordinator: Annotated[bool, Field(strict=True)] = False
 
+    @field_validator("class_names", mode="before")
+    @classmethod
+    def _several_classes(cls, names: object) -> object:
+        if isinstance(names, list | tuple):  # before the limit of the message says it in other words
+            check_not_alone(names)
+        return names
+
     @field_validator("class_names")
     @classmethod
     def _classes_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        check_class_names(names)
+        check_classes(names)
+        return names
+
+    @field_validator("domains")
+    @classmethod
+    def _domains_can_be_shown(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_printable(names, "domain")
         return names
 
     @model_validator(mode="after")

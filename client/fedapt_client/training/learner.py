@@ -24,7 +24,6 @@ from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.batches.sampling import most_sampled
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
-from fedapt_secure.learning.clip.context_words import check_initial_context
 from fedapt_secure.learning.clip.device import resident, resolve_device
 from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.data.features.image_features import FeatureSet, Skipped, load_features
@@ -36,6 +35,7 @@ from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, Traini
 from fedapt_secure.learning.methods.settings import TrainingSettings
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.learning.training.local import LocalTrainer
+from fedapt_secure.learning.training.plan_check import check_plan
 from fedapt_secure.learning.training.unlabelled_records import UnlabelledRecords
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, SessionShare, declared_records
 from fedapt_secure.protocol.methods import method_facts
@@ -83,9 +83,7 @@ class Learner:
         self._key_index = configuration.key_index(settings.name)
         with told_as(Reason.MODEL_MISSING):
             self._backbone = session_backbone(configuration, settings.device, settings.precision)
-        with told_as(Reason.PLAN_IMPOSSIBLE):
-            if plan.initial_context is not None:
-                check_initial_context(self._backbone, plan.initial_context)
+        check_plan(plan, self._backbone)
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         read = read_records if plan.unsupervised is None else read_unlabelled
         with told_as(Reason.DATA_UNREADABLE):

@@ -16,8 +16,9 @@ from fedapt_secure.learning.data.layouts.layout import choose_domains
 from fedapt_secure.learning.data.layouts.registry import LAYOUTS, read_domains
 from fedapt_secure.learning.data.partition import Indices, dirichlet_shares, divide, even_shares
 from fedapt_secure.learning.data.reading.listing import LeftOut, Listed
-from fedapt_secure.learning.data.reading.manifest import MAX_NAME_LENGTH, write_manifest
+from fedapt_secure.learning.data.reading.manifest import write_manifest
 from fedapt_secure.learning.data.reading.records import Record, read_records
+from fedapt_secure.protocol.class_names import check_classes, check_printable
 
 DatasetName = Literal[
     "digits",
@@ -33,7 +34,6 @@ DatasetName = Literal[
 DIGITS: Final = frozenset({"digits", "digits-flipped"})
 MAX_DIGIT_CLIENTS: Final = 20
 """To more institutions the digits are not dealt: each draws its own from all of them, see `synthetic`."""
-MIN_CLASSES: Final = 2
 UPSIDE_DOWN: Final = frozenset({"chalk", "scan"})
 """Domains whose pages come upside down in ``digits-flipped``: there a 6 looks like the others' 9."""
 DIGIT_TEMPLATE: Final = "a photo of a digit {}"
@@ -298,10 +298,8 @@ def _with_few(institution: DealtInstitution, class_names: Sequence[str], shots: 
 
 
 def _check_names(data_root: Path, class_names: Sequence[str], domains: Mapping[str, object]) -> None:
-    if len(class_names) < MIN_CLASSES:
-        raise InvalidInput(
-            f"{data_root} has one class only, {class_names[0]!r}: there is nothing to tell apart"
-        )
-    for name in (*class_names, *domains):
-        if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-            raise InvalidInput(f"{data_root} has a class or domain whose name cannot be used: {name[:40]!r}")
+    try:
+        check_classes(class_names)
+        check_printable(domains, "domain")
+    except ValueError as error:
+        raise InvalidInput(f"{data_root}: {error}") from None

@@ -30,6 +30,7 @@ from fedapt_secure.learning.data.dealing import (
     deal_dataset,
     digit_clients,
 )
+from fedapt_secure.learning.training.plan_check import check_plan
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.session import SessionConfiguration
@@ -208,6 +209,7 @@ def _fill(
     parse_failures(settings, names)
     engine.make_room(len(names))
     plan = session_plan(settings, dataset, backbone)
+    check_plan(plan, backbone)
     roster = enrol_all(folder, dataset, engine.host)
     if method_facts(plan.method).federated:
         SessionConfiguration.drafted(plan, roster).check_scheme()

@@ -263,13 +263,13 @@ def test_few_shot_keeps_tests_and_some_of_each_class(tmp_path, domains_folder, d
 
 def test_a_single_class_is_nothing_to_tell_apart(tmp_path):
     root = write_domains(tmp_path / "root", ("a", "b"), ("cat",))
-    with pytest.raises(InvalidInput, match="has one class only, 'cat'"):
+    with pytest.raises(InvalidInput, match="there is one class only, 'cat'"):
         hand_out(tmp_path / "out", "folder", None, 0, root)
 
 
 def test_a_name_that_cannot_be_shown_is_refused(tmp_path):
     root = write_domains(tmp_path / "root", ("a", "b"), ("cat", "d\x1bog"))
-    with pytest.raises(InvalidInput, match="name cannot be used"):
+    with pytest.raises(InvalidInput, match="cannot be shown: rename it"):
         hand_out(tmp_path / "out", "folder", None, 0, root)
 
 

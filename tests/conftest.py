@@ -1,14 +1,21 @@
-"""What a whole test run shares: the process that commands are forked from."""
+"""What a whole test run shares: the processes that commands, and workers of CKKS, are forked from."""
 
 import os
+from typing import Final
 
 import pytest
 
-from tests.support.warm import SOCKET, WarmServer
+from fedapt_crypto.secagg.ckks import process
+from tests.support import warm
+
+COLD: Final = pytest.StashKey[tuple[str, ...]]()
+"""How workers of CKKS start outside tests."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start it once: workers inherit where it listens."""
-    if SOCKET not in os.environ:
-        server = WarmServer()
-        config.add_cleanup(server.close)
+    """Start them once: workers of pytest inherit where they listen."""
+    for variable in (warm.SOCKET, warm.CKKS_SOCKET):
+        if variable not in os.environ:
+            config.add_cleanup(warm.WarmServer(variable).close)
+    config.stash[COLD] = process._COMMAND
+    process._COMMAND = tuple(warm.worker_program())

@@ -6,6 +6,9 @@ load; each command is a fork of it, with the arguments, folder, environment, uma
 whoever asked. `warm_shim.py`, which asks, is started in the command's place: it passes on signals, and ends
 as the command ends. Where a test kills with SIGKILL, measures memory, or looks at what is loaded, it starts
 the command cold.
+
+Workers of CKKS have a second server, which has loaded TenSEAL and nothing else: a session starts one for each
+institution, and most of what it costs is their start.
 """
 
 import atexit
@@ -28,6 +31,9 @@ from typing import NoReturn
 
 SOCKET = "FEDAPT_TESTS_WARM"
 """Where the server of this test run listens; set by ``tests/conftest.py``."""
+CKKS_SOCKET = "FEDAPT_TESTS_WARM_CKKS"
+"""Where that of CKKS workers does."""
+WORKER = "ckks worker"
 SHIM = Path(__file__).with_name("warm_shim.py")
 STREAMS = 3
 LOADED = (
@@ -43,6 +49,7 @@ LOADED = (
     "fedapt_server.membership.founding",
     "fedapt_server.running",
 )
+LOADED_BY_WORKERS = ("fedapt_crypto.secagg.ckks.worker", "tenseal")
 
 
 def program(kind: str = "command") -> list[str]:
@@ -53,16 +60,26 @@ def program(kind: str = "command") -> list[str]:
     return [sys.executable, "-I", "-S", str(SHIM), os.environ[SOCKET], kind]
 
 
-class WarmServer:
-    """Starts the server beside the tests, and ends it with them."""
+def worker_program() -> list[str]:
+    """Return the command line of a worker of CKKS."""
+    return [sys.executable, "-I", "-S", str(SHIM), os.environ[CKKS_SOCKET], WORKER]
 
-    def __init__(self) -> None:
+
+class WarmServer:
+    """Starts a server beside the tests, and ends it with them.
+
+    Args:
+        variable: Names where it listens, and which of the two it is.
+    """
+
+    def __init__(self, variable: str = SOCKET) -> None:
+        self._variable = variable
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
         path = f"{self._folder.name}/socket"
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(path)  # before anybody asks
         listening.listen(64)
-        command = [sys.executable, "-m", "tests.support.warm", str(listening.fileno())]
+        command = [sys.executable, "-m", "tests.support.warm", str(listening.fileno()), variable]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path]))}
         self._process = subprocess.Popen(
             command,
@@ -72,11 +89,11 @@ class WarmServer:
             start_new_session=True,
         )
         listening.close()
-        os.environ[SOCKET] = path
+        os.environ[variable] = path
 
     def close(self) -> None:
         """End it, and every command that is left."""
-        os.environ.pop(SOCKET, None)
+        os.environ.pop(self._variable, None)
         self._process.communicate()
         self._folder.cleanup()
 
@@ -88,8 +105,13 @@ class _Asked:
     watched: int
 
 
-def serve(listening: socket.socket) -> None:
-    """Fork a command for each connection, until standard input ends."""
+def serve(listening: socket.socket, loaded: tuple[str, ...]) -> None:
+    """Fork a command for each connection, until standard input ends.
+
+    Args:
+        listening: Where connections come in.
+        loaded: What to load first.
+    """
     waiting = selectors.DefaultSelector()
     waiting.register(listening, selectors.EVENT_READ)
     waiting.register(sys.stdin, selectors.EVENT_READ)
@@ -102,7 +124,7 @@ def serve(listening: socket.socket) -> None:
                 return
             if key.fileobj is listening:
                 connection, _ = listening.accept()
-                _load()
+                _load(loaded)
                 pid = _fork(connection, listening, running)
                 asked = _Asked(connection, pid, os.pidfd_open(pid))
                 running[pid] = asked
@@ -125,8 +147,8 @@ def serve(listening: socket.socket) -> None:
                     os.kill(asked.pid, number)
 
 
-def _load() -> None:
-    for name in LOADED:
+def _load(loaded: tuple[str, ...]) -> None:
+    for name in loaded:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
@@ -201,6 +223,10 @@ def _become(asked: dict, streams: list[int]) -> int:
             sys.argv = arguments
             sys.path.insert(0, str(Path(arguments[0]).parent))
             runpy.run_path(arguments[0], run_name="__main__")
+        elif kind == WORKER:
+            from fedapt_crypto.secagg.ckks import worker  # noqa: PLC0415 - loaded already
+
+            worker.main()
         else:
             sys.argv = ["fedapt-secure", *arguments]
             from fedapt_secure.cli import main  # noqa: PLC0415 - loaded already
@@ -212,5 +238,5 @@ def _become(asked: dict, streams: list[int]) -> int:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), LOADED_BY_WORKERS if sys.argv[2] == CKKS_SOCKET else LOADED)
     _leave(0)

@@ -23,6 +23,7 @@ from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.audit.report.text import print_report
 from fedapt_secure.log.line import parse_line
 from tests.audit.harness import Federation, Terms, digest, federation, forge, rehashed
+from tests.support.examples import examples
 
 ONE_SESSION = recompute({(0.5, 2.2): 12}, 1e-3).epsilon
 CLINICS = {"clinic-1", "clinic-2", "clinic-3"}
@@ -346,7 +347,7 @@ SHARES = st.sampled_from([5e-324, 1e-300, 1e-12, 0.5, 1 - 2**-53])
 
 
 class TestExtremes:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(20, 60), deadline=None)
     @given(st.data())
     def test_any_numbers_that_a_line_may_hold_end_in_a_verdict(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -26,6 +26,7 @@ from fedapt_secure.log.line import LogHead
 from fedapt_secure.protocol import messages as m
 from tests.protocol.federation import Federation
 from tests.protocol.memory_log import MemoryLog
+from tests.support.examples import examples
 
 ALL = registry.PHASES[registry.MASKING]
 
@@ -109,7 +110,7 @@ def test_a_head_covers_everything_that_was_logged_before(name: str) -> None:
         assert types[heads[2] + 1 :] == ["witnessed", "session_closed"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(8, 25), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"clinic-{i}" for i in range(1, 6)]),

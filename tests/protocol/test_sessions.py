@@ -25,6 +25,7 @@ from fedapt_secure.protocol.parameters import initial_parameters
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session.states import State
 from tests.protocol.federation import Federation
+from tests.support.examples import examples
 
 ALL = registry.PHASES[registry.MASKING]
 
@@ -102,7 +103,7 @@ def test_two_of_five_vanish(phase: Phase) -> None:
     assert all(body["status"] == "completed" and len(body["contributors"]) == 5 for body in rest)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(8, 25), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"clinic-{i}" for i in range(1, 6)]),

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import ONE_PER_DOMAIN
+from tests.support.examples import examples
 from tests.world.campaign import Setting, run_schedule
 from tests.world.consortium import scratch_folder
 from tests.world.institution import Machine
@@ -62,7 +63,7 @@ def test_some_schedules(base: Path) -> None:
     run_state_machine_as_test(
         machine(base),
         settings=settings(
-            max_examples=25,
+            max_examples=examples(12, 25),
             stateful_step_count=12,
             deadline=None,
             database=None,

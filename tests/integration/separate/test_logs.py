@@ -5,7 +5,7 @@ import contextlib
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.log.reader import LogReader, segments
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, connect_institutions, prepare
+from fedapt_secure.simulate.setup.run_folder import RunFolder
 from fedapt_server.service import CoordinatorService
 from fedapt_server.session.closing import Closing
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
@@ -99,13 +100,23 @@ class World:
         return found
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    settings = SimulateSettings(rounds=1, clients=3, no_dp=True, local_steps=1, out=tmp_path / "run")
-    world = World(prepare(settings))
-    plan = world.federation.folder.party(COORDINATOR) / "session.yaml"
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Federation:
+    """Dealt and enrolled once; each test gets a copy, and features stay where all find them."""
+    path = tmp_path_factory.mktemp("prepared")
+    settings = SimulateSettings(
+        rounds=1, clients=3, no_dp=True, local_steps=1, out=path / "run", cache=path / "features"
+    )
+    federation = prepare(settings)
+    plan = federation.folder.party(COORDINATOR) / "session.yaml"
     plan.write_text(plan.read_text().replace("gather_timeout_s: 30.0", "gather_timeout_s: 3.0"))
-    return world
+    return federation
+
+
+@pytest.fixture
+def world(prepared: Federation, tmp_path: Path) -> World:
+    shutil.copytree(prepared.folder.path, tmp_path / "run")
+    return World(replace(prepared, folder=RunFolder(tmp_path / "run")))
 
 
 @pytest.mark.slow  # three sessions

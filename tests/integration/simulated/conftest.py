@@ -1,6 +1,8 @@
 """One shared helper: run the command line in this process, in a folder of its own."""
 
 import json
+import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from fedapt_secure.cli.app import run
+from fedapt_secure.learning.data.digits.scans import write_digits
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,36 @@ def known_features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("features")
 
 
+class DealtDigits:
+    """Digits as `write_digits` writes them, written once: most simulations deal the same ones.
+
+    Args:
+        folder: Where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[bytes, Path] = {}
+
+    def __call__(self, destination: Path, *arguments: Any) -> None:
+        """Write the digits, or copy them where the same ones were asked for before."""
+        what = pickle.dumps(arguments)
+        if what not in self._known:
+            kept = self._known[what] = self._folder / str(len(self._known))
+            write_digits(kept, *arguments)
+        shutil.copytree(self._known[what], destination, copy_function=shutil.copy, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def known_digits(tmp_path_factory: pytest.TempPathFactory) -> DealtDigits:
+    """For all simulations of this worker."""
+    return DealtDigits(tmp_path_factory.mktemp("digits"))
+
+
 @pytest.fixture
-def simulate(tmp_path: Path, known_features: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def simulate(
+    tmp_path: Path, known_features: Path, known_digits: DealtDigits, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Run]:
     """Run ``simulate``; with ``alone`` as a newcomer does, without features and with the extra [plots]."""
     monkeypatch.chdir(tmp_path)
 
@@ -37,6 +68,7 @@ def simulate(tmp_path: Path, known_features: Path, monkeypatch: pytest.MonkeyPat
         with pytest.MonkeyPatch.context() as patch:
             if not alone:  # three pictures take as long as the rest of a short run
                 patch.setattr("fedapt_secure.simulate.results.summary.can_draw", lambda: False)
+                patch.setattr("fedapt_secure.learning.data.dealing.write_digits", known_digits)
             status = run(["simulate", "--out", out, *arguments, *shared])
         return Run(status, tmp_path / out)
 

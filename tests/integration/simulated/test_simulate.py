@@ -1,9 +1,11 @@
 """`fedapt-secure simulate` as its user runs it: real images, DP, TLS, sockets and masks."""
 
+import dataclasses
 import hashlib
 import re
 import stat
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from fedapt_client.training.learner import Learner
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.fixed_point import FixedPoint
 from fedapt_crypto.secagg import registry
+from fedapt_secure.cli.app import run
 from fedapt_secure.cli.work.server_model import write_bundle
 from fedapt_secure.config.party_folder import roster_from_json
 from fedapt_secure.config.simulate import SimulateSettings
@@ -26,10 +29,12 @@ from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_server.session.machine import CoordinatorSession
 from tests.integration.log_schema import check_line
+from tests.integration.simulated.conftest import Run
 
 pytestmark = pytest.mark.integration
 
 TINY = ParameterShape(classes=10, context_tokens=8, text_width=64, feature_size=64, domains=5)
+TINY_OF_THREE = dataclasses.replace(TINY, domains=3)
 
 
 class Tap:
@@ -58,6 +63,26 @@ def tap(monkeypatch: pytest.MonkeyPatch) -> Tap:
     return Tap(monkeypatch)
 
 
+@dataclass(frozen=True)
+class Tapped:
+    """A run and what was recorded of it; tests that share one only look at it."""
+
+    run: Run
+    tap: Tap
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Tapped:
+    """As a newcomer runs it, with privacy, for two rounds."""
+    folder = tmp_path_factory.mktemp("private")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        tap = Tap(patch)
+        status = run(["simulate", "--out", "run", "--rounds", "2", "--dp-epsilon", "8"])
+    assert status == 0
+    return Tapped(Run(status, folder / "run"), tap)
+
+
 def assert_model_is_the_plain_mean(tap: Tap, folder: Path, summary: dict, institutions: int = 5) -> None:
     """The bundle is the start plus, for each completed round, the plain mean of its contributors."""
     model = initial_parameters(TINY, 0).astype(float)
@@ -84,7 +109,7 @@ def test_a_training_that_diverges_declines_its_round(simulate, monkeypatch: pyte
         return update
 
     monkeypatch.setattr(Learner, "train", diverging)
-    run = simulate("--rounds", "2", "--dp-epsilon", "8", alone=True)
+    run = simulate("--rounds", "2", "--dp-epsilon", "8", "--clients", "4")
     assert run.status == 0
     first, second = run.summary["rounds"]
     assert [first["status"], second["status"]] == ["completed", "completed"]
@@ -95,9 +120,8 @@ def test_a_training_that_diverges_declines_its_round(simulate, monkeypatch: pyte
     assert sum(entry.type == "released" for entry in log) == 1
 
 
-def test_the_main_job(simulate, tap: Tap) -> None:
-    run = simulate("--rounds", "2", "--dp-epsilon", "8", alone=True)
-    assert run.status == 0
+def test_the_main_job(private: Tapped) -> None:
+    run, tap = private.run, private.tap
     summary = run.summary
     assert_model_is_the_plain_mean(tap, run.folder, summary)
     coordinators = run.folder / "coordinators.safetensors"
@@ -158,9 +182,8 @@ def test_the_main_job(simulate, tap: Tap) -> None:
     assert config["device"] == summary["device"]
 
 
-def test_what_the_coordinator_holds_and_what_lies_in_the_open(simulate, tap: Tap) -> None:
-    run = simulate("--rounds", "2", alone=True)
-    assert run.status == 0
+def test_what_the_coordinator_holds_and_what_lies_in_the_open(private: Tapped) -> None:
+    run, tap = private.run, private.tap
     coordinator = run.folder / "parties" / "coordinator"
     files = [*coordinator.rglob("*"), run.folder / "logs" / "coordinator.jsonl"]
     stored = [path.read_bytes() for path in files if path.is_file()]
@@ -190,11 +213,12 @@ def test_without_privacy_a_seed_gives_the_same_model_under_every_scheme(simulate
     models = []
     for scheme in ("masking", "none", "ckks"):
         run = simulate(
-            "--rounds", "2", "--no-dp", "--clients", "3", "--secure-aggregation", scheme, out=scheme
+            "--rounds", "1", "--no-dp", "--clients", "3", "--secure-aggregation", scheme, out=scheme
         )
         assert run.status == 0
         bundle = read_bundle(run.folder / "model.safetensors")
         models.append(flatten(bundle.shape, bundle.parameters))
+    assert np.abs(models[0] - initial_parameters(TINY_OF_THREE, 0)).max() > 0.1, "nothing was trained"
     assert np.abs(models[0] - models[1]).max() < 1e-4
     assert np.abs(models[0] - models[2]).max() < 1e-2
 
@@ -288,18 +312,25 @@ def test_two_of_five_vanish(simulate, tap: Tap, capsys) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--dp-epsilon", "8"],
         pytest.param(["--no-dp"], marks=pytest.mark.slow),
         pytest.param(
             ["--secure-aggregation", "ckks", "--fail", "clinic-2@1:consistency"], marks=pytest.mark.slow
         ),
         ["--fail", "clinic-2@1:consistency", "--fail", "clinic-3@2:masked_input", "--clients", "5"],
     ],
-    ids=["private", "not private", "blind", "failing"],
+    ids=["not private", "blind", "failing"],
 )
 def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate, options) -> None:
     run = simulate("--rounds", "2", "--clients", "4", *options)
     assert run.status == 0
+    assert_logs_hold_nothing(run, private="--no-dp" not in options)
+
+
+def test_nor_do_those_of_a_private_run(private: Tapped) -> None:
+    assert_logs_hold_nothing(private.run, private=True)
+
+
+def assert_logs_hold_nothing(run: Run, *, private: bool) -> None:
     secrets = [path.read_bytes() for path in (run.folder / "parties").rglob("*.key")]
     roster = roster_from_json((run.folder / "roster.json").read_bytes(), run.folder)
     for path in (run.folder / "logs").iterdir():
@@ -307,9 +338,7 @@ def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate, 
         entries = list(read_log(path, identity=key))
         for entry in entries:
             check_line(entries[0].body["role"], entry.type, entry.body)
-            assert ("--no-dp" in options) <= ("saturated" not in entry.body), (
-                "a count from data without noise"
-            )
+            assert private or "saturated" not in entry.body, "a count from data without noise"
         text = path.read_text()
         for word in ("loss", "accuracy", "batch", "correct", "seed", 'image": '):
             assert word not in text.replace("initial_seed", "")
@@ -320,9 +349,9 @@ def test_logs_hold_no_secret_and_nothing_that_follows_from_data_alone(simulate, 
             assert hashlib.sha256(known.read_bytes()).hexdigest() not in text
 
 
-def test_the_run_folder_is_what_an_auditor_needs(simulate) -> None:
+def test_the_run_folder_is_what_an_auditor_needs(private: Tapped) -> None:
     """All logs agree on the session, and its configuration can be put together again from what lies open."""
-    run = simulate("--rounds", "2", "--clients", "3", alone=True)
+    run = private.run
     roster = roster_from_json((run.folder / "roster.json").read_bytes(), run.folder)
     logs = {
         path.stem: list(read_log(path, identity=roster.identity_key(path.stem)))
@@ -338,7 +367,7 @@ def test_the_run_folder_is_what_an_auditor_needs(simulate) -> None:
     assert configuration.hash.hex() == started["configuration"]
     assert roster.hash.hex() == started["roster"]
     closed = [entry.body for log in logs.values() for entry in log if entry.type == "session_closed"]
-    assert len(closed) == 4
+    assert len(closed) == 6
     assert all(body == closed[0] for body in closed)
     statement, signatures, missing = read_closed(closed[0])
     assert missing == ()

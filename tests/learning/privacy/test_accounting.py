@@ -14,6 +14,7 @@ from fedapt_secure.learning.privacy import accounting
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_noise, plan_session
 from fedapt_secure.privacy.budget import PrivacyBudget
 from fedapt_secure.privacy.composition import SessionCost, pld_epsilon
+from tests.support.examples import examples
 
 
 def test_a_known_setting():
@@ -34,7 +35,7 @@ def test_the_cheaper_domain_gives_opacus_own_figure(sigma, sample_rate, steps, d
     assert epsilon_of(sigma, sample_rate, steps, delta) == pytest.approx(expected, abs=2e-3)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(4, 15))
 @example(epsilon=1.0, delta=0.3, sample_rate=0.5, steps=1)  # the least noise that is planned costs no epsilon
 @given(
     epsilon=st.floats(0.3, 15),

@@ -19,6 +19,7 @@ from fedapt_server.session.actions import SendTo
 from fedapt_server.session.states import State
 from tests.protocol.federation import Federation, make_plan
 from tests.protocol.test_sessions import ALL, assert_sound
+from tests.support.examples import examples
 
 DOMAINS = ("ink", "chalk", "print")
 
@@ -244,7 +245,7 @@ def test_one_of_a_larger_cohort_vanishes(phase: Phase) -> None:
     assert (second["status"], second["dropped"]) == ("completed", [victim])
 
 
-@settings(max_examples=18, deadline=None)
+@settings(max_examples=examples(6, 18), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"clinic-{i}" for i in range(1, 8)]),

@@ -71,7 +71,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "audit",
         "learning",
         "inference privacy_test",
-        "simulate",
+        "export simulate",
         "cli",
     ),
     "fedapt_secure.audit": ("findings", "evidence", "checks", "judgement", "report"),

@@ -156,6 +156,7 @@ app.command()(simulate.simulate)
 app.command()(compare.compare)
 app.command()(use.predict)
 app.command()(use.evaluate)
+app.command()(use.export)
 app.command("model-info")(use.model_info)
 app.command()(documents.docs)
 

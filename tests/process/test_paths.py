@@ -23,6 +23,7 @@ NEEDED = {
     "compare": ["--out", "out"],
     "predict": ["model", "image"],
     "evaluate": ["model", "--data", "data"],
+    "export": ["model", "out", "--to", "onnx"],
     "server invite": ["clinic-1", "--domain", "ink"],
     "server sign": ["request"],
     "server model": ["--out", "out"],

@@ -1,4 +1,4 @@
-"""``fedapt-secure predict``, ``evaluate``, ``model-info``: what a finished model and a CLIP are good for."""
+"""``fedapt-secure predict``, ``evaluate``, ``export``, ``model-info``: a finished model, and a CLIP."""
 
 from pathlib import Path
 from typing import Annotated
@@ -96,6 +96,51 @@ def evaluate(
             activation=chosen_activation(activation),
         )
     run_evaluation(model, data, split=split, out=out, as_json=as_json)
+
+
+def export(
+    bundle: BundleFile,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+    to: Annotated[str, typer.Option(help="onnx, torchscript or open-clip.")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="Images to check the result on, file or folder; repeatable. Some are made anyway."),
+    ] = None,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(help="Logs of the model's session, for the card's privacy; repeatable."),
+    ] = None,
+    trust: Annotated[
+        Path | None, typer.Option(metavar="ROSTER", help="With --log: roster.json that you approved.")
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What 'evaluate --json' printed, for the card's accuracy."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in OUT.")] = False,
+    as_json: AsJson = False,
+    pretrained: Pretrained = None,
+) -> None:
+    """Write a finished model for other programs, checked against our own predictions, with a model card."""
+    if trust is not None and not log:
+        raise InvalidInput("--trust says whose logs to believe: give --log as well")
+    with Screen(stderr=True).status("exporting"):
+        from fedapt_secure.cli.work.export_report import run_export  # noqa: PLC0415 - torch, seconds
+        from fedapt_secure.export.exporting import Wanted  # noqa: PLC0415
+
+        wanted = Wanted(
+            bundle=bundle,
+            form=to,
+            out=out,
+            force=force,
+            images=images or (),
+            logs=log or (),
+            trust=trust,
+            evaluation=evaluation,
+            pretrained=pretrained,
+        )
+        done = run_export(wanted)
+    done(as_json)
 
 
 def model_info(

@@ -22,7 +22,7 @@ def print_predictions(model: Model, paths: Sequence[Path], *, top: int, form: Fo
     Raises:
         InvalidInput: If no image is named, or none of them can be used.
     """
-    images = list(_images(paths))
+    images = list(images_of(paths))
     if not images:
         raise InvalidInput(
             "no image in the folders given: expected files with one of the suffixes"
@@ -42,7 +42,8 @@ def print_predictions(model: Model, paths: Sequence[Path], *, top: int, form: Fo
         say(f"{printed.skipped} of {len(images)} images could not be used", err=True)
 
 
-def _images(paths: Sequence[Path]) -> Iterator[Path]:
+def images_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield files as they are given, and of folders all images below them."""
     for path in paths:
         if path.is_dir():
             yield from _within(path)

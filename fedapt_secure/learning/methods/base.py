@@ -188,6 +188,11 @@ class FixedText(Classifier):
         super().__init__(parts.backbone)
         self._text_features = text_features
 
+    @property
+    def text_features(self) -> Tensor:
+        """What image features are compared with, (M, D), on the backbone's device."""
+        return self._text_features
+
     @torch.no_grad()
     def predict(self, features: Tensor) -> Tensor:
         """Return logits (B, M) of features (B, D)."""

@@ -85,6 +85,11 @@ class OwnPrompts(Classifier):
         unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
         return _all_logits(self._text, self._net, unit)
 
+    def own_logits(self, features: Tensor) -> Tensor:
+        """Return the logits (B, M) of features (B, D), all rows at once: what a tracer can follow."""
+        unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
+        return _logits(self._text, self._net(unit), unit)
+
 
 def _text(source: Task | ClassifierParts) -> PromptedText:
     return PromptedText(

@@ -18,7 +18,8 @@ from fedapt_secure.learning.methods.base import Classifier, cosine_logits
 
 TEMPERATURE: Final = 0.01
 """τ of the routing softmax (FedAPT, reference code)."""
-_ONE_HOT: Final = 1.0 - 1e-6  # from here on the other keys change nothing that float32 can show
+ONE_HOT: Final = 1.0 - 1e-6
+"""A weight from which on the other keys change nothing that float32 can show."""
 _PROMPTS_AT_ONCE: Final = 512  # bounds the text tower's activations: about 1 GiB on ViT-B-32
 
 
@@ -87,10 +88,22 @@ class FedAptModel(Classifier):
 
     def routing(self, features: Tensor) -> Tensor:
         """Return the domain index (B,) that each sample of features (B, D) is routed to."""
-        return self._weights(self._placed(features)).argmax(dim=1)
+        return self.weights(features).argmax(dim=1)
 
-    def _weights(self, features: Tensor) -> Tensor:
-        return routing_weights(features, self._placed(self.adaptive_network), self.temperature)
+    def weights(self, features: Tensor) -> Tensor:
+        """Return the weights (B, K) of the keys for each sample of features (B, D)."""
+        return routing_weights(self._placed(features), self._placed(self.adaptive_network), self.temperature)
+
+    def own_logits(self, features: Tensor, weights: Tensor) -> Tensor:
+        """Return the logits (B, M) of samples with a prompt of their own each, all at once.
+
+        Args:
+            features: Image features, (B, D).
+            weights: Their weights over the keys, (B, K).
+        """
+        keys = torch.einsum("bk,knw->bnw", weights, self._placed(self.keys))
+        text_features = self.text.encode(modulate(self._placed(self.meta_prompt), keys))
+        return self._logits(self._placed(features), text_features)
 
     @torch.no_grad()
     def predict_plain(self, features: Tensor) -> Tensor:
@@ -103,7 +116,7 @@ class FedAptModel(Classifier):
             Logits, (B, M), on the backbone's device.
         """
         features = self._placed(features)
-        return self._with_own_prompts(features, self._weights(features))
+        return self._with_own_prompts(features, self.weights(features))
 
     @torch.no_grad()
     def predict(self, features: Tensor) -> Tensor:
@@ -119,9 +132,9 @@ class FedAptModel(Classifier):
             Logits, (B, M), on the backbone's device.
         """
         features = self._placed(features)
-        weights = self._weights(features)  # (B, K)
+        weights = self.weights(features)  # (B, K)
         confidence, chosen = weights.max(dim=1)
-        mixed = confidence < _ONE_HOT
+        mixed = confidence < ONE_HOT
         logits = features.new_empty(len(features), len(self.text.class_names))
         for index, text_features in enumerate(self.routed_text):  # (M, D) a key
             routed_here = chosen == index
@@ -132,9 +145,8 @@ class FedAptModel(Classifier):
 
     def _with_own_prompts(self, features: Tensor, weights: Tensor) -> Tensor:
         rows = max(1, _PROMPTS_AT_ONCE // len(self.text.class_names))
-        keys = self._placed(self.keys)
         parts = [
-            self._logits(some, self._encode(torch.einsum("bk,knw->bnw", some_weights, keys)))
+            self.own_logits(some, some_weights)
             for some, some_weights in zip(
                 torch.split(features, rows), torch.split(weights, rows), strict=True
             )

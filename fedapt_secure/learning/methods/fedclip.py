@@ -72,6 +72,16 @@ class AdaptedFeatures(Classifier):
         adapter.load_state_dict({inside: parts.parameters[name] for inside, name in _NAMES.items()})
         self._adapter = adapter.to(parts.backbone.device).requires_grad_(False)
 
+    @property
+    def adapter(self) -> Adapter:
+        """What image features go through before they are compared."""
+        return self._adapter
+
+    @property
+    def text_features(self) -> Tensor:
+        """Unit-norm, (M, D), on the backbone's device."""
+        return self._text_features
+
     @torch.no_grad()
     def predict(self, features: Tensor) -> Tensor:
         """Return logits (B, M) of features (B, D)."""

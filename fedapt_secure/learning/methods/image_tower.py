@@ -57,6 +57,11 @@ class ChangedTower(FixedText):
         self._change = parts.parameters[CHANGE].to(parts.backbone.device, torch.float32)
 
     @property
+    def change(self) -> Tensor:
+        """What is added to the image tower's weights, flat, in the order of its parameters."""
+        return self._change
+
+    @property
     def changes_image_tower(self) -> bool:
         """Always."""
         return True

@@ -14,7 +14,7 @@ from fedapt_secure.audit.report import wording
 from fedapt_secure.audit.report.markdown import code, plain, table
 from fedapt_secure.export.accuracy_facts import AccuracyFacts
 from fedapt_secure.export.checking import TIE, TOLERANCE, Checked
-from fedapt_secure.export.clip_facts import HUB
+from fedapt_secure.export.clip_facts import HUB, model_said, weights_said
 from fedapt_secure.export.privacy_facts import PrivacyFacts
 from fedapt_secure.learning.bundle import Bundle
 from fedapt_secure.learning.clip.backbone import RANDOM, TINY
@@ -110,12 +110,13 @@ def _fields(facts: CardFacts) -> dict[str, Any]:
 
 
 def _title(bundle: Bundle) -> str:
-    return f"An image classifier: {METHODS[bundle.shape.method].title} on {plain(bundle.model)}"
+    return f"An image classifier: {METHODS[bundle.shape.method].title} on {plain(model_said(bundle))}"
 
 
 def _what(facts: CardFacts) -> list[str]:
     bundle, shape = facts.bundle, facts.bundle.shape
-    weights = "" if bundle.pretrained is None else f", weights {plain(_named(bundle.pretrained))}"
+    tag = weights_said(bundle)
+    weights = "" if tag is None else f", weights {plain(tag)}"
     licence = (
         "The CLIP's weights are under Apache-2.0, as fedapt-secure is."
         if bundle.model == TINY
@@ -123,18 +124,13 @@ def _what(facts: CardFacts) -> list[str]:
         " model is not either."
     )
     return [
-        f"A CLIP ({plain(bundle.model)}{weights}) with what the method {METHODS[shape.method].title} of"
+        f"A CLIP ({plain(model_said(bundle))}{weights}) with what the method {METHODS[shape.method].title} of"
         f" fedapt-secure tuned for {shape.classes} classes. This folder is its form {code(facts.form)}"
         f"{'' if facts.opset is None else f', opset {facts.opset}'}. Whether and with whom it was trained"
         " federatedly the bundle does not say.",
         "",
         licence,
     ]
-
-
-def _named(pretrained: str) -> str:
-    """Return a tag as it is, and of a file its last name alone: the rest is about somebody's machine."""
-    return pretrained.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def _numbered(names: Sequence[str]) -> list[list[str]]:

@@ -146,14 +146,14 @@ def _ties(model: FedAptModel, features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def compare(classifier: Classifier, images: Sequence[Image.Image], answer: Answer, *, given: bool) -> Checked:
+def compare(classifier: Classifier, images: Sequence[Image.Image], answer: Answer, *, given: int) -> Checked:
     """Compare an exported form's answers with our own.
 
     Args:
         classifier: Ours, on the CPU in float32.
         images: RGB.
         answer: The exported form.
-        given: Whether somebody named them.
+        given: How many of them somebody named.
 
     Raises:
         RunFailed: If they differ.
@@ -171,7 +171,7 @@ def compare(classifier: Classifier, images: Sequence[Image.Image], answer: Answe
             ours[apart] = _one_by_one(classifier, features[apart], theirs[WEIGHTS][apart])
         between, ties = int(mixed.sum()), int(tied.sum())
     largest = _compare_logits(ours, theirs)
-    return Checked(len(images), len(images) * given, largest, between, ties)
+    return Checked(len(images), given, largest, between, ties)
 
 
 def _one_by_one(model: FedAptModel, features: Tensor, weights: Tensor) -> Tensor:

@@ -101,6 +101,20 @@ def known_tag(bundle: Bundle) -> str | None:
     return named
 
 
+def model_said(bundle: Bundle) -> str:
+    """Return what to call a bundle's CLIP: its name, or the last part of a folder's path."""
+    return _last(bundle.model) if bundle.model.startswith(_LOCAL) else bundle.model
+
+
+def weights_said(bundle: Bundle) -> str | None:
+    """Return what to call a bundle's weights: the tag, or the last part of a file's path."""
+    return None if bundle.pretrained is None else _last(bundle.pretrained)
+
+
+def _last(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
 def prompt_tokens(bundle: Bundle, backbone: Backbone) -> tuple[Tensor, int]:
     """Return the prompts of a bundle's classes, with a place for each vector of the context.
 

@@ -24,7 +24,12 @@ from fedapt_secure.export.accuracy_facts import accuracy_facts
 from fedapt_secure.export.card import FILE as CARD
 from fedapt_secure.export.card import CardFacts, ExportedFile, card
 from fedapt_secure.export.checking import Answer, Checked, compare, made_images
-from fedapt_secure.export.clip_facts import CLIP_FOLDER, open_clip_arguments, preprocess_settings
+from fedapt_secure.export.clip_facts import (
+    CLIP_FOLDER,
+    model_said,
+    open_clip_arguments,
+    preprocess_settings,
+)
 from fedapt_secure.export.graphs import graph_of
 from fedapt_secure.export.howto import how_to
 from fedapt_secure.export.privacy_facts import privacy_facts
@@ -193,7 +198,7 @@ def _properties(model: Model, digest: str) -> dict[str, str]:
         "class_names": json.dumps(bundle.class_names),
         "domains": json.dumps(bundle.key_names if bundle.keys is not None else ()),
         "method": bundle.shape.method,
-        "model": bundle.model,
+        "model": model_said(bundle),
         "weight_hash": bundle.weight_hash,
         "bundle_sha256": digest,
         "logit_scale": repr(bundle.logit_scale),
@@ -215,13 +220,14 @@ def _checked(model: Model, wanted: Wanted, answer: Answer, skipped: list[tuple[s
     """
     classifier, paths = model.classifier, wanted.images
     made = made_images(classifier)
-    total = compare(classifier, made, answer, given=False)
-    if wanted.form != OPEN_CLIP:  # its script knows no batches; the others may have taken one size for all
-        compare(classifier, made[:1], answer, given=False)
-    for start in range(0, len(paths), _IMAGES_AT_ONCE):
+    first = [one for path in paths[:_IMAGES_AT_ONCE] for one in _opened(path, skipped)]
+    total = compare(classifier, made + first, answer, given=len(first))
+    if wanted.form == ONNX:  # a tracer may have taken one size for all
+        compare(classifier, made[:1], answer, given=0)
+    for start in range(_IMAGES_AT_ONCE, len(paths), _IMAGES_AT_ONCE):
         images = [one for path in paths[start : start + _IMAGES_AT_ONCE] for one in _opened(path, skipped)]
         if images:
-            total += compare(classifier, images, answer, given=True)
+            total += compare(classifier, images, answer, given=len(images))
     if paths and not total.given:
         name, reason = skipped[0]
         raise InvalidInput(f"none of the {len(skipped)} images can be used; the first, {name}: {reason}")

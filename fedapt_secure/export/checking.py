@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_secure.export.graphs import DOMAIN, LOGITS, PROBABILITIES, WEIGHTS
+from fedapt_secure.export.tracing import IMAGES_AT_ONCE
 from fedapt_secure.learning.methods.base import Classifier
 from fedapt_secure.learning.methods.fedapt import ONE_HOT, FedAptModel
 
@@ -159,7 +160,7 @@ def compare(classifier: Classifier, images: Sequence[Image.Image], answer: Answe
         RunFailed: If they differ.
     """
     pixels = torch.stack([classifier.backbone.preprocess(image) for image in images])
-    features = classifier.encode_images(pixels)
+    features = torch.cat([classifier.encode_images(some) for some in torch.split(pixels, IMAGES_AT_ONCE)])
     theirs = answer(images, pixels)
     ours, between, ties = classifier.predict(features), None, None
     if isinstance(classifier, FedAptModel):

@@ -52,7 +52,8 @@ OURS: Final = (
     CARD,
 )
 """What an export may leave in a folder, and a later one may therefore take away."""
-_IMAGES_AT_ONCE: Final = 32  # of somebody's own: a hundred megapixels each at most, decoded
+_IMAGES_AT_ONCE: Final = 256  # each time some forms start a process
+_PIXELS_AT_ONCE: Final = 100_000_000  # decoded, three bytes each
 _LIBRARIES: Final = {
     ONNX: ("torch", "open_clip_torch", "onnx", "onnxruntime", "onnxscript"),
     TORCHSCRIPT: ("torch", "open_clip_torch"),
@@ -218,20 +219,29 @@ def _checked(model: Model, wanted: Wanted, answer: Answer, skipped: list[tuple[s
         answer: What was made.
         skipped: Gets the name and reason of images that cannot be used.
     """
-    classifier, paths = model.classifier, wanted.images
-    made = made_images(classifier)
-    first = [one for path in paths[:_IMAGES_AT_ONCE] for one in _opened(path, skipped)]
+    classifier, batches = model.classifier, _batches(wanted.images, skipped)
+    made, first = made_images(classifier), next(batches, [])
     total = compare(classifier, made + first, answer, given=len(first))
     if wanted.form == ONNX:  # a tracer may have taken one size for all
         compare(classifier, made[:1], answer, given=0)
-    for start in range(_IMAGES_AT_ONCE, len(paths), _IMAGES_AT_ONCE):
-        images = [one for path in paths[start : start + _IMAGES_AT_ONCE] for one in _opened(path, skipped)]
-        if images:
-            total += compare(classifier, images, answer, given=len(images))
-    if paths and not total.given:
+    for images in batches:
+        total += compare(classifier, images, answer, given=len(images))
+    if skipped and not total.given:
         name, reason = skipped[0]
         raise InvalidInput(f"none of the {len(skipped)} images can be used; the first, {name}: {reason}")
     return total
+
+
+def _batches(paths: Sequence[Path], skipped: list[tuple[str, str]]) -> Iterator[list[Image.Image]]:
+    """Yield the images of files, as many at once as fit into some hundred megabytes."""
+    batch: list[Image.Image] = []
+    for path in paths:
+        batch += _opened(path, skipped)
+        if len(batch) >= _IMAGES_AT_ONCE or sum(one.width * one.height for one in batch) >= _PIXELS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _opened(path: Path, skipped: list[tuple[str, str]]) -> Iterator[Image.Image]:

@@ -13,7 +13,7 @@ import torch
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.export.graphs import DOMAIN, LOGITS, OWN, PROBABILITIES, WEIGHTS, Graph, Own, Shared
-from fedapt_secure.export.tracing import EXAMPLE_IMAGES, quiet_tracing
+from fedapt_secure.export.tracing import EXAMPLE_IMAGES, IMAGES_AT_ONCE, quiet_tracing
 
 OPSET: Final = 18
 """Of the ONNX standard; onnxruntime takes it from 1.14 on."""
@@ -73,9 +73,12 @@ def session_of(folder: Path) -> Any:
 
 def run_onnx(session: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return what a session answers for pixels (B, 3, H, W), by the outputs' names."""
-    found = session.run(None, {PIXELS: pixels.numpy()})
     names = [one.name for one in session.get_outputs()]
-    return {name: torch.from_numpy(values) for name, values in zip(names, found, strict=True)}
+    parts = [session.run(names, {PIXELS: some.numpy()}) for some in torch.split(pixels, IMAGES_AT_ONCE)]
+    return {
+        name: torch.cat([torch.from_numpy(values) for values in found])
+        for name, found in zip(names, zip(*parts, strict=True), strict=True)
+    }
 
 
 def _together(graph: Graph) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fedapt_secure.export.apart import run_apart
 from fedapt_secure.export.graphs import Graph, Own, Shared
-from fedapt_secure.export.tracing import EXAMPLE_IMAGES, quiet_tracing
+from fedapt_secure.export.tracing import EXAMPLE_IMAGES, IMAGES_AT_ONCE, quiet_tracing
 
 MODEL: Final = "model.pt"
 PROPERTIES: Final = "fedapt-secure.json"
@@ -32,7 +32,8 @@ from safetensors.torch import load_file, save_file
 model = torch.jit.load(sys.argv[1])
 pixels = load_file(sys.argv[2])["pixels"]
 with torch.no_grad():
-    answer = model(pixels)
+    parts = [model(some) for some in pixels.split(int(sys.argv[4]))]
+    answer = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     for name, values in model(pixels[:1]).items():  # a trace may have taken one batch size for all
         answer[name][:1] = values
 save_file({name: values.contiguous() for name, values in answer.items()}, sys.argv[3])
@@ -147,7 +148,7 @@ def run_torchscript(folder: Path, pixels: Tensor) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name) / "pixels", Path(name) / "answer"
         save_file({"pixels": pixels.contiguous()}, asked)
-        run_apart("the TorchScript file", ["-c", _RUN, folder / MODEL, asked, answered])
+        run_apart("the TorchScript file", ["-c", _RUN, folder / MODEL, asked, answered, str(IMAGES_AT_ONCE)])
         return load_file(answered)
 
 

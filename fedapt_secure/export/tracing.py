@@ -8,6 +8,8 @@ from typing import Final
 
 EXAMPLE_IMAGES: Final = 2
 """Not one: tracers take that for a size that never changes."""
+IMAGES_AT_ONCE: Final = 32
+"""How many go through a tower at once; bounds the memory."""
 
 
 @contextmanager

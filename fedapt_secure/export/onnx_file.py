@@ -16,7 +16,9 @@ from fedapt_secure.export.graphs import DOMAIN, LOGITS, OWN, PROBABILITIES, WEIG
 from fedapt_secure.export.tracing import EXAMPLE_IMAGES, IMAGES_AT_ONCE, quiet_tracing
 
 OPSET: Final = 18
-"""Of the ONNX standard; onnxruntime takes it from 1.14 on."""
+"""Of the ONNX standard."""
+IR_VERSION: Final = 8
+"""Of the file format, as it came with `OPSET`; the exporter says a newer one, which older programs refuse."""
 MODEL: Final = "model.onnx"
 WEIGHTS_BESIDE: Final = "model.onnx.data"
 PIXELS: Final = "pixels"
@@ -209,5 +211,5 @@ def _plain(model: Any) -> Any:
 
     clear(model.graph)
     del model.graph.metadata_props[:], model.metadata_props[:]
-    model.graph.name, model.doc_string = "fedapt-secure", ""
+    model.graph.name, model.doc_string, model.ir_version = "fedapt-secure", "", IR_VERSION
     return model

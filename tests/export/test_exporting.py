@@ -107,7 +107,7 @@ class TestOnnx:
         assert json.loads(said["domains"]) == [f"place {number}" for number in range(KEYS)]
         assert said["bundle_sha256"] == digest(bundle_file)
         assert [(one.domain, one.version) for one in found.opset_import] == [("", 18)]
-        assert (said["opset"], made.opset) == ("18", 18)
+        assert (said["opset"], made.opset, found.ir_version) == ("18", 18, 8)
         shapes = {
             one.name: [size.dim_param or size.dim_value for size in one.type.tensor_type.shape.dim]
             for one in (*found.graph.input, *found.graph.output)

@@ -36,8 +36,9 @@ OPTIONS: Final[Mapping[str, Mapping[str, Range]]] = {
         "local_steps": ranges.LOCAL_STEPS,
         "sample_rate": ranges.SAMPLE_RATE,
     },
-    "predict": {"top": ranges.CLASSES_NAMED, "batch_size": ranges.IMAGES_AT_ONCE},
-    "evaluate": {"batch_size": ranges.IMAGES_AT_ONCE},
+    "predict": {"top": ranges.CLASSES_NAMED, "batch_size": ranges.IMAGES_AT_ONCE, "axis": ranges.AXIS},
+    "evaluate": {"batch_size": ranges.IMAGES_AT_ONCE, "axis": ranges.AXIS},
+    "client rehearse": {"axis": ranges.AXIS},
 }
 """What commands check themselves, being no field of a model."""
 SHARES: Final = Range(0, 1, "a probability", low_open=True, high_open=True)

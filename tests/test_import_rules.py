@@ -98,6 +98,15 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "digits",
         "dealing",
     ),
+    "fedapt_secure.learning.data.reading": (
+        "classes copies likeness unusable",
+        "medical",
+        "images listing",
+        "decoding manifest",
+        "augmentation inside",
+        "records",
+        "balance unused",
+    ),
     "fedapt_secure.simulate": (
         "engines",
         "setup",

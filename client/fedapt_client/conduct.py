@@ -17,7 +17,7 @@ from fedapt_client.diary import Diary
 from fedapt_client.endings import Outcome, Replaced, Vanished
 from fedapt_client.group_work import make_group, open_group
 from fedapt_client.institution import Institution
-from fedapt_client.narration import said_of_lacking, said_of_rounds, tell
+from fedapt_client.narration import said_of_lacking, said_of_rounds, said_of_unused, tell
 from fedapt_client.rehearsal import answer_rehearsal
 from fedapt_client.saying import said_from_a_thread, say
 from fedapt_client.session.actions import (
@@ -60,6 +60,7 @@ from fedapt_crypto.errors import (
 )
 from fedapt_crypto.secagg.cohorts import EVERYBODY
 from fedapt_crypto.secagg.scheme import Phase
+from fedapt_secure.config.policy import MAX_UNUSED_RULE
 from fedapt_secure.protocol.reasons import reason_of
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -313,8 +314,10 @@ class Conduct:
             configuration,
             self._books.share(configuration.session),
             self._institution.encoding,
+            self._books.ledger.patient_key,
         )
         self._institution.encoding.prepared(self._learner.duplicates)
+        self._learner.usage.check(self._books.policy.max_unused, MAX_UNUSED_RULE)
         most_s = self._learner.check_possible()
         body = self._books.accept(
             configuration,
@@ -328,6 +331,8 @@ class Conduct:
             self._answer_time = AnswerTime(most_s, configuration.plan.round_timeout_s)
             self._note_answer_time(self._answer_time, 0)
         name, lacking = self._institution.settings.name, len(self._learner.lacking)
+        if self._learner.usage.warning is not None:
+            tell(name, "unused_files", said_of_unused(self._learner.usage.share), level=logging.WARNING)
         if lacking:
             tell(name, "lacking_classes", said_of_lacking(lacking), level=logging.WARNING)
         if configuration.plan.participation != EVERYBODY:

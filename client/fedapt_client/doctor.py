@@ -23,9 +23,12 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import PRIVATE_FOLDER_MODE, read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.policy import POLICY_FILE
+from fedapt_secure.config.reading import ReadingOptions
 from fedapt_secure.learning.data.counting import TrainingCount, count_training, most_training
 from fedapt_secure.learning.data.reading.copies import equal_files, equal_in_words
+from fedapt_secure.learning.data.reading.medical.people import PatientKey
 from fedapt_secure.learning.data.reading.records import UNLABELLED, Record, read_unlabelled
+from fedapt_secure.learning.data.reading.unused import unused_files, usage
 from fedapt_secure.protocol.clocks import Times, span
 from fedapt_secure.protocol.transport import client_context
 
@@ -81,7 +84,7 @@ def examine(folder: PartyFolder, model: str, pretrained: str | None) -> list[Fin
     ]
     found = [finding for name, check in checks for finding in _guarded(name, check)]
     if settings:
-        found += _guarded("data", lambda: _data(settings[0].data))
+        found += _guarded("data", lambda: _data(settings[0].data, settings[0].reading))
         found += _minima(folder, settings[0])
         found += _guarded("coordinator", lambda: _network(folder, settings[0]))
     wish = (settings[0].device, settings[0].precision) if settings else ("auto", "auto")
@@ -199,8 +202,8 @@ def _disk(path: Path) -> Iterator[Finding]:
         yield Finding("disk", "wrong", what, f"free at least {LEAST_FREE_BYTES >> 30} GiB where {path} lies")
 
 
-def _data(source: Path) -> Iterator[Finding]:
-    records = read_unlabelled(source)  # it is the session that says whether labels are needed
+def _data(source: Path, reading: ReadingOptions) -> Iterator[Finding]:
+    records = read_unlabelled(source, None, reading)  # it is the session that says whether labels are needed
     missing = next((record.path for record in records.records if not record.path.is_file()), None)
     if missing is not None:
         yield Finding(
@@ -211,6 +214,8 @@ def _data(source: Path) -> Iterator[Finding]:
         without = sum(record.label == UNLABELLED for record in records.records)
         equal = equal_files(record.path for record in records.records)
         copies = f"; {equal_in_words(equal)}" if equal else ""
+        used = usage(source, records, unused_files(source, records, labelled=False), ())
+        copies += f"; {used.in_words()}" if used.unused else ""
         if not without:
             yield Finding("data", "ok", f"{source}: {count} images of {classes} classes{copies}")
             return
@@ -227,7 +232,8 @@ def _minima(folder: PartyFolder, settings: ClientSettings) -> list[Finding]:
     """Hold the images against the policy's minima; what cannot be read is named by the checks of these."""
     try:
         policy = policy_in_force(folder.path, settings).policy
-        there = _counted(read_unlabelled(settings.data).records)
+        people = PatientKey.to_count() if settings.subjects is not None else None
+        there = _counted(read_unlabelled(settings.data, None, settings.reading, people).records)
     except FedaptError:
         return []
     asked = f"{policy.minimum_records:,} training images"

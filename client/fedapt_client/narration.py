@@ -53,6 +53,11 @@ _SENTENCES: Final = {
 }
 
 
+def said_of_unused(share: float) -> str:
+    """Return that a share of the files is not used, as a sentence for a journal: counts would be data."""
+    return f"{max(1, round(100 * share))} % of the files are not used: 'client rehearse' names each of them"
+
+
 def said_of_rounds(configuration: SessionConfiguration, name: str) -> str:
     """Return in which rounds an institution takes part, as a sentence."""
     own, rounds = configuration.own_rounds(name), configuration.plan.rounds

@@ -16,11 +16,12 @@ from fedapt_client.narration import tell
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.answer_time import AnswerTime
 from fedapt_client.training.encoding_watch import EncodingWatch, Progress
-from fedapt_client.training.learner import Learner
+from fedapt_client.training.learner import Learner, people_of
 from fedapt_client.training.space import bytes_of_session
 from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.roster import Roster
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.config.policy import MAX_UNUSED_RULE
 from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.data.reading.listing import LeftOut
 from fedapt_secure.learning.data.reading.records import (
@@ -54,6 +55,7 @@ class Rehearsal:
         records: How many images the source has for the session.
         training, tests: How many images would be used for training and held out.
         unused: Every file that would not be used, and why.
+        usage: How many these are of all, without copies and what systems leave; empty where all are used.
         duplicates: How many of these files are copies, and how many images look alike; stays at home.
         lacking: Classes of the session of which there is no image; that is allowed.
         encoding_s: How long encoding all images takes, once.
@@ -74,6 +76,7 @@ class Rehearsal:
     training: int = 0
     tests: int = 0
     unused: list[LeftOut] = field(default_factory=list)
+    usage: str = ""
     duplicates: Duplicates = field(default_factory=Duplicates)
     lacking: tuple[str, ...] = ()
     encoding_s: float | None = None
@@ -146,14 +149,17 @@ class Rehearsing:
             configuration,
             self._books.share(configuration.session),
             self._progress,
+            self._books.ledger.patient_key,
         )
-        found.unused += [LeftOut(one.name, one.reason) for one in learner.skipped]
+        found.unused = list(learner.unused)
+        found.usage = learner.usage.in_words()
         found.duplicates = learner.duplicates
         found.training, found.tests = learner.split
         found.lacking = learner.lacking
         found.encoding_s = learner.time_of_encoding(SAMPLE) * len(records.records)
         found.disk_bytes = learner.cache_bytes + bytes_of_session(configuration)
         found.free_bytes = shutil.disk_usage(self._folder).free
+        learner.usage.check(self._books.policy.max_unused, MAX_UNUSED_RULE)
         most_s = learner.check_possible()
         answer = AnswerTime(most_s, plan.round_timeout_s)
         fixed = plan.differential_privacy and self._settings.fixed_answer_time
@@ -172,11 +178,12 @@ class Rehearsing:
         plan, data = configuration.plan, self._settings.data
         source, labelled = data if data.is_absolute() else self._folder / data, plan.unsupervised is None
         read = read_records if labelled else read_unlabelled
+        how = self._settings.reading, people_of(self._settings, self._books.ledger.patient_key)
         try:
-            records = read(source, plan.class_names)
+            records = read(source, plan.class_names, *how)
         except FedaptError as error:
             found.refused(error)
-            records = read(source)  # what is there all the same; or the reason once more
+            records = read(source, None, *how)  # what is there all the same; or the reason once more
         found.records = len(records.records)
         found.unused = list(unused_files(source, records, labelled=labelled))
         return records

@@ -9,6 +9,7 @@ from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.config import ranges
 from fedapt_secure.config.policy import POLICY_FILE
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions, Subjects
 from fedapt_secure.config.settings import SessionDelta, Settings, build, read_yaml
 from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
@@ -28,6 +29,9 @@ class ClientSettings(Settings):
             broken.
         proxy: Outbound HTTP proxy that connects us, ``http://[user:password@]host:port``; none by default.
         data: Folder ``class/image`` or CSV manifest ``path,label``.
+        subjects: ``dicom``: the PatientID of DICOM files, as a keyed hash, says whose an image is; by default
+            a manifest does, or nothing.
+        reading: How DICOM and NIfTI files are read; a local matter as well.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: What the frozen towers compute in: ``auto``, ``float32`` or ``bfloat16``. A local matter:
             the other institutions' may differ.
@@ -62,6 +66,8 @@ class ClientSettings(Settings):
         default=None, repr=False, description="http://HOST:PORT or https://HOST:PORT"
     )
     data: Path
+    subjects: Subjects | None = None
+    reading: ReadingOptions = AS_THEY_ARE
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$")] = Field(
         default="auto", description="auto, cpu or cuda"
     )

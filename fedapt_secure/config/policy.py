@@ -17,6 +17,7 @@ from fedapt_secure.privacy.composition import Allowance, CompositionRule, Rule
 from fedapt_secure.privacy.unit import UnitRule
 
 POLICY_FILE: Final = "policy.yaml"
+MAX_UNUSED_RULE: Final = "max_unused in the policy"
 
 DEFAULT_RULE: Final = "rdp-filter"
 SESSIONS_BY_DEFAULT: Final = 4
@@ -50,6 +51,8 @@ class Policy(Settings):
         minimum_records: Smallest number of training images with which this institution takes part.
         minimum_persons: Smallest number of persons with training images, where images say whose they are;
             0 for either asks for none.
+        max_unused: The largest share of files below the data folder that are not used, whatever the reason;
+            above it something is wrong with them, and no session is joined.
         share_metrics: ``no``, or ``masked``: held-out results may leave as masked sums.
         coordinators: Fingerprints of the coordinators that may offer sessions; empty for the one that this
             institution enrolled with.
@@ -70,6 +73,7 @@ class Policy(Settings):
     minimum_institutions_per_key: Annotated[int, ranges.MINIMUM_PARTICIPANTS] = 3
     minimum_records: Annotated[int, ranges.LEAST_OF_RECORDS] = 50
     minimum_persons: Annotated[int, ranges.LEAST_OF_RECORDS] = 20
+    max_unused: Annotated[float, ranges.UNUSED_SHARE] = 0.2
     share_metrics: Literal["no", "masked"] = "no"
     coordinators: tuple[str, ...] = ()
     max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_COORDINATOR] = LARGEST_MESSAGE_BYTES

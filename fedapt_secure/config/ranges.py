@@ -153,6 +153,12 @@ MESSAGE_FROM_COORDINATOR: Final = Range(
     1 << 16, 64 << 20, "with less no session could be offered, and no message is larger", "bytes"
 )
 IMAGES_AT_ONCE: Final = Range(1, 4096, "they lie in memory together")
+FRAME: Final = Range(1, 100_000, "frames of a file are counted from 1")
+SLICE: Final = Range(1, 100_000, "slices of a volume are counted from 1")
+GREY_CENTER: Final = Range(-1e9, 1e9, "a value of a picture, rescaled: Hounsfield units, counts, shares")
+GREY_WIDTH: Final = Range(0, 1e9, "at 0 there would be no grey between black and white", low_open=True)
+AXIS: Final = Range(0, 2, "a volume has three axes")
+UNUSED_SHARE: Final = Range(0, 1, "a share of the files; 0 refuses where one is not used, 1 never")
 CLASSES_NAMED: Final = Range(1, 4096, "no model has more classes")
 IMAGE_SIDE: Final = Range(1, 16_384, "no image tower takes larger ones", "pixels")
 CHANNEL_MEAN: Final = Range(-255, 255, "of pixels from 0 to 1, or to 255")

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.model_identity import Activation
+from fedapt_secure.config.reading import LAST_AXIS, MIDDLE, ReadingOptions, Subjects, Window, option_of
 from fedapt_secure.config.settings import SessionDelta, Settings
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE, Augmentation, check_augmentations
 
@@ -72,6 +73,9 @@ class SimulateSettings(Settings):
         domains: Which of the data set's domains, separated by commas; empty means all.
         unseen_domain: The domain that takes no part, and on whose images the finished model is evaluated; or
             ``all``: one run for each domain.
+        subjects: ``dicom``: the PatientID of DICOM files says whose an image is; a manifest does without.
+        window, frame, axis, slice: How DICOM and NIfTI files are read; see `reading.ReadingOptions`.
+        max_unused: The largest share of the data set's files that may be of no use.
         dirichlet: α of a Dirichlet distribution: classes are skewed among the institutions of a domain.
         few_shot: Training images a class that each institution keeps; for runs without privacy.
         template: Prompt of zero-shot CLIP with one ``{}``, or the ensemble ``imagenet`` or ``imagenet-7``;
@@ -137,6 +141,12 @@ class SimulateSettings(Settings):
     data_root: Path | None = None
     domains: tuple[ShortText, ...] = ()
     unseen_domain: ShortText | None = None
+    subjects: Subjects | None = None
+    window: Window | None = Field(default=None, description="CENTER,WIDTH")
+    frame: Annotated[int, ranges.FRAME] | Literal["middle", "all"] = MIDDLE
+    axis: Annotated[int, ranges.AXIS] = LAST_AXIS
+    slice: Annotated[int, ranges.SLICE] | Literal["middle"] = MIDDLE
+    max_unused: Annotated[float, ranges.UNUSED_SHARE] = 0.2
     dirichlet: Annotated[float, ranges.DIRICHLET] | None = None
     few_shot: Annotated[int, ranges.FEW_SHOT] | None = None
     template: ShortText | None = None
@@ -224,6 +234,11 @@ class SimulateSettings(Settings):
             return value
         raise ValueError(f"give a number from 1, or {KEY_EACH}")
 
+    @field_validator("window", "frame", "slice", mode="before")
+    @classmethod
+    def _reading_option(cls, value: object, info: ValidationInfo) -> object:
+        return option_of(str(info.field_name), value)
+
     @field_validator("domains", "augmentations", mode="before")
     @classmethod
     def _separated(cls, value: object) -> object:
@@ -237,6 +252,8 @@ class SimulateSettings(Settings):
             raise ValueError(f"dataset {self.dataset!r} needs data_root: the folder that holds it")
         if own and self.data_root is not None:
             raise ValueError("data_root goes with dataset 'folder', 'pacs' and the like, not with the digits")
+        if own and self.subjects is not None:
+            raise ValueError("subjects are for DICOM files, and the digits are none")
         if self.clients is not None and self.institutions_per_domain is not None:
             raise ValueError("clients and institutions_per_domain exclude each other: give one")
         if self.few_shot is not None and not self.no_dp:
@@ -245,6 +262,11 @@ class SimulateSettings(Settings):
                 " guarantee does not cover that. Give no_dp as well, or make the choice beforehand and give"
                 " it as a manifest (docs/data.md)"
             )
+
+    @property
+    def reading(self) -> ReadingOptions:
+        """How DICOM and NIfTI files are read."""
+        return ReadingOptions(window=self.window, frame=self.frame, axis=self.axis, slice=self.slice)
 
     @property
     def not_private(self) -> str | None:

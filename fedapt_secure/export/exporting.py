@@ -34,7 +34,8 @@ from fedapt_secure.export.graphs import graph_of
 from fedapt_secure.export.howto import how_to
 from fedapt_secure.export.privacy_facts import privacy_facts
 from fedapt_secure.inference.predictor import Model, load_model
-from fedapt_secure.learning.data.reading.images import UnusableImage, open_rgb
+from fedapt_secure.learning.data.reading.images import open_rgb
+from fedapt_secure.learning.data.reading.unusable import UnusableImage
 
 ONNX: Final = "onnx"
 TORCHSCRIPT: Final = "torchscript"

@@ -13,12 +13,35 @@ from typing import Final
 from PIL import Image
 from torch import Tensor
 
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.reading.decoding import thread_count
-from fedapt_secure.learning.data.reading.images import UnusableImage, open_rgb
+from fedapt_secure.learning.data.reading.images import open_rgb
+from fedapt_secure.learning.data.reading.medical.headers import read_header
+from fedapt_secure.learning.data.reading.medical.kinds import FIRST_BYTES, is_bare_dicom, is_dicom
+from fedapt_secure.learning.data.reading.unusable import UnusableImage
 
-ImageInput = str | os.PathLike[str] | bytes | Image.Image
-"""A file's path, a file's bytes, or an image that Pillow has opened."""
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a DICOM file.
+
+    Attributes:
+        path: The file.
+        number: Which frame, from 0.
+    """
+
+    path: str | os.PathLike[str]
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in answers."""
+        return f"{os.fspath(self.path)} (frame {self.number + 1})"
+
+
+ImageInput = str | os.PathLike[str] | bytes | Image.Image | Frame
+"""A file's path, a file's bytes, an image that Pillow has opened, or one frame of a file."""
 
 _BATCHES_AHEAD: Final = 1  # one is decoded while the tower works on the one before
 
@@ -38,19 +61,45 @@ class Decoded:
     skipped: str | None = None
 
 
-def decode(image: ImageInput, backbone: Backbone) -> Decoded:
-    """Return an image as the backbone's image tower expects it; what cannot be used is no error."""
-    name = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+def decode(image: ImageInput, backbone: Backbone, reading: ReadingOptions = AS_THEY_ARE) -> Decoded:
+    """Return an image as the backbone's image tower expects it; what cannot be used is no error.
+
+    Args:
+        image: The image.
+        backbone: Whose preprocessing.
+        reading: How DICOM and NIfTI files are read.
+    """
+    number = None
+    if isinstance(image, Frame):
+        name, number, image = image.name, image.number, image.path
+    else:
+        name = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
     try:
-        return Decoded(name, backbone.preprocess(open_rgb(_file_bytes(image))))
+        return Decoded(name, backbone.preprocess(open_rgb(_file_bytes(image), reading, number)))
     except UnusableImage as error:
         return Decoded(name, None, str(error))
     except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
         return Decoded(name, None, getattr(error, "strerror", None) or "cannot be read")
 
 
+def frames_of(path: Path) -> list[ImageInput]:
+    """Return each frame of a DICOM file as an image; the file itself where it is none, or has one."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(FIRST_BYTES)
+            if not (is_dicom(first) or is_bare_dicom(first)):
+                return [path]
+            count = read_header(first + file.read()).frames
+    except (UnusableImage, OSError):
+        return [path]  # that it cannot be used is said when it is opened
+    return [path] if count == 1 else [Frame(path, number) for number in range(count)]
+
+
 def decoded_batches(
-    images: Iterable[ImageInput], backbone: Backbone, batch_size: int
+    images: Iterable[ImageInput],
+    backbone: Backbone,
+    batch_size: int,
+    reading: ReadingOptions = AS_THEY_ARE,
 ) -> Iterator[list[Decoded]]:
     """Yield the images in order, decoded, up to ``batch_size`` at a time.
 
@@ -58,13 +107,14 @@ def decoded_batches(
         images: Any number of them; they are taken as they are needed.
         backbone: Whose preprocessing to apply.
         batch_size: At least 1.
+        reading: How DICOM and NIfTI files are read.
     """
     source = iter(images)
     pool = ThreadPoolExecutor(thread_count(backbone.device), "decode")
     ahead: deque[list[Future[Decoded]]] = deque()
     try:
         while batch := list(islice(source, batch_size)):
-            ahead.append([pool.submit(decode, image, backbone) for image in batch])
+            ahead.append([pool.submit(decode, image, backbone, reading) for image in batch])
             if len(ahead) > _BATCHES_AHEAD:
                 yield [one.result() for one in ahead.popleft()]
         while ahead:
@@ -73,7 +123,7 @@ def decoded_batches(
         pool.shutdown(cancel_futures=True)
 
 
-def _file_bytes(image: ImageInput) -> bytes:
+def _file_bytes(image: str | os.PathLike[str] | bytes | Image.Image) -> bytes:
     """Return a file's content: one way for all, so that colours and rotation are treated alike."""
     if isinstance(image, bytes):
         return image

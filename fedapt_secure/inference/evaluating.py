@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.inference.decoding import Frame, ImageInput
 from fedapt_secure.inference.labelled import Labelled
 from fedapt_secure.inference.predictor import Model
+from fedapt_secure.learning.data.reading.records import Record
 from fedapt_secure.learning.evaluation.scores import tally_of
 from fedapt_secure.learning.evaluation.tally import Tally, per_class, routing_matrix
 
@@ -80,6 +82,10 @@ class Evaluation:
         }
 
 
+def _image(record: Record) -> ImageInput:
+    return record.path if record.frame is None else Frame(record.path, record.frame)
+
+
 def evaluate_on(model: Model, data: Labelled, progress: Progress | None = None) -> Evaluation:
     """Classify labelled images and count the answers.
 
@@ -99,7 +105,7 @@ def evaluate_on(model: Model, data: Labelled, progress: Progress | None = None) 
         data.by_domain.items(), key=lambda one: (order.get(one[0], len(order)), one[0])
     ):
         labels, done, tally = torch.tensor([record.label for record in records]), 0, Tally()
-        for batch in model.answers([record.path for record in records]):
+        for batch in model.answers([_image(record) for record in records]):
             tally += tally_of(batch.logits, labels[done + batch.usable], batch.chosen)
             skipped += [
                 (name, reason)

@@ -14,7 +14,8 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.model_identity import Activation
 from fedapt_secure.config.ranges import IMAGES_AT_ONCE
-from fedapt_secure.inference.decoding import ImageInput, decoded_batches
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
+from fedapt_secure.inference.decoding import Frame, ImageInput, decoded_batches
 from fedapt_secure.learning.bundle import Bundle, read_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.clip.device import images_at_once, resolve_device
@@ -77,12 +78,19 @@ class Model:
         backbone: The CLIP that it was tuned on.
         batch_size: Images that go through the image tower at once; bounds the memory. By default 64 on a
             CPU, and on a GPU what its memory allows, up to 256.
+        reading: How DICOM and NIfTI files are read.
 
     Raises:
         InvalidInput: If the CLIP has other weights, or the batch size is out of range.
     """
 
-    def __init__(self, bundle: Bundle, backbone: Backbone, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        backbone: Backbone,
+        batch_size: int | None = None,
+        reading: ReadingOptions = AS_THEY_ARE,
+    ) -> None:
         if batch_size is None:
             batch_size = images_at_once(backbone.device)
         try:
@@ -92,6 +100,7 @@ class Model:
         self.bundle = bundle
         self.classifier = bundle.model_on(backbone)
         self.batch_size = batch_size
+        self.reading = reading
         self._backbone = backbone
 
     @property
@@ -154,7 +163,7 @@ class Model:
 
     def _encoded(self, images: Iterable[ImageInput]) -> Iterator["_Encoded"]:
         feed = Feed(self.classifier.encode_images, self._backbone.device, self.bundle.shape.feature_size)
-        batches = decoded_batches(images, self._backbone, self.batch_size)
+        batches = decoded_batches(images, self._backbone, self.batch_size, self.reading)
         for batch, features in feed(
             (some, [one.pixels for one in some if one.pixels is not None]) for some in batches
         ):
@@ -208,6 +217,7 @@ def load_model(
     precision: str = "auto",
     batch_size: int | None = None,
     activation: Activation | None = None,
+    reading: ReadingOptions = AS_THEY_ARE,
 ) -> Model:
     """Load a finished model and the CLIP it was tuned on.
 
@@ -219,6 +229,7 @@ def load_model(
             bfloat16 on a GPU that has it, but for the tiny model.
         batch_size: Images that go through the image tower at once; bounds the memory.
         activation: Of the CLIP, where neither its file nor the bundle says it (bundles of format 3).
+        reading: How DICOM and NIfTI files are read.
 
     Raises:
         InvalidInput: If the file was changed, is of another version or is no bundle, if the CLIP cannot be
@@ -240,9 +251,9 @@ def load_model(
         choose_precision(precision, place, read.model),
         activation or own,
     )
-    return Model(read, backbone, batch_size)
+    return Model(read, backbone, batch_size, reading)
 
 
 def _several(images: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
     # A path is itself something to iterate over: without this each of its letters would be a file.
-    return [images] if isinstance(images, str | bytes | os.PathLike | Image.Image) else images
+    return [images] if isinstance(images, str | bytes | os.PathLike | Image.Image | Frame) else images

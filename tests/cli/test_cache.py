@@ -85,7 +85,7 @@ def test_clear_takes_one_model_or_all(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_what_pictures_are_known_by_goes_with_the_last_features(tmp_path: Path) -> None:
     folder = institution(tmp_path / "clinic-1", "clinic-1")
     fill(folder / "cache", "tiny", "ViT-B-32")
-    marks = folder / "cache" / "marks-1"
+    marks = folder / "cache" / "marks-2"
     marks.mkdir()
     (marks / "x.marks").write_bytes(b"x")
     for model, left in (("tiny", True), ("ViT-B-32", False)):

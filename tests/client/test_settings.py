@@ -122,6 +122,8 @@ class TestClientSettings:
             "fixed_answer_time": False,
             "answer_rehearsals": False,
             "vanish_at": ["1:share", "3:unmask"],
+            "subjects": "dicom",
+            "reading": {"window": [40.0, 400.0], "frame": 3, "axis": 0, "slice": "middle"},
         }
         assert fields.keys() == ClientSettings.model_fields.keys()
         settings = build(ClientSettings, fields, source="x")

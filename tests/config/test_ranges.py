@@ -16,6 +16,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.cli.app import app, run
 from fedapt_secure.config import ranges
 from fedapt_secure.config.ranges import Range, number
+from fedapt_secure.config.reading import Window
 from fedapt_secure.config.settings import build
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.process.exit_status import ExitStatus
@@ -90,6 +91,8 @@ def test_inside_is_taken_and_outside_refused(field: Any, found: Range) -> None:
     def wrapped(value: float) -> Any:
         """Some settings are lists of such numbers, or numbers by name."""
         kind = str(field.annotation)
+        if field.annotation == (Window | None):
+            return value, 1.0
         if kind.startswith("tuple"):
             parts = [part for part in get_args(field.annotation) if part is not ...]
             return (value,) * len(parts)
@@ -161,7 +164,7 @@ DELTA = ("plan",), "delta"
 
 def test_every_numeric_option_of_every_command_has_a_range() -> None:
     """An option that is added without one is found here."""
-    own = {((command,), name) for command, options in OPTIONS.items() for name in options}
+    own = {(tuple(command.split()), name) for command, options in OPTIONS.items() for name in options}
     fields = {
         (path, name)
         for path, titles in OF_MODELS.items()
@@ -184,7 +187,7 @@ def test_an_option_outside_is_one_line(command: str, name: str, found: Range, ca
     for value in just_outside(found, integers):
         options = {**needed, name: f"{as_given(value, integers):.17g}"}
         words = [word for one, said in options.items() for word in ("--" + one.replace("_", "-"), said)]
-        assert run([command, *places, *words]) == ExitStatus.BAD_INPUT
+        assert run([*command.split(), *places, *words]) == ExitStatus.BAD_INPUT
         printed = capsys.readouterr().err
         assert f"error: --{name.replace('_', '-')}: " in printed
         assert f"is not in the range {found}: {found.reason}" in printed

@@ -21,6 +21,7 @@ from fedapt_crypto.private_files import read_private, write_atomically
 KEY_FILE: Final = "fingerprint.key"
 KEY_BYTES: Final = 32
 _CHECK: Final = b"this key belongs to this ledger"
+_PATIENTS: Final = b"key of the subjects of DICOM patients"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Fingerprinter:
     def check(self) -> bytes:
         """What the ledger keeps to know its key again; tells nothing about it."""
         return hmac.digest(self._key, _CHECK, "sha256")
+
+    def patient_key(self) -> bytes:
+        """Return the key under which PatientIDs become subjects: one for all federations of the ledger."""
+        return self._hmac(_PATIENTS)
 
     def fingerprints(self, images: Iterable[KnownImage]) -> set[bytes]:
         """Return all that images are known by: HMAC-SHA256 of each file, and of each picture's pixels."""

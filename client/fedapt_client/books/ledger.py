@@ -67,6 +67,11 @@ class Ledger:
         return self._file
 
     @property
+    def patient_key(self) -> bytes:
+        """The key under which PatientIDs become subjects; as secret as the ledger's own."""
+        return self._fingerprinter.patient_key()
+
+    @property
     def sessions(self) -> list[PlannedSession]:
         """Every session on record, oldest first."""
         with self._file.transaction() as database:

@@ -25,6 +25,15 @@ proxy: {proxy}
 # in which the command is run, so better absolute. They never leave this machine.
 data: {data}
 
+# dicom: the PatientID of DICOM files says whose an image is, so that privacy is per person. It is turned into
+# a keyed hash at once, and kept nowhere. null: the manifest's column subject says it, or nothing does.
+# subjects: null
+
+# How DICOM and NIfTI files are read (docs/data.md): which grey values are shown, centre and width, such as
+# [40, 400]; which frame of several, from 1, or middle, or all of them as images; along which axis of a NIfTI
+# volume, 0, 1 or 2, and which slice, from 1, or middle. Other files are read in one way.
+# reading: {window: null, frame: middle, axis: 2, slice: middle}
+
 # auto takes a GPU where there is one; or cpu, or cuda.
 device: {device}
 

@@ -26,10 +26,13 @@ from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.clip.device import resident, resolve_device
 from fedapt_secure.learning.clip.text import zero_shot_text
-from fedapt_secure.learning.data.features.image_features import FeatureSet, Skipped, load_features
+from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
 from fedapt_secure.learning.data.features.merging import Duplicates
 from fedapt_secure.learning.data.features.pixels import test_images, training_images
+from fedapt_secure.learning.data.reading.listing import LeftOut
+from fedapt_secure.learning.data.reading.medical.people import PatientKey
 from fedapt_secure.learning.data.reading.records import UNLABELLED, read_records, read_unlabelled
+from fedapt_secure.learning.data.reading.unused import unused_files, usage
 from fedapt_secure.learning.evaluation.scores import Scores, evaluate, own_features
 from fedapt_secure.learning.methods.base import Classifier, Pixels, Task, TrainingData
 from fedapt_secure.learning.methods.settings import TrainingSettings
@@ -63,9 +66,14 @@ class Learner:
         configuration: The session.
         share: The ε and δ that the session may plan.
         progress: Told while images are encoded.
+        patient_key: Under which PatientIDs become subjects, where the settings ask for that.
 
     Raises:
         InvalidInput: If model, images or budget do not fit the session.
+
+    Attributes:
+        unused: Every file that is not used, copies among them, and why; for this institution's own people.
+        usage: How much of the source is used.
     """
 
     def __init__(
@@ -75,6 +83,7 @@ class Learner:
         configuration: SessionConfiguration,
         share: SessionShare,
         progress: Progress | None = None,
+        patient_key: bytes | None = None,
     ) -> None:
         plan = configuration.plan
         self._settings = settings
@@ -87,11 +96,18 @@ class Learner:
         data = settings.data if settings.data.is_absolute() else folder / settings.data
         read = read_records if plan.unsupervised is None else read_unlabelled
         with told_as(Reason.DATA_UNREADABLE):
-            records = read(data, plan.class_names)
+            records = read(data, plan.class_names, settings.reading, people_of(settings, patient_key))
             self._records = records.records
+            unused = unused_files(data, records, labelled=plan.unsupervised is None)
             self._features: FeatureSet = load_features(
-                records.records, self._backbone, folder / settings.cache, progress
+                records.records,
+                self._backbone,
+                folder / settings.cache,
+                progress,
+                reading=settings.reading,
             )
+        self.unused = (*unused, *(LeftOut(one.name, one.reason) for one in self._features.skipped))
+        self.usage = usage(data, records, unused, self.unused[len(unused) :])
         self._unlabelled: UnlabelledRecords | None = None
         if plan.unsupervised is not None:
             self._unlabelled = UnlabelledRecords(
@@ -102,6 +118,7 @@ class Learner:
                 self._features,
                 folder / settings.cache,
                 progress,
+                settings.reading,
             )
         units = self._training_data(1).units(private=plan.differential_privacy)
         with told_as(Reason.TOO_FEW_RECORDS):
@@ -126,11 +143,6 @@ class Learner:
     def subjects(self) -> tuple[str, ...] | None:
         """Whose image each training record is, where the data says so; for the ledger alone."""
         return self._features.train_subjects
-
-    @property
-    def skipped(self) -> tuple[Skipped, ...]:
-        """The images that could not be used, and why."""
-        return self._features.skipped
 
     @property
     def duplicates(self) -> Duplicates:
@@ -162,7 +174,7 @@ class Learner:
         assert self._features.record_numbers is not None
         records = [self._records[number] for number in self._features.record_numbers[:most].tolist()]
         began = time.perf_counter()
-        load_features(records, self._backbone, None)
+        load_features(records, self._backbone, None, reading=self._settings.reading)
         return (time.perf_counter() - began) / len(records)
 
     def _training_data(self, round_number: int) -> TrainingData:
@@ -182,10 +194,10 @@ class Learner:
         """The training images; ``None`` where their features are all that the method needs."""
         if self._configuration.plan.tower_values == 0:
             return None
-        return training_images(self._records, self._features, self._backbone)
+        return training_images(self._records, self._features, self._backbone, self._settings.reading)
 
     def _test_images(self) -> Pixels:
-        return test_images(self._records, self._features, self._backbone)
+        return test_images(self._records, self._features, self._backbone, self._settings.reading)
 
     def budget(self, steps_spent: int) -> PrivacyBudget | None:
         """Return the session's budget with what the ledger says is spent; ``None`` without DP."""
@@ -374,3 +386,12 @@ def session_backbone(configuration: SessionConfiguration, device: str, precision
         if sizes != (plan.feature_size, plan.text_width):
             raise InvalidInput(f"{plan.model} here has other sizes than the session says")
     return backbone
+
+
+def people_of(settings: ClientSettings, patient_key: bytes | None) -> PatientKey | None:
+    """Return what makes subjects out of PatientIDs; ``None`` where the settings do not ask for that."""
+    if settings.subjects is None:
+        return None
+    if patient_key is None:
+        raise ValueError("subjects are to come from DICOM headers, and there is no key for them")
+    return PatientKey(patient_key)

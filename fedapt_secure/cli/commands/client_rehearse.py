@@ -7,6 +7,7 @@ import typer
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.cli.commands.client_run import read_settings
+from fedapt_secure.cli.commands.reading_options import Axis, Frame, Slice, Window, reading_options
 from fedapt_secure.cli.options import AsJson, Folder, PassphraseFile, console, open_folder
 from fedapt_secure.process.streams import say_json
 
@@ -22,6 +23,10 @@ def rehearse(
     data: Annotated[
         Path | None, typer.Option(help="The images, instead of those that client.yaml names.")
     ] = None,
+    window: Window = None,
+    frame: Frame = None,
+    axis: Axis = None,
+    slice_: Slice = None,
     as_json: AsJson = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -34,7 +39,8 @@ def rehearse(
 
     folder = open_folder(directory, passphrase_file)
     settings = read_settings(folder)
-    settings = settings.model_copy(update={"data": (data or settings.data).absolute()})
+    reading = reading_options("client rehearse", window, frame, axis, slice_, settings.reading)
+    settings = settings.model_copy(update={"data": (data or settings.data).absolute(), "reading": reading})
     configuration = offered(folder, settings) if plan is None else planned(plan, folder.roster())
 
     from fedapt_client.rehearsal import rehearse_alone  # noqa: PLC0415 - torch, seconds

@@ -83,7 +83,7 @@ def run(
             _on_terminal(found.in_words())
 
     if not as_json:
-        _show_balance(settings.data, None)
+        _show_balance(settings, None)
     somebody = sys.stdin.isatty()
     approvals = Approvals(folder.path, given=given, ask=ask if somebody else None, show=show)
 
@@ -195,16 +195,16 @@ def _show_offer(
         say_json({"offer": fields}, indent=indent)
     else:
         print_offer(fields)
-        _show_balance(settings.data, configuration.plan.class_names)
+        _show_balance(settings, configuration.plan.class_names)
 
 
-def _show_balance(data: Path, class_names: tuple[str, ...] | None) -> None:
+def _show_balance(settings: "ClientSettings", class_names: tuple[str, ...] | None) -> None:
     """Show the institution its own class counts on a terminal; a pipe or a service's journal is a log."""
     out = console()
     if out.is_terminal:
         from fedapt_secure.cli.work.balance_report import print_balance  # noqa: PLC0415
 
-        print_balance(out, data, class_names)
+        print_balance(out, settings.data, class_names, settings.reading)
 
 
 def _on_terminal(sentences: tuple[str, ...]) -> None:

@@ -52,6 +52,22 @@ UnseenDomain = Annotated[
     str | None,
     option("Leave this domain out and evaluate on it; or all: each in turn, a run each.", DATA),
 ]
+SubjectsFrom = Annotated[
+    str | None,
+    option("dicom: the PatientID of DICOM files, as a keyed hash, says whose an image is.", DATA),
+]
+Window = Annotated[
+    str | None,
+    option("CENTER,WIDTH of the grey values of DICOM and NIfTI that are shown (default: the file's).", DATA),
+]
+Frame = Annotated[
+    str | None, option("Of DICOM files of several frames: middle, a number from 1, or all.", DATA)
+]
+Axis = Annotated[int | None, option("Along which axis NIfTI volumes are cut: 0, 1 or 2 (default 2).", DATA)]
+Slice = Annotated[str | None, option("Which slice of NIfTI volumes: middle, or a number from 1.", DATA)]
+MaxUnused = Annotated[
+    float | None, option("Largest share of files that may be of no use (default 0.2).", DATA)
+]
 Dirichlet = Annotated[
     float | None,
     option("α: skew the classes among the institutions of a domain (default: even shares).", DATA),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.cli.commands.reading_options import Axis, Frame, Slice, Window, reading_options
 from fedapt_secure.cli.options import AsJson, within
 from fedapt_secure.config import model_identity, ranges
 from fedapt_secure.process.screen import Screen
@@ -47,10 +48,15 @@ def predict(
     batch_size: BatchSize = None,
     pretrained: Pretrained = None,
     activation: Activation = None,
+    window: Window = None,
+    frame: Frame = None,
+    axis: Axis = None,
+    slice_: Slice = None,
 ) -> None:
     """Classify images: label, probability, and the domain whose knowledge was used."""
     if as_json and as_csv:
         raise InvalidInput("--json and --csv exclude each other: give one")
+    reading = reading_options("predict", window, frame, axis, slice_)
     with Screen(stderr=True).status("loading the model"):
         from fedapt_secure.cli.work.prediction_report import print_predictions  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
@@ -62,6 +68,7 @@ def predict(
             precision=precision,
             batch_size=batch_size,
             activation=chosen_activation(activation),
+            reading=reading,
         )
     print_predictions(model, images, top=top, form="json" if as_json else "csv" if as_csv else "text")
 
@@ -81,8 +88,13 @@ def evaluate(
     batch_size: BatchSize = None,
     pretrained: Pretrained = None,
     activation: Activation = None,
+    window: Window = None,
+    frame: Frame = None,
+    axis: Axis = None,
+    slice_: Slice = None,
 ) -> None:
     """Measure a finished model on your own labelled images. Nothing leaves this machine."""
+    reading = reading_options("evaluate", window, frame, axis, slice_)
     with Screen(stderr=True).status("loading the model"):
         from fedapt_secure.cli.work.evaluation_report import run_evaluation  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.inference.predictor import load_model  # noqa: PLC0415
@@ -94,6 +106,7 @@ def evaluate(
             precision=precision,
             batch_size=batch_size,
             activation=chosen_activation(activation),
+            reading=reading,
         )
     run_evaluation(model, data, split=split, out=out, as_json=as_json)
 

@@ -16,6 +16,7 @@ from fedapt_secure.inference import pictures
 from fedapt_secure.inference.evaluating import Evaluation, evaluate_on
 from fedapt_secure.inference.labelled import read_labelled
 from fedapt_secure.inference.predictor import Model
+from fedapt_secure.learning.data.reading.unused import count_usage
 from fedapt_secure.learning.evaluation.tally import routing_matrix
 from fedapt_secure.process.screen import Screen
 from fedapt_secure.process.streams import say, say_json
@@ -33,7 +34,7 @@ def run_evaluation(model: Model, data: Path, *, split: str, out: Path | None, as
     Raises:
         InvalidInput: If data or split cannot be used, or the folder cannot be written.
     """
-    labelled = read_labelled(data, model.class_names, split)
+    labelled = read_labelled(data, model.class_names, split, model.reading)
     total = sum(len(records) for records in labelled.by_domain.values())
     with Progress(console=Screen(stderr=True), transient=True) as progress:
         task = progress.add_task("classifying", total=total)
@@ -43,6 +44,10 @@ def run_evaluation(model: Model, data: Path, *, split: str, out: Path | None, as
         say(f"skipped {one['name']}: {one['reason']}", err=True)
     if fields["skipped"]:
         say(f"{len(fields['skipped'])} images could not be used", err=True)
+    used = count_usage(total, labelled.unused)
+    fields["unused"] = [{"name": one.name, "reason": one.reason} for one in labelled.unused]
+    if used.unused:
+        say(used.in_words(), err=True)
     if as_json:
         say_json(fields)
     else:

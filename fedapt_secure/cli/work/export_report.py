@@ -20,7 +20,7 @@ def run_export(wanted: Wanted) -> Callable[[bool], None]:
         InvalidInput: As `export`, and where the images named hold none.
         RunFailed: As `export`.
     """
-    images = list(images_of(wanted.images))
+    images = list(images_of(wanted.images, []))
     if wanted.images and not images:
         raise InvalidInput("there is no image in what --images names")
     made = export(replace(wanted, images=images))

@@ -1,7 +1,6 @@
 """What an institution takes part in when it agrees to a session: every figure that people decide by."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedapt_secure.cli.options import console
@@ -49,7 +48,7 @@ def offer_fields(
         "sample_rate": plan.sample_rate,
         "steps": configuration.planned_steps(settings.name),
         "max_grad_norm": plan.max_grad_norm,
-        "unit": _unit(settings.data),
+        "unit": _unit(settings),
         "policy_source": policy_source,
     }
     return {
@@ -72,7 +71,7 @@ def offer_fields(
         "institutions_on_our_key": hides.own,
         "minimum_institutions_per_key": policy.minimum_institutions_per_key,
         "said_of_sums": hides.said,
-        "minima": _minima(settings.data, policy),
+        "minima": _minima(settings, policy),
         "bundle_for_coordinator": plan.bundle_for_coordinator,
         "own_rounds": list(configuration.own_rounds(settings.name)),
         "said_of_rounds": said_of_rounds(configuration, settings.name),
@@ -95,26 +94,28 @@ def offer_fields(
     }
 
 
-def _unit(data: Path) -> "PrivacyUnit | None":
+def _unit(settings: "ClientSettings") -> "PrivacyUnit | None":
     """Return what privacy would count on an institution's data; ``None`` where that cannot be read yet."""
     from fedapt_crypto.errors import InvalidInput  # noqa: PLC0415
     from fedapt_secure.learning.data.reading.manifest import names_subjects  # noqa: PLC0415
 
     try:
-        return unit_of(has_subjects=names_subjects(data))
+        return unit_of(has_subjects=settings.subjects is not None or names_subjects(settings.data))
     except InvalidInput:
         return None
 
 
-def _minima(data: Path, policy: "Policy") -> dict[str, int | None]:
+def _minima(settings: "ClientSettings", policy: "Policy") -> dict[str, int | None]:
     """Return what the policy asks for, and how much may be here at most; ``None`` where nobody knows yet."""
     from fedapt_crypto.errors import InvalidInput  # noqa: PLC0415
     from fedapt_secure.learning.data.counting import TrainingCount, most_training  # noqa: PLC0415
+    from fedapt_secure.learning.data.reading.medical.people import PatientKey  # noqa: PLC0415
     from fedapt_secure.learning.data.reading.records import read_unlabelled  # noqa: PLC0415
 
+    people = PatientKey.to_count() if settings.subjects is not None else None
     there: TrainingCount | None = None
     with suppress(InvalidInput):
-        there = most_training(read_unlabelled(data).records)
+        there = most_training(read_unlabelled(settings.data, None, settings.reading, people).records)
     return {
         "minimum_records": policy.minimum_records,
         "minimum_persons": policy.minimum_persons,

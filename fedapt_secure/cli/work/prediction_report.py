@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from fedapt_crypto.errors import InvalidInput, system_error
+from fedapt_secure.config.reading import ALL_FRAMES
+from fedapt_secure.inference.decoding import ImageInput, frames_of
 from fedapt_secure.inference.predictor import Model, Prediction
-from fedapt_secure.learning.data.reading.listing import IMAGE_SUFFIXES
+from fedapt_secure.learning.data.reading.listing import EXPECTED, LeftOut
+from fedapt_secure.learning.data.reading.unused import count_usage, why_no_image
 from fedapt_secure.process.shown import lines_shown
 from fedapt_secure.process.streams import json_text, say, say_lines
 
@@ -22,12 +25,14 @@ def print_predictions(model: Model, paths: Sequence[Path], *, top: int, form: Fo
     Raises:
         InvalidInput: If no image is named, or none of them can be used.
     """
-    images = list(images_of(paths))
+    others: list[LeftOut] = []
+    images: list[ImageInput] = []
+    for path in images_of(paths, others):
+        images += frames_of(path) if model.reading.frame == ALL_FRAMES else [path]
+    if others:
+        say(count_usage(len(images), others).in_words() or f"{len(others)} files of systems", err=True)
     if not images:
-        raise InvalidInput(
-            "no image in the folders given: expected files with one of the suffixes"
-            f" {' '.join(sorted(IMAGE_SUFFIXES))}"
-        )
+        raise InvalidInput(f"no image in the folders given: expected files with {EXPECTED}")
     named = min(top, len(model.class_names))
     printed = _Counted(model.stream(images, named))
     if form == "json":
@@ -42,26 +47,30 @@ def print_predictions(model: Model, paths: Sequence[Path], *, top: int, form: Fo
         say(f"{printed.skipped} of {len(images)} images could not be used", err=True)
 
 
-def images_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield files as they are given, and of folders all images below them."""
+def images_of(paths: Sequence[Path], others: list[LeftOut]) -> Iterator[Path]:
+    """Yield files as they are given, and of folders all images below them; collect what is none of them."""
     for path in paths:
         if path.is_dir():
-            yield from _within(path)
+            yield from _within(path, others)
         else:
             yield path  # whatever it is: that it cannot be used is said when it is opened
 
 
-def _within(folder: Path) -> list[Path]:
+def _within(folder: Path, others: list[LeftOut]) -> list[Path]:
+    """Return the images below a folder, and take note of the other files."""
+    found = []
     try:
-        return sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-            and path.is_file()
-        )
+        for path in sorted(folder.rglob("*")):
+            if path.is_dir():
+                continue
+            reason = why_no_image(path, path.relative_to(folder))
+            if reason is None:
+                found.append(path)
+            else:
+                others.append(LeftOut(str(path), reason))
     except OSError as error:
         raise system_error(f"cannot read the folder {folder}", error) from None
+    return found
 
 
 class _Counted:

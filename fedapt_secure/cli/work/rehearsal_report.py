@@ -77,6 +77,8 @@ def _privacy(found: "Rehearsal", configuration: "SessionConfiguration") -> str:
 def _print_unused(out: Console, found: "Rehearsal") -> None:
     if not found.unused:
         return
+    if found.usage:
+        out.print(f"{'in all':<14} {escape(found.usage)}")
     reasons = Counter(one.reason.split(":")[0] for one in found.unused)
     kinds = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     out.print(f"{'not used':<14} {len(found.unused)} files: {escape(kinds)}")

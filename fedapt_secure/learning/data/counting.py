@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from fedapt_secure.learning.data.reading.decoding import frame_digest
 from fedapt_secure.learning.data.reading.records import Record, is_test_record
 
 _NO_TEST: Final = b"\xff" * 32
@@ -38,7 +39,7 @@ def count_training(records: Iterable[Record]) -> TrainingCount:
         except OSError:
             continue  # named by whoever reads the images
         if not is_test_record(record, digest):
-            images.add(digest)
+            images.add(digest if record.frame is None else frame_digest(digest, record.frame))
             persons |= set() if record.subject is None else {record.subject}
     return TrainingCount(len(images), len(persons) if named else None)
 

@@ -8,16 +8,20 @@ from typing import Final, Literal
 import numpy as np
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.reading import AS_THEY_ARE
 from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, scan_count, scan_labels, write_digits
 from fedapt_secure.learning.data.digits.styles import STYLES
 from fedapt_secure.learning.data.digits.synthetic import Hand, draw_scans
 from fedapt_secure.learning.data.few_shot import keep_few
-from fedapt_secure.learning.data.layouts.layout import choose_domains
-from fedapt_secure.learning.data.layouts.registry import LAYOUTS, read_domains
+from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_domains
+from fedapt_secure.learning.data.layouts.registry import FOLDER, LAYOUTS, read_domains
 from fedapt_secure.learning.data.partition import Indices, dirichlet_shares, divide, even_shares
-from fedapt_secure.learning.data.reading.listing import LeftOut, Listed
-from fedapt_secure.learning.data.reading.manifest import write_manifest
-from fedapt_secure.learning.data.reading.records import Record, read_records
+from fedapt_secure.learning.data.reading.inside import look_inside
+from fedapt_secure.learning.data.reading.listing import LeftOut, Listed, Listing, list_folders
+from fedapt_secure.learning.data.reading.manifest import is_manifest, write_manifest
+from fedapt_secure.learning.data.reading.medical.people import PatientKey
+from fedapt_secure.learning.data.reading.records import Record, RecordSet, read_records
+from fedapt_secure.learning.data.reading.unused import count_usage, unused_files
 from fedapt_secure.protocol.class_names import check_classes, check_printable
 
 DatasetName = Literal[
@@ -52,6 +56,8 @@ class DealOptions:
         few_shot: Training images of each class that an institution keeps; ``None`` keeps all.
         template: Prompt of the untuned model; ``None`` for the data set's own.
         unseen_domain: The domain that takes no part and is only evaluated on; ``None`` for none.
+        people: Makes subjects out of PatientIDs; ``None`` leaves subjects to a manifest.
+        max_unused: The largest share of the data set's files that may be of no use.
     """
 
     domains: tuple[str, ...] = ()
@@ -60,6 +66,8 @@ class DealOptions:
     few_shot: int | None = None
     template: str | None = None
     unseen_domain: str | None = None
+    people: PatientKey | None = None
+    max_unused: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class DealtDataset:
         domains: Names of the K domains in use.
         zero_shot_template: Prompt of the untuned model.
         institutions: Who holds what.
-        left_out: What is called like an image and is no file.
+        left_out: Every file that is not used, as far as that is known before files are opened.
         synthetic: Whether institutions share records: then accuracy and ε say nothing about real data.
         unseen_domain: Name of the domain that takes no part.
         unseen: Who would hold its images if it did; they lie where `DealtInstitution` says.
@@ -219,6 +227,9 @@ def _deal_domains(
     options: DealOptions,
 ) -> DealtDataset:
     found = read_domains(dataset, data_root, options.domains)
+    if options.people is not None:
+        found = _with_subjects(found, options.people)
+    left_out = _unused(dataset, data_root, found, options)
     _check_names(data_root, found.class_names, found.by_domain)
     count = _client_count(clients, len(found.by_domain), options)
     if count < 1:
@@ -237,8 +248,45 @@ def _deal_domains(
         domains,
         options.template or FOLDER_TEMPLATE,
         tuple(placed[one.name] for one in institutions),
-        found.left_out,
+        left_out,
     )
+
+
+def _with_subjects(found: DomainSet, people: PatientKey) -> DomainSet:
+    """Return a data set with the subjects that stand in its DICOM files; what has none is left out."""
+    by_domain: dict[str, tuple[Record, ...]] = {}
+    left_out = list(found.left_out)
+    for domain, records in found.by_domain.items():
+        if any(record.subject is not None for record in records):
+            raise InvalidInput("the manifest has a column subject: leave out --subjects")
+        listed = [Listed(one.path, found.class_names[one.label], one.name, domain) for one in records]
+        # Frames stay together: they become images where an institution reads its share.
+        looked = look_inside(Listing(tuple(listed)), AS_THEY_ARE, people)
+        subjects = {one.name: one.subject for one in looked.images}
+        kept = [replace(one, subject=subjects[one.name]) for one in records if one.name in subjects]
+        left_out += looked.left_out
+        if not kept:
+            one = looked.left_out[0]
+            raise InvalidInput(f"no image of the domain {domain!r} can be used; {one.name}: {one.reason}")
+        by_domain[domain] = tuple(kept)
+    return replace(found, by_domain=by_domain, left_out=tuple(left_out))
+
+
+def _unused(dataset: str, data_root: Path, found: DomainSet, options: DealOptions) -> tuple[LeftOut, ...]:
+    """Return the files below a data set's folder that are not used, where its layout owns the whole folder.
+
+    Raises:
+        InvalidInput: If they are more than is allowed.
+    """
+    records = tuple(one for domain in found.by_domain.values() for one in domain)
+    left_out = found.left_out
+    if dataset == FOLDER and not is_manifest(data_root):
+        listed = RecordSet(found.class_names, records, left_out)
+        unused = unused_files(data_root, listed, form="DOMAIN/CLASS/IMAGE")
+        others = {folder.name for folder in list_folders(data_root)} - set(found.by_domain)
+        left_out = tuple(one for one in unused if one.name.split("/")[0] not in others)
+    count_usage(len(records), left_out).check(options.max_unused, "--max-unused")
+    return left_out
 
 
 def _client_count(clients: int | None, domains: int, options: DealOptions) -> int:

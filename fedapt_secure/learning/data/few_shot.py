@@ -9,8 +9,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from fedapt_secure.learning.data.reading.images import UnusableImage, open_rgb
+from fedapt_secure.learning.data.reading.images import open_rgb
 from fedapt_secure.learning.data.reading.records import Record, is_test_record
+from fedapt_secure.learning.data.reading.unusable import UnusableImage
 
 
 def keep_few(records: Sequence[Record], shots: int) -> list[Record]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import torch
 
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.batches.examples import NO_LABEL
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.features.encoding import Progress
@@ -36,6 +37,7 @@ class UnlabelledRecords:
         features: Features of plain views.
         cache_folder: Where features of views are kept; ``None`` keeps none.
         progress: Told while views are encoded.
+        reading: How DICOM and NIfTI files are read.
 
     Raises:
         InvalidInput: If the cache cannot be used.
@@ -50,8 +52,10 @@ class UnlabelledRecords:
         features: FeatureSet,
         cache_folder: Path | None,
         progress: Progress | None = None,
+        reading: ReadingOptions = AS_THEY_ARE,
     ) -> None:
         self._plan = plan
+        self._reading = reading
         self._how = how
         self._backbone = backbone
         self._plain = features.train[0]
@@ -86,6 +90,7 @@ class UnlabelledRecords:
             tell,
             view=view_name(names, number),
             transform=augmentation(names, self._backbone),
+            reading=self._reading,
         )
         return aligned(digests, self._plain, found.digests, found.features)
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fedapt_client.training.kept_models import MODEL_FILE
+from fedapt_secure.config.reading import ReadingOptions
 from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings
 from fedapt_secure.learning.bundle import Bundle, read_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
@@ -129,12 +130,14 @@ class _Images:
 
     records: tuple[Record, ...]
     features: FeatureSet
+    reading: ReadingOptions
 
     @classmethod
     def of(cls, federation: Federation, institution: DealtInstitution, backbone: Backbone) -> "_Images":
-        records = read_records(institution.data, federation.dataset.class_names).records
+        reading = federation.settings.reading
+        records = read_records(institution.data, federation.dataset.class_names, reading).records
         cache = federation.folder.party(institution.name) / cache_path(federation.settings, institution.name)
-        return cls(records, load_features(records, backbone, cache))
+        return cls(records, load_features(records, backbone, cache, reading=reading), reading)
 
     def score(self, bundle: Bundle, backbone: Backbone, *, for_tests: bool) -> Scores:
         features, labels = self.features.test if for_tests else self.features.train
@@ -152,7 +155,7 @@ class _Images:
 
     def _own(self, model: Classifier, labels: torch.Tensor, for_tests: bool) -> torch.Tensor:
         images = test_images if for_tests else training_images
-        pixels: Pixels = images(self.records, self.features, model.backbone)
+        pixels: Pixels = images(self.records, self.features, model.backbone, self.reading)
         return own_features(model, pixels, len(labels))
 
 

@@ -39,7 +39,7 @@ from fedapt_secure.simulate.engines.engine import Engine
 from fedapt_secure.simulate.engines.patience import answer_within_s, max_connections
 from fedapt_secure.simulate.setup.enrolling import enrol_all
 from fedapt_secure.simulate.setup.planning import method_choices, session_plan
-from fedapt_secure.simulate.setup.policies import cache_path, fitting_policy, ledger_path
+from fedapt_secure.simulate.setup.policies import cache_path, fitting_policy, ledger_path, people_of
 from fedapt_secure.simulate.setup.run_folder import RunFolder, new_run_folder, run_path
 from fedapt_secure.simulate.setup.unsupervised import resolved as resolved_unsupervised
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
@@ -177,6 +177,7 @@ def deal_options(settings: SimulateSettings) -> DealOptions:
         few_shot=settings.few_shot,
         template=settings.template,
         unseen_domain=settings.unseen_domain,
+        max_unused=settings.max_unused,
     )
 
 
@@ -188,7 +189,7 @@ def deal(settings: SimulateSettings, destination: Callable[[str], Path]) -> Deal
         settings.seed,
         settings.data_root,
         destination,
-        deal_options(settings),
+        replace(deal_options(settings), people=people_of(settings)),
     )
 
 
@@ -281,6 +282,7 @@ def client_settings(
         port=port,
         answer_within_s=answer_within_s(len(federation.institutions)),
         data=institution.data.resolve(),
+        reading=settings.reading,
         device=settings.institution_device,
         precision=settings.precision,
         dp_epsilon=settings.epsilon or DEFAULT_EPSILON,

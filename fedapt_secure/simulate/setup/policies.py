@@ -1,14 +1,18 @@
 """The policy and the ledger of each simulated institution, fitted to what the run was asked for."""
 
+import secrets
 from pathlib import Path
 
+from fedapt_client.books.fingerprints import KEY_BYTES
 from fedapt_crypto.errors import InvalidInput, system_error
-from fedapt_crypto.private_files import make_private_folder
+from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.policy import Policy
+from fedapt_secure.config.reading import ReadingOptions
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.counting import count_training
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
+from fedapt_secure.learning.data.reading.medical.people import PatientKey
 from fedapt_secure.learning.data.reading.records import read_records
 from fedapt_secure.privacy.budget import LARGEST_DELTA, declared_records, default_delta
 from fedapt_secure.privacy.unit import unit_of
@@ -16,6 +20,8 @@ from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
 
 LEDGER_NAME = "ledger.sqlite"
 CACHE_NAME = "cache"
+SUBJECTS_KEY = "subjects.key"
+"""Beside lasting ledgers: makes subjects out of PatientIDs."""
 
 
 def fitting_policy(
@@ -35,7 +41,7 @@ def fitting_policy(
     fields: dict[str, object] = {}
     if epsilon is not None and settings.method != ZERO_SHOT:  # which plans nothing
         max_epsilon = settings.max_epsilon or epsilon
-        delta = settings.dp_delta or _default_delta(institution, dataset)
+        delta = settings.dp_delta or _default_delta(institution, dataset, settings.reading)
         fields = {
             "max_epsilon": max_epsilon,
             "max_delta": min(delta * max_epsilon / epsilon, 0.5),
@@ -54,6 +60,7 @@ def fitting_policy(
             "minimum_institutions_per_key": 1,  # `Hiding` says what that means, in plan, offer and audit
             "minimum_records": 0,  # one operator has all images: nobody is to be kept from taking part
             "minimum_persons": 0,
+            "max_unused": settings.max_unused,
             "unattended": True,  # one operator has asked for the whole run
         }
     )
@@ -64,13 +71,13 @@ def exchange_of(settings: SimulateSettings) -> str:
     return settings.secure_aggregation if method_facts(settings.method).federated else registry.NONE
 
 
-def _default_delta(institution: DealtInstitution, dataset: DealtDataset) -> float:
+def _default_delta(institution: DealtInstitution, dataset: DealtDataset, reading: ReadingOptions) -> float:
     """Return δ that follows from how many records or persons an institution has.
 
     Raises:
         InvalidInput: If they are too few for any, naming whose.
     """
-    counted = count_training(read_records(institution.data, dataset.class_names).records)
+    counted = count_training(read_records(institution.data, dataset.class_names, reading).records)
     unit = unit_of(has_subjects=counted.persons is not None)
     declared = declared_records(max(1, counted.images if counted.persons is None else counted.persons))
     if dataset.synthetic:  # for cost only, whatever δ says: nobody is protected
@@ -107,6 +114,28 @@ def cache_path(settings: SimulateSettings, name: str) -> Path:
         return _lasting(settings.cache) / name
     except OSError as error:
         raise system_error(f"cannot make the cache folder {settings.cache}", error) from None
+
+
+def people_of(settings: SimulateSettings) -> PatientKey | None:
+    """Return what makes subjects out of PatientIDs, where the run asks for that.
+
+    Its key is as lasting as the ledgers: a person of an earlier run must be the same subject. Where each run
+    counts alone, the key is kept nowhere.
+
+    Raises:
+        InvalidInput: If the key cannot be made or read.
+    """
+    if settings.subjects is None:
+        return None
+    if settings.ledger is None:
+        return PatientKey(secrets.token_bytes(KEY_BYTES))
+    try:
+        path = make_private_folder(_lasting(settings.ledger)) / SUBJECTS_KEY
+        if not path.exists():
+            write_atomically(path, secrets.token_bytes(KEY_BYTES))
+    except OSError as error:
+        raise system_error(f"cannot make the key of subjects in {settings.ledger}", error) from None
+    return PatientKey(read_private(path))
 
 
 def _lasting(root: Path) -> Path:

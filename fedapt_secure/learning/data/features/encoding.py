@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.device import images_at_once
 from fedapt_secure.learning.clip.feeding import Feed
@@ -56,6 +57,7 @@ class Encoding:
         view: Name of the transform.
         transform: What is done to each image before preprocessing.
         marked: Told by what the picture of each encoded file is known.
+        reading: How DICOM and NIfTI files are read.
 
     Raises:
         InvalidInput: If the cache cannot be used.
@@ -69,13 +71,15 @@ class Encoding:
         view: str,
         transform: Transform | None,
         marked: MarkedFiles | None = None,
+        reading: ReadingOptions = AS_THEY_ARE,
     ) -> None:
         self._files = files
         self._backbone = backbone
-        self._decoder = Decoder(backbone, view, transform, marking=marked is not None)
+        self._decoder = Decoder(backbone, view, transform, marking=marked is not None, reading=reading)
         self._marked = marked
         self._progress: Progress | None = None
-        self._store = None if cache_folder is None else FeatureStore(cache_folder, _identity(backbone, view))
+        identity = _identity(backbone, view, reading)
+        self._store = None if cache_folder is None else FeatureStore(cache_folder, identity)
         self._rows = FeatureRows(len(files), backbone.feature_size, cache_folder)
         self._usable = np.zeros(len(files), np.bool_)
         self._remarks: dict[int, str] = {}
@@ -161,7 +165,7 @@ class Encoding:
         backbone, size = self._backbone, images_at_once(self._backbone.device)
         feed = Feed(backbone.encode_images, backbone.device, backbone.feature_size)
         decoded = in_order(
-            lambda file: self._decoder.decode(file.path, file.digest),
+            lambda file: self._decoder.decode(file.path, file.content, file.frame),
             todo,
             ahead=max(MAX_IN_FLIGHT, 2 * size),
             threads=thread_count(backbone.device),
@@ -230,7 +234,7 @@ class Encoding:
         pending.clear()
 
 
-def _identity(backbone: Backbone, view: str) -> StoreIdentity:
+def _identity(backbone: Backbone, view: str, reading: ReadingOptions) -> StoreIdentity:
     return StoreIdentity(
         model=backbone.name,
         weights=backbone.weight_hash,
@@ -239,6 +243,7 @@ def _identity(backbone: Backbone, view: str) -> StoreIdentity:
         view=view,
         precision=backbone.precision,
         model_hash=backbone.model_hash,
+        reading=reading.identity,
     )
 
 

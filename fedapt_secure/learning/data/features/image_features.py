@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.features.encoding import Encoding, Progress
 from fedapt_secure.learning.data.features.marks import ImageFile, MarkedFiles
@@ -53,7 +54,8 @@ class FeatureSet:
         labels: Class indices, int64, (N,).
         is_test: Which records are for tests, bool, (N,).
         skipped: Images that could not be used.
-        digests: SHA-256 of each record's file; as sensitive as the images.
+        digests: By what each record's image is kept; as sensitive as the images.
+        contents: SHA-256 of each record's file, which frames of one file share; as sensitive.
         subjects: Whose image each record is, where the data says so; as sensitive as the images.
         record_numbers: Index of each row's record in the list that was given, int64, (N,).
         pictures: Each row's picture, with all files that show it; empty for other views than the plain one.
@@ -65,6 +67,7 @@ class FeatureSet:
     is_test: Tensor
     skipped: tuple[Skipped, ...] = ()
     digests: tuple[bytes, ...] = field(default=(), repr=False)
+    contents: tuple[bytes, ...] = field(default=(), repr=False)
     subjects: tuple[str, ...] | None = field(default=None, repr=False)
     record_numbers: Tensor | None = None
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
@@ -77,7 +80,7 @@ class FeatureSet:
 
     @property
     def train_digests(self) -> tuple[bytes, ...]:
-        """SHA-256 of each training record's file."""
+        """By what each training record's image is kept."""
         return tuple(one for one, test in zip(self.digests, self.is_test.tolist(), strict=True) if not test)
 
     @property
@@ -122,6 +125,7 @@ def load_features(
     *,
     view: str = PLAIN,
     transform: Transform | None = None,
+    reading: ReadingOptions = AS_THEY_ARE,
 ) -> FeatureSet:
     """Return the features of labelled images; only those that the cache does not know are encoded.
 
@@ -137,6 +141,7 @@ def load_features(
             changed needs another name.
         transform: Applied to each RGB image before preprocessing. What it draws follows from the image
             file and the view alone.
+        reading: How DICOM and NIfTI files are read; features are found again under the same options alone.
 
     Raises:
         InvalidInput: If no image can be used, or the cache cannot.
@@ -149,8 +154,9 @@ def load_features(
         raise InvalidInput(f"none of the {len(records)} images can be read; see the warnings above")
     digests = [file.image.digest for file in files]
     # Other views are made of records that are pictures of their own already.
-    marked = MarkedFiles(digests, cache_folder) if view == PLAIN else None
-    encoding = Encoding([file.image for file in files], backbone, cache_folder, view, transform, marked)
+    marked = MarkedFiles(digests, cache_folder, reading) if view == PLAIN else None
+    images = [file.image for file in files]
+    encoding = Encoding(images, backbone, cache_folder, view, transform, marked, reading)
     encoding.carry_out(progress)
     encoding.mark_the_others()
     merged = _merged(files, encoding.usable_rows, digests if marked is None else marked.pixels)
@@ -172,6 +178,7 @@ def load_features(
         # Copies are no images that are lost, and how many there are is nothing for a journal.
         skipped=(*skipped, *(Skipped(files[row].record.name, why) for row, why in merged.copies)),
         digests=tuple(file.image.digest for file in kept),
+        contents=tuple(file.image.content for file in kept),
         subjects=_subjects([file.record for file in kept]),
         record_numbers=torch.tensor([file.number for file in kept], dtype=torch.int64),
         pictures=() if marked is None else merged.pictures,
@@ -182,7 +189,7 @@ def load_features(
 def _merged(files: Sequence[_File], rows: Sequence[int], pixels: Sequence[bytes] | PixelDigests) -> Merged:
     """Return the pictures of the usable files."""
     shown = {
-        row: Shown(files[row].record, files[row].image.digest, bytes(pixels[row]), files[row].is_test)
+        row: Shown(files[row].record, files[row].image.content, bytes(pixels[row]), files[row].is_test)
         for row in rows
     }
     return merge(shown)
@@ -192,13 +199,21 @@ def _files(records: Sequence[Record]) -> tuple[list[_File], list[Skipped]]:
     """Return what can be read, training before tests, and what cannot."""
     files: list[_File] = []
     unreadable: list[Skipped] = []
-    digests = in_order(file_digest, (record.path for record in records))
+    # Records of one file, its frames, follow each other: it is read once.
+    paths = dict.fromkeys(record.path for record in records)
+    found = dict(zip(paths, in_order(file_digest, paths), strict=True))
+    digests = [found[record.path] for record in records]
     for number, (record, digest) in enumerate(zip(records, digests, strict=True)):
         if isinstance(digest, str):
             unreadable.append(Skipped(record.name, digest))
         else:
             files.append(
-                _File(record, ImageFile(record.path, digest), number, is_test_record(record, digest))
+                _File(
+                    record,
+                    ImageFile(record.path, digest, record.frame),
+                    number,
+                    is_test_record(record, digest),
+                )
             )
     return sorted(files, key=lambda file: file.is_test), unreadable
 

@@ -1,6 +1,6 @@
 """The marks of image files, kept beside their features: by a picture's pixels copies of it are known as one.
 
-    cache/marks-1/<SHA-256>.marks     some hundred files' marks each, named after its own content
+    cache/marks-2/<SHA-256>.marks     some hundred files' marks each, named after its own content
 
 They follow from the picture alone, so they are the same for every model, and a file whose marks are here is
 not decoded again for them. They are as sensitive as the picture, and as private as the features.
@@ -21,9 +21,10 @@ import safetensors.numpy
 
 from fedapt_crypto.errors import system_error
 from fedapt_crypto.private_files import make_private_folder, write_atomically
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.data.features.shard import DIGEST_BYTES
-from fedapt_secure.learning.data.features.store import MARKS
-from fedapt_secure.learning.data.reading.decoding import Decoded, Decoder, in_order
+from fedapt_secure.learning.data.features.store import marks_folder
+from fedapt_secure.learning.data.reading.decoding import Decoded, Decoder, frame_digest, in_order
 from fedapt_secure.learning.data.reading.likeness import Marks
 
 log = logging.getLogger(__name__)
@@ -34,31 +35,46 @@ FILES_AT_ONCE: Final = 256
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file and the SHA-256 of its content; the latter as sensitive as the image."""
+    """An image file, or one frame of it.
+
+    Attributes:
+        path: The file.
+        content: SHA-256 of its content; as sensitive as the image.
+        frame: Which frame of it, from 0, where each is an image of its own.
+    """
 
     path: Path
-    digest: bytes = field(repr=False)
+    content: bytes = field(repr=False)
+    frame: int | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """By what features and marks of the image are kept; as sensitive as the image."""
+        return self.content if self.frame is None else frame_digest(self.content, self.frame)
 
 
 class MarkedFiles:
     """The marks of a list of files: those that the cache knows, and those that were found since.
 
     Args:
-        digests: SHA-256 of each file, N; a file may be there twice.
+        digests: By what each file is known, N; a file may be there twice.
         cache_folder: Where marks are kept; ``None`` keeps none.
+        reading: How DICOM and NIfTI files are read: other options give other pictures.
 
     Raises:
         InvalidInput: If the cache cannot be read.
     """
 
-    def __init__(self, digests: Sequence[bytes], cache_folder: Path | None) -> None:
+    def __init__(
+        self, digests: Sequence[bytes], cache_folder: Path | None, reading: ReadingOptions = AS_THEY_ARE
+    ) -> None:
         self._place = {one: place for place, one in enumerate(dict.fromkeys(digests))}
         self._of = np.array([self._place[one] for one in digests], np.int64)
         self._pixels = np.zeros((len(self._place), DIGEST_BYTES), np.uint8)
         self._looks = np.zeros(len(self._place), np.uint64)
         self._known = np.zeros(len(self._place), np.bool_)
         self._new: list[bytes] = []
-        self._folder = None if cache_folder is None else cache_folder / MARKS
+        self._folder = None if cache_folder is None else cache_folder / marks_folder(reading.digest)
         if self._folder is not None:
             self._read(self._folder)
 
@@ -105,7 +121,8 @@ class MarkedFiles:
     def find(self, files: Sequence[ImageFile], decoder: Decoder) -> Iterator[Decoded]:
         """Decode files for their marks alone, in order, and yield what came of each."""
         try:
-            with closing(in_order(lambda one: decoder.mark(one.path, one.digest), files)) as found:
+            marking = in_order(lambda one: decoder.mark(one.path, one.content, one.frame), files)
+            with closing(marking) as found:
                 for file, decoded in zip(files, found, strict=True):
                     if decoded.marks is not None:
                         self.note(file.digest, decoded.marks)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fedapt_crypto.errors import RunFailed
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.features.image_features import FeatureSet
 from fedapt_secure.learning.data.features.marks import ImageFile
@@ -28,11 +29,18 @@ class ImageSource:
         files: The images, with what their files' SHA-256 must be.
         backbone: Whose preprocessing.
         keep_bytes: How much preprocessed data may stay in memory.
+        reading: How DICOM and NIfTI files are read.
     """
 
-    def __init__(self, files: Sequence[ImageFile], backbone: Backbone, keep_bytes: int = KEEP_BYTES) -> None:
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        backbone: Backbone,
+        keep_bytes: int = KEEP_BYTES,
+        reading: ReadingOptions = AS_THEY_ARE,
+    ) -> None:
         self._files = tuple(files)
-        self._decoder = Decoder(backbone)
+        self._decoder = Decoder(backbone, reading=reading)
         self._room_bytes = keep_bytes
         self._kept: dict[int, Tensor] = {}
         self._shape: torch.Size | None = None
@@ -65,7 +73,7 @@ class ImageSource:
 
     def _decode(self, number: int) -> Tensor:
         file = self._files[number]
-        decoded = self._decoder.decode(file.path, file.digest)
+        decoded = self._decoder.decode(file.path, file.content, file.frame)
         if decoded.pixels is None:
             gone = RunFailed(
                 f"an image cannot be used any more ({decoded.remark}): leave the images alone while a session"
@@ -83,27 +91,47 @@ class ImageSource:
                 self._kept[number] = pixels
 
 
-def training_images(records: Sequence[Record], features: FeatureSet, backbone: Backbone) -> ImageSource:
+def training_images(
+    records: Sequence[Record],
+    features: FeatureSet,
+    backbone: Backbone,
+    reading: ReadingOptions = AS_THEY_ARE,
+) -> ImageSource:
     """Return the images of a feature set's training records, numbered as the rows of ``features.train``.
 
     Args:
         records: The list that the features were loaded for.
         features: What `load_features` gave for it.
         backbone: Whose preprocessing.
+        reading: How DICOM and NIfTI files are read, as for the features.
     """
-    return _images(records, features, backbone, test=False)
+    return _images(records, features, backbone, reading, test=False)
 
 
-def test_images(records: Sequence[Record], features: FeatureSet, backbone: Backbone) -> ImageSource:
+def test_images(
+    records: Sequence[Record],
+    features: FeatureSet,
+    backbone: Backbone,
+    reading: ReadingOptions = AS_THEY_ARE,  # noqa: PT028 - no test of pytest's
+) -> ImageSource:
     """Return the images of a feature set's test records, numbered as the rows of ``features.test``."""
-    return _images(records, features, backbone, test=True)
+    return _images(records, features, backbone, reading, test=True)
 
 
 def _images(
-    records: Sequence[Record], features: FeatureSet, backbone: Backbone, *, test: bool
+    records: Sequence[Record],
+    features: FeatureSet,
+    backbone: Backbone,
+    reading: ReadingOptions,
+    *,
+    test: bool,
 ) -> ImageSource:
     if features.record_numbers is None:
         raise ValueError("these features do not say which records they belong to")
-    rows = zip(features.record_numbers.tolist(), features.digests, features.is_test.tolist(), strict=True)
-    files = [ImageFile(records[number].path, digest) for number, digest, is_test in rows if is_test == test]
-    return ImageSource(files, backbone)
+    rows = zip(features.record_numbers.tolist(), features.contents, features.is_test.tolist(), strict=True)
+    files = [
+        ImageFile(records[number].path, content, records[number].frame)
+        for number, content, is_test in rows
+        if is_test == test
+    ]
+    return ImageSource(files, backbone, reading=reading)

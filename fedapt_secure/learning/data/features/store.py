@@ -3,7 +3,7 @@
     cache/lock                          who encodes at present
     cache/<identity>/about.json         which model and view; its time says when the store was last used
     cache/<identity>/<SHA-256>.safetensors    shards, see `shard`
-    cache/marks-1/<SHA-256>.marks       what pictures are known by, see `marks`
+    cache/marks-2/<SHA-256>.marks       what pictures are known by, see `marks`
 
 Rules: an image is known by its file's bytes, so that other splits, names and labels find its features again;
 a shard is written whole or not at all and never changed, so readers need no lock and a kill costs at most the
@@ -43,13 +43,14 @@ from fedapt_secure.learning.data.features.shard import (
 
 log = logging.getLogger(__name__)
 
-STORE_VERSION: Final = 2
+STORE_VERSION: Final = 3
 """To be raised when the format changes, or when an image file is decoded into other pixels than before."""
 ABOUT: Final = "about.json"
 LOCK: Final = "lock"
-MARKS: Final = "marks-1"
+MARKS: Final = "marks-2"
 """Folder of what pictures are known by (`marks`), the same for all models. Its number is to be raised when a
 picture is decoded into other pixels than before, or looks are computed in another way."""
+_ALL_MARKS: Final = "marks-[0-9]*"
 _IDENTITY_DIGITS: Final = 32
 _UNNAMED_PRECISION: Final = "float32"  # that of stores made before there was a choice; they keep their names
 _LOCK_POLL_S: Final = 0.2
@@ -71,6 +72,7 @@ class StoreIdentity:
         precision: What the image tower computed in.
         model_hash: SHA-256 of all that the model's features follow from, hexadecimal; stores that were made
             before it was asked for have none, and match no model.
+        reading: How DICOM and NIfTI files were read; empty for the defaults.
     """
 
     model: str
@@ -81,6 +83,7 @@ class StoreIdentity:
     version: int = STORE_VERSION
     precision: str = _UNNAMED_PRECISION
     model_hash: str = ""
+    reading: str = ""
 
     @property
     def folder_name(self) -> str:
@@ -88,8 +91,19 @@ class StoreIdentity:
         fields = asdict(self)
         if self.precision == _UNNAMED_PRECISION:
             del fields["precision"]
+        if not self.reading:
+            del fields["reading"]
         content = json.dumps(fields, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:_IDENTITY_DIGITS]
+
+
+def marks_folder(reading: str) -> str:
+    """Return the name of the folder of marks of pictures that were read in one way.
+
+    Args:
+        reading: What stands for the way in names of files; empty for the defaults.
+    """
+    return f"{MARKS}-{reading}" if reading else MARKS
 
 
 class FeatureStore:
@@ -247,8 +261,8 @@ def clear(cache: Path, model: str | None = None) -> int:
             if model is None or (one.identity is not None and one.identity.model == model):
                 shutil.rmtree(one.path)
                 freed += one.size_bytes
-        marks = cache / MARKS
-        if marks.is_dir() and not _store_folders(cache):  # they say of the images what no features are for
+        # They say of the images what no features are for any more.
+        for marks in sorted(cache.glob(_ALL_MARKS)) if not _store_folders(cache) else ():
             freed += sum(path.stat().st_size for path in marks.iterdir())
             shutil.rmtree(marks)
         for path in cache.iterdir() if model is None else ():

@@ -105,9 +105,9 @@ def aligned(digests: Sequence[bytes], plain: Tensor, found: Sequence[bytes], fea
     """Return a view's features in the order of the plain ones; where the view has none, the plain ones.
 
     Args:
-        digests: SHA-256 of each record's file, N.
+        digests: By what each record's image is kept, N.
         plain: Its features, (N, D).
-        found: SHA-256 of each file that the view has features of.
+        found: By what each image is kept that the view has features of.
         features: These features.
     """
     if tuple(digests) == tuple(found):

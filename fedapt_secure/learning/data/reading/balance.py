@@ -49,7 +49,7 @@ def in_words(names: Sequence[str], most: int = 5) -> str:
 
 
 def left_out_in_words(left_out: Sequence[LeftOut]) -> str:
-    """Return how many things that are called like images were left out, by reason, and an example."""
+    """Return how many files were left out, by reason, and an example."""
     counted = Counter(one.reason for one in left_out)
     reasons = ", ".join(f"{count} because of: {reason}" for reason, count in sorted(counted.items()))
-    return f"left out {len(left_out)} called like images ({reasons}), such as {left_out[0].name}"
+    return f"left out {len(left_out)} files ({reasons}), such as {left_out[0].name}"

@@ -5,7 +5,6 @@ waiting at a time: a data set of any size decodes in the same memory.
 """
 
 import hashlib
-import io
 import os
 import warnings
 from collections import deque
@@ -22,10 +21,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.device import CPU
-from fedapt_secure.learning.data.reading.images import UnusableImage, open_rgb
+from fedapt_secure.learning.data.reading.images import open_rgb, pixels_unpacked
 from fedapt_secure.learning.data.reading.likeness import Marks, marks_of
+from fedapt_secure.learning.data.reading.unusable import LacksReader, UnusableImage
 
 Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
 """Changes an RGB image before preprocessing. The generator's seed follows from image file and view."""
@@ -38,7 +39,6 @@ MAX_IN_FLIGHT: Final = 128
 """Images in work or decoded and waiting: at 224 x 224 pixels 77 MB of preprocessed values."""
 LARGE_PIXELS: Final = 25_000_000
 """Pictures from here on are decoded one at a time: each may take hundreds of megabytes while it unpacks."""
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 _initialising = Lock()
 _Item = TypeVar("_Item")
@@ -106,6 +106,7 @@ class Decoder:
         view: Name of the transform.
         transform: What is done to the image first; ``None`` for nothing.
         marking: Whether to say by what each picture is known.
+        reading: How DICOM and NIfTI files are read.
     """
 
     def __init__(
@@ -115,8 +116,10 @@ class Decoder:
         transform: Transform | None = None,
         *,
         marking: bool = False,
+        reading: ReadingOptions = AS_THEY_ARE,
     ) -> None:
         self._backbone = backbone
+        self._reading = reading
         self._marking = marking
         self._view = view
         self._transform = transform
@@ -126,12 +129,13 @@ class Decoder:
         # How large a picture may be is for `open_rgb` to say, once and as a reason to skip it.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-    def decode(self, path: Path, expected: bytes | None = None) -> Decoded:
+    def decode(self, path: Path, expected: bytes | None = None, frame: int | None = None) -> Decoded:
         """Return the pixels of a file, or why there are none.
 
         Args:
             path: The file.
             expected: SHA-256 it had before. Features of changed bytes must not be kept under it.
+            frame: Which frame of it, from 0, where a file's frames are images of their own.
         """
 
         def prepared(image: Image.Image, found: bytes) -> Decoded:
@@ -140,14 +144,24 @@ class Decoder:
                 image = self._transform(image, _generator(found, self._view))
             return Decoded(self._backbone.preprocess(image), marks=marks)
 
-        return self._opened(path, expected, prepared)
+        return self._opened(path, expected, frame, prepared)
 
-    def mark(self, path: Path, expected: bytes) -> Decoded:
-        """Return by what the picture of a file is known, or why that cannot be said; arguments as above."""
-        return self._opened(path, expected, lambda image, _: Decoded(None, marks=marks_of(image)))
+    def mark(self, path: Path, expected: bytes, frame: int | None = None) -> Decoded:
+        """Return by what the picture of a file is known, or why that cannot be said.
+
+        Args:
+            path: The file.
+            expected: SHA-256 it had before.
+            frame: Which frame of it, from 0, where a file's frames are images of their own.
+        """
+        return self._opened(path, expected, frame, lambda image, _: Decoded(None, marks=marks_of(image)))
 
     def _opened(
-        self, path: Path, expected: bytes | None, use: Callable[[Image.Image, bytes], Decoded]
+        self,
+        path: Path,
+        expected: bytes | None,
+        frame: int | None,
+        use: Callable[[Image.Image, bytes], Decoded],
     ) -> Decoded:
         try:
             data = path.read_bytes()
@@ -156,23 +170,19 @@ class Decoder:
         found = hashlib.sha256(data).digest()
         if expected is not None and found != expected:
             return Decoded(None, "changed while it was read", lasting=False)
-        with self._large if _pixels(data) >= LARGE_PIXELS else nullcontext():
+        with self._large if pixels_unpacked(data) >= LARGE_PIXELS else nullcontext():
             try:
-                image = open_rgb(data)
+                image = open_rgb(data, self._reading, frame)
             except UnusableImage as error:
-                return Decoded(None, str(error))
+                return Decoded(None, str(error), lasting=not isinstance(error, LacksReader))
             except MemoryError:
                 return Decoded(None, "needs more memory than there is", lasting=False)
-            return use(image, found)
+            return use(image, found if frame is None else frame_digest(found, frame))
 
 
-def _pixels(data: bytes) -> int:
-    """Return how many pixels a file says that it has; 0 where it says nothing."""
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            return image.width * image.height
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, `open_rgb` finds it too, and says so
-        return 0
+def frame_digest(digest: bytes, frame: int) -> bytes:
+    """Return by what one frame of a file is known, from the file's SHA-256 and the frame's number from 0."""
+    return hashlib.sha256(b"fedapt frame of a file/1" + digest + frame.to_bytes(4, "big")).digest()
 
 
 def _generator(digest: bytes, view: str) -> np.random.Generator:

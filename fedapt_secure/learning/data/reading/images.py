@@ -1,7 +1,8 @@
 """Open an image file from anywhere as upright RGB, or say in a few words why not.
 
 Nothing is guessed: what has no agreed meaning as a picture (32-bit integers, floating point beyond [0, 1])
-is refused with the reason instead of being shown too dark or cut off.
+is refused with the reason instead of being shown too dark or cut off. DICOM and NIfTI files are read by
+`medical`, as the options of `fedapt_secure.config.reading` say; for all other files these say nothing.
 """
 
 import io
@@ -15,10 +16,21 @@ from typing import Final
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
+from fedapt_secure.learning.data.reading.medical import dicom, nifti
+from fedapt_secure.learning.data.reading.medical.kinds import (
+    FIRST_BYTES,
+    is_bare_dicom,
+    is_dicom,
+    is_heic,
+    is_nifti,
+)
+from fedapt_secure.learning.data.reading.unusable import MAX_PIXELS, NEEDS_HEIC, LacksReader, UnusableImage
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "AVIF")
 """Formats that are tried (MPO goes with JPEG); Pillow's many others would only be more to attack."""
-MAX_PIXELS: Final = 100_000_000
-"""Larger pictures are refused: a few kilobytes can unpack to gigabytes (decompression bomb)."""
+_HEIC: Final = "HEIF"
+_PHOTOMETRIC: Final = 262
 FIRST_FRAME: Final = "animated or of several pages: only the first is used"
 TWELVE_BITS: Final = "16-bit, but all values below 4,096: nearly black unless it is rescaled beforehand"
 BROKEN_EXIF: Final = "its EXIF cannot be read: taken as upright"
@@ -41,10 +53,6 @@ _EMPTY_EXIF_BYTES: Final = 20
 _AS_THEY_ARE: Final = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 
 
-class UnusableImage(Exception):  # a reason to skip one file, not an error of the run
-    """The bytes are no image that can be used; the message says why in a few words."""
-
-
 @dataclass(frozen=True)
 class OpenedImage:
     """An image that can be used.
@@ -58,24 +66,48 @@ class OpenedImage:
     notes: tuple[str, ...] = ()
 
 
-def open_rgb(image_bytes: bytes) -> Image.Image:
+def open_rgb(
+    image_bytes: bytes, reading: ReadingOptions = AS_THEY_ARE, frame: int | None = None
+) -> Image.Image:
     """Return an image file's content in RGB, upright, transparent parts white; see `open_image`.
 
     Args:
         image_bytes: The whole file.
+        reading: How DICOM and NIfTI files are read.
+        frame: Which frame of a DICOM file, from 0; ``None`` for what ``reading`` says.
 
     Raises:
         UnusableImage: If the file is broken, of an unknown format, too large or without agreed meaning.
     """
+    first = image_bytes[:FIRST_BYTES]
+    if is_dicom(first) or is_bare_dicom(first):
+        return dicom.open_dicom(image_bytes, reading, frame).convert("RGB")
+    if is_nifti(image_bytes):
+        return nifti.open_nifti(image_bytes, reading).convert("RGB")
     return open_image(image_bytes).image
 
 
+def pixels_unpacked(image_bytes: bytes) -> int:
+    """Return how many pixels a file says that it unpacks to; 0 where it says nothing."""
+    first = image_bytes[:FIRST_BYTES]
+    if is_dicom(first) or is_bare_dicom(first):
+        return dicom.pixel_count(image_bytes)
+    if is_nifti(image_bytes):
+        return nifti.unpacked_bytes(image_bytes)
+    try:
+        with Image.open(io.BytesIO(image_bytes), formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, `open_rgb` finds it too, and says so
+        return 0
+
+
 def open_image(image_bytes: bytes) -> OpenedImage:
-    """Return an image file's content in RGB, with notes.
+    """Return the content of a file that is neither DICOM nor NIfTI in RGB, with notes.
 
     It is turned upright as its EXIF says. Transparent parts become white. Of animations the first frame
-    counts. 16-bit grey is scaled from 0..65,535, floating point from [0, 1]. CMYK is inverted where Adobe's
-    marker says so; colour profiles are not applied.
+    counts. 16-bit grey is scaled from 0..65,535, floating point from [0, 1]; where a TIFF says that 0 is
+    white (WhiteIsZero), both are inverted. CMYK is inverted where Adobe's marker says so; colour profiles
+    are not applied.
 
     Args:
         image_bytes: The whole file.
@@ -112,6 +144,16 @@ def _quieten_pillow() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+@cache
+def _add_heic() -> None:
+    """Let Pillow read HEIC; raises `LacksReader` where the library is not installed."""
+    try:
+        import pillow_heif  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise LacksReader(NEEDS_HEIC) from None
+    pillow_heif.register_heif_opener()
+
+
 @contextmanager
 def _decoders_errors() -> Iterator[None]:
     try:
@@ -130,7 +172,11 @@ def _decoders_errors() -> Iterator[None]:
 
 def _decoded(image_bytes: bytes) -> Image.Image:
     """Return the image as it is stored, or the first of several."""
-    image = Image.open(io.BytesIO(image_bytes), formats=FORMATS)
+    formats: tuple[str, ...] = FORMATS
+    if is_heic(image_bytes[:FIRST_BYTES]):
+        _add_heic()
+        formats = (_HEIC,)
+    image = Image.open(io.BytesIO(image_bytes), formats=formats)
     if image.width * image.height > MAX_PIXELS:
         raise UnusableImage(f"{image.width} x {image.height} pixels are too many")
     if getattr(image, "is_animated", False):  # asking may have gone on to the second
@@ -144,6 +190,8 @@ def _from_sixteen_bits(image: Image.Image) -> tuple[Image.Image, bool]:
     values = np.asarray(image).astype(np.int64)
     if values.size and (values.min() < 0 or values.max() > _MAX_SIXTEEN_BITS):
         raise UnusableImage("integers beyond 16 bits have no agreed white: convert them to 8 or 16 bits")
+    if _white_is_zero(image):
+        values = _MAX_SIXTEEN_BITS - values
     grey = Image.fromarray(np.rint(values / (_MAX_SIXTEEN_BITS / 255)).astype(np.uint8))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):  # one value of grey that stands for no colour at all
@@ -155,7 +203,13 @@ def _from_unit_interval(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         raise UnusableImage("floating point beyond 0..1 has no agreed white: convert it to 8 or 16 bits")
-    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    return Image.fromarray(np.rint((1 - values if _white_is_zero(image) else values) * 255).astype(np.uint8))
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Return whether a TIFF is inverted (TIFF 6.0, section 8); Pillow itself inverts 8 bits alone."""
+    tags = getattr(image, "tag_v2", None)
+    return image.format == "TIFF" and tags is not None and tags.get(_PHOTOMETRIC) == 0
 
 
 def _in_rgb(image: Image.Image, *, adobe: bool) -> Image.Image:

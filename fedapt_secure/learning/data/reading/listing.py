@@ -1,4 +1,7 @@
-"""What a source says of its images before they are numbered or opened: files in class folders, by name."""
+"""What a source says of its images before they are numbered or opened: files in class folders, by name.
+
+Only of files without a suffix the first bytes are read: DICOM files often have none.
+"""
 
 import os
 import stat
@@ -8,10 +11,19 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fedapt_crypto.errors import InvalidInput, Unavailable, system_error
+from fedapt_secure.learning.data.reading.medical.kinds import FIRST_BYTES, is_bare_dicom, is_dicom
 
+DICOM_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".dic"})
 IMAGE_SUFFIXES: Final = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
+    | {".jp2", ".j2k", ".jpx", ".jpf", ".nii", ".nii.gz"}
+    | DICOM_SUFFIXES
 )
+EXPECTED: Final = f"one of the suffixes {' '.join(sorted(IMAGE_SUFFIXES))}, or DICOM without a suffix"
+"""For messages about a place where no image is."""
+_GZIP: Final = ".gz"
+LITTER_NAMES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "__macosx"})
+"""What systems leave in folders, in lower case: nobody's images, and no class."""
 Split = Literal["train", "test"]
 
 
@@ -26,6 +38,7 @@ class Listed:
         domain: Its domain, where the source says so.
         split: What it is for, where the source says so.
         subject: Whose image it is, where the source says so; as sensitive as the image.
+        frame: Which frame of the file it is, from 0, where each is an image of its own.
     """
 
     path: Path
@@ -34,11 +47,12 @@ class Listed:
     domain: str | None = None
     split: Split | None = None
     subject: str | None = field(default=None, repr=False)
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something that is called like an image and is none, and why."""
+    """Something that is not used as an image, and why."""
 
     name: str
     reason: str
@@ -65,7 +79,7 @@ def list_folders(source: Path) -> list[Path]:
 
 
 def list_class_folders(source: Path, prefix: str = "", domain: str | None = None) -> Listing:
-    """List a folder ``class/image``; opens no file.
+    """List a folder ``class/image``; of files without a suffix the first bytes are read, of others nothing.
 
     What is called like an image and is no file is left out with the reason: opening a pipe would wait for
     ever, and a link may lead in a circle.
@@ -97,7 +111,7 @@ def _list_images(folder: Path, prefix: str, class_name: str, domain: str | None)
     left_out: list[LeftOut] = []
     for path in _visible_images(folder):
         name = f"{prefix}{path.name}"
-        reason = _why_no_file(path)
+        reason = why_no_file(path)
         if reason is None:
             images.append(Listed(path, class_name, name, domain))
         else:
@@ -115,10 +129,35 @@ def _visible_images(folder: Path) -> Iterator[Path]:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - names alone, there may be many
     except OSError as error:
         raise unreadable(folder, error) from error
-    return (folder / one for one in names if Path(one).suffix.lower() in IMAGE_SUFFIXES and not _hidden(one))
+    return (path for one in names if not _hidden(one) and called_like_an_image(path := folder / one))
 
 
-def _why_no_file(path: Path) -> str | None:
+def called_like_an_image(path: Path) -> bool:
+    """Return whether a file is to be opened as an image: by its suffix, or as DICOM where it has none."""
+    suffix = suffix_of(path.name)
+    if suffix:
+        return suffix in IMAGE_SUFFIXES
+    if why_no_file(path) is not None:
+        return False
+    try:
+        with path.open("rb") as file:
+            first = file.read(FIRST_BYTES)
+    except OSError:
+        return False
+    return is_dicom(first) or is_bare_dicom(first)
+
+
+def suffix_of(name: str) -> str:
+    """Return a file's suffix in lower case; empty also where it is a number, as in names made of UIDs."""
+    parts = Path(name.lower()).suffixes[-2:]
+    last = parts[-1] if parts else ""
+    if last[1:].isdigit():
+        return ""
+    return "".join(parts) if last == _GZIP and "".join(parts) in IMAGE_SUFFIXES else last
+
+
+def why_no_file(path: Path) -> str | None:
+    """Return why something cannot be opened as a file; ``None`` where it can: a pipe would wait for ever."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -129,4 +168,4 @@ def _why_no_file(path: Path) -> str | None:
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".")
+    return name.startswith(".") or name.lower() in LITTER_NAMES

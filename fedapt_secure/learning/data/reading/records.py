@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.learning.data.reading.classes import check_apart, class_numbers
+from fedapt_secure.learning.data.reading.inside import look_inside
 from fedapt_secure.learning.data.reading.listing import (
-    IMAGE_SUFFIXES,
+    EXPECTED,
     LeftOut,
     Listed,
     Listing,
@@ -18,6 +20,7 @@ from fedapt_secure.learning.data.reading.listing import (
     list_loose_images,
 )
 from fedapt_secure.learning.data.reading.manifest import is_manifest, read_manifest
+from fedapt_secure.learning.data.reading.medical.people import PatientKey
 from fedapt_secure.protocol.reasons import Reason, told_as
 
 UNLABELLED: Final = -1
@@ -36,6 +39,7 @@ class Record:
         name: How the folder or manifest calls the file; POSIX, relative where the source is.
         split: What the source says it is for; ``None`` where it does not say.
         subject: Whose image it is, where the source says so; as sensitive as the image.
+        frame: Which frame of the file it is, from 0, where each is an image of its own.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class Record:
     name: str
     split: Split | None = None
     subject: str | None = field(default=None, repr=False)
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class RecordSet:
     Attributes:
         class_names: What the labels mean, sorted unless the caller gave an order.
         records: The images, in a fixed order.
-        left_out: What is called like an image and is no file.
+        left_out: What is called like an image and is none that can be used, as far as that is known.
     """
 
     class_names: tuple[str, ...]
@@ -60,12 +65,19 @@ class RecordSet:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def read_records(source: Path, class_names: Sequence[str] | None = None) -> RecordSet:
-    """List the labelled images of one institution; opens none of them.
+def read_records(
+    source: Path,
+    class_names: Sequence[str] | None = None,
+    reading: ReadingOptions = AS_THEY_ARE,
+    people: PatientKey | None = None,
+) -> RecordSet:
+    """List the labelled images of one institution; opens none of them but for frames and subjects.
 
     Args:
         source: A folder ``class/image``, or a manifest (`fedapt_secure.learning.data.reading.manifest`).
         class_names: The session's classes in order. Not each has to occur. By default those that occur.
+        reading: Whether each frame of a DICOM file is an image.
+        people: Makes subjects out of the PatientIDs of DICOM files; ``None`` leaves that to a manifest.
 
     Raises:
         InvalidInput: If the source cannot be read, holds no image or several domains, or has a class that
@@ -74,14 +86,19 @@ def read_records(source: Path, class_names: Sequence[str] | None = None) -> Reco
     listing = Listing(_one_domain(source)) if is_manifest(source) else list_class_folders(source)
     if not listing.images:
         raise InvalidInput(
-            f"there is no image in {source}: expected {source.name}/CLASS/IMAGE with one of the suffixes"
-            f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the columns path,label"
+            f"there is no image in {source}: expected {source.name}/CLASS/IMAGE with {EXPECTED}, or a"
+            " manifest with the columns path,label"
         )
-    return _record_set(source, listing, class_names)
+    return _record_set(source, _inside(source, listing, reading, people), class_names)
 
 
-def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> RecordSet:
-    """List an institution's images for a session without labels; opens none of them.
+def read_unlabelled(
+    source: Path,
+    class_names: Sequence[str] | None = None,
+    reading: ReadingOptions = AS_THEY_ARE,
+    people: PatientKey | None = None,
+) -> RecordSet:
+    """List an institution's images for a session without labels; opens none but for frames and subjects.
 
     Labels that are there are for tests alone. Images may lie directly in the folder, in class folders, or
     both; a manifest may do without the column ``label``, or leave it empty.
@@ -89,6 +106,8 @@ def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> R
     Args:
         source: A folder, or a manifest.
         class_names: The session's classes in order; by default those that occur.
+        reading: Whether each frame of a DICOM file is an image.
+        people: Makes subjects out of the PatientIDs of DICOM files; ``None`` leaves that to a manifest.
 
     Raises:
         InvalidInput: If the source cannot be read, holds no image or several domains, or says a class that
@@ -101,14 +120,31 @@ def read_unlabelled(source: Path, class_names: Sequence[str] | None = None) -> R
         listing = Listing(loose.images + classes.images, loose.left_out + classes.left_out)
     if not listing.images:
         raise InvalidInput(
-            f"there is no image in {source}: expected files with one of the suffixes"
-            f" {' '.join(sorted(IMAGE_SUFFIXES))}, or a manifest with the column path"
+            f"there is no image in {source}: expected files with {EXPECTED}, or a manifest with the column"
+            " path"
         )
+    listing = _inside(source, listing, reading, people)
     try:
         return _record_set(source, listing, class_names)
     except InvalidInput as error:
         with told_as(Reason.CLASSES_DIFFER):
             raise InvalidInput(f"{error}, or put images without a label directly into the folder") from None
+
+
+def _inside(source: Path, listing: Listing, reading: ReadingOptions, people: PatientKey | None) -> Listing:
+    if people is not None and any(one.subject is not None for one in listing.images):
+        with told_as(Reason.MANIFEST_INVALID):
+            raise InvalidInput(
+                f"the manifest {source} has a column subject, and subjects are to come from DICOM headers:"
+                " choose one of the two"
+            )
+    found = look_inside(listing, reading, people)
+    if not found.images:
+        raise InvalidInput(
+            f"none of the {len(listing.images)} images of {source} can be used; the first,"
+            f" {found.left_out[0].name}: {found.left_out[0].reason}"
+        )
+    return found
 
 
 def _record_set(source: Path, listing: Listing, class_names: Sequence[str] | None) -> RecordSet:
@@ -133,7 +169,9 @@ def numbered(images: Sequence[Listed], class_names: Sequence[str], where: object
     """
     found = {one.class_name for one in images} - {""}
     index = {**class_numbers(class_names, found, where), "": UNLABELLED}
-    return tuple(Record(one.path, index[one.class_name], one.name, one.split, one.subject) for one in images)
+    return tuple(
+        Record(one.path, index[one.class_name], one.name, one.split, one.subject, one.frame) for one in images
+    )
 
 
 def _one_domain(source: Path, *, labelled: bool = True) -> tuple[Listed, ...]:

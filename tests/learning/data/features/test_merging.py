@@ -180,7 +180,7 @@ class TestKept:
     ):
         copies_of(folder)
         first = loaded(folder, tiny, tmp_path / "cache")
-        for path in (tmp_path / "cache" / "marks-1").iterdir():
+        for path in (tmp_path / "cache" / "marks-2").iterdir():
             path.unlink()
         monkeypatch.setattr(type(tiny), "encode_images", None)
         decoded.clear()
@@ -197,20 +197,20 @@ class TestKept:
     @pytest.mark.parametrize("damage", [b"", b"rubbish", None])
     def test_what_is_damaged_is_made_again(self, folder, tmp_path, tiny, damage, caplog):
         first = loaded(folder, tiny, tmp_path / "cache")
-        (path,) = (tmp_path / "cache" / "marks-1").iterdir()
+        (path,) = (tmp_path / "cache" / "marks-2").iterdir()
         path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
         assert loaded(folder, tiny, tmp_path / "cache").pictures == first.pictures
         assert "is damaged and is made again" in caplog.text
 
     def test_they_are_as_private_as_the_features(self, folder, tmp_path, tiny):
         loaded(folder, tiny, tmp_path / "cache")
-        kept = tmp_path / "cache" / "marks-1"
+        kept = tmp_path / "cache" / "marks-2"
         assert kept.stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in kept.iterdir()} == {0o600}
 
     def test_a_file_that_changes_before_it_is_marked_is_not_used(self, folder, tmp_path, tiny, monkeypatch):
         loaded(folder, tiny, tmp_path / "cache")
-        for path in (tmp_path / "cache" / "marks-1").iterdir():
+        for path in (tmp_path / "cache" / "marks-2").iterdir():
             path.unlink()
         inner = image_features.Encoding.mark_the_others
 

@@ -28,7 +28,7 @@ def opened(monkeypatch):
     names = []
     decode = Decoder.decode
     monkeypatch.setattr(
-        Decoder, "decode", lambda self, path, digest: names.append(path.name) or decode(self, path, digest)
+        Decoder, "decode", lambda self, path, *rest: names.append(path.name) or decode(self, path, *rest)
     )
     return names
 

@@ -51,6 +51,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fedapt_secure.learning.clip.backbone import load_backbone
+from fedapt_secure.config.reading import AS_THEY_ARE
 from fedapt_secure.learning.data.features import store as feature_store
 from fedapt_secure.learning.data.features.encoding import Encoding, _identity
 from fedapt_secure.learning.data.features.marks import ImageFile
@@ -59,7 +60,7 @@ from fedapt_secure.learning.data.features.shard import Shard
 cache, count, limit_mib, keep = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "disk"
 backbone = load_backbone()
 backbone.feature_size = size = 768
-store = feature_store.FeatureStore(cache, _identity(backbone, "plain"))
+store = feature_store.FeatureStore(cache, _identity(backbone, "plain", AS_THEY_ARE))
 digests = [number.to_bytes(32, "big") for number in range(count)]
 for start in range(0, count, 256):
     part = digests[start:start + 256]

@@ -338,5 +338,7 @@ def test_two_processes_on_one_cache_encode_each_image_once(tmp_path, images, tin
 def test_the_description_holds_no_secrets(tmp_path):
     FeatureStore(tmp_path / "cache", IDENTITY).add(shard_of(1))
     about = json.loads((tmp_path / "cache" / IDENTITY.folder_name / "about.json").read_text())
-    assert set(about) == {"model", "weights", "preprocessing", "feature_size", "view", "version", "precision"}
+    assert set(about) == {
+        *("model", "weights", "preprocessing", "feature_size", "view", "version", "precision", "reading")
+    }
     assert "1, 1" not in repr(shard_of(1))

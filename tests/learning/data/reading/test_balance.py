@@ -52,7 +52,7 @@ def test_an_institution_sees_its_own(folder: Path, width: int, capsys) -> None:
     balance_report.print_balance(shown, folder / "nowhere", None)
     first, left_out, absent, unknown = shown.export_text().splitlines()
     assert first == "images here    4 of 2 classes: cat 3, dog 1"
-    assert "left out 1 called like images (1 because of: a folder, not a file), such as cat/x.png" in left_out
+    assert left_out == "1 of 5 files are not used: 1 a folder, not a file"
     assert absent == "of these classes there is no image here: bird"
     assert "unknown class 'dog'" in unknown
 
@@ -71,7 +71,7 @@ def test_a_simulation_shows_a_column_a_class_where_it_fits(tmp_path: Path) -> No
         assert "equal to another" not in text
         assert all(f"clinic-{number}" in text for number in range(1, 7))
         assert "has no image of: fire" in text
-        assert "left out 1 called like images" in text
+        assert "left out 1 files (1 because of: a folder, not a file)" in text
         assert "to keep them apart" in text
         # wide: a column a class, and 0 where there is none; narrow: how many of them are there
         assert ("1 of 2" in text) == (width == 80)

@@ -79,7 +79,7 @@ def test_what_cannot_be_decoded_says_why_and_for_how_long(tmp_path, tiny, monkey
         found = decoder.decode(path, digest)
         assert (found.pixels, found.lasting) == (None, False)
 
-    def no_memory(_data):
+    def no_memory(_data, *_how):
         raise MemoryError
 
     monkeypatch.setattr(decoding, "open_rgb", no_memory)
@@ -93,13 +93,13 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, tiny, monkeypatch):
     lock, at_once, most = threading.Lock(), 0, 0
     open_rgb = decoding.open_rgb
 
-    def counting(data):
+    def counting(data, *how):
         nonlocal at_once, most
         with lock:
             at_once += 1
             most = max(most, at_once)
         try:
-            return open_rgb(data)
+            return open_rgb(data, *how)
         finally:
             with lock:
                 at_once -= 1

@@ -4,24 +4,23 @@ The one place of this room that looks inside a `Backbone`.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.model_identity import QUICK_GELU
 from fedapt_secure.learning.bundle import Bundle
 from fedapt_secure.learning.clip.backbone import RANDOM, TINY, Backbone
 from fedapt_secure.learning.clip.class_names import spoken_names
 from fedapt_secure.learning.clip.image_tower import with_the_same_weights
+from fedapt_secure.learning.clip.prompt_tokens import as_tokens
 
 CLIP_FOLDER: Final = "clip"
 """Beside the script, the shipped CLIP: no one else has it."""
 HUB: Final = "hf-hub:"
 _LOCAL: Final = "local-dir:"
-_QUICK: Final = "QuickGELU"  # open_clip's class for it, in all of its towers
 _TAG: Final = re.compile(r"\w[\w-]*", re.ASCII)
 
 
@@ -31,24 +30,17 @@ def preprocess_settings(backbone: Backbone) -> dict[str, Any]:
     Raises:
         InvalidInput: If they are of a kind that cannot be described here.
     """
-    found: Mapping[str, Any] = backbone._model.visual.preprocess_cfg
-    size = found["size"]
-    height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
-    resize = found["resize_mode"] or "shortest"
-    if found["mode"] != "RGB" or resize not in {"shortest", "longest", "squash"}:
+    found = backbone.identity
+    if found.resize_mode not in {"shortest", "longest", "squash"}:
         raise InvalidInput(f"the preprocessing of {backbone.name} is of a kind that is not known here")
     return {
-        "size": [int(height), int(width)],
-        "mean": _three(found["mean"]),
-        "std": _three(found["std"]),
-        "interpolation": "bilinear" if found["interpolation"] == "bilinear" else "bicubic",
-        "resize_mode": resize,
-        "fill_color": int(found["fill_color"]),
+        "size": list(found.image_size),
+        "mean": list(found.mean),
+        "std": list(found.std),
+        "interpolation": "bilinear" if found.interpolation == "bilinear" else "bicubic",
+        "resize_mode": found.resize_mode,
+        "fill_color": found.fill,
     }
-
-
-def _three(values: Any) -> list[float]:
-    return [float(values)] * 3 if isinstance(values, int | float) else [float(one) for one in values]
 
 
 def changed_tower(backbone: Backbone, change: Tensor) -> nn.Module:
@@ -87,10 +79,25 @@ def open_clip_arguments(bundle: Bundle, backbone: Backbone) -> dict[str, Any]:
         return {"model_name": None}
     else:
         arguments = {"model_name": bundle.model, "pretrained": known_tag(bundle), "pretrained_text": False}
-        arguments["force_quick_gelu"] = any(type(one).__name__ == _QUICK for one in backbone._model.modules())
+        identity = backbone.identity  # a file says nothing of it, and open_clip would take what is usual
+        arguments |= {"image_mean": identity.mean, "image_std": identity.std}
+        arguments |= {
+            "image_interpolation": identity.interpolation,
+            "image_resize_mode": identity.resize_mode,
+        }
+        arguments["force_quick_gelu"] = backbone.identity.activation == QUICK_GELU
     if bundle.pretrained == RANDOM:
         arguments |= {"load_weights": False, "require_pretrained": False}
     return arguments
+
+
+def own_text_model(backbone: Backbone) -> dict[str, Any]:
+    """Return what tells open_clip where a folder has the text model that it would ask the hub for.
+
+    Nothing where the text tower is open_clip's own.
+    """
+    text_cfg = dict(backbone._configuration["text_cfg"])
+    return {"text_cfg": text_cfg} if text_cfg.get("hf_model_name") else {}
 
 
 def known_tag(bundle: Bundle) -> str | None:
@@ -124,10 +131,6 @@ def prompt_tokens(bundle: Bundle, backbone: Backbone) -> tuple[Tensor, int]:
     Returns:
         Token numbers, (M, context length), and the place of the context's first vector.
     """
-    tokens = backbone.tokenize([f"{name}." for name in spoken_names(bundle.class_names)]).cpu()
-    starts = backbone.tokenize(["a", "zebra"])[:, 0]
-    start = int(starts[0] == starts[1])
     count = bundle.shape.context_tokens
-    places = tokens[:, start : start + 1].expand(-1, count)
-    kept = tokens.shape[1] - count
-    return torch.cat([tokens[:, :start], places, tokens[:, start:kept]], dim=1), start
+    rows = [backbone.prompt_tokens.prompt(f"{name}.", count) for name in spoken_names(bundle.class_names)]
+    return as_tokens(rows), backbone.prompt_tokens.start

@@ -28,6 +28,7 @@ from fedapt_secure.export.clip_facts import (
     CLIP_FOLDER,
     model_said,
     open_clip_arguments,
+    own_text_model,
     preprocess_settings,
 )
 from fedapt_secure.export.graphs import graph_of
@@ -171,7 +172,7 @@ def _written(folder: Path, wanted: Wanted, model: Model, digest: str) -> tuple[l
 def _left_out(arguments: Mapping[str, Any], model: Model, pretrained: str | None) -> dict[str, Any]:
     """Return what the script's user has to add about this machine, so that the check can run it."""
     if arguments["model_name"] is None:
-        return {"model_name": model.bundle.model}
+        return {"model_name": model.bundle.model, **own_text_model(model.classifier.backbone)}
     if "pretrained" not in arguments or not arguments.get("load_weights", True):
         return {}
     weights = pretrained or (model.bundle.pretrained if arguments["pretrained"] is None else None)

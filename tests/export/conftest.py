@@ -42,6 +42,7 @@ def make_bundle(method: str = "fedapt", *, keys: int = KEYS, classes: tuple[str,
         model=backbone.name,
         pretrained=backbone.pretrained,
         weight_hash=backbone.weight_hash,
+        model_identity=backbone.identity,
         logit_scale=backbone.logit_scale,
         temperature=0.01,
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput, RunFailed, system_error
 from fedapt_secure import __version__
+from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.export import onnx_file as onnx
 from fedapt_secure.export import open_clip_files, preprocessing, torchscript_file
 from fedapt_secure.export.accuracy_facts import accuracy_facts
@@ -76,6 +77,7 @@ class Wanted:
         logs: Logs for the card's privacy. trust: A roster whose identities are believed.
         evaluation: Figures for the card.
         pretrained: The CLIP's weights, where they lie elsewhere than the bundle says.
+        reading: How DICOM and NIfTI files among the images are read.
     """
 
     bundle: Path
@@ -87,6 +89,7 @@ class Wanted:
     trust: Path | None = None
     evaluation: Path | None = None
     pretrained: str | None = None
+    reading: ReadingOptions = AS_THEY_ARE
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ def _checked(model: Model, wanted: Wanted, answer: Answer, skipped: list[tuple[s
         answer: What was made.
         skipped: Gets the name and reason of images that cannot be used.
     """
-    classifier, batches = model.classifier, _batches(wanted.images, skipped)
+    classifier, batches = model.classifier, _batches(wanted, skipped)
     made, first = made_images(classifier), next(batches, [])
     total = compare(classifier, made + first, answer, given=len(first))
     if wanted.form == ONNX:  # a tracer may have taken one size for all
@@ -234,11 +237,11 @@ def _checked(model: Model, wanted: Wanted, answer: Answer, skipped: list[tuple[s
     return total
 
 
-def _batches(paths: Sequence[Path], skipped: list[tuple[str, str]]) -> Iterator[list[Image.Image]]:
+def _batches(wanted: Wanted, skipped: list[tuple[str, str]]) -> Iterator[list[Image.Image]]:
     """Yield the images of files, as many at once as fit into some hundred megabytes."""
     batch: list[Image.Image] = []
-    for path in paths:
-        batch += _opened(path, skipped)
+    for path in wanted.images:
+        batch += _opened(path, wanted.reading, skipped)
         if len(batch) >= _IMAGES_AT_ONCE or sum(one.width * one.height for one in batch) >= _PIXELS_AT_ONCE:
             yield batch
             batch = []
@@ -246,9 +249,9 @@ def _batches(paths: Sequence[Path], skipped: list[tuple[str, str]]) -> Iterator[
         yield batch
 
 
-def _opened(path: Path, skipped: list[tuple[str, str]]) -> Iterator[Image.Image]:
+def _opened(path: Path, reading: ReadingOptions, skipped: list[tuple[str, str]]) -> Iterator[Image.Image]:
     try:
-        yield open_rgb(path.read_bytes())
+        yield open_rgb(path.read_bytes(), reading)
     except UnusableImage as error:
         skipped.append((str(path), str(error)))
     except (OSError, ValueError) as error:

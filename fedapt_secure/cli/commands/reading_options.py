@@ -1,4 +1,4 @@
-"""Options of ``predict``, ``evaluate`` and ``client rehearse``: how DICOM and NIfTI files are read."""
+"""How DICOM and NIfTI files are read: options of several commands."""
 
 from typing import TYPE_CHECKING, Annotated
 

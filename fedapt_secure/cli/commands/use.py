@@ -133,10 +133,15 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in OUT.")] = False,
     as_json: AsJson = False,
     pretrained: Pretrained = None,
+    window: Window = None,
+    frame: Frame = None,
+    axis: Axis = None,
+    slice_: Slice = None,
 ) -> None:
     """Write a finished model for other programs, checked against our own predictions, with a model card."""
     if trust is not None and not log:
         raise InvalidInput("--trust says whose logs to believe: give --log as well")
+    reading = reading_options("export", window, frame, axis, slice_)
     with Screen(stderr=True).status("exporting"):
         from fedapt_secure.cli.work.export_report import run_export  # noqa: PLC0415 - torch, seconds
         from fedapt_secure.export.exporting import Wanted  # noqa: PLC0415
@@ -151,6 +156,7 @@ def export(
             trust=trust,
             evaluation=evaluation,
             pretrained=pretrained,
+            reading=reading,
         )
         done = run_export(wanted)
     done(as_json)

@@ -143,12 +143,24 @@ def test_per_person_and_without_a_word_of_the_headers(
     evaluated = capfd.readouterr()
     assert json.loads(evaluated.out)["images"] == 6 * PERSONS * IMAGES
 
+    # Taken elsewhere: each form is compared with ours on all of them as it is written, or is not written.
+    exported = []
+    for form in ("onnx", "open-clip"):
+        wanted = ["export", bundle, str(tmp_path / form), "--to", form, "--images", str(root), "--json"]
+        assert run_command([*wanted, "--log", str(run.folder / "logs"), "--window", "1000,2000"]) == 0
+        exported.append(capfd.readouterr())
+        assert json.loads(exported[-1].out)["checked"]["given"] == 6 * PERSONS * IMAGES
+
     written = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(root)]
     run_files = [path for path in run.folder.rglob("*") if path.is_file()]
     kinds = {path.suffix for path in run_files}
     assert {".sqlite", ".jsonl", ".safetensors", ".marks"} <= kinds, "ledgers, logs, bundles, caches"
     assert len(frames) > 50, "the traffic"
-    shown = [one for said in (out, predicted, evaluated) for one in (said.out.encode(), said.err.encode())]
+    shown = [
+        one
+        for said in (out, predicted, evaluated, *exported)
+        for one in (said.out.encode(), said.err.encode())
+    ]
     places = [
         *((str(path), path.read_bytes()) for path in {*written, *run_files}),
         *((f"message {number}", frame) for number, frame in enumerate(frames)),

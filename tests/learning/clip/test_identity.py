@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.clip import backbone as backbones
 from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
+from fedapt_secure.learning.data.features.image_features import load_features
+from fedapt_secure.learning.data.reading.records import Record
 from tests.support.hub_models import make_model, make_tokenizer
 
 SMALL = {
@@ -238,3 +240,19 @@ def test_weights_that_are_not_random_do_not(tmp_path):
     with pytest.raises(InvalidInput, match="cannot load the model") as caught:
         load_backbone(name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "preparation"),
+    [({"quick_gelu": True}, {}), ({}, {"mean": [0.4, 0.5, 0.6]}), ({}, {"fill_color": 1})],
+)
+def test_features_of_another_one_are_not_found_again(tmp_path, model, preparation):
+    one, other = folder_with(tmp_path / "one"), folder_with(tmp_path / "other", model, preparation)
+    file = tmp_path / "image.png"
+    Image.effect_noise((50, 40), 60).convert("RGB").save(file)
+    records = [Record(file, 0, "image.png")]
+    for backbone in (one, other, one):
+        # As an institution whose folder is replaced by another that has its name.
+        backbone.name = "local-dir:clip"
+        assert len(load_features(records, backbone, tmp_path / "cache").features) == 1
+    assert len(list((tmp_path / "cache").glob("*/about.json"))) == 2

@@ -37,9 +37,19 @@ def images():
 def stand_in(**settings):
     """Return what has a CLIP's preprocessing and nothing else of it."""
     config = PreprocessCfg(**settings)
-    visual = SimpleNamespace(preprocess_cfg=vars(config))
-    transform = image_transform_v2(config, is_train=False)
-    return SimpleNamespace(name="stand-in", _model=SimpleNamespace(visual=visual), preprocess=transform)
+    size = config.size if isinstance(config.size, tuple) else (config.size, config.size)
+    fields = {
+        "image_size": size,
+        "mean": config.mean,
+        "std": config.std,
+        "interpolation": config.interpolation,
+        "resize_mode": config.resize_mode,
+        "fill": config.fill_color,
+    }
+    identity = load_backbone().identity.model_copy(update=fields)
+    return SimpleNamespace(
+        name="stand-in", identity=identity, preprocess=image_transform_v2(config, is_train=False)
+    )
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
@@ -75,6 +85,6 @@ def test_the_steps_are_those_of_the_mode(mode, says) -> None:
 
 def test_an_unknown_mode_is_refused() -> None:
     backbone = stand_in()
-    backbone._model.visual.preprocess_cfg["resize_mode"] = "sideways"
+    backbone.identity = backbone.identity.model_copy(update={"resize_mode": "sideways"})
     with pytest.raises(InvalidInput, match="not known here"):
         preprocess_settings(backbone)

@@ -55,7 +55,7 @@ COORDINATOR = BOTH | {
 INSTITUTION = BOTH | {
     "policy": (
         "hash max_delta max_epsilon minimum_institutions_per_key minimum_participants minimum_persons"
-        " minimum_records"
+        " minimum_records max_unused"
         " require_differential_privacy share_metrics"
         " aggregation composition rdp_order source coordinators max_message_bytes unattended"
         " privacy_unit session_epsilon session_delta named"

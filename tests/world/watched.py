@@ -21,6 +21,7 @@ from fedapt_client.books.ledger_file import LedgerFile
 from fedapt_crypto.errors import InvalidInput, Unavailable
 from fedapt_crypto.secagg.scheme import CoordinatorGroup, InstitutionGroup, Opening, RoundContext
 from fedapt_secure.learning.data.features.merging import Duplicates
+from fedapt_secure.learning.data.reading.unused import Usage
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.log.writer import LogWriter
@@ -214,6 +215,7 @@ class Trainer:
 
     lacking = ()
     duplicates = Duplicates()
+    usage = Usage(used=RECORDS)
 
     def check_possible(self) -> float:
         if self.broken:

@@ -14,7 +14,7 @@ from fedapt_secure.audit.report.charts import epsilon_chart
 from fedapt_secure.audit.report.dossier import SELF_REPORTED, Dossier, day
 from fedapt_secure.audit.report.guarantees import grouped
 from fedapt_secure.audit.report.handed_over import ClassAccuracy, HandedOver
-from fedapt_secure.process.shown import shown
+from fedapt_secure.process.shown import lines_shown, shown
 
 TEMPLATE: Final = "page.html.j2"
 MOST_CLASSES: Final = 200
@@ -43,6 +43,7 @@ def to_html(dossier: Dossier) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_guarded,
     )
     environment.filters["epsilon"] = wording.number
     environment.filters["plain"] = shown
@@ -80,3 +81,9 @@ def _by_class(scores: Sequence[HandedOver]) -> list[tuple[str, list[ClassAccurac
     tables = [{one.name: one for one in handed.classes} for handed in scores if handed.classes]
     names = list(dict.fromkeys(name for table in tables for name in table))
     return [(name, [table.get(name) for table in tables]) for name in names]
+
+
+def _guarded(value: object) -> object:
+    """Return what a place of the page shows: no character of any text, wherever it is from, turns others."""
+    # Markup is the template's own, and a text with lines keeps them.
+    return lines_shown(value) if type(value) is str else value

@@ -66,6 +66,7 @@ SELF_REPORTED: Final[dict[tuple[str, str, str], str]] = {
     ("institution", "policy", "minimum_participants"): _OWN_RULE,
     ("institution", "policy", "minimum_persons"): _OWN_RULE,
     ("institution", "policy", "minimum_records"): _OWN_RULE,
+    ("institution", "policy", "max_unused"): _OWN_RULE,
     ("institution", "policy", "named"): _OWN_RULE,
     ("institution", "policy", "rdp_order"): _OWN_RULE,
     ("institution", "policy", "require_differential_privacy"): _OWN_RULE,

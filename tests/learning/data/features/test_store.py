@@ -339,6 +339,7 @@ def test_the_description_holds_no_secrets(tmp_path):
     FeatureStore(tmp_path / "cache", IDENTITY).add(shard_of(1))
     about = json.loads((tmp_path / "cache" / IDENTITY.folder_name / "about.json").read_text())
     assert set(about) == {
-        *("model", "weights", "preprocessing", "feature_size", "view", "version", "precision", "reading")
+        *("model", "weights", "preprocessing", "feature_size", "view", "version", "precision", "model_hash"),
+        "reading",
     }
     assert "1, 1" not in repr(shard_of(1))

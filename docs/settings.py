@@ -38,6 +38,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Range]]] = {
     },
     "predict": {"top": ranges.CLASSES_NAMED, "batch_size": ranges.IMAGES_AT_ONCE, "axis": ranges.AXIS},
     "evaluate": {"batch_size": ranges.IMAGES_AT_ONCE, "axis": ranges.AXIS},
+    "export": {"axis": ranges.AXIS},
     "client rehearse": {"axis": ranges.AXIS},
 }
 """What commands check themselves, being no field of a model."""

@@ -182,7 +182,11 @@ def test_every_numeric_option_of_every_command_has_a_range() -> None:
 )
 def test_an_option_outside_is_one_line(command: str, name: str, found: Range, capsys, tmp_path) -> None:
     needed = {"plan": {"epsilon": "8", "records": "270"}}.get(command, {})
-    places = {"predict": ["model", "image"], "evaluate": ["model", "--data", str(tmp_path)]}.get(command, [])
+    places = {
+        "predict": ["model", "image"],
+        "evaluate": ["model", "--data", str(tmp_path)],
+        "export": ["model", str(tmp_path / "out"), "--to", "onnx"],
+    }.get(command, [])
     integers = number(found.high).replace(",", "").isdigit() and name not in {"epsilon", "sample_rate"}
     for value in just_outside(found, integers):
         options = {**needed, name: f"{as_given(value, integers):.17g}"}

@@ -23,7 +23,6 @@ Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Order = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Tag = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
@@ -56,8 +55,6 @@ class Policy(Body):
     minimum_records: Count = 0
     minimum_persons: Count = 0
     """These three are not in logs of before there were such rules."""
-    max_unused: Share = 1.0
-    """Likewise: the largest share of files that may be unused."""
     coordinators: list[Text] = []
     """Fingerprints; empty for the coordinator that the institution enrolled with, as in older logs."""
     privacy_unit: UnitRule = "any"

@@ -190,10 +190,12 @@ def _check_private_step(backbone: Backbone) -> None:
 def rows(names: Sequence[str]) -> Iterator[Row]:
     """Yield what each of some architectures is."""
     for name in names:
+        before = set(backbones._loaded)
         with tempfile.TemporaryDirectory() as folder:
             yield check(name, Path(folder))
         # Loaded models, and text features with them, are kept for the whole process otherwise.
-        backbones._loaded.clear()
+        for key in set(backbones._loaded) - before:
+            del backbones._loaded[key]
         text_features._averaged.cache_clear()
         gc.collect()
 

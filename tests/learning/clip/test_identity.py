@@ -231,12 +231,12 @@ def test_random_weights_do_without_a_tokenizer_and_say_so(tmp_path, caplog):
     assert first[4] == second[0]  # "cat"
 
 
-def test_weights_that_are_not_random_do_not(tmp_path):
+def test_weights_that_are_not_random_do_not(tmp_path, monkeypatch):
     name = make_model(tmp_path, "last")
     save_file(open_clip.create_model(name).state_dict(), tmp_path / "open_clip_model.safetensors")
     assert load_backbone(name).logit_bias == -10.0
     (tmp_path / "tokenizer.json").unlink()
-    backbones._loaded.clear()
+    monkeypatch.setattr(backbones, "_loaded", {})
     with pytest.raises(InvalidInput, match="cannot load the model") as caught:
         load_backbone(name)
     assert "\n" not in str(caught.value)

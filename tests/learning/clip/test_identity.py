@@ -7,6 +7,7 @@ import shutil
 from hashlib import sha256
 
 import open_clip
+import open_clip.factory as open_clip_factory
 import pytest
 import torch
 from open_clip import pretrained as open_clip_table
@@ -57,12 +58,9 @@ def test_equal_weights_do_not_make_two_models_the_same(tmp_path, field, model, p
     assert one.model_hash != other.model_hash
 
 
-def test_where_a_model_was_taken_from_makes_no_difference(tmp_path):
-    name = "small-for-a-test"
-    configuration = tmp_path / f"{name}.json"
-    configuration.write_text(json.dumps(SMALL))
-    open_clip.add_model_config(configuration)
-    by_name = load_backbone(name, RANDOM)
+def test_where_a_model_was_taken_from_makes_no_difference(tmp_path, monkeypatch):
+    monkeypatch.setitem(open_clip_factory._MODEL_CONFIGS, "small-for-a-test", SMALL)
+    by_name = load_backbone("small-for-a-test", RANDOM)
     in_a_folder = folder_with(tmp_path / "folder", {"quick_gelu": False, "custom_text": False})
     assert by_name.identity == in_a_folder.identity
     assert by_name.model_hash == in_a_folder.model_hash
@@ -109,13 +107,11 @@ def test_a_tokenizers_hash_stays_after_it_was_used(tmp_path):
 def folder(tmp_path_factory):
     """Return a folder with two checkpoints of the ambiguous model."""
     path = tmp_path_factory.mktemp("published")
-    configuration = path / f"{AMBIGUOUS}.json"
-    configuration.write_text(json.dumps(SMALL))
-    open_clip.add_model_config(configuration)
-    configuration.rename(path / "aside")
-    for name in ("known", "unknown"):
-        torch.manual_seed(len(name))
-        save_file(open_clip.create_model(AMBIGUOUS).state_dict(), path / f"{name}.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(open_clip_factory._MODEL_CONFIGS, AMBIGUOUS, SMALL)
+        for name in ("known", "unknown"):
+            torch.manual_seed(len(name))
+            save_file(open_clip.create_model(AMBIGUOUS).state_dict(), path / f"{name}.safetensors")
     return path
 
 
@@ -124,6 +120,7 @@ class TestCheckpointFiles:
 
     @pytest.fixture(autouse=True)
     def _table(self, folder, monkeypatch):
+        monkeypatch.setitem(open_clip_factory._MODEL_CONFIGS, AMBIGUOUS, SMALL)
         digest = sha256((folder / "known.safetensors").read_bytes()).hexdigest()
         quick = {"url": f"https://example.org/{digest}/known.pt", "quick_gelu": True, "hf_hub": "some/quick/"}
         plain = {"url": "https://example.org/model-0123abcd.pt", "hf_hub": "some/plain/"}

@@ -30,6 +30,7 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.learning.data.features.merging import Duplicates
+from fedapt_secure.learning.data.reading.unused import Usage
 from fedapt_secure.learning.evaluation.scores import Scores
 from fedapt_secure.learning.privacy.accounting import epsilon_of
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, SessionShare
@@ -83,6 +84,7 @@ class KnownLearner:
         configuration: SessionConfiguration,
         share: SessionShare,
         progress: object = None,
+        patient_key: bytes | None = None,
     ) -> None:
         self._name, self._folder, self._plan = settings.name, folder, configuration.plan
         self._session = configuration.session.hex()
@@ -95,6 +97,7 @@ class KnownLearner:
     def images(self) -> tuple[KnownImage, ...]:
         return (KnownImage((hashlib.sha256(self._name.encode()).digest(),)),)
 
+    usage = Usage(used=RECORDS)
     lacking = ()
     duplicates = Duplicates()
 

@@ -134,6 +134,8 @@ def _row(
     failures: tuple[tuple[int, str], ...],
 ) -> Row:
     accuracies = [one["accuracy"][one["method"]] for one in summaries]
+    # A seed may leave a domain without held-out images.
+    names = dict.fromkeys(name for one in accuracies for name in one["per_domain"])
     own = [one["own_domain"]["mean"] for one in summaries if one["own_domain"] is not None]
     spent = [party["epsilon_spent"] for one in summaries for party in one["privacy"].values()]
     size = summaries[0]["parameters"]
@@ -141,8 +143,8 @@ def _row(
         label=label,
         seeds=seeds,
         domains={
-            name: Spread.over([one["per_domain"][name] for one in accuracies])
-            for name in accuracies[0]["per_domain"]
+            name: Spread.over([one["per_domain"][name] for one in accuracies if name in one["per_domain"]])
+            for name in names
         },
         mean=Spread.over([one["mean"] for one in accuracies]),
         own_domain=Spread.over(own) if own else None,

@@ -152,11 +152,14 @@ def _by_domain(
         right[member.domain_index] += scores[member.name][correct]
         total[member.domain_index] += scores[member.name][records]
     domains = federation.dataset.domains
-    return _mean_over({domains[index]: right[index] / max(1, total[index]) for index in sorted(total)})
+    # A domain without held-out images has no accuracy, least of all one of 0 %.
+    return _mean_over(
+        {domains[index]: right[index] / total[index] for index in sorted(total) if total[index]}
+    )
 
 
 def _mean_over(per_domain: dict[str, float]) -> dict[str, Any]:
-    return {"mean": sum(per_domain.values()) / len(per_domain), "per_domain": per_domain}
+    return {"mean": sum(per_domain.values()) / max(1, len(per_domain)), "per_domain": per_domain}
 
 
 def _privacy(federation: Federation) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def enrol_everybody(federation: Federation) -> None:
         for one in dealt.institutions:
             desk.approve(one.name)
             path = desk.path / one.name / "policy.yaml"
-            path.write_text(yaml.safe_dump({"max_epsilon": 8.0, "max_delta": 0.01}))
+            alone = {"minimum_institutions_per_key": 1}  # each has a domain of its own
+            path.write_text(yaml.safe_dump({"max_epsilon": 8.0, "max_delta": 0.01} | alone))
             path.chmod(0o600)
     edit(home / "server.yaml", health_port=free_port())
     edit(home / "session.yaml", domains=list(dealt.domains), rounds=ROUNDS, local_steps=STEPS)

@@ -51,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one input took beyond itself: bytes at the peak, and seconds; ``outcome`` is for people."""
+    """What one input took beyond itself: bytes at the peak, seconds of a core; ``outcome`` is for people."""
 
     memory_bytes: int
     seconds: float
@@ -72,9 +72,9 @@ def measure(decode: Decoder, data: bytes) -> Cost:
         cost = (0, 0.0)
         try:
             Path("/proc/self/clear_refs").write_text("5")
-            before, began = _resident("VmRSS:"), time.perf_counter()
+            before, began = _resident("VmRSS:"), time.process_time()
             told = _outcome(decode, data)
-            cost = (_resident("VmHWM:") - before, time.perf_counter() - began)
+            cost = (_resident("VmHWM:") - before, time.process_time() - began)
         finally:
             os.write(writing, json.dumps([*cost, told]).encode())
             os._exit(0)

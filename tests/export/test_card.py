@@ -75,8 +75,8 @@ def test_fields() -> None:
     [
         ("ViT-B-32", "openai", None),
         ("hf-hub:someone/clip", None, "someone/clip"),
-        ("local-dir:/home/alice/clip", None, None),
-        ("ViT-B-32", "/home/alice/weights.pt", None),
+        ("local-dir:/srv/someone/clip", None, None),
+        ("ViT-B-32", "/srv/someone/weights.pt", None),
     ],
 )
 def test_of_other_clips_the_licence_is_not_known(model, pretrained, base) -> None:
@@ -84,7 +84,7 @@ def test_of_other_clips_the_licence_is_not_known(model, pretrained, base) -> Non
     assert "license" not in fields(text)
     assert fields(text).get("base_model") == base
     assert "not known from the bundle" in section(text, "What it is")
-    assert "alice" not in text
+    assert "someone" not in text
 
 
 def test_what_is_not_given_is_not_known() -> None:
@@ -204,7 +204,7 @@ class TestPrivacy:
 
 def evaluation(**changes) -> dict:
     given = {
-        "data": "/home/alice/images",
+        "data": "/srv/someone/images",
         "split": "test",
         "method": "fedapt",
         "images": 40,
@@ -230,7 +230,7 @@ class TestAccuracy:
         assert "| all | 40 | 62.5% |" in said
         assert "| &lt;ward&gt; | 40 | 62.5% |" in said
         assert "outside the privacy guarantee" in said
-        assert "alice" not in text
+        assert "someone" not in text
 
     @pytest.mark.parametrize(
         ("changes", "says"),

@@ -75,8 +75,8 @@ def test_fields() -> None:
     [
         ("ViT-B-32", "openai", None),
         ("hf-hub:someone/clip", None, "someone/clip"),
-        ("local-dir:/srv/someone/clip", None, None),
-        ("ViT-B-32", "/srv/someone/weights.pt", None),
+        ("local-dir:/srv/institution-x/clip", None, None),
+        ("ViT-B-32", "/srv/institution-x/weights.pt", None),
     ],
 )
 def test_of_other_clips_the_licence_is_not_known(model, pretrained, base) -> None:
@@ -84,7 +84,7 @@ def test_of_other_clips_the_licence_is_not_known(model, pretrained, base) -> Non
     assert "license" not in fields(text)
     assert fields(text).get("base_model") == base
     assert "not known from the bundle" in section(text, "What it is")
-    assert "someone" not in text
+    assert "institution-x" not in text
 
 
 def test_what_is_not_given_is_not_known() -> None:
@@ -204,7 +204,7 @@ class TestPrivacy:
 
 def evaluation(**changes) -> dict:
     given = {
-        "data": "/srv/someone/images",
+        "data": "/srv/institution-x/images",
         "split": "test",
         "method": "fedapt",
         "images": 40,
@@ -230,7 +230,7 @@ class TestAccuracy:
         assert "| all | 40 | 62.5% |" in said
         assert "| &lt;ward&gt; | 40 | 62.5% |" in said
         assert "outside the privacy guarantee" in said
-        assert "someone" not in text
+        assert "institution-x" not in text
 
     @pytest.mark.parametrize(
         ("changes", "says"),

@@ -126,7 +126,7 @@ def _decoder(syntax: Any) -> Any:
     """Return what decompresses a transfer syntax; ``None`` where nothing does in any installation."""
     try:
         found = library().pixels.get_decoder(syntax)
-    except NotImplementedError:
+    except NotImplementedError:  # how pydicom says that it knows no decoder for a transfer syntax
         return None
     if not found.is_available:
         raise LacksReader(NEEDS_DICOM)

@@ -33,7 +33,7 @@ from fedapt_secure.protocol import stated
 from fedapt_secure.protocol.initial_context import InitialContext
 from fedapt_secure.protocol.joining import enrolment
 from fedapt_secure.protocol.joining.join_string import JoinString
-from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.plan import ExpectedBudget, SessionPlan
 from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.protocol.unsupervised import UnsupervisedPlan
 from fedapt_server.session import states as coordinator_states
@@ -248,7 +248,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "plain messages": lambda: message_tables(defined_in(plain)),
     "session messages": lambda: message_tables(defined_in(session_messages)),
     "session configuration": lambda: message_tables(
-        [SessionConfiguration, SessionPlan, InitialContext, ModelIdentity, UnsupervisedPlan]  # type: ignore[list-item]
+        [SessionConfiguration, SessionPlan, ExpectedBudget, InitialContext, ModelIdentity, UnsupervisedPlan]  # type: ignore[list-item]
     ),
     "roster": lambda: message_tables([Roster, Member]),
     "enrolment messages": lambda: message_tables([JoinString, *defined_in(enrolment)]),

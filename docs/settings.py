@@ -35,10 +35,22 @@ OPTIONS: Final[Mapping[str, Mapping[str, Range]]] = {
         "rounds": ranges.ROUNDS,
         "local_steps": ranges.LOCAL_STEPS,
         "sample_rate": ranges.SAMPLE_RATE,
+        "institutions": ranges.INSTITUTIONS,
+        "classes": ranges.CLASSES_NAMED,
+        "feature_size": ranges.WIDTH,
     },
-    "predict": {"top": ranges.CLASSES_NAMED, "batch_size": ranges.IMAGES_AT_ONCE, "axis": ranges.AXIS},
-    "evaluate": {"batch_size": ranges.IMAGES_AT_ONCE, "axis": ranges.AXIS},
-    "export": {"axis": ranges.AXIS},
+    "predict": {
+        "top": ranges.CLASSES_NAMED,
+        "batch_size": ranges.IMAGES_AT_ONCE,
+        "prior_weight": ranges.PRIOR_WEIGHT,
+        "axis": ranges.AXIS,
+    },
+    "evaluate": {
+        "batch_size": ranges.IMAGES_AT_ONCE,
+        "prior_weight": ranges.PRIOR_WEIGHT,
+        "axis": ranges.AXIS,
+    },
+    "export": {"prior_weight": ranges.PRIOR_WEIGHT, "axis": ranges.AXIS},
     "client rehearse": {"axis": ranges.AXIS},
 }
 """What commands check themselves, being no field of a model."""

@@ -15,7 +15,7 @@ from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate.command import simulate
 
 
-def main(folder: str, rounds: str = "15") -> None:
+def main(folder: str, rounds: str = "30") -> None:
     settings = SimulateSettings(clients=3, dp_epsilon=8, rounds=int(rounds), out=Path(folder))
     federation, summary = simulate(settings, Console())
     for name, spent in summary["privacy"].items():

@@ -116,6 +116,12 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "leave_one_out",
     ),
     "fedapt_secure.cli": ("options preparing", "work", "commands", "app"),
+    "fedapt_secure.cli.work": (
+        "activity_report audit balance_report doctor_report documents encoding_bar enrolment_server ledger"
+        " evaluation_report membership_report model_report offer_report paper planning prediction_report"
+        " rehearsal_report roster_report server_model service_report",
+        "export_report",
+    ),
     "fedapt_client": (
         "endings settings narration session activity",
         "books membership",

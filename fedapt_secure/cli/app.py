@@ -73,12 +73,28 @@ def plan(
         float | None,
         typer.Option(help="δ (default 1/(2 x declared number); with --dir at most what one session may)."),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds.", callback=within(ranges.ROUNDS))] = 15,
+    rounds: Annotated[int, typer.Option(help="Rounds.", callback=within(ranges.ROUNDS))] = 30,
     local_steps: Annotated[int, typer.Option(help="Steps a round.", callback=within(ranges.LOCAL_STEPS))] = 4,
     sample_rate: Annotated[
         float,
         typer.Option(help="Share of them drawn for a step, q.", callback=within(ranges.SAMPLE_RATE)),
     ] = 0.5,
+    institutions: Annotated[
+        int,
+        typer.Option(
+            help="How many train together, all like this one.", callback=within(ranges.INSTITUTIONS)
+        ),
+    ] = 5,
+    classes: Annotated[
+        int, typer.Option(help="Classes told apart.", callback=within(ranges.CLASSES_NAMED))
+    ] = 10,
+    feature_size: Annotated[
+        int,
+        typer.Option(
+            help="Size of the CLIP's joint embedding: tiny 64, ViT-B-32 512, ViT-L-14 768.",
+            callback=within(ranges.WIDTH),
+        ),
+    ] = 64,
     directory: Annotated[
         Path | None,
         typer.Option("--dir", help="An institution's folder: plan under its own policy and settings."),
@@ -93,7 +109,8 @@ def plan(
         raise InvalidInput("give --epsilon, or an institution's folder with --dir")
     console = Screen()
     with console.status("starting"):
-        from fedapt_secure.cli.work.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
+        from fedapt_secure.cli.work.planning.outlook import FederationSize  # noqa: PLC0415
+        from fedapt_secure.cli.work.planning.plan import print_plan  # noqa: PLC0415 - brings torch, seconds
     print_plan(
         console,
         epsilon=epsilon,
@@ -103,6 +120,7 @@ def plan(
         rounds=rounds,
         local_steps=local_steps,
         sample_rate=sample_rate,
+        federation=FederationSize(institutions, classes, feature_size),
         folder=directory,
         as_json=as_json,
     )

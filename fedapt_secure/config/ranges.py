@@ -117,6 +117,15 @@ TEMPERATURE: Final = Range(
     100,
     "it divides similarities of -1 to 1: below, float32 overflows; above, all keys count alike",
 )
+LOSS_TEMPERATURE: Final = Range(
+    0.01,
+    1000,
+    "it divides logits of -100 to 100: below, float32 overflows; above, every class is as probable",
+)
+LOSS_WEIGHT: Final = Range(
+    1e-3, 1000, "a share of the clipping norm: beyond it one of the two losses is noise alone"
+)
+PRIOR_WEIGHT: Final = Range(0, 1, "a share: 0 keeps nothing of the untuned model, 1 nothing of the tuned one")
 UPDATE_CLIP: Final = Range(
     1e-6,
     1e6,

@@ -9,6 +9,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.config.learning_rate import LearningRateSchedule
 from fedapt_secure.config.model_identity import Activation
 from fedapt_secure.config.reading import LAST_AXIS, MIDDLE, ReadingOptions, Subjects, Window, option_of
 from fedapt_secure.config.settings import SessionDelta, Settings
@@ -20,6 +21,8 @@ DEFAULT_EPSILON = 8.0
 ALL_DOMAINS: Final = "all"
 """As ``unseen_domain``: each domain in turn."""
 KEY_EACH: Final = "per-institution"
+AUTO: Final = "auto"
+"""A prior weight that follows from public figures."""
 LOCAL: Final = "local"
 RAY: Final = "ray"
 
@@ -56,10 +59,14 @@ class SimulateSettings(Settings):
         keys: K, the number of domain keys, or ``per-institution``; ``None`` means one a domain. See
             `fedapt_secure.protocol.key_assignment`; without effect on methods without keys.
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
-        rounds, local_steps, sample_rate, momentum, max_grad_norm: Training plan.
+        rounds, local_steps, sample_rate: Training plan.
+        momentum, max_grad_norm, learning_rate_schedule, loss_temperature, domain_loss_weight: The same, see
+            `TrainingSettings`; ``None`` means what suits method and privacy, see `simulate.setup.recipe`.
+        prior_weight: w, how much of the untuned model the finished one keeps; ``auto`` for what follows from
+            budget, records and classes, and 0 without differential privacy.
         gradient_units: ``text-features``, or ``loss`` for learning rates as papers state them.
-        learning_rate: Step size; ``None`` means the method's own, see `MethodFacts.learning_rate`, and
-            0.1 for contexts that are learned without labels.
+        learning_rate: Step size, with a schedule the first; ``None`` means the method's own, see
+            `MethodFacts.learning_rate`, and 0.1 for contexts that are learned without labels.
         context_tokens, shared_context: Size of the meta prompt; one context for all classes or one each.
         secure_aggregation: ``masking``; ``ckks`` for consortia that trust each other and not the host; or
             ``none`` for comparisons.
@@ -109,18 +116,22 @@ class SimulateSettings(Settings):
     augmented_views: Annotated[int, ranges.VIEWS] | None = None
     initial_context: ShortText | None = None
     method: str = "fedapt"
-    rounds: Annotated[int, ranges.ROUNDS] = 15
+    rounds: Annotated[int, ranges.ROUNDS] = 30
     local_steps: Annotated[int, ranges.LOCAL_STEPS] = 4
     sample_rate: Annotated[float, ranges.SAMPLE_RATE] = 0.5
     learning_rate: Annotated[float, ranges.LEARNING_RATE] | None = None
+    learning_rate_schedule: LearningRateSchedule | None = None
     gradient_units: GradientUnits = TEXT_FEATURES
-    momentum: Annotated[float, ranges.MOMENTUM] = 0.9
+    momentum: Annotated[float, ranges.MOMENTUM] | None = None
     weight_decay: Annotated[float, ranges.WEIGHT_DECAY] = 0.0
     proximal_weight: Annotated[float, ranges.PROXIMAL_WEIGHT] | None = None
-    max_grad_norm: Annotated[float, ranges.MAX_GRAD_NORM] = 1.0
+    max_grad_norm: Annotated[float, ranges.MAX_GRAD_NORM] | None = None
+    loss_temperature: Annotated[float, ranges.LOSS_TEMPERATURE] | None = None
+    domain_loss_weight: Annotated[float, ranges.LOSS_WEIGHT] | None = None
+    prior_weight: Annotated[float, ranges.PRIOR_WEIGHT] | Literal["auto"] = AUTO
     temperature: Annotated[float, ranges.TEMPERATURE] = 0.01
     keys: Annotated[int, ranges.KEYS] | Literal["per-institution"] | None = None
-    context_tokens: Annotated[int, ranges.CONTEXT_TOKENS] = 8
+    context_tokens: Annotated[int, ranges.CONTEXT_TOKENS] = 16
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
     participation: Participation = "all"
@@ -233,6 +244,16 @@ class SimulateSettings(Settings):
         if value is None or value == KEY_EACH or type(value) is int:
             return value
         raise ValueError(f"give a number from 1, or {KEY_EACH}")
+
+    @field_validator("prior_weight", mode="before")
+    @classmethod
+    def _weight_or_auto(cls, value: object) -> object:
+        if isinstance(value, str) and value != AUTO:
+            try:
+                return float(value)
+            except ValueError:
+                raise ValueError(f"give a number from 0 to 1, or {AUTO}") from None
+        return value
 
     @field_validator("window", "frame", "slice", mode="before")
     @classmethod

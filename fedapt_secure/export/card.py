@@ -129,6 +129,9 @@ def _what(facts: CardFacts) -> list[str]:
         f"{'' if facts.opset is None else f', opset {facts.opset}'}. Whether and with whom it was trained"
         " federatedly the bundle does not say.",
         "",
+        f"Prior weight {bundle.prior_weight:g}: that share of what it compares is the untuned CLIP's, the"
+        " rest was tuned. The bundle may say another weight than this export was asked for.",
+        "",
         licence,
     ]
 

@@ -77,6 +77,7 @@ class Wanted:
         logs: Logs for the card's privacy. trust: A roster whose identities are believed.
         evaluation: Figures for the card.
         pretrained: The CLIP's weights, where they lie elsewhere than the bundle says.
+        prior_weight: How much of the untuned CLIP is kept; ``None`` for what the bundle says.
         reading: How DICOM and NIfTI files among the images are read.
     """
 
@@ -89,6 +90,7 @@ class Wanted:
     trust: Path | None = None
     evaluation: Path | None = None
     pretrained: str | None = None
+    prior_weight: float | None = None
     reading: ReadingOptions = AS_THEY_ARE
 
 
@@ -115,7 +117,13 @@ def export(wanted: Wanted) -> Exported:
     if wanted.form == ONNX:
         onnx.check_installed()
     _check_place(wanted.out, force=wanted.force)
-    model = load_model(wanted.bundle, pretrained=wanted.pretrained, device="cpu", precision="float32")
+    model = load_model(
+        wanted.bundle,
+        pretrained=wanted.pretrained,
+        device="cpu",
+        precision="float32",
+        prior_weight=wanted.prior_weight,
+    )
     digest = hashlib.sha256(wanted.bundle.read_bytes()).hexdigest()
     privacy = privacy_facts(wanted.logs, wanted.trust, digest) if wanted.logs else None
     accuracy = None if wanted.evaluation is None else accuracy_facts(wanted.evaluation, model.bundle)
@@ -209,6 +217,7 @@ def _properties(model: Model, digest: str) -> dict[str, str]:
         "bundle_sha256": digest,
         "logit_scale": repr(bundle.logit_scale),
         "temperature": repr(bundle.temperature),
+        "prior_weight": repr(bundle.prior_weight),
         "opset": str(onnx.OPSET),
         "preprocess": json.dumps(preprocess_settings(model.classifier.backbone)),
         "fedapt_secure": __version__,

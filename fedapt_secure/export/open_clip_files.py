@@ -66,6 +66,7 @@ def write_open_clip(folder: Path, classifier: Classifier, bundle: Bundle, digest
         "method": bundle.shape.method,
         "bundle_sha256": digest,
         "weight_hash": bundle.weight_hash,
+        "prior_weight": bundle.prior_weight,
         **facts,
     }
     save_file({name: one.contiguous().clone() for name, one in tensors.items()}, folder / TUNED)
@@ -99,6 +100,8 @@ def _tuned(classifier: Classifier, bundle: Bundle) -> tuple[dict[str, Tensor], d
                 "prompt": classifier.meta_prompt,
                 "tokens": tokens,
             }
+            if classifier.prior is not None:
+                tensors["untuned_text_features"] = classifier.prior.text_features
             facts = {
                 "domains": list(bundle.key_names),
                 "temperature": bundle.temperature,

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +13,14 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.model_identity import Activation
-from fedapt_secure.config.ranges import IMAGES_AT_ONCE
+from fedapt_secure.config.ranges import IMAGES_AT_ONCE, PRIOR_WEIGHT
 from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions
 from fedapt_secure.inference.decoding import Frame, ImageInput, decoded_batches
 from fedapt_secure.learning.bundle import Bundle, read_bundle
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
 from fedapt_secure.learning.clip.device import images_at_once, resolve_device
 from fedapt_secure.learning.clip.feeding import Feed
+from fedapt_secure.protocol.methods import method_facts
 
 TOP: Final = 5
 _NOT_FINITE: Final = "its features are not finite"
@@ -218,6 +219,7 @@ def load_model(
     batch_size: int | None = None,
     activation: Activation | None = None,
     reading: ReadingOptions = AS_THEY_ARE,
+    prior_weight: float | None = None,
 ) -> Model:
     """Load a finished model and the CLIP it was tuned on.
 
@@ -230,12 +232,16 @@ def load_model(
         batch_size: Images that go through the image tower at once; bounds the memory.
         activation: Of the CLIP, where neither its file nor the bundle says it (bundles of format 3).
         reading: How DICOM and NIfTI files are read.
+        prior_weight: How much of the untuned CLIP the model keeps, in [0, 1]; ``None`` for what the bundle
+            says. See `fedapt_secure.learning.methods.prior`.
 
     Raises:
         InvalidInput: If the file was changed, is of another version or is no bundle, if the CLIP cannot be
             loaded or has other weights, or an option is out of range.
     """
     read = read_bundle(Path(bundle))
+    if prior_weight is not None:
+        read = with_prior_weight(read, prior_weight)
     place = resolve_device(device)
     if read.model_identity is None:
         _log.warning(
@@ -252,6 +258,21 @@ def load_model(
         activation or own,
     )
     return Model(read, backbone, batch_size, reading)
+
+
+def with_prior_weight(bundle: Bundle, weight: float) -> Bundle:
+    """Return a bundle that keeps another share of the untuned CLIP.
+
+    Raises:
+        InvalidInput: If it is no share, or the method leaves nothing of it to be kept.
+    """
+    try:
+        PRIOR_WEIGHT.check(weight)
+    except ValueError as error:
+        raise InvalidInput(f"prior weight: {error}") from None
+    if weight and not method_facts(bundle.shape.method).keeps_prior:
+        raise InvalidInput(f"the method {bundle.shape.method} knows no prior weight: leave it out")
+    return replace(bundle, prior_weight=weight)
 
 
 def _several(images: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:

@@ -32,9 +32,9 @@ from fedapt_secure.protocol.key_assignment import key_names
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_key, check_vector, flatten
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 OLDEST_FORMAT: Final = 3
-"""Read still; such a bundle says nothing of its CLIP but the weights."""
+"""Read still: such a bundle says nothing of its CLIP but the weights, and up to 4 none has a prior weight."""
 MAX_BUNDLE_BYTES: Final = 1 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
 """Of what a bundle says about its tensors: names of classes and domains for the most part."""
@@ -50,6 +50,7 @@ _SAME_NAME: Final = (
     "logit_scale",
     "logit_bias",
     "temperature",
+    "prior_weight",
 )
 _FROM_SHAPE: Final = (
     "method",
@@ -77,6 +78,7 @@ class _Header(BaseModel):
     logit_bias: float | None = None
     method: str
     temperature: float = Field(gt=0)
+    prior_weight: float = Field(default=0.0, ge=0, le=1)
     text_width: int = Field(ge=1)
     feature_size: int = Field(ge=1)
     tower_values: int = Field(ge=0)
@@ -104,6 +106,7 @@ class Bundle:
         logit_scale: Its logit scale.
         logit_bias: What SigLIP's logits have added to them, which no softmax sees; ``None`` without.
         temperature: τ of the routing softmax.
+        prior_weight: w, in [0, 1]: how much of the untuned CLIP the model keeps; see `methods.prior`.
     """
 
     shape: ParameterShape
@@ -120,6 +123,7 @@ class Bundle:
     temperature: float
     model_identity: ModelIdentity | None = None
     logit_bias: float | None = None
+    prior_weight: float = 0.0
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -198,6 +202,7 @@ class Bundle:
                 parameters={name: torch.from_numpy(values) for name, values in self.parameters.items()},
                 keys=torch.from_numpy(keys),
                 temperature=self.temperature,
+                prior_weight=self.prior_weight,
             )
         )
 

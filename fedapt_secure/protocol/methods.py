@@ -81,6 +81,10 @@ class Sizes(Protocol):
         """(M, n_ctx, W) or (n_ctx, W)."""
 
 
+def _on_text_features(sizes: Sizes) -> int:
+    return sizes.feature_size * sizes.classes**2
+
+
 @dataclass(frozen=True)
 class MethodFacts:
     """What all parties know of a method.
@@ -94,8 +98,9 @@ class MethodFacts:
         never_private: Why it cannot be trained under DP; ``None`` where it can.
         never_unsupervised: Why it cannot be trained without labels; ``None`` where it can.
         class_specific: What it needs, where it has no choice between contexts a class and a shared one.
+        noisy_values: On how many values, as `prior_weight` counts them, DP noise lies: D·M² where it is on
+            the text features of M classes, else the number of trained values.
         learning_rate: Step size where none is chosen; found on the shipped digits, see docs/tuning.md.
-        private_learning_rate: The same under DP, where the noise asks for another; ``None`` where not.
     """
 
     name: str
@@ -106,13 +111,13 @@ class MethodFacts:
     never_private: str | None = None
     never_unsupervised: str | None = None
     class_specific: bool | None = None
-    learning_rate: float = 0.5
-    private_learning_rate: float | None = None
+    noisy_values: Callable[[Sizes], int] = _on_text_features
+    learning_rate: float = 3.0
 
-    def default_rate(self, *, private: bool) -> float:
-        """Return the step size where none is chosen."""
-        rate = self.private_learning_rate if private else None
-        return self.learning_rate if rate is None else rate
+    @property
+    def keeps_prior(self) -> bool:
+        """Whether a finished model can keep some of the untuned CLIP; see `learning.methods.prior`."""
+        return self.never_private is None and self.name != ZERO_SHOT
 
     @property
     def learns_context(self) -> bool:
@@ -166,6 +171,10 @@ def _nothing(sizes: Sizes) -> tuple[Part, ...]:
     return ()
 
 
+def _on_all_of(parts: Callable[[Sizes], tuple[Part, ...]]) -> Callable[[Sizes], int]:
+    return lambda sizes: sum(part.size for part in parts(sizes))
+
+
 _WHOLE_TOWER: Final = (
     "it trains the whole image tower, and noise on that many values leaves nothing of the model at any useful"
     " ε; per-image gradients of it would not fit into memory either"
@@ -179,9 +188,20 @@ METHODS: Final[Mapping[str, MethodFacts]] = MappingProxyType(
         for facts in (
             MethodFacts(FEDAPT, "FedAPT", _fedapt, uses_keys=True),
             MethodFacts(PROMPTFL, "PromptFL", _promptfl),
-            MethodFacts(COCOOP, "CoCoOp", _cocoop, class_specific=False, learning_rate=0.3),
-            MethodFacts(FEDCLIP, "FedCLIP", _fedclip, learning_rate=1.0, private_learning_rate=3.0),
-            MethodFacts(LINEAR_PROBE, "linear probe", _linear_probe, learning_rate=0.3),
+            MethodFacts(
+                COCOOP,
+                "CoCoOp",
+                _cocoop,
+                class_specific=False,
+                noisy_values=_on_all_of(_cocoop),
+            ),
+            MethodFacts(
+                FEDCLIP,
+                "FedCLIP",
+                _fedclip,
+                noisy_values=_on_all_of(_fedclip),
+            ),
+            MethodFacts(LINEAR_PROBE, "linear probe", _linear_probe),
             MethodFacts(
                 FEDAVG,
                 "FedAvg",

@@ -9,8 +9,10 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.secagg import cohorts, registry
 from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.config.learning_rate import CONSTANT, LearningRateSchedule
 from fedapt_secure.config.model_identity import ModelIdentity, Sha256
 from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
+from fedapt_secure.privacy.budget import LARGEST_DELTA
 from fedapt_secure.protocol.class_names import (
     LEAST_CLASSES,
     MOST_CHARACTERS,
@@ -31,6 +33,27 @@ MAX_ATTEMPTS = 5
 """At one round of a session."""
 
 
+class ExpectedBudget(FailFast):
+    """What an institution of a session is expected to have; nothing checks it, and no privacy rests on it.
+
+    Attributes:
+        epsilon: ε of the session.
+        delta: δ of it; ``None`` for what follows from ``records``.
+        records: N̂: training images or persons.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: Annotated[float, ranges.EPSILON] = 8.0
+    delta: Annotated[float, ranges.SESSION_DELTA] | None = None
+    records: Annotated[int, ranges.COUNT_OF_RECORDS] = 200
+
+    @property
+    def stated_delta(self) -> float:
+        """δ, or 1 / (2 N̂) where none is given."""
+        return self.delta or min(1 / (2 * self.records), LARGEST_DELTA)
+
+
 class SessionPlan(FailFast):
     """What the coordinator's operator decides before a session; public, no secret in it.
 
@@ -48,7 +71,13 @@ class SessionPlan(FailFast):
         method: What is trained, and how; see `methods`.
         tower_values: Number of values of the image tower, for methods that train it; 0 for the others.
         rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: The training plan.
+        learning_rate_schedule: How the learning rate goes over the session, see `LearningRateSchedule`.
         gradient_units: Of what gradients are taken for the step, see `GradientUnits`.
+        loss_temperature: τ of the class loss, see `TrainingSettings`; 1 is the plain cross-entropy.
+        domain_loss_weight: λ of the routing loss under clipping, see `TrainingSettings`.
+        prior_weight: w, how much of the hand-written prompt the finished model keeps; ``None`` for what
+            follows from ``expected``, and 0 without differential privacy.
+        expected: What budget and data institutions are expected to have; decides w alone.
         weight_decay: L2 penalty on the trained values.
         proximal_weight: μ of FedProx' penalty on the distance from the round's start; 0 for none.
         differential_privacy: Whether institutions must train under DP.
@@ -92,11 +121,16 @@ class SessionPlan(FailFast):
     local_steps: Annotated[int, ranges.LOCAL_STEPS]
     sample_rate: Annotated[float, ranges.SAMPLE_RATE]
     learning_rate: Annotated[float, ranges.LEARNING_RATE]
+    learning_rate_schedule: LearningRateSchedule = CONSTANT
     gradient_units: GradientUnits = TEXT_FEATURES
     momentum: Annotated[float, ranges.MOMENTUM]
     weight_decay: Annotated[float, ranges.WEIGHT_DECAY] = 0.0
     proximal_weight: Annotated[float, ranges.PROXIMAL_WEIGHT] = 0.0
     max_grad_norm: Annotated[float, ranges.MAX_GRAD_NORM]
+    loss_temperature: Annotated[float, ranges.LOSS_TEMPERATURE] = 1.0
+    domain_loss_weight: Annotated[float, ranges.LOSS_WEIGHT] = 1.0
+    prior_weight: Annotated[float, ranges.PRIOR_WEIGHT] | None = None
+    expected: ExpectedBudget = ExpectedBudget()
     differential_privacy: bool
     secure_aggregation: ShortText
     participation: cohorts.Participation = cohorts.EVERYBODY
@@ -202,6 +236,8 @@ def _check_method(plan: SessionPlan) -> None:
         raise ValueError(f"the method {plan.method} needs class_specific: {facts.class_specific}")
     if facts.federated and plan.shape.size < 1:
         raise ValueError(f"the method {plan.method} needs tower_values: the size of the image tower")
+    if plan.prior_weight and not facts.keeps_prior:
+        raise ValueError(f"the method {plan.method} knows no prior_weight: leave it out")
     _check_unsupervised(plan, facts)
     _check_initial_context(plan, facts)
 

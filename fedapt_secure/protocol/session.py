@@ -1,5 +1,6 @@
 """What a session is: the signed configuration that parties agree on, and what follows from it."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,8 @@ from fedapt_crypto.secagg import cohorts, groups, registry
 from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
+from fedapt_secure.config.learning_rate import mean_share
+from fedapt_secure.privacy.prior_weight import Contribution, prior_weight
 from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.plan import SessionPlan
@@ -140,6 +143,30 @@ class SessionConfiguration(Message):
         """
         return max(1, len(self.own_rounds(name))) * self.plan.local_steps
 
+    @cached_property
+    def prior_weight(self) -> float:
+        """w, how much of the hand-written prompt the finished model keeps: the same at everybody."""
+        plan = self.plan
+        if plan.prior_weight is not None or not plan.differential_privacy:
+            return plan.prior_weight or 0.0
+        expected = plan.expected
+        return self.prior_weight_of(
+            Contribution.of_budget(
+                expected.epsilon, expected.stated_delta, self.planned_steps(member.name), expected.records
+            )
+            for member in self.roster.members
+        )
+
+    def prior_weight_of(self, contributions: Iterable[Contribution]) -> float:
+        """Return the weight that would suit these noises of all institutions."""
+        plan = self.plan
+        return prior_weight(
+            contributions,
+            participants=self.cohort_size,
+            steps=plan.rounds * plan.local_steps,
+            noisy_values=method_facts(plan.method).noisy_values(plan.shape),
+        )
+
     def check_scheme(self) -> None:
         """Refuse, before anything starts, rounds that the scheme cannot hold.
 
@@ -162,7 +189,7 @@ class SessionConfiguration(Message):
         if plan.secure_aggregation == registry.NONE:
             return  # sent as they are, without a clip
         change = typical_change(
-            learning_rate=plan.learning_rate,
+            learning_rate=plan.learning_rate * mean_share(plan.learning_rate_schedule),
             momentum=plan.momentum,
             max_grad_norm=plan.max_grad_norm,
             local_steps=plan.local_steps,

@@ -45,6 +45,7 @@ def make_bundle(method: str = "fedapt", *, keys: int = KEYS, classes: tuple[str,
         model_identity=backbone.identity,
         logit_scale=backbone.logit_scale,
         temperature=0.01,
+        prior_weight=0.3 if METHODS[method].keeps_prior else 0.0,
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.inference.predictor import load_model
+from fedapt_secure.inference.predictor import load_model, with_prior_weight
 from fedapt_secure.learning.bundle import (
     FORMAT_VERSION,
     Bundle,
@@ -22,8 +22,10 @@ from fedapt_secure.learning.bundle import (
 )
 from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
 from fedapt_secure.protocol.parameters import ParameterShape
+from tests.export.conftest import make_bundle as any_bundle
 
 UNSEALED = "0" * 64
+FEATURES = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
 
 
 def make_bundle(backbone, *, class_specific):
@@ -125,8 +127,8 @@ def test_rewriting_nothing_is_accepted(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("message", "changes"),
     [
-        ("has bundle format 5, this version reads 3 to 4: update fedapt-secure", {"format_version": 5}),
-        ("has bundle format 1, this version reads 3 to 4: fetch or make", {"format_version": 1}),
+        ("has bundle format 6, this version reads 3 to 5: update fedapt-secure", {"format_version": 6}),
+        ("has bundle format 1, this version reads 3 to 5: fetch or make", {"format_version": 1}),
         ("description is missing or damaged", {"format_version": "1"}),
         ("description is missing or damaged", {"class_names": [1, 2, 3]}),
         ("description is missing or damaged", {"unknown": 1}),
@@ -212,7 +214,7 @@ def test_a_class_name_cannot_pass_for_the_digest(bundle):
 def test_the_format_has_the_version_that_is_documented(content):
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     described = json.loads(json.loads(header)["__metadata__"]["fedapt-secure"])
-    assert described["format_version"] == FORMAT_VERSION == 4
+    assert described["format_version"] == FORMAT_VERSION == 5
     assert len(bytes.fromhex(described["sha256"])) == 32
 
 
@@ -259,3 +261,42 @@ class TestWhatTheModelIs:
     def test_using_it_says_what_it_cannot_say(self, caplog):
         load_model(Path(__file__).parent / "bundles" / "format-3.safetensors", device="cpu")
         assert "says nothing of its CLIP but the weights" in caplog.text
+
+
+class TestPriorWeight:
+    """How much of the untuned CLIP a model keeps travels with it."""
+
+    def test_it_survives_the_file(self, bundle, tiny):
+        kept = dataclasses.replace(bundle, prior_weight=0.25)
+        found = decode_bundle(encode_bundle(kept), "kept")
+        assert found.prior_weight == 0.25
+        features = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(found.model_on(tiny).predict(features), kept.model_on(tiny).predict(features))
+        assert not torch.equal(
+            found.model_on(tiny).predict(features), bundle.model_on(tiny).predict(features)
+        )
+
+    @pytest.mark.parametrize("weight", [-0.1, 1.5, float("nan"), "0.5"])
+    def test_what_is_no_share_is_refused(self, bundle, weight):
+        with pytest.raises(ValueError):
+            decode_bundle(encode_bundle(dataclasses.replace(bundle, prior_weight=weight)), "wrong")
+
+    def test_a_file_of_the_format_before_keeps_nothing(self, tiny):
+        old = read_bundle(Path(__file__).parent / "bundles" / "format-4.safetensors")
+        assert (old.prior_weight, old.model_identity) == (0.0, tiny.identity)
+        now = make_bundle(tiny, class_specific=True)
+        assert torch.equal(old.model_on(tiny).predict(FEATURES), now.model_on(tiny).predict(FEATURES))
+
+    def test_whoever_uses_it_chooses(self, bundle, tmp_path):
+        path = tmp_path / "model.safetensors"
+        write_bundle(path, bundle)
+        loaded = load_model(path, device="cpu", prior_weight=1.0)
+        untuned = loaded.classifier.text.zero_shot(bundle.zero_shot_template)
+        expected = bundle.logit_scale * torch.nn.functional.normalize(FEATURES, dim=1) @ untuned.T
+        assert torch.allclose(loaded.classifier.predict(FEATURES), expected, atol=1e-4)
+        with pytest.raises(InvalidInput, match="prior weight: "):
+            load_model(path, device="cpu", prior_weight=1.1)
+
+    def test_a_tuned_image_tower_leaves_nothing_to_be_kept(self):
+        with pytest.raises(InvalidInput, match="the method fedavg knows no prior weight"):
+            with_prior_weight(any_bundle("fedavg"), 0.5)

@@ -1,6 +1,7 @@
 """What an institution does with its images: features, training under its budget, evaluation, finished model.
 
-`learner.Learner` is the one that touches images; no other room of the client needs torch;
+`learner.Learner` is the one that touches images; `session_model` gives it the session's CLIP and makes the
+finished bundle; no other room of the client needs torch;
 `encoding_watch` shows how far encoding has come; `fetch` gets a finished session's model from the coordinator
 and checks it, `bundles` describes the one that lies in the folder.
 

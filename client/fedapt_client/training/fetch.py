@@ -11,7 +11,7 @@ from fedapt_client.membership.connecting import Place, open_connection, unreacha
 from fedapt_client.membership.desk import NotAccepted
 from fedapt_client.session.opening import Finished, GroupOpener, check_finished
 from fedapt_client.settings import ClientSettings
-from fedapt_client.training.learner import make_bundle, session_backbone
+from fedapt_client.training.session_model import make_bundle, session_backbone
 from fedapt_crypto.encoding import decode_one_of
 from fedapt_crypto.errors import ContextMismatch, InvalidInput, PeerError, RunFailed, UnexpectedMessage
 from fedapt_crypto.roster import COORDINATOR

@@ -17,14 +17,13 @@ from fedapt_client.books.fingerprints import KnownImage
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.encoding_watch import Progress
 from fedapt_client.training.kept_models import KeptModels
+from fedapt_client.training.session_model import make_bundle, session_backbone
 from fedapt_client.training.space import check_space
-from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.batches.sampling import most_sampled
-from fedapt_secure.learning.bundle import Bundle, encode_bundle
-from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
-from fedapt_secure.learning.clip.device import resident, resolve_device
+from fedapt_secure.learning.bundle import encode_bundle
+from fedapt_secure.learning.clip.device import resident
 from fedapt_secure.learning.clip.text import zero_shot_text
 from fedapt_secure.learning.data.features.image_features import FeatureSet, load_features
 from fedapt_secure.learning.data.features.merging import Duplicates
@@ -41,8 +40,7 @@ from fedapt_secure.learning.training.local import LocalTrainer
 from fedapt_secure.learning.training.plan_check import check_plan
 from fedapt_secure.learning.training.unlabelled_records import UnlabelledRecords
 from fedapt_secure.privacy.budget import PrivacyBudget, PrivacyPlan, SessionShare, declared_records
-from fedapt_secure.protocol.methods import method_facts
-from fedapt_secure.protocol.parameters import Vector, unflatten
+from fedapt_secure.protocol.parameters import Vector
 from fedapt_secure.protocol.reasons import Reason, told_as
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -256,7 +254,7 @@ class Learner:
         """Return this institution's update, local minus round-start parameters, noised under DP."""
         keystream = self._repeatable(round_number) or Keystream.from_operating_system()
         task = self._task(domain_key, keystream)
-        return LocalTrainer(task, self._training_data(round_number)).train(parameters)
+        return LocalTrainer(task, self._training_data(round_number)).train(parameters, round_number)
 
     def _task(self, domain_key: Vector, keystream: Keystream) -> Task:
         plan = self._configuration.plan
@@ -265,12 +263,16 @@ class Learner:
             declared_records=self.declared_records,
             private=private,
             noise_multiplier=self.privacy_plan.noise_multiplier if self.privacy_plan else None,
+            rounds=plan.rounds,
             local_steps=plan.local_steps,
             sample_rate=plan.sample_rate,
             learning_rate=plan.learning_rate,
+            learning_rate_schedule=plan.learning_rate_schedule,
             gradient_units=plan.gradient_units,
             momentum=plan.momentum,
             max_grad_norm=plan.max_grad_norm,
+            loss_temperature=plan.loss_temperature,
+            domain_loss_weight=plan.domain_loss_weight,
             weight_decay=plan.weight_decay,
             proximal_weight=plan.proximal_weight,
         )
@@ -326,66 +328,6 @@ def scores_to_fields(scores: Scores) -> dict[str, Any]:
         "routed_correct": scores.routed_correct,
         **scores.tally.to_fields(),
     }
-
-
-def make_bundle(
-    configuration: SessionConfiguration, backbone: Backbone, model: Vector, keys: tuple[Vector, ...]
-) -> Bundle:
-    """Return a session's finished bundle: equal at everyone who holds its model and all domain keys."""
-    plan = configuration.plan
-    return Bundle(
-        shape=plan.shape,
-        parameters=unflatten(plan.shape, model),
-        keys=np.stack(keys) if method_facts(plan.method).uses_keys else None,
-        class_names=plan.class_names,
-        domains=plan.domains,
-        key_domains=configuration.key_domains,
-        zero_shot_template=plan.zero_shot_template,
-        model=plan.model,
-        pretrained=plan.pretrained,
-        weight_hash=plan.weight_hash,
-        model_identity=plan.model_identity,
-        logit_scale=backbone.logit_scale,
-        logit_bias=backbone.logit_bias,
-        temperature=plan.temperature,
-    )
-
-
-def session_backbone(configuration: SessionConfiguration, device: str, precision: str) -> Backbone:
-    """Load the session's CLIP; raises `InvalidInput` where what is here is not the session's.
-
-    Args:
-        configuration: The session.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        precision: ``auto``, ``float32`` or ``bfloat16``.
-    """
-    plan = configuration.plan
-    with told_as(Reason.DEVICE_UNUSABLE):
-        place = resolve_device(device)
-    backbone = load_backbone(
-        plan.model,
-        plan.pretrained,
-        place,
-        choose_precision(precision, place, plan.model),
-        plan.model_identity.activation,
-    )
-    with told_as(Reason.MODEL_DIFFERS):
-        if backbone.weight_hash != plan.weight_hash:
-            raise InvalidInput(
-                f"the weights of {plan.model} here are not the session's: compare the files' SHA-256 with the"
-                " coordinator's operator"
-            )
-        differences = list(backbone.identity.differences(plan.model_identity))
-        if differences:
-            said = "; ".join(f"{name} is {here}, the session's {there}" for name, here, there in differences)
-            raise InvalidInput(
-                f"{plan.model} here is not the session's, though its weights are: {said}: get the model from"
-                " where the coordinator's operator has it, with its configuration and tokenizer"
-            )
-        sizes = (backbone.feature_size, backbone.text_width)
-        if sizes != (plan.feature_size, plan.text_width):
-            raise InvalidInput(f"{plan.model} here has other sizes than the session says")
-    return backbone
 
 
 def people_of(settings: ClientSettings, patient_key: bytes | None) -> PatientKey | None:

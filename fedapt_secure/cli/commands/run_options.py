@@ -26,10 +26,10 @@ Clients = Annotated[
 InstitutionsPerDomain = Annotated[
     int | None, option("Institutions of each domain, in place of --clients.", TRAINING)
 ]
-Rounds = Annotated[int | None, option("Rounds (default 15).", TRAINING)]
+Rounds = Annotated[int | None, option("Rounds (default 30).", TRAINING)]
 LocalSteps = Annotated[int | None, option("Steps of each institution a round (default 4).", TRAINING)]
 SampleRate = Annotated[float | None, option("Share of records drawn for a step, q (default 0.5).", TRAINING)]
-ContextTokens = Annotated[int | None, option("Learned tokens of a prompt (default 8).", TRAINING)]
+ContextTokens = Annotated[int | None, option("Learned tokens of a prompt (default 16).", TRAINING)]
 SecureAggregation = Annotated[str | None, option("masking, ckks or none (default masking).", PRIVACY)]
 Model = Annotated[str | None, option("open_clip model, or tiny (default tiny).", DATA)]
 Pretrained = Annotated[str | None, option("open_clip tag, checkpoint file, or random.", DATA)]

@@ -117,7 +117,12 @@ def simulate(
     local_steps: LocalSteps = None,
     sample_rate: SampleRate = None,
     learning_rate: Annotated[
-        float | None, option("Learning rate (default: the method's, 0.5 for fedapt).", TRAINING)
+        float | None,
+        option("Learning rate (default: the method's; 3 for fedapt).", TRAINING),
+    ] = None,
+    learning_rate_schedule: Annotated[
+        str | None,
+        option("constant, or linear: down to none (default linear).", TRAINING),
     ] = None,
     gradient_units: Annotated[
         str | None,
@@ -127,8 +132,24 @@ def simulate(
             TRAINING,
         ),
     ] = None,
-    momentum: Annotated[float | None, option("Momentum within a round (default 0.9).", TRAINING)] = None,
-    max_grad_norm: Annotated[float | None, option("Clipping norm C (default 1).", TRAINING)] = None,
+    momentum: Annotated[float | None, option("Momentum within a round (default 0).", TRAINING)] = None,
+    max_grad_norm: Annotated[float | None, option("Clipping norm C (default 0.5).", TRAINING)] = None,
+    loss_temperature: Annotated[
+        float | None,
+        option("What class logits are divided by in the loss (default 4).", TRAINING),
+    ] = None,
+    domain_loss_weight: Annotated[
+        float | None,
+        option("Weight of the routing loss where gradients are clipped (default 0.3).", TRAINING),
+    ] = None,
+    prior_weight: Annotated[
+        str | None,
+        option(
+            "How much of the untuned model the finished one keeps, 0 to 1, or auto: from budget, records and"
+            " classes (default auto).",
+            TRAINING,
+        ),
+    ] = None,
     weight_decay: Annotated[float | None, option("L2 penalty (default 0).", TRAINING)] = None,
     proximal_weight: Annotated[
         float | None, option("FedProx' μ (default 0.01 for fedprox, else 0).", TRAINING)

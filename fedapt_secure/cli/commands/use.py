@@ -30,6 +30,14 @@ Activation = Annotated[
     str | None,
     typer.Option(help="quick-gelu or gelu, for a checkpoint file that nobody knows.", show_default=False),
 ]
+PriorWeight = Annotated[
+    float | None,
+    typer.Option(
+        help="How much of the untuned model to keep, 0 to 1 (default: what the model says).",
+        show_default=False,
+        callback=within(ranges.PRIOR_WEIGHT),
+    ),
+]
 
 
 def predict(
@@ -48,6 +56,7 @@ def predict(
     batch_size: BatchSize = None,
     pretrained: Pretrained = None,
     activation: Activation = None,
+    prior_weight: PriorWeight = None,
     window: Window = None,
     frame: Frame = None,
     axis: Axis = None,
@@ -68,6 +77,7 @@ def predict(
             precision=precision,
             batch_size=batch_size,
             activation=chosen_activation(activation),
+            prior_weight=prior_weight,
             reading=reading,
         )
     print_predictions(model, images, top=top, form="json" if as_json else "csv" if as_csv else "text")
@@ -88,6 +98,7 @@ def evaluate(
     batch_size: BatchSize = None,
     pretrained: Pretrained = None,
     activation: Activation = None,
+    prior_weight: PriorWeight = None,
     window: Window = None,
     frame: Frame = None,
     axis: Axis = None,
@@ -106,6 +117,7 @@ def evaluate(
             precision=precision,
             batch_size=batch_size,
             activation=chosen_activation(activation),
+            prior_weight=prior_weight,
             reading=reading,
         )
     run_evaluation(model, data, split=split, out=out, as_json=as_json)
@@ -133,6 +145,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in OUT.")] = False,
     as_json: AsJson = False,
     pretrained: Pretrained = None,
+    prior_weight: PriorWeight = None,
     window: Window = None,
     frame: Frame = None,
     axis: Axis = None,
@@ -156,6 +169,7 @@ def export(
             trust=trust,
             evaluation=evaluation,
             pretrained=pretrained,
+            prior_weight=prior_weight,
             reading=reading,
         )
         done = run_export(wanted)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fedapt_client.session.opening import expand_keys
 from fedapt_client.training.fetch import session_from_hex
-from fedapt_client.training.learner import make_bundle, session_backbone
+from fedapt_client.training.session_model import make_bundle, session_backbone
 from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.learning.bundle import encode_bundle

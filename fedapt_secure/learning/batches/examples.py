@@ -67,6 +67,18 @@ class Examples:
             domains = domains.where(self._placed(self.tells_domain, logits, rows), NO_LABEL)
         return F.cross_entropy(logits, domains, reduction="sum")
 
+    def tempered_class_loss(self, logits: Tensor, rows: Tensor, temperature: float) -> Tensor:
+        """Return τ times the class losses of logits over τ: gradients keep their size, ‖p - y‖, at every τ.
+
+        Args:
+            logits: Class logits of these rows, (B, M).
+            rows: Which, (B,).
+            temperature: τ; at 1 exactly `class_loss`.
+        """
+        if temperature == 1.0:
+            return self.class_loss(logits, rows)
+        return temperature * self.class_loss(logits / temperature, rows)
+
     @staticmethod
     def _placed(values: Tensor, beside: Tensor, rows: Tensor) -> Tensor:
         # Whole batches go to the GPU and no numbers come back from it, for which the CPU would have to wait.

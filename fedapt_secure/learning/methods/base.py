@@ -104,6 +104,16 @@ class Task:
         """q·N̂: what sums of gradients are divided by, public."""
         return self.settings.sample_rate * self.settings.declared_records
 
+    def class_loss(self, examples: Examples, logits: Tensor, rows: Tensor) -> Tensor:
+        """Return the class losses of some rows, added up, at the temperature of the settings.
+
+        Args:
+            examples: What is learned from.
+            logits: Class logits of these rows, (B, M).
+            rows: Which, (B,).
+        """
+        return examples.tempered_class_loss(logits, rows, self.settings.loss_temperature)
+
     @property
     def unit(self) -> float:
         """What a gradient in units of the text features is multiplied by, after clipping and noise."""
@@ -135,6 +145,7 @@ class ClassifierParts:
         parameters: The trained tensors.
         keys: Domain keys, (K, n_ctx, W); empty where the method uses none.
         temperature: τ of the routing softmax.
+        prior_weight: w, in [0, 1]: how much of the untuned CLIP the model keeps, see `methods.prior`.
     """
 
     backbone: Backbone
@@ -144,6 +155,7 @@ class ClassifierParts:
     parameters: Tensors
     keys: Tensor
     temperature: float
+    prior_weight: float = 0.0
 
 
 class Classifier(ABC):

@@ -21,6 +21,7 @@ from fedapt_secure.learning.methods.base import (
     Tensors,
     TrainingData,
 )
+from fedapt_secure.learning.methods.prior import Prior, mixed, prior_of
 from fedapt_secure.learning.privacy.dp import SummedGradient
 from fedapt_secure.protocol.parameters import ParameterShape
 
@@ -74,6 +75,7 @@ class OwnPrompts(Classifier):
     def __init__(self, parts: ClassifierParts) -> None:
         super().__init__(parts.backbone)
         self._text = _text(parts)
+        self._prior = prior_of(parts)
         values = {inside: parts.parameters[name] for inside, name in _NAMES.items()}
         self._net = _net(parts.shape)
         self._net.load_state_dict(_inside(parts.shape, values))
@@ -83,12 +85,12 @@ class OwnPrompts(Classifier):
     def predict(self, features: Tensor) -> Tensor:
         """Return logits (B, M) of features (B, D)."""
         unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
-        return _all_logits(self._text, self._net, unit)
+        return _all_logits(self._text, self._net, unit, self._prior)
 
     def own_logits(self, features: Tensor) -> Tensor:
         """Return the logits (B, M) of features (B, D), all rows at once: what a tracer can follow."""
         unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
-        return _logits(self._text, self._net(unit), unit)
+        return _logits(self._text, self._net(unit), unit, self._prior)
 
 
 def _text(source: Task | ClassifierParts) -> PromptedText:
@@ -108,17 +110,18 @@ def _inside(shape: ParameterShape, values: Tensors) -> dict[str, Tensor]:
     return {**values, "context.weight": column}
 
 
-def _logits(text: PromptedText, contexts: Tensor, unit: Tensor) -> Tensor:
+def _logits(text: PromptedText, contexts: Tensor, unit: Tensor, prior: Prior | None = None) -> Tensor:
     """Return logits (B, M) from contexts (B, n_ctx, W) and unit-norm features (B, D)."""
-    cosines = (text.encode(contexts) @ unit.unsqueeze(-1)).squeeze(-1)
+    cosines = (mixed(prior, text.encode(contexts)) @ unit.unsqueeze(-1)).squeeze(-1)
     return text.backbone.logit_scale * cosines
 
 
-def _all_logits(text: PromptedText, net: nn.Module, unit: Tensor) -> Tensor:
+def _all_logits(text: PromptedText, net: nn.Module, unit: Tensor, prior: Prior | None = None) -> Tensor:
     """Return logits (B, M) of unit-norm features (B, D), some at a time."""
     classes = len(text.class_names)
     parts = [
-        _logits(text, net(some), some) for some in torch.split(unit, max(1, _PROMPTS_AT_ONCE // classes))
+        _logits(text, net(some), some, prior)
+        for some in torch.split(unit, max(1, _PROMPTS_AT_ONCE // classes))
     ]
     return torch.cat(parts) if len(unit) else unit.new_empty(0, classes)
 
@@ -147,7 +150,7 @@ class _MetaNetObjective(Objective):
             contexts = net(unit[rows].requires_grad_())
             logits = _logits(self._text, contexts, unit[rows])
             # In units of the text features, as for the other prompts: one learning rate fits every model.
-            return examples.class_loss(logits, rows) / task.backbone.logit_scale
+            return task.class_loss(examples, logits, rows) / task.backbone.logit_scale
 
         found = self._sum(inside, loss, len(examples), batch)
         return {

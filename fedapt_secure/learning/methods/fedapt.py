@@ -15,6 +15,7 @@ from torch import Tensor
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.methods.base import Classifier, cosine_logits
+from fedapt_secure.learning.methods.prior import Prior, mixed
 
 TEMPERATURE: Final = 0.01
 """τ of the routing softmax (FedAPT, reference code)."""
@@ -67,6 +68,7 @@ class FedAptModel(Classifier):
         adaptive_network: Q, (K, D).
         keys: Domain keys, (K, n_ctx, W).
         temperature: τ of the routing softmax.
+        prior: What is kept of the hand-written prompt; ``None`` for nothing, as in the paper.
     """
 
     text: PromptedText
@@ -74,6 +76,7 @@ class FedAptModel(Classifier):
     adaptive_network: Tensor
     keys: Tensor
     temperature: float = TEMPERATURE
+    prior: Prior | None = None
 
     @property
     def backbone(self) -> Backbone:
@@ -82,7 +85,7 @@ class FedAptModel(Classifier):
 
     @cached_property
     def routed_text(self) -> Tensor:
-        """Text features (K, M, D) of the prompts under each key: encoded once, whatever the images."""
+        """Text features (K, M, D) that each key stands for: encoded once, whatever the images."""
         with torch.no_grad():
             return self._encode(self._placed(self.keys))
 
@@ -102,7 +105,7 @@ class FedAptModel(Classifier):
             weights: Their weights over the keys, (B, K).
         """
         keys = torch.einsum("bk,knw->bnw", weights, self._placed(self.keys))
-        text_features = self.text.encode(modulate(self._placed(self.meta_prompt), keys))
+        text_features = mixed(self.prior, self.text.encode(modulate(self._placed(self.meta_prompt), keys)))
         return self._logits(self._placed(features), text_features)
 
     @torch.no_grad()
@@ -157,7 +160,8 @@ class FedAptModel(Classifier):
         """Return text features (R, M, D) of the prompts under keys (R, n_ctx, W), some at a time."""
         rows = max(1, _PROMPTS_AT_ONCE // len(self.text.class_names))
         meta_prompt = self._placed(self.meta_prompt)
-        return torch.cat([self.text.encode(modulate(meta_prompt, some)) for some in torch.split(keys, rows)])
+        parts = [self.text.encode(modulate(meta_prompt, some)) for some in torch.split(keys, rows)]
+        return mixed(self.prior, torch.cat(parts))
 
     def _logits(self, features: Tensor, text_features: Tensor) -> Tensor:
         """Return (B, M) from features (B, D) and each sample's own text features (B, M, D)."""

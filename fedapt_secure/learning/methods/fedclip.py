@@ -63,7 +63,10 @@ class FedClip(Method):
 
 
 class AdaptedFeatures(Classifier):
-    """Classifies adapted image features by their cosine with the text features of a hand-written prompt."""
+    """Classifies adapted image features by their cosine with the text features of a hand-written prompt.
+
+    With a prior weight the adapter's answer is mixed with the feature as it is: towards the identity.
+    """
 
     def __init__(self, parts: ClassifierParts) -> None:
         super().__init__(parts.backbone)
@@ -71,11 +74,17 @@ class AdaptedFeatures(Classifier):
         adapter = Adapter(parts.shape.feature_size)
         adapter.load_state_dict({inside: parts.parameters[name] for inside, name in _NAMES.items()})
         self._adapter = adapter.to(parts.backbone.device).requires_grad_(False)
+        self._prior_weight = parts.prior_weight
 
     @property
     def adapter(self) -> Adapter:
         """What image features go through before they are compared."""
         return self._adapter
+
+    @property
+    def prior_weight(self) -> float:
+        """w, in [0, 1]: how much of the feature as it is, of unit norm, is added to the adapted one."""
+        return self._prior_weight
 
     @property
     def text_features(self) -> Tensor:
@@ -86,7 +95,10 @@ class AdaptedFeatures(Classifier):
     def predict(self, features: Tensor) -> Tensor:
         """Return logits (B, M) of features (B, D)."""
         unit = F.normalize(features.to(self.backbone.device).float(), dim=-1)
-        return cosine_logits(self.backbone, self._adapter(unit), self._text_features)
+        adapted = self._adapter(unit)
+        if self._prior_weight:
+            adapted = (1 - self._prior_weight) * F.normalize(adapted, dim=-1) + self._prior_weight * unit
+        return cosine_logits(self.backbone, adapted, self._text_features)
 
 
 class _AdapterObjective(Objective):
@@ -110,7 +122,8 @@ class _AdapterObjective(Objective):
 
         def loss(adapter: Any, rows: Tensor) -> Tensor:
             adapted = adapter(features[rows].requires_grad_())
-            return examples.class_loss(cosine_logits(backbone, adapted, self._text_features), rows)
+            logits = cosine_logits(backbone, adapted, self._text_features)
+            return self._task.class_loss(examples, logits, rows)
 
         found = self._sum(inside, loss, len(examples), batch)
         return {outside: found[name] for name, outside in _NAMES.items()}

@@ -17,6 +17,7 @@ from fedapt_secure.learning.methods.base import (
     Tensors,
     TrainingData,
 )
+from fedapt_secure.learning.methods.prior import prior_of
 from fedapt_secure.learning.privacy.dp import TextFeatureGradient
 
 
@@ -29,8 +30,9 @@ class LinearProbe(Method):
 
     def classifier(self, parts: ClassifierParts) -> Classifier:
         """Return the model."""
-        weights: Tensor = parts.parameters["classifier"]
-        return FixedText(parts, weights.to(parts.backbone.device))
+        weights: Tensor = parts.parameters["classifier"].to(parts.backbone.device)
+        prior = prior_of(parts)
+        return FixedText(parts, weights if prior is None else prior.mixed_weights(weights))
 
 
 class _ProbeObjective(Objective):
@@ -45,6 +47,7 @@ class _ProbeObjective(Objective):
             mechanism=task.settings.mechanism,
             keystream=task.keystream,
             device=task.backbone.device,
+            loss_temperature=task.settings.loss_temperature,
         )
 
     def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:

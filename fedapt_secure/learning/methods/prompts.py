@@ -23,6 +23,7 @@ from fedapt_secure.learning.methods.base import (
     cosine_logits,
 )
 from fedapt_secure.learning.methods.fedapt import FedAptModel, modulate
+from fedapt_secure.learning.methods.prior import mixed, prior_of
 from fedapt_secure.learning.privacy.dp import TextFeatureGradient
 
 
@@ -46,6 +47,7 @@ class FedApt(Method):
             adaptive_network=parts.parameters["adaptive_network"],
             keys=parts.keys,
             temperature=parts.temperature,
+            prior=prior_of(parts),
         )
 
 
@@ -61,7 +63,7 @@ class PromptFl(Method):
         text = _text(parts)
         with torch.no_grad():
             context = parts.parameters["context"].to(parts.backbone.device, torch.float32)
-            return FixedText(parts, text.encode(context.unsqueeze(0))[0])
+            return FixedText(parts, mixed(prior_of(parts), text.encode(context.unsqueeze(0))[0]))
 
 
 class _PromptObjective(Objective):
@@ -80,6 +82,8 @@ class _PromptObjective(Objective):
             mechanism=task.settings.mechanism,
             keystream=task.keystream,
             device=task.backbone.device,
+            loss_temperature=task.settings.loss_temperature,
+            domain_weight=task.settings.domain_loss_weight,
         )
 
     def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:

@@ -173,6 +173,9 @@ class TextFeatureGradient:
         keystream: Source of the noise; a fresh one from the operating system by default.
         device: Where to compute.
         chunk_bytes: Bound on the memory of per-sample gradients; by default what suits the device.
+        loss_temperature: τ of the class loss, see `Examples.tempered_class_loss`.
+        domain_weight: λ of the domain loss where gradients are clipped. Clipping and noise see λ times the
+            gradient of Q; what is returned is divided by λ again, which is post-processing.
     """
 
     def __init__(
@@ -186,7 +189,11 @@ class TextFeatureGradient:
         keystream: Keystream | None = None,
         device: torch.device | None = None,
         chunk_bytes: int | None = None,
+        loss_temperature: float = 1.0,
+        domain_weight: float = 1.0,
     ) -> None:
+        self._temperature = loss_temperature
+        self._domain_weight = 1.0 if mechanism is None else domain_weight
         self._sum = SummedGradient(
             TextFeatureHeads(classes, domains, feature_size),
             divisor=divisor,
@@ -225,13 +232,16 @@ class TextFeatureGradient:
             # Opacus' hooks warn when a module's input asks for no gradient; theirs costs nothing beside it.
             inputs = (part[rows].detach().requires_grad_() for part in (class_features, domain_features))
             class_logits, domain_logits = heads(*inputs)
-            total = examples.class_loss(class_logits, rows)
+            total = examples.tempered_class_loss(class_logits, rows, self._temperature)
             if domain_logits is None:
                 return total
-            return total + examples.domain_loss(domain_logits, rows, domain_index)
+            return total + self._domain_weight * examples.domain_loss(domain_logits, rows, domain_index)
 
         weights = {"classes.weight": class_weights}
         if adaptive_network is not None:
             weights["domains.weight"] = adaptive_network
         found = self._sum(weights, loss, len(examples), batch)
-        return found["classes.weight"], found.get("domains.weight")
+        domain_gradient = found.get("domains.weight")
+        if domain_gradient is not None and self._domain_weight != 1.0:
+            domain_gradient = domain_gradient / self._domain_weight
+        return found["classes.weight"], domain_gradient

@@ -43,22 +43,25 @@ class LocalTrainer:
         )
         self._objective = method_of(task.shape.method).objective(task, data)
 
-    def train(self, parameters: Vector) -> Vector:
+    def train(self, parameters: Vector, round_number: int = 1) -> Vector:
         """Return how ``local_steps`` steps change the parameters.
 
         Args:
             parameters: The round's shared parameters, flat.
+            round_number: Which of the session's rounds, from 1: it decides on the learning rate.
 
         Returns:
             Local minus shared parameters, flat float32.
 
         Raises:
-            InvalidInput: If the parameters have another length, or are not finite or out of range. No
-                record has been used then.
+            InvalidInput: If the parameters have another length, or are not finite or out of range, or the
+                session has no such round. No record has been used then.
             UpdateUnusable: If training diverged. Whether it does follows from the noisy gradients alone.
         """
         task, settings = self._task, self._task.settings
         check_vector(task.shape, parameters)
+        if not 1 <= round_number <= settings.rounds:
+            raise InvalidInput(f"there is no round {round_number} among {settings.rounds}")
         present = {
             name: torch.from_numpy(values).to(task.backbone.device).requires_grad_()
             for name, values in unflatten(task.shape, parameters).items()
@@ -70,7 +73,9 @@ class LocalTrainer:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        for chosen in self._sampler:
+        for step, chosen in enumerate(self._sampler):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(round_number, step)
             gradients = self._objective.gradients(present, self._units.batch(chosen))
             for name, tensor in present.items():
                 tensor.grad = gradients[name] + self._pull(tensor, start[name])

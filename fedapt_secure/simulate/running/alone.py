@@ -18,7 +18,8 @@ import numpy as np
 from fedapt_client.books.books import Books
 from fedapt_client.training.encoding_watch import EncodingWatch
 from fedapt_client.training.kept_models import KeptModels
-from fedapt_client.training.learner import Learner, scores_to_fields, session_backbone
+from fedapt_client.training.learner import Learner, scores_to_fields
+from fedapt_client.training.session_model import session_backbone
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.simulate import DEFAULT_EPSILON

@@ -39,7 +39,13 @@ from fedapt_secure.simulate.engines.engine import Engine
 from fedapt_secure.simulate.engines.patience import answer_within_s, max_connections
 from fedapt_secure.simulate.setup.enrolling import enrol_all
 from fedapt_secure.simulate.setup.planning import method_choices, session_plan
-from fedapt_secure.simulate.setup.policies import cache_path, fitting_policy, ledger_path, people_of
+from fedapt_secure.simulate.setup.policies import (
+    cache_path,
+    declared_units,
+    fitting_policy,
+    ledger_path,
+    people_of,
+)
 from fedapt_secure.simulate.setup.run_folder import RunFolder, new_run_folder, run_path
 from fedapt_secure.simulate.setup.unsupervised import resolved as resolved_unsupervised
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
@@ -209,7 +215,9 @@ def _fill(
     names = tuple(one.name for one in dataset.institutions)
     parse_failures(settings, names)
     engine.make_room(len(names))
-    plan = session_plan(settings, dataset, backbone)
+    declared = {one.name: declared_units(settings, one, dataset) for one in dataset.institutions}
+    counts = [one[0] for one in declared.values() if one is not None]
+    plan = session_plan(settings, dataset, backbone, counts)
     check_plan(plan, backbone)
     roster = enrol_all(folder, dataset, engine.host)
     if method_facts(plan.method).federated:
@@ -227,7 +235,7 @@ def _fill(
     )
     write_yaml(coordinator / SERVER_FILE, server, comment="The coordinator's settings.")
     for institution in dataset.institutions:
-        policy = fitting_policy(settings, institution, dataset)
+        policy = fitting_policy(settings, institution, dataset, declared[institution.name])
         path = folder.party(institution.name) / POLICY_FILE
         write_yaml(path, policy, comment="The institution's policy: no coordinator can change it.")
     count = len(names) + len(dataset.unseen)  # those that the images were dealt to

@@ -1,16 +1,19 @@
 """The session plan of a simulated run, from its options."""
 
-from fedapt_secure.config.simulate import KEY_EACH, SimulateSettings
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fedapt_secure.config.simulate import AUTO, KEY_EACH, SimulateSettings
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.dealing import DealtDataset
 from fedapt_secure.protocol.key_assignment import assign_keys
 from fedapt_secure.protocol.methods import FEDPROX, ZERO_SHOT, method_facts
-from fedapt_secure.protocol.plan import SessionPlan
+from fedapt_secure.protocol.plan import ExpectedBudget, SessionPlan
 from fedapt_secure.simulate.engines.patience import gather_timeout_s, phase_timeout_s, round_timeout_s
 from fedapt_secure.simulate.setup.policies import exchange_of
+from fedapt_secure.simulate.setup.recipe import recipe_of
 from fedapt_secure.simulate.setup.unsupervised import (
     start_of_contexts,
-    unsupervised_learning_rate,
     unsupervised_plan,
 )
 
@@ -18,17 +21,21 @@ DEFAULT_PROXIMAL_WEIGHT = {FEDPROX: 0.01}
 """μ of the middle of what Li et al. 2020 tried; 0 would be FedAvg."""
 
 
-def session_plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone) -> SessionPlan:
+def session_plan(
+    settings: SimulateSettings, dataset: DealtDataset, backbone: Backbone, declared: Sequence[int]
+) -> SessionPlan:
     """Return the session of a run: what is trained, and how.
 
     Args:
         settings: What was asked for.
         dataset: Who holds which images.
         backbone: The frozen CLIP.
+        declared: N̂ of each institution; none without differential privacy.
 
     Raises:
         InvalidInput: If there cannot be as many domain keys as asked for.
     """
+    recipe = recipe_of(settings)
     facts, institutions = method_facts(settings.method), len(dataset.institutions)
     # By themselves institutions have nobody to exchange rounds with: all steps follow each other.
     rounds = settings.rounds if facts.federated else 1
@@ -49,10 +56,10 @@ def session_plan(settings: SimulateSettings, dataset: DealtDataset, backbone: Ba
         rounds=rounds,
         local_steps=settings.rounds * settings.local_steps // rounds,
         sample_rate=settings.sample_rate,
-        learning_rate=_learning_rate(settings),
+        **asdict(recipe),
         gradient_units=settings.gradient_units,
-        momentum=settings.momentum,
-        max_grad_norm=settings.max_grad_norm,
+        prior_weight=None if settings.prior_weight == AUTO else settings.prior_weight,
+        expected=_expected(settings, declared),
         weight_decay=settings.weight_decay,
         proximal_weight=_proximal_weight(settings),
         differential_privacy=not settings.no_dp and settings.method != ZERO_SHOT,
@@ -82,9 +89,12 @@ def _key_count(settings: SimulateSettings, dataset: DealtDataset) -> int | None:
     return count
 
 
-def _learning_rate(settings: SimulateSettings) -> float:
-    own = method_facts(settings.method).default_rate(private=not settings.no_dp)
-    return settings.learning_rate or unsupervised_learning_rate(settings) or own
+def _expected(settings: SimulateSettings, declared: Sequence[int]) -> ExpectedBudget:
+    if settings.epsilon is None or not declared:
+        return ExpectedBudget()
+    # As many records as would bring the same noise into a mean if all institutions had them.
+    alike = (sum(count**-2.0 for count in declared) / len(declared)) ** -0.5
+    return ExpectedBudget(epsilon=settings.epsilon, delta=settings.dp_delta, records=max(1, round(alike)))
 
 
 def _proximal_weight(settings: SimulateSettings) -> float:
@@ -92,10 +102,10 @@ def _proximal_weight(settings: SimulateSettings) -> float:
     return DEFAULT_PROXIMAL_WEIGHT.get(settings.method, 0.0) if given is None else given
 
 
-def method_choices(settings: SimulateSettings) -> dict[str, float | None]:
+def method_choices(settings: SimulateSettings) -> dict[str, object]:
     """Return the options that follow from method and privacy where they are left open."""
     return {
         "dp_epsilon": settings.epsilon,
-        "learning_rate": _learning_rate(settings),
+        **asdict(recipe_of(settings)),
         "proximal_weight": _proximal_weight(settings),
     }

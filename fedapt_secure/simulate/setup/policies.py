@@ -8,14 +8,13 @@ from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.policy import Policy
-from fedapt_secure.config.reading import ReadingOptions
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.counting import count_training
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
 from fedapt_secure.learning.data.reading.medical.people import PatientKey
 from fedapt_secure.learning.data.reading.records import read_records
 from fedapt_secure.privacy.budget import LARGEST_DELTA, declared_records, default_delta
-from fedapt_secure.privacy.unit import unit_of
+from fedapt_secure.privacy.unit import PrivacyUnit, unit_of
 from fedapt_secure.protocol.methods import ZERO_SHOT, method_facts
 
 LEDGER_NAME = "ledger.sqlite"
@@ -24,8 +23,22 @@ SUBJECTS_KEY = "subjects.key"
 """Beside lasting ledgers: makes subjects out of PatientIDs."""
 
 
-def fitting_policy(
+def declared_units(
     settings: SimulateSettings, institution: DealtInstitution, dataset: DealtDataset
+) -> tuple[int, PrivacyUnit] | None:
+    """Return N̂ of an institution, and of what it is a count; ``None`` where nothing is planned."""
+    if settings.epsilon is None or settings.method == ZERO_SHOT:
+        return None
+    counted = count_training(read_records(institution.data, dataset.class_names, settings.reading).records)
+    count = counted.images if counted.persons is None else counted.persons
+    return declared_records(max(1, count)), unit_of(has_subjects=counted.persons is not None)
+
+
+def fitting_policy(
+    settings: SimulateSettings,
+    institution: DealtInstitution,
+    dataset: DealtDataset,
+    declared: tuple[int, PrivacyUnit] | None,
 ) -> Policy:
     """Return a policy under which this run is allowed, and over a lasting ledger no more than asked for.
 
@@ -36,12 +49,13 @@ def fitting_policy(
         settings: What the run was asked for.
         institution: Whose policy.
         dataset: Who holds which images.
+        declared: What `declared_units` gave for it.
     """
     epsilon, federated = settings.epsilon, method_facts(settings.method).federated
     fields: dict[str, object] = {}
-    if epsilon is not None and settings.method != ZERO_SHOT:  # which plans nothing
+    if epsilon is not None and declared is not None:
         max_epsilon = settings.max_epsilon or epsilon
-        delta = settings.dp_delta or _default_delta(institution, dataset, settings.reading)
+        delta = settings.dp_delta or _default_delta(institution, dataset, *declared)
         fields = {
             "max_epsilon": max_epsilon,
             "max_delta": min(delta * max_epsilon / epsilon, 0.5),
@@ -71,15 +85,14 @@ def exchange_of(settings: SimulateSettings) -> str:
     return settings.secure_aggregation if method_facts(settings.method).federated else registry.NONE
 
 
-def _default_delta(institution: DealtInstitution, dataset: DealtDataset, reading: ReadingOptions) -> float:
+def _default_delta(
+    institution: DealtInstitution, dataset: DealtDataset, declared: int, unit: PrivacyUnit
+) -> float:
     """Return δ that follows from how many records or persons an institution has.
 
     Raises:
         InvalidInput: If they are too few for any, naming whose.
     """
-    counted = count_training(read_records(institution.data, dataset.class_names, reading).records)
-    unit = unit_of(has_subjects=counted.persons is not None)
-    declared = declared_records(max(1, counted.images if counted.persons is None else counted.persons))
     if dataset.synthetic:  # for cost only, whatever δ says: nobody is protected
         return min(1 / (2 * declared), LARGEST_DELTA)
     try:

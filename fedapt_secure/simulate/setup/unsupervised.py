@@ -8,7 +8,7 @@ from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.context_words import initial_context
 from fedapt_secure.learning.data.dealing import DIGITS
 from fedapt_secure.protocol.initial_context import PAPER_WORDS, InitialContext
-from fedapt_secure.protocol.methods import method_facts
+from fedapt_secure.protocol.methods import FEDCLIP, LINEAR_PROBE, method_facts
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.unsupervised import (
     DEFAULT_CONFIDENCE,
@@ -25,13 +25,15 @@ DIGIT_AUGMENTATIONS: Final[tuple[Augmentation, ...]] = tuple(one for one in AUGM
 
 CONTEXT_LEARNING_RATE: Final = 0.1
 """For learned contexts: pseudo-labels are often wrong, and larger steps learn their mistakes."""
+_LEARNING_RATES: Final = {LINEAR_PROBE: 0.3, FEDCLIP: 1.0}
+"""Of the other methods."""
 
 
 def unsupervised_learning_rate(settings: SimulateSettings) -> float | None:
-    """Return the learning rate without labels where none is chosen; ``None`` for the method's own."""
-    if settings.unsupervised and method_facts(settings.method).learns_context:
-        return CONTEXT_LEARNING_RATE
-    return None
+    """Return the learning rate without labels where none is chosen; ``None`` with labels."""
+    if not settings.unsupervised:
+        return None
+    return _LEARNING_RATES.get(settings.method, CONTEXT_LEARNING_RATE)
 
 
 def unsupervised_plan(settings: SimulateSettings) -> UnsupervisedPlan | None:

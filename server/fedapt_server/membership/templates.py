@@ -98,25 +98,41 @@ method: fedapt
 tower_values: 0
 
 # Learned tokens of each prompt.
-context_tokens: 8
+context_tokens: 16
 # true: every class learns tokens of its own; false: one context for all.
 class_specific: true
 
 # Rounds of the session, and optimizer steps of each institution in a round.
-rounds: 15
+rounds: 30
 local_steps: 4
 # Share of its records that an institution draws for a step: q of the privacy accounting.
 sample_rate: 0.5
-# The optimizer: SGD with momentum.
-learning_rate: 0.5
+# The optimizer: SGD. linear: the learning rate goes from this to almost none at the last step; constant: it
+# stays.
+learning_rate: 3.0
+learning_rate_schedule: linear
 # text-features: one learning rate fits every model. loss: learning rates as papers state them.
 gradient_units: text-features
-momentum: 0.9
+momentum: 0.0
 weight_decay: 0.0
 # How strongly values are held to the round's start (FedProx); 0 for not at all.
 proximal_weight: 0.0
 # C: the gradient of each record is clipped to this norm before noise is added.
-max_grad_norm: 1.0
+max_grad_norm: 0.5
+# What class logits are divided by in the loss; 1 is the plain cross-entropy.
+loss_temperature: 4.0
+# Weight of the routing loss where gradients are clipped: routing is learned quickly, and needs little of C.
+domain_loss_weight: 0.3
+
+# How much of the untuned model the finished one keeps, 0 to 1: the more noise, the more pays. null: what
+# follows from the budget and the count of records (or persons) that institutions are expected to have, and
+# from how many they and the classes are; 0 without differential privacy. It costs no privacy, and whoever has
+# the finished model can choose another one (docs/methods.md). delta: null for 1 / (2 x records).
+prior_weight: null
+expected:
+  epsilon: 8.0
+  delta: null
+  records: 200
 
 # Whether this coordinator gets the finished bundle ('fedapt-secure server model'). Then it knows every domain
 # key from the start; else only institutions do. With ckks it has no model to go with them.

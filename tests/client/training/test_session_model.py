@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedapt_client.training.learner import session_backbone
+from fedapt_client.training.session_model import session_backbone
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.learning.clip.backbone import load_backbone
 from tests.protocol.federation import Federation

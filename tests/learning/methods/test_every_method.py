@@ -21,6 +21,7 @@ from fedapt_secure.protocol.parameters import ParameterShape, initial_parameters
 CLASS_NAMES = ("cat", "fire_truck", "sea anemone")
 PRIVATE = [name for name, facts in METHODS.items() if facts.never_private is None and name != ZERO_SHOT]
 COUNT, RATE = 12, 0.5
+LOSSES = ({}, {"loss_temperature": 4.0, "domain_loss_weight": 0.3})
 SETTINGS = TrainingSettings(declared_records=COUNT, private=False, sample_rate=RATE, local_steps=1)
 
 
@@ -76,10 +77,11 @@ def test_a_batch_is_the_sum_of_its_records(task, method):
     assert not joined(objective.gradients(parameters, Batch.of_images(batch[:0]))).any()
 
 
+@pytest.mark.parametrize("losses", LOSSES)
 @pytest.mark.parametrize("method", PRIVATE)
-def test_no_record_moves_a_private_sum_further_than_its_bound(task, method):
+def test_no_record_moves_a_private_sum_further_than_its_bound(task, method, losses):
     """Without noise the private sum is that of clipped records; prompts clip before the text tower."""
-    clip, fields = 1e-3, dataclasses.asdict(SETTINGS) | {"private": True, "noise_multiplier": 1.0}
+    clip, fields = 1e-3, dataclasses.asdict(SETTINGS) | {"private": True, "noise_multiplier": 1.0} | losses
     settings = WithMechanism(**fields | {"max_grad_norm": clip})
     objective, parameters = (
         method_of(method).objective(task(method, settings), some_data()),
@@ -99,10 +101,11 @@ def test_no_record_moves_a_private_sum_further_than_its_bound(task, method):
     assert with_it.norm() <= 5 * clip + slack
 
 
+@pytest.mark.parametrize("losses", LOSSES)
 @pytest.mark.parametrize("method", PRIVATE)
-def test_a_person_counts_once_however_many_images(task, method):
+def test_a_person_counts_once_however_many_images(task, method, losses):
     """With one person's images in place of the five above, all of them together move the sum by C at most."""
-    clip, fields = 1e-3, dataclasses.asdict(SETTINGS) | {"private": True, "noise_multiplier": 1.0}
+    clip, fields = 1e-3, dataclasses.asdict(SETTINGS) | {"private": True, "noise_multiplier": 1.0} | losses
     settings = WithMechanism(**fields | {"max_grad_norm": clip})
     data, parameters = some_data(), some_parameters(method)
     objective = method_of(method).objective(task(method, settings), data)

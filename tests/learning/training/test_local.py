@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -247,3 +249,81 @@ def test_parts_that_do_not_fit_are_refused(trainer, small):
 def test_unusable_settings_are_refused(changes):
     with pytest.raises(InvalidInput):
         TrainingSettings(**({"declared_records": 20, "noise_multiplier": 1.0} | changes))
+
+
+class TestSchedule:
+    """The learning rate falls with the session's steps, whichever round they are in."""
+
+    def test_it_goes_from_the_whole_to_nothing_over_all_rounds(self):
+        settings = TrainingSettings(
+            declared_records=20,
+            private=False,
+            rounds=3,
+            local_steps=2,
+            learning_rate=6.0,
+            learning_rate_schedule="linear",
+        )
+        rates = [settings.rate(number, step) for number in (1, 2, 3) for step in (0, 1)]
+        assert rates == pytest.approx([5.5, 4.5, 3.5, 2.5, 1.5, 0.5])
+        constant = replace(settings, learning_rate_schedule="constant")
+        assert {constant.rate(number, 1) for number in (1, 2, 3)} == {6.0}
+
+    def test_a_round_takes_the_rate_of_its_place(self, trainer):
+        """Without momentum a step is its rate times a gradient: in the last round a fifth of the first's."""
+        settings = TrainingSettings(
+            declared_records=20,
+            private=False,
+            sample_rate=1.0,
+            rounds=3,
+            local_steps=1,
+            momentum=0.0,
+            learning_rate_schedule="linear",
+        )
+        start = initial_parameters(shape_for(), 1)
+        first, last = (trainer(settings).train(start, number) for number in (1, 3))
+        np.testing.assert_allclose(last, first / 5, atol=1e-6)
+
+    @pytest.mark.parametrize("number", [0, 4])
+    def test_a_round_that_is_none_is_refused(self, trainer, number):
+        settings = replace(PLAIN, rounds=3)
+        with pytest.raises(InvalidInput, match=f"there is no round {number} among 3"):
+            trainer(settings).train(initial_parameters(shape_for(), 1), number)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_temperature_softens_the_loss_and_keeps_the_size_of_gradients(trainer, tiny, temperature):
+    """One step without momentum: -η times the gradient of τ·CE(logits / τ) over the logit scale."""
+    settings = TrainingSettings(
+        declared_records=20,
+        private=False,
+        local_steps=1,
+        sample_rate=1.0,
+        learning_rate=0.2,
+        momentum=0.0,
+        loss_temperature=temperature,
+    )
+    shape = shape_for()
+    start = initial_parameters(shape, 1)
+    found = trainer(settings, shape).train(start)
+    features, labels = some_records()
+    prompt = torch.from_numpy(start[: 3 * 4 * 64].reshape(shape.meta_prompt).copy()).requires_grad_()
+    texts = PromptedText(tiny, CLASS_NAMES, 4, True).encode(
+        modulate(prompt, torch.from_numpy(some_key()))[None]
+    )
+    logits = tiny.logit_scale * F.normalize(features, dim=-1) @ texts[0].T
+    loss = temperature * F.cross_entropy(logits / temperature, labels) / tiny.logit_scale
+    (gradient,) = torch.autograd.grad(loss, prompt)
+    np.testing.assert_allclose(found[: prompt.numel()], -0.2 * gradient.numpy().ravel(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rounds": 0}, "at least one round"),
+        ({"loss_temperature": 0.0}, "temperature of the loss"),
+        ({"domain_loss_weight": -1.0}, "weight of the routing loss"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, said):
+    with pytest.raises(InvalidInput, match=said):
+        replace(PLAIN, **changes)

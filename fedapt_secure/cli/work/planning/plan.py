@@ -10,6 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.cli.work.planning.outlook import (
+    FederationSize,
+    outlook_fields,
+    outlooks_of,
+    print_outlooks,
+)
 from fedapt_secure.config.ranges import MAX_STEPS
 from fedapt_secure.learning.privacy.accounting import epsilon_of, plan_session
 from fedapt_secure.privacy.budget import SessionShare, declared_records, delta_warning
@@ -34,6 +40,7 @@ def print_plan(
     rounds: int,
     local_steps: int,
     sample_rate: float,
+    federation: FederationSize,
     folder: Path | None = None,
     as_json: bool,
 ) -> None:
@@ -48,6 +55,7 @@ def print_plan(
         rounds: How many.
         local_steps: Steps in each.
         sample_rate: q.
+        federation: How many institutions like this one, and what is learned.
         folder: The institution's folder under whose policy is planned; ``None`` for no institution's.
         as_json: Print JSON.
 
@@ -71,6 +79,7 @@ def print_plan(
             for number in shown
         ]
     warning = delta_warning(plan.delta, plan.declared_records, unit)
+    outlooks = outlooks_of(federation, epsilon, delta, plan.declared_records)
     if as_json:
         fields = {
             "epsilon_budget": plan.epsilon_budget,
@@ -85,6 +94,7 @@ def print_plan(
             "warning": warning,
             "policy_source": None if own is None else own.in_force.source,
             "would_be_refused": refused,
+            **outlook_fields(federation, outlooks),
         }
         say_json(fields)
         return
@@ -107,6 +117,7 @@ def print_plan(
     for number, value in zip(shown, spent, strict=True):
         table.add_row(str(number), str(number * local_steps), f"{value:.3f}")
     console.print(table)
+    print_outlooks(console, federation, outlooks)
     if warning:
         console.print(f"[yellow]{warning}[/]", highlight=False)
     if refused:

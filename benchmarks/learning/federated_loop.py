@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.config.learning_rate import LearningRateSchedule
 from fedapt_secure.learning.clip.backbone import Backbone, load_backbone
 from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.data.dealing import DealOptions, DealtDataset, deal_dataset
@@ -31,19 +32,22 @@ Replacement = Callable[[Task, TrainingData], Objective]
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting under test."""
+    """One setting under test; the defaults are those of `simulate`."""
 
     dataset: str = "digits"
     seed: int = 0
     epsilon: float | None = 8.0
-    rounds: int = 15
-    context_tokens: int = 8
+    rounds: int = 30
+    context_tokens: int = 16
     class_specific: bool = True
     local_steps: int = 4
     sample_rate: float = 0.5
-    learning_rate: float = 0.5
-    momentum: float = 0.9
-    max_grad_norm: float = 1.0
+    learning_rate: float = 3.0
+    learning_rate_schedule: LearningRateSchedule = "linear"
+    momentum: float = 0.0
+    max_grad_norm: float = 0.5
+    loss_temperature: float = 4.0
+    domain_loss_weight: float = 0.3
     weight_decay: float = 0.0
     with_keys: bool = True
     noise: int = 0
@@ -132,8 +136,8 @@ def tuned(
         for trainer in trainers:
             trainer._objective = replacement(trainer._task, trainer._objective._data)
     parameters = initial_parameters(shape, trial.seed)
-    for _ in range(trial.rounds):
-        parameters = parameters + np.mean([trainer.train(parameters) for trainer in trainers], axis=0)
+    for number in range(1, trial.rounds + 1):
+        parameters = parameters + np.mean([one.train(parameters, number) for one in trainers], axis=0)
     text = PromptedText(backbone, dealt.class_names, shape.context_tokens, shape.class_specific)
     parts = {name: torch.from_numpy(part) for name, part in unflatten(shape, parameters).items()}
     return FedAptModel(text, parts["meta_prompt"], parts["adaptive_network"], torch.from_numpy(keys))

@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import with_section
+from fedapt_secure.privacy import gain_kept
+from fedapt_secure.privacy.prior_weight import Contribution, noise_quotient
+from fedapt_secure.protocol.methods import FEDAPT, ZERO_SHOT
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "results.md"
 FIGURES = DOCS / "results"
 BEGIN = "<!-- tables: renewed by `python -m benchmarks.pages.results_page`, do not edit -->"
 END = "<!-- end of tables -->"
+KEPT = Path(gain_kept.__file__).with_name(gain_kept.FILE)
+"""What `fedapt-secure plan` reads, of the same runs."""
+INSTITUTIONS, DECLARED, CLASSES, FEATURE_SIZE = 5, 260, 10, 64
+"""Of the embedded digits."""
 Fields = dict[str, Any]
 
 
@@ -115,6 +122,31 @@ def rendered(figures: Path = FIGURES) -> str:
     return "\n".join(parts)
 
 
+def kept(fields: Fields) -> list[tuple[float, float]]:
+    """Return by noise quotient, rising, the share of the gain without privacy that FedAPT kept."""
+    means = {(row["method"], row["epsilon"]): row["accuracy"]["mean"]["mean"] for row in fields["rows"][::-1]}
+    untuned, whole = means[ZERO_SHOT, None], means[FEDAPT, None]
+    pairs = []
+    for (method, epsilon), reached in means.items():
+        if method != FEDAPT or epsilon is None:
+            continue
+        one = Contribution.of_budget(epsilon, 1 / (2 * DECLARED), 1, DECLARED)
+        quotient = noise_quotient(
+            [one] * INSTITUTIONS,
+            participants=INSTITUTIONS,
+            steps=1,
+            noisy_values=FEATURE_SIZE * CLASSES**2,
+        )
+        pairs.append((round(quotient, 5), round((reached - untuned) / (whole - untuned), 3)))
+    return sorted(pairs)
+
+
+def kept_text(measured_on: str, figures: Path = FIGURES) -> str:
+    """Return the file that `fedapt-secure plan` reads."""
+    datasets = {path.stem: kept(json.loads(path.read_text())) for path in sorted(figures.glob("*.json"))}
+    return json.dumps({"measured_on": measured_on, "datasets": datasets}, indent=1, ensure_ascii=False) + "\n"
+
+
 def renewed(text: str, figures: Path = FIGURES) -> str:
     """Return the page with its tables renewed.
 
@@ -130,13 +162,16 @@ def main() -> int:
     )
     parser.add_argument("comparisons", nargs="*", metavar="NAME=FOLDER")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--measured-on", help="date, machine and runs, for people who read a plan")
     options = parser.parse_args()
     for one in options.comparisons:
         name, _, folder = one.partition("=")
         take(name, Path(folder))
-    text = PAGE.read_text(encoding="utf-8")
+    text, before = PAGE.read_text(encoding="utf-8"), KEPT.read_text(encoding="utf-8")
+    measured = kept_text(options.measured_on or json.loads(before)["measured_on"])
     if options.check:
-        return int(renewed(text) != text)
+        return int(renewed(text) != text or measured != before)
+    KEPT.write_text(measured, encoding="utf-8")
     PAGE.write_text(renewed(text), encoding="utf-8")
     return 0
 

@@ -42,6 +42,31 @@ def test_every_method_and_budget_has_its_cell(tmp_path) -> None:
     assert "| FedAPT | 8 | 50.0 ± 1.0 |  | 10 (50.00%) | 2.0 | - | 8.00 |" in found
 
 
+def test_what_a_plan_reads_is_of_the_same_runs() -> None:
+    written = json.loads(results_page.KEPT.read_text(encoding="utf-8"))
+    text = results_page.kept_text(written["measured_on"])
+    assert json.loads(text) == written, "run python -m benchmarks.pages.results_page"
+
+
+def test_the_gain_is_that_over_zero_shot_and_under_no_privacy() -> None:
+    def reached(method: str, epsilon: float | None, accuracy: float) -> dict:
+        found = row(method, epsilon) | {"method": method}
+        found["accuracy"] = {"mean": {"mean": accuracy, "deviation": None}}
+        return found
+
+    rows = [
+        reached("zero-shot", None, 0.5),
+        reached("zero-shot", None, 0.1),  # of another prompt
+        reached("fedapt", None, 0.7),
+        reached("promptfl", 8.0, 0.9),
+        reached("fedapt", 1.0, 0.55),
+        reached("fedapt", 8.0, 0.65),
+    ]
+    found = results_page.kept({"rows": rows})
+    assert [kept for _, kept in found] == [0.75, 0.25]
+    assert found[0][0] < found[1][0]
+
+
 def test_a_page_without_a_place_for_tables_is_refused() -> None:
     with pytest.raises(SystemExit, match="no place"):
         results_page.renewed("nothing here")

@@ -48,6 +48,30 @@ def test_a_session_of_everybody_says_nothing_of_turns(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (
+            {"expected": {"epsilon": 1.0, "records": 50}},
+            "stays the untuned CLIP's, for epsilon 1 and 50 records at each institution",
+        ),
+        ({"prior_weight": 0.25}, "prior weight 0.25 of the finished model stays the untuned CLIP's privacy"),
+        (
+            {"differential_privacy": False},
+            "prior weight 0 of the finished model stays the untuned CLIP's privacy",
+        ),
+    ],
+)
+def test_people_read_how_much_stays_untuned(
+    capsys: pytest.CaptureFixture[str], plan: dict[str, object], expected: str
+) -> None:
+    configuration = Federation(3, **plan).configuration  # type: ignore[arg-type]
+    fields = offer_fields(configuration, settings("clinic-2"), Policy(), "policy.yaml")
+    assert fields["prior_weight"] == configuration.prior_weight
+    print_offer(fields)
+    assert expected in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
         (

@@ -63,6 +63,8 @@ def offer_fields(
         "rounds": plan.rounds,
         "local_steps": plan.local_steps,
         "supervision": plan.supervision,
+        "prior_weight": configuration.prior_weight,
+        "prior_weight_expects": plan.expected.model_dump() if plan.prior_weight is None else None,
         "privacy": privacy if plan.differential_privacy else None,
         "secure_aggregation": plan.secure_aggregation,
         "participation": plan.participation,
@@ -137,6 +139,7 @@ def print_offer(fields: dict[str, Any]) -> None:
         ("model", f"{fields['model']}, all of it {model} ({fields['activation']})"),
         ("training", f"{fields['rounds']} rounds of {fields['local_steps']} steps"),
         *([] if fields["supervision"] == "labels" else [("without labels", fields["supervision"])]),
+        ("prior weight", _prior_weight(fields)),
         ("privacy", _privacy(fields["privacy"])),
         *([] if fields["privacy"] is None else [("", _share(fields["privacy"]))]),
         ("images", _images(fields["minima"])),
@@ -158,6 +161,14 @@ def print_offer(fields: dict[str, Any]) -> None:
     out.print("[bold]A session is offered to this institution[/bold]")
     for title, text in rows:
         out.print(f"{escape(title):<18} {escape(text)}")
+
+
+def _prior_weight(fields: dict[str, Any]) -> str:
+    expects = fields["prior_weight_expects"]
+    said = f"{fields['prior_weight']:g} of the finished model stays the untuned CLIP's"
+    if expects is None or fields["privacy"] is None:
+        return said
+    return f"{said}, for epsilon {expects['epsilon']:g} and {expects['records']} records at each institution"
 
 
 def _participants(fields: dict[str, Any]) -> str:

@@ -140,6 +140,9 @@ def print_result(console: Console, federation: Federation, summary: Summary) -> 
             f" on {summary['device']}; secure aggregation: {summary['secure_aggregation']}",
             highlight=False,
         )
+    if summary["prior_weight"]:
+        kept = f"prior weight {summary['prior_weight']:g}: so much of the model stays the untuned CLIP's"
+        console.print(kept, highlight=False)
     console.print(
         f"Run folder: {federation.folder.path}   try next: {_next_step(federation)}",
         markup=False,

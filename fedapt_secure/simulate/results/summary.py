@@ -44,7 +44,8 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
     if method != LOCAL:  # there each institution has its own
         _publish_bundle(federation, scores)
     routes = facts.uses_keys
-    keys = read_bundle(folder.model).key_names if routes else ()
+    bundle = None if method == LOCAL else read_bundle(folder.model)
+    keys = bundle.key_names if bundle is not None and routes else ()
     tallies = _tallies(federation, scores)
     total = sum(tallies.values(), Tally())
     summary: Summary = {
@@ -61,6 +62,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "method": method,
         "parameters": {"trained": federation.plan.shape.size, "model": federation.model_values},
         "supervision": federation.plan.supervision,
+        "prior_weight": None if bundle is None else bundle.prior_weight,
         "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
         "keys": list(keys) if routes else None,
         "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,

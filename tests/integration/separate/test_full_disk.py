@@ -174,7 +174,7 @@ def test_memory_that_the_machine_does_not_have(tmp_path: Path) -> None:
     """A limit on memory looks like a machine that has none left."""
     code = (
         "import resource, sys; from fedapt_secure.cli.app import run\n"
-        "from fedapt_secure.cli.work import plan\n"
+        "from fedapt_secure.cli.work.planning import plan\n"
         "def lacking(*_, **__): return bytearray(1 << 60)\n"
         "plan.print_plan = lacking\n"
         "sys.exit(run(['plan', '--epsilon', '8', '--records', '270']))"

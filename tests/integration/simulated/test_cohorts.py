@@ -22,7 +22,7 @@ from tests.integration.simulated.test_simulate import Tap
 pytestmark = pytest.mark.integration
 
 DOMAINS, CLASSES, ROUNDS, STEPS = ("bright", "dark", "noisy"), ("left", "right"), 3, 2
-TINY = ParameterShape(classes=2, context_tokens=8, text_width=64, feature_size=64, domains=3)
+TINY = ParameterShape(classes=2, context_tokens=16, text_width=64, feature_size=64, domains=3)
 RESOLUTION = FixedPoint(3, SimulateSettings().update_clip).resolution
 
 

@@ -135,7 +135,7 @@ class SimulateSettings(Settings):
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
     participation: Participation = "all"
-    update_clip: Annotated[float, ranges.UPDATE_CLIP] = 4.0
+    update_clip: Annotated[float, ranges.UPDATE_CLIP] = 16.0
     model: str = "tiny"
     pretrained: str | None = None
     activation: Activation | None = None

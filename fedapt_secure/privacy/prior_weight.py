@@ -57,7 +57,14 @@ class Contribution:
 
     @classmethod
     def of_budget(cls, epsilon: float, delta: float, steps: int, declared: int) -> "Contribution":
-        """Return that of an institution of which a budget (ε, δ) and N̂ are expected."""
+        """Return that of an institution of which a budget and a count are expected.
+
+        Args:
+            epsilon: ε.
+            delta: δ.
+            steps: T: how many steps it takes in all.
+            declared: N̂.
+        """
         return cls(steps, gaussian_mu(epsilon, delta), declared)
 
     @property
@@ -89,7 +96,14 @@ def prior_weight(
 def noise_quotient(
     contributions: Iterable[Contribution], *, participants: int, steps: int, noisy_values: float
 ) -> float:
-    """Return E‖z‖² over the largest ‖s‖², of the same arguments as `prior_weight`; not rounded."""
+    """Return E‖z‖² over the largest ‖s‖² that is assumed, not rounded.
+
+    Args:
+        contributions: As `prior_weight` takes them.
+        participants: n.
+        steps: T.
+        noisy_values: As there.
+    """
     noise = sum(one.variance for one in contributions) / participants**2
     return noisy_values * noise / (REACHED_SHARE * steps) ** 2
 

@@ -156,7 +156,7 @@ class TestBadOptions:
             (["--fail", "nonsense"], "no institution 'nonsense'"),
             (["--fail", "clinic-1@1:lunch"], f"unknown phase 'lunch'; phases are {', '.join(Phase)}"),
             (["--fail", "clinic-1@1:update"], "'masking' has the phases advertise, share, masked_input"),
-            (["--fail", "clinic-1@16:share"], "there are 30 rounds only"),
+            (["--fail", "clinic-1@31:share"], "there are 30 rounds only"),
             (["--fail", "clinic-1@3:share", "--rounds", "2"], "there are 2 rounds only"),
             (["--fail", "clinic-1@0:share"], "a round from 1"),
             (["--fail", "clinic-1"], "expected ROUND:PHASE"),

@@ -58,7 +58,7 @@ class TestTable:
 
 class TestCommand:
     def test_people_read_it(self, capsys: pytest.CaptureFixture[str]) -> None:
-        from fedapt_secure.cli import run  # noqa: PLC0415
+        from fedapt_secure.cli.app import run  # noqa: PLC0415
 
         assert run(PLAN) == ExitStatus.DONE
         shown = " ".join(capsys.readouterr().out.split())
@@ -69,7 +69,7 @@ class TestCommand:
             assert row in shown
 
     def test_programs_read_the_same(self, capsys: pytest.CaptureFixture[str]) -> None:
-        from fedapt_secure.cli import run  # noqa: PLC0415
+        from fedapt_secure.cli.app import run  # noqa: PLC0415
 
         arguments = ["--institutions", "20", "--classes", "3", "--feature-size", "512", "--json"]
         assert run([*PLAN, *arguments]) == ExitStatus.DONE
@@ -82,7 +82,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("option", ["--institutions", "--classes", "--feature-size"])
     def test_what_is_no_size_is_refused(self, capsys: pytest.CaptureFixture[str], option: str) -> None:
-        from fedapt_secure.cli import run  # noqa: PLC0415
+        from fedapt_secure.cli.app import run  # noqa: PLC0415
 
         assert run([*PLAN, option, "0"]) == ExitStatus.BAD_INPUT
         assert option in capsys.readouterr().err

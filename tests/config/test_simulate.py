@@ -48,7 +48,7 @@ NOT_THE_DEFAULT = {
     "prior_weight": 0.25,
     "temperature": 0.5,
     "keys": "per-institution",
-    "context_tokens": 16,
+    "context_tokens": 24,
     "shared_context": True,
     "secure_aggregation": "none",
     "participation": "one-per-domain",

@@ -173,7 +173,7 @@ def simulate(
         ),
     ] = None,
     update_clip: Annotated[
-        float | None, option("Largest parameter change that is sent (default 4).", TRAINING)
+        float | None, option("Largest parameter change that is sent (default 16).", TRAINING)
     ] = None,
     model: Model = None,
     pretrained: Pretrained = None,

@@ -148,7 +148,7 @@ secure_aggregation: masking
 # everybody can compute beforehand. Each then plans its noise for its own rounds only: less noise, same ε.
 participation: all
 # Largest absolute change of a parameter that the sum can represent.
-clip: 4.0
+clip: 16.0
 
 # Temperature of the routing of test images to domains.
 temperature: 0.01

@@ -35,7 +35,7 @@ class TestOutlooks:
 class TestTable:
     def test_it_ships_and_says_where_it_is_from(self) -> None:
         shipped = table()
-        assert [one.dataset for one in shipped.datasets] == ["digits", "digits-flipped"]
+        assert {one.dataset for one in shipped.datasets} == {"digits", "digits-flipped"}
         assert "seeds" in shipped.measured_on
         for one in shipped.datasets:
             quotients = [quotient for quotient, _ in one.kept]

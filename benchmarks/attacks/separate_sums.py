@@ -31,7 +31,7 @@ from benchmarks.attacks.federation import Federation, Members, Round, draw_keys
 from benchmarks.attacks.key_fit import fit_keys, matched, random_start
 from benchmarks.attacks.row_spaces import correlation, take_apart, without_mean
 from benchmarks.harness import Table, machine
-from benchmarks.learning.federated_loop import Trial
+from benchmarks.learning.federated_loop import AS_BEFORE, Trial
 from fedapt_secure.learning.methods.settings import DEFAULT_LEARNING_RATE, DEFAULT_LOCAL_STEPS
 from fedapt_secure.protocol.methods import FEDAPT, PROMPTFL
 
@@ -147,13 +147,14 @@ BY_DEFAULT: Final = tuple(one for one in GROUPS if one != "fitted-five")
 @cache
 def watched(setting: Setting, seed: int, count: int) -> tuple[Federation, list[Round]]:
     """Return a federation and its first rounds, whatever the attacker knows of them."""
-    trial = Trial(
-        seed=seed,
-        epsilon=setting.epsilon,
-        local_steps=setting.local_steps,
-        learning_rate=setting.learning_rate,
-        context_tokens=setting.context_tokens,
-    )
+    fields = {
+        "seed": seed,
+        "epsilon": setting.epsilon,
+        "local_steps": setting.local_steps,
+        "learning_rate": setting.learning_rate,
+        "context_tokens": setting.context_tokens,
+    }
+    trial = Trial(**AS_BEFORE | fields)
     federation = Federation(setting.members, trial)
     return federation, federation.rounds(count, setting.skipped)
 

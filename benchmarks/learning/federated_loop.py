@@ -2,10 +2,11 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -51,6 +52,19 @@ class Trial:
     weight_decay: float = 0.0
     with_keys: bool = True
     noise: int = 0
+
+
+AS_BEFORE: Final[Mapping[str, Any]] = {
+    "rounds": 15,
+    "context_tokens": 8,
+    "learning_rate": 0.5,
+    "learning_rate_schedule": "constant",
+    "momentum": 0.9,
+    "max_grad_norm": 1.0,
+    "loss_temperature": 1.0,
+    "domain_loss_weight": 1.0,
+}
+"""The defaults until November 2026, with which the figures of some pages were measured."""
 
 
 @cache

@@ -10,7 +10,7 @@ from benchmarks.attacks import separate_sums as script
 from benchmarks.attacks.federation import Federation, Members, draw_keys
 from benchmarks.attacks.key_fit import fit_keys, matched, random_start
 from benchmarks.attacks.row_spaces import correlation, take_apart, without_mean
-from benchmarks.learning.federated_loop import Trial
+from benchmarks.learning.federated_loop import AS_BEFORE, Trial
 from fedapt_secure.protocol.methods import FEDCLIP, PROMPTFL
 
 FEW = 8
@@ -75,7 +75,7 @@ def test_a_method_without_a_context_is_refused() -> None:
 
 @pytest.mark.slow  # training, and a benchmark's script
 def test_a_fit_finds_keys_from_sums_alone() -> None:
-    trial = Trial(seed=20, local_steps=1, context_tokens=4)
+    trial = Trial(**AS_BEFORE | {"seed": 20, "local_steps": 1, "context_tokens": 4})
     federation = Federation(Members(institutions=2, keys=2, few_shot=FEW), trial)
     seen = federation.rounds(1)
     true = federation.own_keys
@@ -100,7 +100,7 @@ def test_estimates_are_matched_by_what_they_are() -> None:
 
 
 def test_ridge_costs_little_where_the_row_spaces_are_right() -> None:
-    federation = Federation(ALONE, Trial(seed=20, local_steps=1))
+    federation = Federation(ALONE, Trial(**AS_BEFORE | {"seed": 20, "local_steps": 1}))
     (one,) = federation.rounds(1)
     plain = take_apart(federation.text, one.prompt, one.total, federation.own_keys)
     ridged = take_apart(federation.text, one.prompt, one.total, federation.own_keys, 1e-6)
@@ -109,7 +109,7 @@ def test_ridge_costs_little_where_the_row_spaces_are_right() -> None:
 
 
 def test_skipped_rounds_are_trained() -> None:
-    trial = Trial(seed=20, local_steps=1)
+    trial = Trial(**AS_BEFORE | {"seed": 20, "local_steps": 1})
     first, second = Federation(ALONE, trial).rounds(2)
     (later,) = Federation(ALONE, trial).rounds(1, skipped=1)
     assert torch.equal(later.prompt, second.prompt)
@@ -118,7 +118,7 @@ def test_skipped_rounds_are_trained() -> None:
 
 
 def test_the_sum_is_that_of_the_updates_to_fixed_point() -> None:
-    federation = Federation(ALONE, Trial(seed=20, local_steps=1))
+    federation = Federation(ALONE, Trial(**AS_BEFORE | {"seed": 20, "local_steps": 1}))
     (one,) = federation.rounds(1)
     gap = (one.total - one.updates.sum(dim=0)).abs().max()
     assert 0 < gap <= 3 * 2.0**-27  # three summands, 27 fraction bits, half a step each
@@ -141,7 +141,7 @@ def test_every_row_of_the_table_has_a_cell_for_each_column() -> None:
 
 
 def test_guesses_are_keys() -> None:
-    shape = Federation(ALONE, Trial(seed=20, local_steps=1)).shape
+    shape = Federation(ALONE, Trial(**AS_BEFORE | {"seed": 20, "local_steps": 1})).shape
     keys = draw_keys(shape, np.random.default_rng(0))
     assert keys.shape == (3, *shape.key)
     assert float(keys.min()) >= 0

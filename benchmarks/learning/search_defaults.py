@@ -22,22 +22,14 @@ import torch
 
 from benchmarks.learning.batched_loop import Setting
 from benchmarks.learning.batched_outcome import run
+from benchmarks.learning.federated_loop import AS_BEFORE
 from fedapt_secure.privacy.prior_weight import REACHED_SHARE
 from fedapt_secure.protocol.methods import FEDAPT, FEDCLIP, LINEAR_PROBE, LOCAL, PROMPTFL
 
 SEEDS = tuple(range(20, 28))
 EPSILONS = (8.0, 4.0, 2.0, 1.0, 0.5)
 DATASETS = ("digits", "digits-flipped")
-BEFORE = Setting(
-    rounds=15,
-    learning_rate=0.5,
-    learning_rate_schedule="constant",
-    momentum=0.9,
-    max_grad_norm=1.0,
-    loss_temperature=1.0,
-    domain_loss_weight=1.0,
-    context_tokens=8,
-)
+BEFORE = Setting(**AS_BEFORE)
 CENTRE = Setting(context_tokens=8)
 """What one thing at a time is changed of: the defaults but for their 16 tokens, which this search found."""
 CHANGES: dict[str, dict[str, Any]] = {

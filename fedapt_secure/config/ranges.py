@@ -99,6 +99,9 @@ RDP_ORDER: Final = Range(
 SAMPLE_RATE: Final = Range(1e-6, 1, "a share of the records; below it no step would see any")
 ROUNDS: Final = Range(1, MAX_STEPS, "each round is at least one step, and accounting ends at so many")
 LOCAL_STEPS: Final = Range(1, MAX_STEPS, "accounting ends at so many steps")
+BATCH_SIZE: Final = Range(1, 1 << 24, "records of a step; nobody can have more in one")
+LOCAL_EPOCHS: Final = Range(1, 1000, "passes over an institution's records in one round")
+TEST_SHARE: Final = Range(0.01, 0.9, "a share of each class' images; what is left must be enough to train on")
 MAX_GRAD_NORM: Final = Range(
     1e-6, 1e6, "gradients of features of length 1; beyond it float32 loses either them or the noise"
 )

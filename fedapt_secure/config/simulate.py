@@ -11,9 +11,17 @@ from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.learning_rate import LearningRateSchedule
 from fedapt_secure.config.model_identity import Activation
+from fedapt_secure.config.paper_choices import OVER_CLASSES, WHY_BATCHES_ARE_NOT_PRIVATE, DirichletOver
 from fedapt_secure.config.reading import LAST_AXIS, MIDDLE, ReadingOptions, Subjects, Window, option_of
 from fedapt_secure.config.settings import SessionDelta, Settings
-from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE, Augmentation, check_augmentations
+from fedapt_secure.config.unsupervised import (
+    WHY_NOT_PRIVATE,
+    WHY_SURE_IS_NOT_PRIVATE,
+    Augmentation,
+    ConsistencyLoss,
+    PseudoLabelMean,
+    check_augmentations,
+)
 
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -52,6 +60,9 @@ class SimulateSettings(Settings):
         augmentations: ``flip``, ``jitter``, ``greyscale``, ``blur``, separated by commas; ``None`` means all,
             for the digits all but ``flip``.
         augmented_views: Augmented views of each image that are encoded (``None``: 4).
+        consistency_loss: ``plain`` or ``reference``, see `UnsupervisedPlan`; ``None`` means plain.
+        pseudo_label_mean: ``batch``, or without privacy ``sure``, see `UnsupervisedPlan`.
+        transductive: With ``unsupervised`` and without privacy: train on the images that are held out.
         initial_context: Words that contexts start from, or ``random``; ``None`` means ``a photo of a`` where
             ``unsupervised``, else ``random``.
         method: What is trained; see `fedapt_secure.protocol.methods`.
@@ -60,6 +71,8 @@ class SimulateSettings(Settings):
             `fedapt_secure.protocol.key_assignment`; without effect on methods without keys.
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
         rounds, local_steps, sample_rate: Training plan.
+        batch_size, local_epochs: Without privacy: passes in batches in place of Poisson samples, see
+            `SessionPlan`.
         momentum, max_grad_norm, learning_rate_schedule, loss_temperature, domain_loss_weight: The same, see
             `TrainingSettings`; ``None`` means what suits method and privacy, see `simulate.setup.recipe`.
         prior_weight: w, how much of the untuned model the finished one keeps; ``auto`` for what follows from
@@ -84,6 +97,9 @@ class SimulateSettings(Settings):
         window, frame, axis, slice: How DICOM and NIfTI files are read; see `reading.ReadingOptions`.
         max_unused: The largest share of the data set's files that may be of no use.
         dirichlet: α of a Dirichlet distribution: classes are skewed among the institutions of a domain.
+        dirichlet_over: ``classes``, or ``clients`` as papers' scripts do; see `learning.data.partition`.
+        test_share: Share of each class of a domain that is held out, drawn by ``seed``, without privacy;
+            ``None`` means as the data set says, else a quarter by the images' hashes.
         few_shot: Training images a class that each institution keeps; for runs without privacy.
         template: Prompt of zero-shot CLIP with one ``{}``, or the ensemble ``imagenet`` or ``imagenet-7``;
             ``None`` means the data set's own.
@@ -114,11 +130,16 @@ class SimulateSettings(Settings):
     consistency_rounds: Annotated[int, ranges.CONSISTENCY_ROUNDS] | None = None
     augmentations: tuple[Augmentation, ...] | None = None
     augmented_views: Annotated[int, ranges.VIEWS] | None = None
+    consistency_loss: ConsistencyLoss | None = None
+    pseudo_label_mean: PseudoLabelMean | None = None
+    transductive: bool = False
     initial_context: ShortText | None = None
     method: str = "fedapt"
     rounds: Annotated[int, ranges.ROUNDS] = 30
     local_steps: Annotated[int, ranges.LOCAL_STEPS] = 4
     sample_rate: Annotated[float, ranges.SAMPLE_RATE] = 0.5
+    batch_size: Annotated[int, ranges.BATCH_SIZE] | None = None
+    local_epochs: Annotated[int, ranges.LOCAL_EPOCHS] = 1
     learning_rate: Annotated[float, ranges.LEARNING_RATE] | None = None
     learning_rate_schedule: LearningRateSchedule | None = None
     gradient_units: GradientUnits = TEXT_FEATURES
@@ -159,6 +180,8 @@ class SimulateSettings(Settings):
     slice: Annotated[int, ranges.SLICE] | Literal["middle"] = MIDDLE
     max_unused: Annotated[float, ranges.UNUSED_SHARE] = 0.2
     dirichlet: Annotated[float, ranges.DIRICHLET] | None = None
+    dirichlet_over: DirichletOver = OVER_CLASSES
+    test_share: Annotated[float, ranges.TEST_SHARE] | None = None
     few_shot: Annotated[int, ranges.FEW_SHOT] | None = None
     template: ShortText | None = None
     cache: Path | None = None
@@ -214,9 +237,17 @@ class SimulateSettings(Settings):
                 raise ValueError(f"{name} is for Ray: give engine ray as well")
 
     def _check_unsupervised(self) -> None:
-        alone = ("pseudo_label_confidence", "consistency_rounds", "augmentations", "augmented_views")
+        alone = (
+            "pseudo_label_confidence",
+            "consistency_rounds",
+            "augmentations",
+            "augmented_views",
+            "consistency_loss",
+            "pseudo_label_mean",
+            "transductive",
+        )
         for name in alone if not self.unsupervised else ():
-            if getattr(self, name) is not None:
+            if getattr(self, name) not in (None, False):
                 raise ValueError(f"{name} is for training without labels: give unsupervised as well")
         if self.augmentations is not None:
             check_augmentations(self.augmentations)
@@ -224,6 +255,13 @@ class SimulateSettings(Settings):
             raise ValueError(
                 "few_shot chooses images by their labels, and unsupervised does not look at labels"
             )
+        if self.pseudo_label_mean == "sure" and not self.no_dp:
+            raise ValueError(
+                f"pseudo_label_mean must be batch under differential privacy: {WHY_SURE_IS_NOT_PRIVATE}."
+                " Leave it out, or give no_dp"
+            )
+        if self.transductive and not self.no_dp:
+            raise ValueError("transductive trains on the images held out, and is for runs with no_dp alone")
         if not self.unsupervised or not self.consistency_rounds:
             return
         if not self.no_dp:
@@ -277,6 +315,22 @@ class SimulateSettings(Settings):
             raise ValueError("subjects are for DICOM files, and the digits are none")
         if self.clients is not None and self.institutions_per_domain is not None:
             raise ValueError("clients and institutions_per_domain exclude each other: give one")
+        if self.batch_size is not None and not self.no_dp:
+            raise ValueError(
+                f"batch_size cannot be under differential privacy: {WHY_BATCHES_ARE_NOT_PRIVATE}. Give"
+                " sample_rate, or no_dp"
+            )
+        if self.batch_size is None and self.local_epochs != 1:
+            raise ValueError("local_epochs are passes in batches: give batch_size as well")
+        if self.dirichlet_over != OVER_CLASSES and self.dirichlet is None:
+            raise ValueError("dirichlet_over says what dirichlet divides: give dirichlet as well")
+        if self.test_share is not None and own:
+            raise ValueError("test_share is for images of a folder, and the digits have a split of their own")
+        if self.test_share is not None and not self.no_dp:
+            raise ValueError(
+                "test_share draws among the images of a class, so that one image decides on another: the"
+                " privacy guarantee does not cover that. Give no_dp as well, or a manifest (docs/data.md)"
+            )
         if self.few_shot is not None and not self.no_dp:
             raise ValueError(
                 "few_shot compares images with each other, so that one image decides on another: the privacy"

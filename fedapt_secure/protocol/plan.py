@@ -11,7 +11,8 @@ from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
 from fedapt_secure.config.learning_rate import CONSTANT, LearningRateSchedule
 from fedapt_secure.config.model_identity import ModelIdentity, Sha256
-from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE
+from fedapt_secure.config.paper_choices import WHY_BATCHES_ARE_NOT_PRIVATE, steps_said
+from fedapt_secure.config.unsupervised import WHY_NOT_PRIVATE, WHY_SURE_IS_NOT_PRIVATE
 from fedapt_secure.privacy.budget import LARGEST_DELTA
 from fedapt_secure.protocol.class_names import (
     LEAST_CLASSES,
@@ -71,6 +72,9 @@ class SessionPlan(FailFast):
         method: What is trained, and how; see `methods`.
         tower_values: Number of values of the image tower, for methods that train it; 0 for the others.
         rounds, local_steps, sample_rate, learning_rate, momentum, max_grad_norm: The training plan.
+        batch_size, local_epochs: Without differential privacy a round may be passes over an institution's
+            shuffled records in batches of one size, each step a mean over its batch, as papers train;
+            ``local_steps`` and ``sample_rate`` then only say what the clip range is checked against.
         learning_rate_schedule: How the learning rate goes over the session, see `LearningRateSchedule`.
         gradient_units: Of what gradients are taken for the step, see `GradientUnits`.
         loss_temperature: τ of the class loss, see `TrainingSettings`; 1 is the plain cross-entropy.
@@ -120,6 +124,8 @@ class SessionPlan(FailFast):
     rounds: Annotated[int, ranges.ROUNDS]
     local_steps: Annotated[int, ranges.LOCAL_STEPS]
     sample_rate: Annotated[float, ranges.SAMPLE_RATE]
+    batch_size: Annotated[int, ranges.BATCH_SIZE] | None = None
+    local_epochs: Annotated[int, ranges.LOCAL_EPOCHS] = 1
     learning_rate: Annotated[float, ranges.LEARNING_RATE]
     learning_rate_schedule: LearningRateSchedule = CONSTANT
     gradient_units: GradientUnits = TEXT_FEATURES
@@ -190,6 +196,11 @@ class SessionPlan(FailFast):
             return LABELS
         return self.unsupervised.said(self.rounds, private=self.differential_privacy)
 
+    @property
+    def round_said(self) -> str:
+        """What an institution does in a round, in a few words."""
+        return steps_said(self.local_steps, self.batch_size, self.local_epochs)
+
     def is_consistency_round(self, round_number: int) -> bool:
         """Return whether a round, from 1, is of the second stage of training without labels."""
         last = 0 if self.unsupervised is None else self.unsupervised.consistency_rounds
@@ -218,6 +229,10 @@ class SessionPlan(FailFast):
 def _check_rounds(plan: SessionPlan) -> None:
     """Refuse a scheme that cannot do what the plan asks of it, and too many steps."""
     registry.check_participation(plan.secure_aggregation, plan.participation)
+    if plan.batch_size is not None and plan.differential_privacy:
+        raise ValueError(f"batch_size cannot be under differential privacy: {WHY_BATCHES_ARE_NOT_PRIVATE}")
+    if plan.batch_size is None and plan.local_epochs != 1:
+        raise ValueError("local_epochs are passes in batches: give batch_size as well")
     if plan.rounds * plan.local_steps > ranges.MAX_STEPS:
         raise ValueError(f"rounds x local_steps must not exceed {ranges.number(ranges.MAX_STEPS)}")
 
@@ -251,6 +266,12 @@ def _check_unsupervised(plan: SessionPlan, facts: MethodFacts) -> None:
         )
     if plan.unsupervised.consistency_rounds and plan.differential_privacy:
         raise ValueError(f"consistency_rounds must be 0 under differential privacy: {WHY_NOT_PRIVATE}")
+    if plan.unsupervised.pseudo_label_mean == "sure" and plan.differential_privacy:
+        raise ValueError(
+            f"pseudo_label_mean must be batch under differential privacy: {WHY_SURE_IS_NOT_PRIVATE}"
+        )
+    if plan.unsupervised.transductive and plan.differential_privacy:
+        raise ValueError("transductive cannot be under differential privacy: its images are held out of it")
     if plan.unsupervised.consistency_rounds > plan.rounds:
         raise ValueError("there are more consistency_rounds than rounds")
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.learning.batches.examples import NO_LABEL
+from fedapt_secure.learning.batches.sampling import ShuffledBatches
 from fedapt_secure.learning.batches.units import Batch
 from fedapt_secure.learning.data.reading.augmentation import Views
 from fedapt_secure.learning.methods.base import ClassifierParts, Task, TrainingData
@@ -99,8 +100,21 @@ class Reference:
             domain_loss = domain_loss - torch.log_softmax(network @ view, 0)[one.domain]
         return class_loss / len(batch), domain_loss / len(batch)
 
-    def consistency_losses(self, meta_prompt, network, one, seen, batch, bank):
-        """Second stage, as the reference code writes it; `bank` (N, M) is refreshed in place."""
+    def sure_losses(self, meta_prompt, network, one, seen, batch):
+        """First stage as the reference code writes it: the mean is over the images that are sure alone."""
+        prompts = meta_prompt + meta_prompt * one.key
+        views = [seen[number].double() for number in batch]
+        said = [self.zero_shot(one.features[number].double()).max(0) for number in batch]
+        logits = torch.stack([self.logits(view, prompts) for view in views])
+        kept = torch.where(torch.stack([sure for sure, _ in said]) > CONFIDENCE)
+        answers = torch.stack([answer for _, answer in said])
+        class_loss = torch.nn.functional.cross_entropy(logits[kept], answers[kept])
+        scores = torch.stack([network @ view for view in views])
+        return class_loss, torch.nn.functional.cross_entropy(scores, torch.full((len(batch),), one.domain))
+
+    def consistency_losses(self, meta_prompt, network, one, seen, batch, bank, loss):
+        """Second stage; `bank` (N, M) is refreshed in place. The reference code takes the logarithm of the
+        softmax of what is a probability already."""
         prompts = meta_prompt + meta_prompt * one.key
         plain = [one.features[number].double() for number in batch]
         said = {number: bank[number].clone() for number in batch}
@@ -109,7 +123,10 @@ class Reference:
             bank[number] = probabilities.detach()
         class_loss = domain_loss = torch.zeros((), dtype=torch.float64)
         for place, number in enumerate(batch):
-            augmented = torch.log_softmax(self.logits(seen[number].double(), prompts), 0)
+            augmented = self.logits(seen[number].double(), prompts)
+            if loss == "reference":
+                augmented = torch.softmax(augmented, 0)
+            augmented = torch.log_softmax(augmented, 0)
             class_loss = class_loss - (said[number] * augmented).sum()
             units = [feature.double() / feature.double().norm() for feature in one.features]
             others = [other for other in range(len(units)) if other != number]
@@ -318,11 +335,65 @@ def test_gradients_of_pseudo_labels(small, reference, seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_gradients_of_consistency_over_several_batches(small, reference, seed):
+def test_gradients_of_pseudo_labels_with_the_mean_over_the_sure(small, reference, seed):
+    torch.manual_seed(seed)
+    one, seen, parameters, values = unlabelled(seed, small)
+    labels = pseudo_labels(small, NAMES, TEMPLATE, one.features, CONFIDENCE)
+    data = PseudoLabelled(one.features, labels, views=Views([seen]), classes=len(NAMES))
+    assert data.couples_records
+    sure = [number for number in range(9) if labels[number] != NO_LABEL]
+    batch = [*sure, *(number for number in range(9) if number not in sure)][: len(sure) + 2]
+    assert 0 < len(sure) < len(batch)
+    alone = dataclasses.replace(one, labels=torch.zeros(len(batch)))
+    task = task_for(small, shape_for(small, 3), alone, 1)
+    objective = method_of(FEDAPT).objective(task, data)
+    found = objective.gradients(parameters, Batch.of_images(torch.tensor(batch)))
+    matches(found, reference.sure_losses(*values, one, seen, batch), values, reference.scale)
+
+
+def test_where_nobody_is_sure_only_the_domain_is_learned(small):
+    one, seen, parameters, _ = unlabelled(0, small)
+    nobody = torch.full((9,), NO_LABEL)
+    data = PseudoLabelled(one.features, nobody, views=Views([seen]), classes=len(NAMES))
+    objective = method_of(FEDAPT).objective(task_for(small, shape_for(small, 3), one, 1), data)
+    found = objective.gradients(parameters, Batch.of_images(torch.arange(9)))
+    assert not found["meta_prompt"].any()
+    assert found["adaptive_network"].any()
+
+
+def test_a_round_of_passes_in_batches_is_the_reference_s_epoch(small, reference):
+    """Every record once, in batches of one size with a smaller last one, each step a mean over its batch."""
+    shape, size = shape_for(small, 2), 4
+    (one, _), vector = federation(shape, 5, records=10)
+    epoch = dataclasses.replace(
+        task_for(small, shape, one, 3, "loss").settings, batch_size=size, sample_rate=0.25
+    )
+    task = dataclasses.replace(task_for(small, shape, one, 3, "loss"), settings=epoch)
+    batches = ShuffledBatches(num_samples=10, batch_size=size, steps=3, keystream=Keystream(bytes(32)))
+    orders = list(batches)
+    assert [len(order) for order in orders] == [4, 4, 2]
+    values = [value.requires_grad_() for value in as_double(shape, vector)]
+    optimizer = torch.optim.SGD(values, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    for order in orders:
+        some = dataclasses.replace(one, features=one.features[order], labels=one.labels[order])
+        optimizer.zero_grad()
+        sum(reference.losses(*values, some)).backward()
+        optimizer.step()
+    found = LocalTrainer(task, TrainingData(one.features, one.labels)).train(vector)
+    for mine, theirs, start in zip(
+        as_double(shape, vector + found), values, as_double(shape, vector), strict=True
+    ):
+        close(mine, theirs.detach())
+        assert (theirs.detach() - start).abs().max() > 20 * TOLERANCE
+
+
+@pytest.mark.parametrize("loss", ["plain", "reference"])
+@pytest.mark.parametrize("seed", range(4))
+def test_gradients_of_consistency_over_several_batches(small, reference, seed, loss):
     torch.manual_seed(seed)
     one, seen, parameters, values = unlabelled(seed, small)
     views, bank = Views([seen, seen + 0.3]), Bank(one.features)
-    data = Consistent(one.features, torch.full((9,), NO_LABEL), bank=bank, views=views)
+    data = Consistent(one.features, torch.full((9,), NO_LABEL), bank=bank, views=views, loss=loss)
     prompts = values[0] + values[0] * one.key
     with torch.no_grad():
         expected_bank = torch.stack(
@@ -334,7 +405,7 @@ def test_gradients_of_consistency_over_several_batches(small, reference, seed):
         objective = method_of(FEDAPT).objective(task, data)
         found = objective.gradients(parameters, Batch.of_images(torch.tensor(batch)))
         view = seen if number % 2 == 0 else seen + 0.3
-        losses = reference.consistency_losses(*values, one, view, batch, expected_bank)
+        losses = reference.consistency_losses(*values, one, view, batch, expected_bank, loss)
         matches(found, losses, values, reference.scale)
         close(bank.probabilities(lambda _: None), expected_bank)
         with torch.no_grad():  # another model before the next batch: the bank remembers this one

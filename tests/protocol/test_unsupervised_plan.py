@@ -46,6 +46,13 @@ def test_the_last_rounds_look_at_neighbours(plan):
             "must be 0 under differential privacy",
         ),
         ({"differential_privacy": False, "unsupervised": {"consistency_rounds": 4}}, "more consistency"),
+        (
+            {"differential_privacy": True, "unsupervised": {"pseudo_label_mean": "sure"}},
+            "must be batch under differential privacy: how many of a batch",
+        ),
+        ({"differential_privacy": True, "unsupervised": {"transductive": True}}, "transductive cannot be"),
+        ({"differential_privacy": True, "batch_size": 8}, "batch_size cannot be under differential privacy"),
+        ({"differential_privacy": False, "local_epochs": 2}, "give batch_size as well"),
         ({"unsupervised": {"augmentations": ["blur", "flip"]}}, "in the order flip"),
         ({"unsupervised": {"augmentations": ["flip", "flip"]}}, "once each"),
         ({"unsupervised": {"confidence": 1.0}}, "confidence"),

@@ -21,7 +21,7 @@ from fedapt_client.training.session_model import make_bundle, session_backbone
 from fedapt_client.training.space import check_space
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.batches.sampling import most_sampled
+from fedapt_secure.learning.batches.sampling import most_sampled, steps_of_passes
 from fedapt_secure.learning.bundle import encode_bundle
 from fedapt_secure.learning.clip.device import resident
 from fedapt_secure.learning.clip.text import zero_shot_text
@@ -194,6 +194,14 @@ class Learner:
             return None
         return training_images(self._records, self._features, self._backbone, self._settings.reading)
 
+    @property
+    def _steps(self) -> int:
+        """How many steps this institution takes in a round: with passes in batches, as its records make."""
+        plan = self._configuration.plan
+        if plan.batch_size is None:
+            return plan.local_steps
+        return steps_of_passes(len(self._training_data(1).labels), plan.batch_size, plan.local_epochs)
+
     def _test_images(self) -> Pixels:
         return test_images(self._records, self._features, self._backbone, self._settings.reading)
 
@@ -225,13 +233,13 @@ class Learner:
             to_begin_s, a_step_s = self._one_large_step(key, model)
             zero_shot_text(self._backbone, plan.class_names, plan.zero_shot_template)
             make_bundle(self._configuration, self._backbone, model, (key,) * shape.domains)
-        return to_begin_s + plan.local_steps * a_step_s
+        return to_begin_s + self._steps * a_step_s
 
     def _one_large_step(self, key: Vector, model: Vector) -> tuple[float, float]:
         """Train one step on the largest batch, and return how long beginning and step took, in seconds."""
         began = time.perf_counter()
         task = self._task(key, Keystream.from_operating_system())
-        largest = replace(task.settings, local_steps=1, sample_rate=1.0)
+        largest = replace(task.settings, local_steps=1, sample_rate=1.0, batch_size=None)
         trainer = LocalTrainer(replace(task, settings=largest), self._largest_batch)
         begun = time.perf_counter()
         trainer.train(model)
@@ -244,7 +252,10 @@ class Learner:
         if plan.tower_values or real.couples_records:
             return real  # never private: there is no budget that could be lost
         units = real.units(private=plan.differential_privacy)
-        records = units.largest_batch(most_sampled(len(units), plan.sample_rate)).records
+        most = most_sampled(len(units), plan.sample_rate)
+        if plan.batch_size is not None:
+            most = min(len(units), plan.batch_size)
+        records = units.largest_batch(most).records
         subjects = None if real.subjects is None else tuple(real.subjects[int(one)] for one in records)
         labels = torch.zeros(len(records), dtype=torch.int64, device=real.labels.device)
         features = torch.zeros_like(real.features[: len(records)])
@@ -264,8 +275,9 @@ class Learner:
             private=private,
             noise_multiplier=self.privacy_plan.noise_multiplier if self.privacy_plan else None,
             rounds=plan.rounds,
-            local_steps=plan.local_steps,
+            local_steps=self._steps,
             sample_rate=plan.sample_rate,
+            batch_size=plan.batch_size,
             learning_rate=plan.learning_rate,
             learning_rate_schedule=plan.learning_rate_schedule,
             gradient_units=plan.gradient_units,

@@ -98,7 +98,7 @@ def _training(dossier: Dossier) -> Iterator[str]:
     for plan in dossier.plans:
         pretrained = f", {plain(plan.pretrained)}" if plan.pretrained else ""
         rows.append(["Model", f"{plain(plan.model)}{pretrained}, frozen weights {code(plan.weight_hash)}"])
-        steps = f"{plan.rounds} rounds, steps of an institution in each: {plan.local_steps}"
+        steps = f"{plan.rounds} rounds, an institution in each: {plan.round_said}"
         rows.append(["Method", f"{plain(plan.method)}, guided by {plain(plan.supervision)}; {steps}"])
         rows.append([f"Classes ({len(plan.class_names)})", ", ".join(map(plain, plan.class_names))])
     if not dossier.plans:

@@ -72,6 +72,19 @@ Dirichlet = Annotated[
     float | None,
     option("α: skew the classes among the institutions of a domain (default: even shares).", DATA),
 ]
+DirichletOver = Annotated[
+    str | None,
+    option("classes, or clients: institutions of different sizes, as papers deal (default classes).", DATA),
+]
+TestShare = Annotated[
+    float | None,
+    option("Share of each class to hold out, by --seed; with --no-dp (default: by the files).", DATA),
+]
+BatchSize = Annotated[
+    int | None,
+    option("With --no-dp: images of a step, in passes over all (default: draws with q).", TRAINING),
+]
+LocalEpochs = Annotated[int | None, option("With --batch-size: passes a round (default 1).", TRAINING)]
 FewShot = Annotated[int | None, option("Training images a class at each institution; with --no-dp.", DATA)]
 Template = Annotated[
     str | None,

@@ -9,6 +9,7 @@ from fedapt_secure.cli.commands.run_options import (
     TRAINING,
     Activation,
     Axis,
+    BatchSize,
     Cache,
     Clients,
     ContextTokens,
@@ -16,10 +17,12 @@ from fedapt_secure.cli.commands.run_options import (
     Dataset,
     Device,
     Dirichlet,
+    DirichletOver,
     Domains,
     FewShot,
     Frame,
     InstitutionsPerDomain,
+    LocalEpochs,
     LocalSteps,
     MaxUnused,
     Model,
@@ -30,6 +33,7 @@ from fedapt_secure.cli.commands.run_options import (
     Slice,
     SubjectsFrom,
     Template,
+    TestShare,
     UnseenDomain,
     Window,
     option,
@@ -106,6 +110,29 @@ def simulate(
     augmented_views: Annotated[
         int | None, option("With --unsupervised: augmented views of each image (default 4).", TRAINING)
     ] = None,
+    consistency_loss: Annotated[
+        str | None,
+        option(
+            "With --unsupervised: plain cross-entropy, or reference, of a softmax of probabilities (default"
+            " plain).",
+            TRAINING,
+        ),
+    ] = None,
+    pseudo_label_mean: Annotated[
+        str | None,
+        option(
+            "With --unsupervised: over the batch, or with --no-dp over those that are sure (default batch).",
+            TRAINING,
+        ),
+    ] = None,
+    transductive: Annotated[
+        bool | None,
+        option(
+            "With --unsupervised and --no-dp: train on the images held out, without their labels.",
+            TRAINING,
+            "--transductive",
+        ),
+    ] = None,
     initial_context: Annotated[
         str | None,
         option(
@@ -116,6 +143,8 @@ def simulate(
     rounds: Rounds = None,
     local_steps: LocalSteps = None,
     sample_rate: SampleRate = None,
+    batch_size: BatchSize = None,
+    local_epochs: LocalEpochs = None,
     learning_rate: Annotated[
         float | None,
         option("Learning rate (default: the method's; 3 for fedapt).", TRAINING),
@@ -189,6 +218,8 @@ def simulate(
     slice: Slice = None,
     max_unused: MaxUnused = None,
     dirichlet: Dirichlet = None,
+    dirichlet_over: DirichletOver = None,
+    test_share: TestShare = None,
     few_shot: FewShot = None,
     template: Template = None,
     cache: Cache = None,

@@ -1,4 +1,7 @@
-"""Poisson sampling from a keystream: who is in a step's batch is a secret that the guarantee rests on."""
+"""Poisson sampling from a keystream: who is in a step's batch is a secret that the guarantee rests on.
+
+`ShuffledBatches` are what papers without differential privacy train on in its place.
+"""
 
 import math
 from collections.abc import Iterator
@@ -86,6 +89,48 @@ class KeystreamUniformSampler(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         for _ in range(self.steps):
             yield poisson_batch(self._keystream, self.num_samples, self.sample_rate)
+
+
+class ShuffledBatches(Sampler[Tensor]):
+    """Passes over all records in a new order each, in batches of one size; the last of a pass may be smaller.
+
+    As papers without differential privacy train. Nothing private rests on it: no accounting knows such
+    batches.
+
+    Args:
+        num_samples: Number of records, N.
+        batch_size: B, at least 1.
+        steps: Batches in one iteration; passes follow each other until there are as many.
+        keystream: Where the orders come from.
+
+    Raises:
+        InvalidInput: If a number is out of range.
+    """
+
+    def __init__(self, *, num_samples: int, batch_size: int, steps: int, keystream: Keystream) -> None:
+        if num_samples < 0 or batch_size < 1 or steps < 1:
+            raise InvalidInput("batches need no negative number of records, a size and at least one step")
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.steps = steps
+        self._keystream = keystream
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        left: list[Tensor] = []
+        for _ in range(self.steps):
+            if not left:
+                rng = np.random.default_rng(self._keystream.uniform_words(4))
+                order = torch.from_numpy(rng.permutation(self.num_samples))
+                left = list(torch.split(order, self.batch_size))
+            yield left.pop(0)
+
+
+def steps_of_passes(count: int, batch_size: int, passes: int) -> int:
+    """Return how many batches some passes over ``count`` records are, at least one."""
+    return max(1, passes * -(-count // batch_size))
 
 
 def _check_rate(sample_rate: float) -> None:

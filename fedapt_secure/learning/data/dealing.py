@@ -8,6 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.config.paper_choices import OVER_CLASSES, OVER_CLIENTS, DirichletOver
 from fedapt_secure.config.reading import AS_THEY_ARE
 from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, scan_count, scan_labels, write_digits
 from fedapt_secure.learning.data.digits.styles import STYLES
@@ -15,7 +16,14 @@ from fedapt_secure.learning.data.digits.synthetic import Hand, draw_scans
 from fedapt_secure.learning.data.few_shot import keep_few
 from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_domains
 from fedapt_secure.learning.data.layouts.registry import FOLDER, LAYOUTS, read_domains
-from fedapt_secure.learning.data.partition import Indices, dirichlet_shares, divide, even_shares
+from fedapt_secure.learning.data.partition import (
+    Indices,
+    client_shares,
+    dirichlet_shares,
+    divide,
+    even_shares,
+    hold_out,
+)
 from fedapt_secure.learning.data.reading.inside import look_inside
 from fedapt_secure.learning.data.reading.listing import LeftOut, Listed, Listing, list_folders
 from fedapt_secure.learning.data.reading.manifest import is_manifest, write_manifest
@@ -53,6 +61,8 @@ class DealOptions:
         domains: Which of its domains; empty for all.
         institutions_per_domain: How many institutions each domain has; in place of a number in all.
         dirichlet: α of the class skew among the institutions of a domain; ``None`` deals evenly.
+        dirichlet_over: What it divides, see `partition.divide`.
+        test_share: Share of each class of a domain that is held out; ``None`` leaves that to the source.
         few_shot: Training images of each class that an institution keeps; ``None`` keeps all.
         template: Prompt of the untuned model; ``None`` for the data set's own.
         unseen_domain: The domain that takes no part and is only evaluated on; ``None`` for none.
@@ -63,6 +73,8 @@ class DealOptions:
     domains: tuple[str, ...] = ()
     institutions_per_domain: int | None = None
     dirichlet: float | None = None
+    dirichlet_over: DirichletOver = OVER_CLASSES
+    test_share: float | None = None
     few_shot: int | None = None
     template: str | None = None
     unseen_domain: str | None = None
@@ -192,7 +204,7 @@ def _deal_digits(
     institutions = _institutions(count, len(domains), destination)
     synthetic = count > MAX_DIGIT_CLIENTS
     if not synthetic:
-        shares = _digit_shares(institutions, len(domains), options.dirichlet, np.random.default_rng(seed))
+        shares = _digit_shares(institutions, len(domains), options, np.random.default_rng(seed))
     for number, institution in enumerate(institutions):
         domain = domains[institution.domain_index]
         own_rng = np.random.default_rng([seed, number])  # of its own: one share does not move another's
@@ -205,15 +217,17 @@ def _deal_digits(
 
 
 def _digit_shares(
-    institutions: Sequence[DealtInstitution], domains: int, alpha: float | None, rng: np.random.Generator
+    institutions: Sequence[DealtInstitution], domains: int, options: DealOptions, rng: np.random.Generator
 ) -> list[Indices]:
+    alpha = options.dirichlet
     if alpha is None:
         return even_shares(scan_count(), len(institutions), rng)
     labels = scan_labels()
     shares: dict[str, Indices] = {}
     for domain_index, scans in enumerate(even_shares(scan_count(), domains, rng)):
         members = [one.name for one in institutions if one.domain_index == domain_index]
-        parts = dirichlet_shares(labels[scans], len(members), alpha, rng)
+        deal = client_shares if options.dirichlet_over == OVER_CLIENTS else dirichlet_shares
+        parts = deal(labels[scans], len(members), alpha, rng)
         shares |= {name: scans[part] for name, part in zip(members, parts, strict=True)}
     return [shares[one.name] for one in institutions]
 
@@ -240,7 +254,7 @@ def _deal_domains(
     placed: dict[str, DealtInstitution] = {}
     for domain_index, domain in enumerate(domains):
         members = [one for one in institutions if one.domain_index == domain_index]
-        shares = _shares(domain, found.by_domain[domain], len(members), options.dirichlet, rng)
+        shares = _shares(domain, found.by_domain[domain], len(members), options, rng)
         for institution, share in zip(members, shares, strict=True):
             placed[institution.name] = _place(institution, share, found.class_names)
     return DealtDataset(
@@ -302,10 +316,12 @@ def _client_count(clients: int | None, domains: int, options: DealOptions) -> in
 
 
 def _shares(
-    domain: str, records: Sequence[Record], parts: int, alpha: float | None, rng: np.random.Generator
+    domain: str, records: Sequence[Record], parts: int, options: DealOptions, rng: np.random.Generator
 ) -> list[list[Record]]:
     try:
-        return divide(records, parts, alpha, rng)
+        if options.test_share is not None:
+            records = hold_out(records, options.test_share, rng)
+        return divide(records, parts, options.dirichlet, rng, options.dirichlet_over)
     except InvalidInput as error:
         raise InvalidInput(f"domain {domain!r}: {error}") from None
 

@@ -26,6 +26,8 @@ class TrainingSettings:
         rounds: Of the whole session; how far it is decides on the learning rate's share.
         local_steps: Steps between two rounds.
         sample_rate: q of Poisson sampling, in (0, 1].
+        batch_size: Records of a step, from passes over the shuffled records, in place of Poisson samples; a
+            gradient is a mean over them. ``None`` under privacy, whose accounting is of Poisson samples.
         learning_rate: Step size, for the gradient in ``gradient_units``.
         learning_rate_schedule: How it goes over the session's steps.
         gradient_units: Whether prompts, probes and contexts step by the gradient of the loss over the logit
@@ -47,6 +49,7 @@ class TrainingSettings:
     rounds: int = 1
     local_steps: int = DEFAULT_LOCAL_STEPS
     sample_rate: float = DEFAULT_SAMPLE_RATE
+    batch_size: int | None = None
     learning_rate: float = DEFAULT_LEARNING_RATE
     learning_rate_schedule: LearningRateSchedule = CONSTANT
     gradient_units: GradientUnits = TEXT_FEATURES
@@ -66,6 +69,8 @@ class TrainingSettings:
             "at least one round is needed": self.rounds >= 1,
             "at least one local step is needed": self.local_steps >= 1,
             "the sample rate must lie in (0, 1]": 0 < self.sample_rate <= 1,
+            "a batch must hold at least one record": self.batch_size is None or self.batch_size >= 1,
+            "private training takes no batch size": not self.private or self.batch_size is None,
             "the learning rate must be a positive number": 0 < self.learning_rate < float("inf"),
             "the momentum must lie in [0, 1)": 0 <= self.momentum < 1,
             "the clipping norm must be a positive number": 0 < self.max_grad_norm < float("inf"),

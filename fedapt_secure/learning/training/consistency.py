@@ -11,6 +11,11 @@ constant apart this is -s_j·p_i, and that is what it trains. s is refreshed wit
 refreshed bank, the cross-entropy the one before. The gradient of the last sum with respect to p_i is Σ_{m ≠
 i} p_m, so a cost a class and row, computed beforehand, gives all gradients in chunks of any size.
 
+For CE(s_i, p'_i) the reference code takes `log_softmax(p'_i)` where log p'_i would stand: the cross-entropy
+of a softmax of probabilities, whose gradient with respect to p' is softmax(p') - s, again a cost a class and
+row. It is never far from the uniform distribution, so it pulls less, and pulls on even where p' = s.
+``reference`` is that one, ``plain`` the cross-entropy.
+
 Bank and batch couple records: no bound for one of them holds, so this is never trained under differential
 privacy.
 """
@@ -22,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedapt_secure.config.unsupervised import ConsistencyLoss
 from fedapt_secure.learning.batches.examples import Examples, Model
 from fedapt_secure.learning.data.reading.augmentation import Views
 from fedapt_secure.learning.methods.base import TrainingData
@@ -70,10 +76,12 @@ class Consistent(TrainingData):
     Attributes:
         bank: What is said of them.
         views: Their augmented views.
+        loss: Which cross-entropy towards the bank.
     """
 
     bank: Bank = field(kw_only=True)
     views: Views = field(kw_only=True)
+    loss: ConsistencyLoss = field(kw_only=True, default="plain")
 
     @property
     def couples_records(self) -> bool:
@@ -90,10 +98,14 @@ class Consistent(TrainingData):
         near = bank[self.bank.neighbours(batch)].sum(dim=1)
         others = present.sum(dim=0) - present
         nothing, silent = torch.zeros_like(said), torch.zeros(len(batch), dtype=torch.bool)
+        seen = self.views.take(batch)
+        towards, cost = said, nothing
+        if self.loss == "reference":
+            towards, cost = nothing, model(seen).softmax(dim=1).softmax(dim=1).cpu() - said
         return Examples(
-            features=torch.cat([self.views.take(batch), plain]),
-            targets=torch.cat([said, nothing]),
-            repulsion=torch.cat([nothing, 2 * DISPERSION * others - near]),
+            features=torch.cat([seen, plain]),
+            targets=torch.cat([towards, nothing]),
+            repulsion=torch.cat([cost, 2 * DISPERSION * others - near]),
             tells_domain=torch.cat([silent, ~silent]),
         )
 

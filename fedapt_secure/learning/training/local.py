@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedapt_crypto.errors import InvalidInput, UpdateUnusable
 from fedapt_secure.learning.batches.examples import NO_LABEL
-from fedapt_secure.learning.batches.sampling import KeystreamUniformSampler
+from fedapt_secure.learning.batches.sampling import KeystreamUniformSampler, ShuffledBatches
 from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
 from fedapt_secure.learning.privacy.mechanism import MAX_BATCH_RECORDS
@@ -35,12 +35,7 @@ class LocalTrainer:
         _check_sizes(task, data)
         self._task = task
         self._units = data.units(private=task.settings.private)
-        self._sampler = KeystreamUniformSampler(
-            num_samples=len(self._units),
-            sample_rate=task.settings.sample_rate,
-            steps=task.settings.local_steps,
-            keystream=task.keystream,
-        )
+        self._sampler = _sampler(task, len(self._units))
         self._objective = method_of(task.shape.method).objective(task, data)
 
     def train(self, parameters: Vector, round_number: int = 1) -> Vector:
@@ -76,11 +71,19 @@ class LocalTrainer:
         for step, chosen in enumerate(self._sampler):
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(round_number, step)
-            gradients = self._objective.gradients(present, self._units.batch(chosen))
+            batch = self._units.batch(chosen)
+            gradients = self._objective.gradients(present, batch)
             for name, tensor in present.items():
-                tensor.grad = gradients[name] + self._pull(tensor, start[name])
+                gradient = self._mean(gradients[name], len(batch.records))
+                tensor.grad = gradient + self._pull(tensor, start[name])
             optimizer.step()
         return self._difference(present, parameters)
+
+    def _mean(self, gradient: Tensor, records: int) -> Tensor:
+        """Return a sum over q·N̂ as a mean over the batch, where batches have a size."""
+        if self._task.settings.batch_size is None:
+            return gradient
+        return gradient * (self._task.divisor / max(1, records))
 
     def _pull(self, present: Tensor, start: Tensor) -> Tensor | float:
         """Return the gradient of FedProx' μ/2·‖w - w₀‖² (Li et al. 2020, equation 2)."""
@@ -93,6 +96,23 @@ class LocalTrainer:
         if not np.isfinite(local).all():
             raise UpdateUnusable("training diverged: lower the learning rate, or allow more epsilon")
         return local - parameters
+
+
+def _sampler(task: Task, units: int) -> KeystreamUniformSampler | ShuffledBatches:
+    settings = task.settings
+    if settings.batch_size is not None:
+        return ShuffledBatches(
+            num_samples=units,
+            batch_size=settings.batch_size,
+            steps=settings.local_steps,
+            keystream=task.keystream,
+        )
+    return KeystreamUniformSampler(
+        num_samples=units,
+        sample_rate=settings.sample_rate,
+        steps=settings.local_steps,
+        keystream=task.keystream,
+    )
 
 
 def _check_sizes(task: Task, data: TrainingData) -> None:

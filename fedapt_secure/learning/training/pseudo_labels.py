@@ -7,7 +7,7 @@ Under differential privacy. A record's pseudo-label follows from that record and
 alone, never from other records or from what was trained; so does its augmented view. So one record moves one
 row of the batch, its clipped gradient, as with labels, and the guarantee for a record (or a person's
 records, clipped together) is the same. That a record is unsure must not show either: sums are divided by
-q·N̂ and not by how many are sure.
+q·N̂ and not by how many are sure. The reference code's mean over the sure is there without privacy.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fedapt_secure.learning.batches.examples import NO_LABEL, Examples, Model
@@ -57,11 +58,25 @@ class PseudoLabelled(TrainingData):
 
     Attributes:
         views: The augmented views.
+        classes: M, where the class loss is a mean over the records that are sure and not over the batch, as
+            in the reference code; ``None`` for the batch.
     """
 
     views: Views = field(kw_only=True)
+    classes: int | None = field(kw_only=True, default=None)
+
+    @property
+    def couples_records(self) -> bool:
+        """Where how many others are sure decides on a record's weight."""
+        return self.classes is not None
 
     def examples(self, batch: Tensor, model: Model) -> Examples:
         """Return one row a record: its next view and its pseudo-label. The present model decides nothing."""
         del model
-        return Examples(self.views.take(batch), self.labels[batch])
+        labels = self.labels[batch]
+        if self.classes is None:
+            return Examples(self.views.take(batch), labels)
+        sure = labels != NO_LABEL
+        weights = F.one_hot(labels.clamp(min=0), self.classes).float() * sure.unsqueeze(1)
+        weights *= len(labels) / max(1, int(sure.sum()))  # the step divides by the batch
+        return Examples(self.views.take(batch), weights)

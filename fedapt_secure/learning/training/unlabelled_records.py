@@ -27,7 +27,8 @@ _NONE_LEFT: Final = "these features do not say which records they belong to"
 class UnlabelledRecords:
     """The training records, without their labels, and their augmented views.
 
-    Labels that the data has are dropped before anything is made of the records; tests alone see them.
+    Labels that the data has are dropped before anything is made of the records; tests alone see them. Of a
+    transductive session it is the records held out.
 
     Args:
         plan: The session.
@@ -58,12 +59,14 @@ class UnlabelledRecords:
         self._reading = reading
         self._how = how
         self._backbone = backbone
-        self._plain = features.train[0]
-        self._subjects = features.train_subjects
-        training = _training(records, features)
+        self._test = how.transductive
+        self._plain, _ = features.test if self._test else features.train
+        self._subjects = None if self._test else features.train_subjects
+        digests = features.digests_of(test=self._test)
+        training = _training(records, features, test=self._test)
         self._views = Views(
             [
-                self._view(number, training, features.train_digests, cache_folder, progress)
+                self._view(number, training, digests, cache_folder, progress)
                 for number in range(how.views if training else 0)
             ]
             or [self._plain]
@@ -108,15 +111,19 @@ class UnlabelledRecords:
     def data(self, round_number: int) -> TrainingData:
         """Return what a round, from 1, trains on."""
         if not self._plan.is_consistency_round(round_number):
-            return PseudoLabelled(self._plain, self._labels, None, self._subjects, views=self._views)
+            sure = len(self._plan.class_names) if self._how.pseudo_label_mean == "sure" else None
+            return PseudoLabelled(
+                self._plain, self._labels, None, self._subjects, views=self._views, classes=sure
+            )
         nothing = torch.full((len(self._plain),), NO_LABEL, dtype=torch.int64)
-        return Consistent(self._plain, nothing, bank=self._bank, views=self._views)
+        loss = self._how.consistency_loss
+        return Consistent(self._plain, nothing, bank=self._bank, views=self._views, loss=loss)
 
 
-def _training(records: Sequence[Record], features: FeatureSet) -> list[Record]:
-    """Return the training records in the order of their features, without labels."""
+def _training(records: Sequence[Record], features: FeatureSet, *, test: bool) -> list[Record]:
+    """Return the records that are trained on in the order of their features, without labels."""
     if features.record_numbers is None:
         raise ValueError(_NONE_LEFT)
-    numbers = features.record_numbers[~features.is_test].tolist()
+    numbers = features.record_numbers[features.is_test == test].tolist()
     # What is for training stays so: a label or a split of the source is not asked again.
     return [replace(records[number], label=UNLABELLED, split="train") for number in numbers]

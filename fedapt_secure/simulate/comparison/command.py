@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from fedapt_crypto.errors import RunFailed, Unavailable
+from fedapt_secure.config.paper_choices import steps_said
 from fedapt_secure.inference.pictures import NO_MATPLOTLIB, can_draw
 from fedapt_secure.simulate.comparison.cases import Cases, cases_of
 from fedapt_secure.simulate.comparison.display import CompareDisplay, print_comparison
@@ -61,7 +62,5 @@ def _title(cases: Cases) -> str:
     model = settings.model if settings.pretrained is None else f"{settings.model} ({settings.pretrained})"
     few = "" if settings.few_shot is None else f", {settings.few_shot} images a class"
     unseen = "" if settings.unseen_domain is None else ", on domains left out"
-    return (
-        f"{settings.dataset} on {model}{unseen}, {settings.rounds} rounds of {settings.local_steps} local"
-        f" steps{few}"
-    )
+    steps = steps_said(settings.local_steps, settings.batch_size, settings.local_epochs)
+    return f"{settings.dataset} on {model}{unseen}, {settings.rounds} rounds of {steps}{few}"

@@ -180,6 +180,8 @@ def deal_options(settings: SimulateSettings) -> DealOptions:
         domains=settings.domains,
         institutions_per_domain=settings.institutions_per_domain,
         dirichlet=settings.dirichlet,
+        dirichlet_over=settings.dirichlet_over,
+        test_share=settings.test_share,
         few_shot=settings.few_shot,
         template=settings.template,
         unseen_domain=settings.unseen_domain,

@@ -56,6 +56,8 @@ def session_plan(
         rounds=rounds,
         local_steps=settings.rounds * settings.local_steps // rounds,
         sample_rate=settings.sample_rate,
+        batch_size=settings.batch_size,
+        local_epochs=settings.rounds * settings.local_epochs // rounds if settings.batch_size else 1,
         **asdict(recipe),
         gradient_units=settings.gradient_units,
         prior_weight=None if settings.prior_weight == AUTO else settings.prior_weight,

@@ -12,6 +12,7 @@ from fedapt_secure.protocol.methods import FEDCLIP, LINEAR_PROBE, method_facts
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.unsupervised import (
     DEFAULT_CONFIDENCE,
+    DEFAULT_CONSISTENCY_LOSS,
     DEFAULT_CONSISTENCY_ROUNDS,
     DEFAULT_VIEWS,
     UnsupervisedPlan,
@@ -48,6 +49,9 @@ def unsupervised_plan(settings: SimulateSettings) -> UnsupervisedPlan | None:
         consistency_rounds=default_rounds if given is None else given,
         augmentations=settings.augmentations or usual,
         views=settings.augmented_views or DEFAULT_VIEWS,
+        consistency_loss=settings.consistency_loss or DEFAULT_CONSISTENCY_LOSS,
+        pseudo_label_mean=settings.pseudo_label_mean or "batch",
+        transductive=settings.transductive,
     )
 
 
@@ -74,6 +78,8 @@ def resolved(plan: SessionPlan) -> dict[str, object]:
         "consistency_rounds": how.consistency_rounds,
         "augmentations": how.augmentations,
         "augmented_views": how.views,
+        "consistency_loss": how.consistency_loss,
+        "pseudo_label_mean": how.pseudo_label_mean,
     }
 
 

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from fedapt_client.settings import ClientSettings
 from fedapt_client.training.learner import Learner
@@ -73,6 +74,18 @@ def learner(images, backbone, tmp_path):
         return Learner(settings, folder, federation.configuration, SessionShare(8.0, 0.01))
 
     return make
+
+
+def test_a_transductive_session_trains_on_what_is_held_out(learner):
+    """On these images, without their labels, and on no others; what is evaluated stays the same."""
+    usual = learner("right")
+    other = learner("wrong", unsupervised=HOW | {"transductive": True})
+    assert other.declared_records < usual.declared_records
+    data = other._training_data(1)
+    torch.testing.assert_close(data.features, other._features.test[0])
+    assert len(other._training_data(2).features) == usual.split[1]
+    found = updates(other)
+    assert all(np.isfinite(one).all() and one.any() for one in found)
 
 
 def updates(learner: Learner) -> list[np.ndarray]:

@@ -8,7 +8,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.learning.batches.sampling import KeystreamUniformSampler, poisson_batch
+from fedapt_secure.learning.batches.sampling import (
+    KeystreamUniformSampler,
+    ShuffledBatches,
+    poisson_batch,
+    steps_of_passes,
+)
 
 
 def stream(number: int = 0) -> Keystream:
@@ -91,3 +96,33 @@ def test_torch_s_generator_plays_no_role():
 def test_an_impossible_sampler_is_refused(change):
     with pytest.raises(InvalidInput):
         sampler(**change)
+
+
+@given(
+    count=st.integers(0, 50),
+    size=st.integers(1, 60),
+    passes=st.integers(1, 3),
+    key=st.binary(min_size=32, max_size=32),
+)
+def test_a_pass_in_batches_sees_every_record_once(count: int, size: int, passes: int, key: bytes) -> None:
+    steps = steps_of_passes(count, size, passes)
+    batches = list(ShuffledBatches(num_samples=count, batch_size=size, steps=steps, keystream=Keystream(key)))
+    assert len(batches) == steps
+    a_pass = max(1, -(-count // size))
+    for first in range(0, steps, a_pass):
+        seen = torch.cat(batches[first : first + a_pass])
+        assert sorted(seen.tolist()) == list(range(count))
+        assert all(len(batch) == size for batch in batches[first : first + a_pass - 1])
+
+
+def test_passes_have_orders_of_their_own() -> None:
+    batches = ShuffledBatches(num_samples=40, batch_size=40, steps=2, keystream=Keystream(bytes(32)))
+    first, second = batches
+    assert first.tolist() != second.tolist()
+    assert first.tolist() != list(range(40))
+
+
+@pytest.mark.parametrize(("count", "size", "steps"), [(-1, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_what_no_batches_can_be_made_of(count: int, size: int, steps: int) -> None:
+    with pytest.raises(InvalidInput, match="at least one step"):
+        ShuffledBatches(num_samples=count, batch_size=size, steps=steps, keystream=Keystream(bytes(32)))

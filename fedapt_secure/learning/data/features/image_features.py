@@ -78,10 +78,11 @@ class FeatureSet:
         """The picture of each training record."""
         return tuple(one for one, test in zip(self.pictures, self.is_test.tolist(), strict=True) if not test)
 
-    @property
-    def train_digests(self) -> tuple[bytes, ...]:
-        """By what each training record's image is kept."""
-        return tuple(one for one, test in zip(self.digests, self.is_test.tolist(), strict=True) if not test)
+    def digests_of(self, *, test: bool) -> tuple[bytes, ...]:
+        """Return by what each image held out, or each one for training, is kept."""
+        return tuple(
+            one for one, held in zip(self.digests, self.is_test.tolist(), strict=True) if held == test
+        )
 
     @property
     def train_subjects(self) -> tuple[str, ...] | None:

@@ -76,7 +76,7 @@ def test_training_and_tests_are_parts_of_the_same_memory(folder, tmp_path, tiny)
         assert part[0].data_ptr() == found.features[start:].data_ptr(), "no copy"
         assert torch.equal(part[1], found.labels[start : start + len(part[1])])
     assert len(found.train[1]) + len(found.test[1]) == 80
-    assert len(found.train_digests) == training
+    assert len(found.digests_of(test=False)) == training
     mixed = replace(found, is_test=torch.arange(80) % 2 == 0)
     assert torch.equal(mixed.test[0], found.features[::2])
     assert torch.equal(mixed.train[1], found.labels[1::2])

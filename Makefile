@@ -9,6 +9,10 @@ STAMP := $(VENV)/.installed
 WORKERS := $(shell $(PYTHON) -c 'import os; print(min(4, 2 * len(os.sched_getaffinity(0))))')
 TESTS := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
+# Containers often ask Python to keep no byte code. Tests start hundreds of processes that import torch, and each
+# would compile all of it again: half of the time of `make test`.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help simulate test test-all bench lint types check venv clean
 

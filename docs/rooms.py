@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +53,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imported_names(path: Path) -> set[str]:
+@cache
+def imported_names(path: Path) -> frozenset[str]:
     """Return every dotted name that a file imports, also inside functions; ours and others'.
 
     Raises:
@@ -66,7 +68,7 @@ def imported_names(path: Path) -> set[str]:
             if node.level or node.module is None:
                 raise ValueError(f"{path}: imports are absolute here")
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+    return frozenset(found)
 
 
 def imported_modules(path: Path, known: Mapping[str, Path]) -> set[str]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -145,12 +146,16 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 """What lies in each folder that has rooms in it, from below: an import goes down, never up or sideways."""
 
 MODULES = rooms.modules()
-NAMES = {name: rooms.imported_names(path) for name, path in MODULES.items()}
-IMPORTS = {name: rooms.imported_modules(path, MODULES) - {name} for name, path in MODULES.items()}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """Return which of ours each module imports; not read by each process that looks for tests."""
+    return {name: rooms.imported_modules(path, MODULES) - {name} for name, path in MODULES.items()}
 
 
 def tops(name: str) -> set[str]:
-    return {imported.split(".")[0] for imported in NAMES[name]}
+    return {imported.split(".")[0] for imported in rooms.imported_names(MODULES[name])}
 
 
 def within(name: str, *packages: str) -> bool:
@@ -265,7 +270,7 @@ def test_an_auditor_needs_no_torch(package: str) -> None:
 class TestTheOrderOfRooms:
     @pytest.mark.parametrize("package", ORDER)
     def test_imports_go_down(self, package: str) -> None:
-        wrong = against_the_order(IMPORTS, package, ORDER[package])
+        wrong = against_the_order(imports(), package, ORDER[package])
         assert not wrong, "\n".join(wrong)
 
     @pytest.mark.parametrize("package", ORDER)
@@ -295,7 +300,7 @@ class TestTheOrderOfRooms:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    assert not cycles(IMPORTS)
+    assert not cycles(imports())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ OVER_CLIENTS: Final = "clients"
 
 
 def steps_said(local_steps: int, batch_size: int | None, local_epochs: int) -> str:
-    """Return in a few words what an institution does in a round."""
+    """Return in a few words what an institution does in a round.
+
+    Args:
+        local_steps: Steps, of Poisson samples.
+        batch_size: Records of a step, of passes; ``None`` for Poisson samples.
+        local_epochs: Passes.
+    """
     if batch_size is None:
         return f"{local_steps} steps"
     return f"{local_epochs} {'pass' if local_epochs == 1 else 'passes'} in batches of {batch_size}"

@@ -35,6 +35,17 @@ LOCAL: Final = "local"
 RAY: Final = "ray"
 
 
+NEVER_PRIVATE: Final = (
+    "batch_size",
+    "local_epochs",
+    "test_share",
+    "consistency_rounds",
+    "pseudo_label_mean",
+    "transductive",
+)
+"""Options that exist without differential privacy alone."""
+
+
 class SimulateSettings(Settings):
     """What one simulation does; field names are option names. Numbers lie in `ranges`, with reasons.
 

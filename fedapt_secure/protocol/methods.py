@@ -22,7 +22,8 @@ LOCAL: Final = "local"
 ZERO_SHOT: Final = "zero-shot"
 
 PROMPT_STD: Final = 0.02
-"""Standard deviation of an initial meta prompt and adaptive network (FedAPT, reference code)."""
+"""Standard deviation of an initial meta prompt, as in FedAPT's reference code, and of an adaptive network,
+which is uniform in ±1/√D there (docs/paper.md)."""
 BOTTLENECK: Final = 16
 """CoCoOp's meta-net is this many times narrower than the image feature (Zhou et al. 2022b, section 3.2)."""
 

@@ -222,8 +222,15 @@ def test_names_that_begin_alike_stay_apart(arguments: list[str], views: list[Vie
         assert set(MARKS) <= set(seen.text), (view, seen.text)
 
 
-@pytest.mark.parametrize("view", SOME, ids=str)
-@pytest.mark.parametrize("command", ["plan", "server roster", "client roster show", "client doctor"])
+@pytest.mark.parametrize(
+    ("command", "view"),
+    [
+        pytest.param(command, view, marks=() if command == "plan" or not number else pytest.mark.slow)
+        for command in ("plan", "server roster", "client roster show", "client doctor")
+        for number, view in enumerate(SOME)
+    ],
+    ids=str,
+)
 def test_in_a_process_of_its_own(command: str, view: View, folder: Path) -> None:
     seen = look([*command.split(), *COMMANDS[command][0]], view, folder)
     check(seen)

@@ -28,6 +28,8 @@ HERE = (
     "revocation list",
     "certificate",
 )
+LONG = ("from-institution", "message-RosterFile")
+"""Whose bombs are much like those of others here, and take long."""
 WORST = (
     "empty maps",
     "arrays of one",
@@ -48,7 +50,9 @@ def some(names: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
             yield name, data
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one in LONG else one for one in HERE]
+)
 def test_a_bomb_costs_little(name: str) -> None:
     target = targets()[name]
     tried, dear = 0, []

@@ -159,7 +159,13 @@ def test_places_that_cannot_be_used(
 
 @pytest.mark.integration
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.parametrize("command", [one for one in PLACES if one != "client doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(one, marks=pytest.mark.slow if number % 2 else ())
+        for number, one in enumerate(name for name in PLACES if name != "client doctor")
+    ],
+)
 def test_a_folder_of_somebody_else(command: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     closed = Path(tempfile.gettempdir(), f"closed-{os.getpid()}-{command.replace(' ', '-')}")
     closed.mkdir(mode=0o700)

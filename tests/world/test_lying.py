@@ -41,7 +41,9 @@ def test_without_other_trouble(base: Path, lie: str) -> None:
     play(base, lie)
 
 
-@pytest.mark.parametrize("seed", range(1, 11))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=() if n <= 4 else pytest.mark.slow) for n in range(1, 11)]
+)
 def test_in_trouble(base: Path, seed: int) -> None:
     figures = run_schedule(base, seed, draw_schedule(seed), Setting(lying=1.0), audited=True)
     assert sum(count for name, count in figures.items() if name.startswith("lies: ")) == 1

@@ -63,7 +63,7 @@ def test_some_schedules(base: Path) -> None:
     run_state_machine_as_test(
         machine(base),
         settings=settings(
-            max_examples=examples(12, 25),
+            max_examples=examples(6, 25),
             stateful_step_count=12,
             deadline=None,
             database=None,

@@ -257,17 +257,20 @@ def simulate(
 ) -> None:
     """Run a whole federation on this machine: real server, clients, sockets, TLS and cryptography."""
     given = {key: value for key, value in locals().items() if key != "config" and value not in (None, [])}
-    from fedapt_secure.config.simulate import ALL_DOMAINS, SimulateSettings  # noqa: PLC0415
+    from fedapt_secure.config.simulate import ALL_DOMAINS, NEVER_PRIVATE, SimulateSettings  # noqa: PLC0415
 
-    from_file = read_yaml(config) if config is not None else {}
+    from_file, dropped = read_yaml(config) if config is not None else {}, []
     if config is not None:
         build(SimulateSettings, from_file, source=str(config))  # blame the file for its own mistakes
     if given.get("no_dp") and not {"dp_epsilon", "dp_delta"} & given.keys():
         from_file = {k: v for k, v in from_file.items() if k not in ("dp_epsilon", "dp_delta")}
     if {"dp_epsilon", "dp_delta"} & given.keys() and "no_dp" not in given:
-        from_file = {k: v for k, v in from_file.items() if k != "no_dp"}
+        dropped = [name for name in NEVER_PRIVATE if from_file.get(name)] if from_file.get("no_dp") else []
+        from_file = {k: v for k, v in from_file.items() if k not in ("no_dp", *dropped)}
     settings = build(SimulateSettings, from_file | given, source="simulate", as_options=True)
     console = Screen()
+    if dropped:
+        console.print(f"under differential privacy without {', '.join(dropped)} of {config}")
     with console.status("starting"):
         from fedapt_secure.simulate.command import simulate as run_simulation  # noqa: PLC0415 - seconds
         from fedapt_secure.simulate.leave_one_out import leave_one_out  # noqa: PLC0415

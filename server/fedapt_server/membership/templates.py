@@ -107,6 +107,10 @@ rounds: 30
 local_steps: 4
 # Share of its records that an institution draws for a step: q of the privacy accounting.
 sample_rate: 0.5
+# Without differential privacy, as papers train: passes in batches of so many records, local_epochs a round,
+# in place of local_steps draws. null: draws.
+batch_size: null
+local_epochs: 1
 # The optimizer: SGD. linear: the learning rate goes from this to almost none at the last step; constant: it
 # stays.
 learning_rate: 3.0
@@ -169,6 +173,7 @@ initial_context: null
 #   consistency_rounds: 0    # how many of the last rounds look at neighbours
 #   augmentations: [flip, jitter, greyscale, blur]  # without flip where a mirrored image is another class
 #   views: 4                 # augmented views of each image; each costs encoding it once
+# and, to compare with papers (docs/unsupervised.md): consistency_loss, pseudo_label_mean, transductive.
 unsupervised: null
 
 # How long the coordinator waits, in seconds: for training, for every other phase of a round, and for

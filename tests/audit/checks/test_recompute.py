@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fedapt_secure.audit.checks import recompute as recompute_module
 from fedapt_secure.audit.checks.recompute import COARSEST_MESH, NOTHING, merged, recompute
 from fedapt_secure.audit.checks.renyi import rdp_epsilon, renyi_divergence
+from tests.support.examples import examples
 
 RATES = st.sampled_from([0.01, 0.1, 0.5, 0.9])
 NOISES = st.floats(0.8, 6.0).map(lambda sigma: round(sigma, 3))
@@ -53,7 +54,7 @@ class TestKnownValues:
         assert recompute({}, 1e-5) is NOTHING
         assert recompute({}, 1e-5).epsilon == 0
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=examples(5, 15), deadline=None)
     @given(RATES, NOISES, STEPS, DELTAS)
     def test_by_the_bound_of_one_finer_grid(self, q: float, sigma: float, steps: int, delta: float) -> None:
         """A finer grid is never above a coarser one, and never further below than the error bound says."""
@@ -65,7 +66,7 @@ class TestKnownValues:
             assert below <= above + 1e-9
             assert above - below <= coarse.error
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=examples(6, 15), deadline=None)
     @given(RATES, NOISES, STEPS, DELTAS)
     def test_sampling_only_helps(self, q: float, sigma: float, steps: int, delta: float) -> None:
         assert (
@@ -89,7 +90,7 @@ class TestHistories:
         parts = [recompute(merged([event]), delta / len(events)).epsilon for event in events]
         assert whole.epsilon <= sum(parts) + whole.error, "composing is never worse than adding up"
 
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=examples(4, 10), deadline=None)
     @given(RATES, NOISES, st.integers(2, 100), DELTAS)
     def test_more_steps_or_less_noise_cost_more(
         self, q: float, sigma: float, steps: int, delta: float

@@ -25,7 +25,7 @@ from tests.audit.lies.telling import (
 from tests.integration import log_schema
 from tests.world.consortium import scratch_folder
 
-SHARDS, IN_THE_GATE = 60, 1
+SHARDS, IN_THE_GATE = 120, 1
 """One lie in so many is told in the gate; ``-m slow`` tells all."""
 MET_ELSEWHERE = {(COORDINATOR, "sum_refused"), ("institution", "vanished")}
 """Only a coordinator that lies to institutions has the one (`tests.hostile`); the other has no fields."""

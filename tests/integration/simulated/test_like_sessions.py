@@ -151,7 +151,9 @@ def staged(tmp_path: Path, data: Path, plan: dict[str, object], monkeypatch: pyt
     return stage
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow if "hundred" in one else ()) for one in TRAINED]
+)
 def test_the_same_comes_of_the_same_images(
     simulate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

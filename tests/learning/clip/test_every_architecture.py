@@ -9,7 +9,7 @@ from tests.learning.clip.every_architecture import BEGIN, END, PAGE, rendered, r
 
 TABLE = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
 LISTED = {name: line for line in TABLE.splitlines() for name in re.findall(r"^\| `([^`]+)` \|", line)}
-SOME = ("ViT-S-32-alt", "ViT-B-32-SigLIP2-256", "coca_base")
+SOME = ("ViT-S-32-alt", "ViT-B-32-SigLIP2-256", pytest.param("coca_base", marks=pytest.mark.slow))
 
 
 def test_the_page_has_all_names():

@@ -103,10 +103,17 @@ def sigma_of(epsilon: float, records: int, sample_rate: float, steps: int) -> fl
 
 
 class World:
-    """All institutions of some seeds, as tensors."""
+    """All institutions of some seeds, as tensors.
 
-    def __init__(self, setting: Setting, seeds: Sequence[int]) -> None:
+    Args:
+        setting: What is trained, and how.
+        seeds: Each is a run: it decides on the split, and where ``draws`` says nothing on all else.
+        draws: What decides on start, keys, sampling and noise of each run.
+    """
+
+    def __init__(self, setting: Setting, seeds: Sequence[int], draws: Sequence[int] | None = None) -> None:
         self.setting, self.seeds = setting, seeds
+        self.draws = seeds if draws is None else draws
         self.backbone = load_backbone()
         dealt = [_shares(setting.dataset, seed) for seed in seeds]
         self.names, self.template, self.domains, _ = dealt[0]
@@ -132,7 +139,7 @@ class World:
         self.own_domain = torch.tensor([share.domain for share in flat])
         self.prior = zero_shot_text(self.backbone, self.names, self.template)
         # The same draws whatever the setting: neighbours in a table differ by what was changed.
-        self.drawn = [torch.Generator().manual_seed(7919 * seed + 17) for seed in seeds]
+        self.drawn = [torch.Generator().manual_seed(7919 * draw + 17) for draw in self.draws]
         shape = ParameterShape(
             classes=classes,
             context_tokens=setting.context_tokens,
@@ -144,7 +151,8 @@ class World:
         )
         self.shape = shape
         keys = (
-            np.random.default_rng([seed, 1]).random((self.domains, *shape.key), np.float32) for seed in seeds
+            np.random.default_rng([draw, 1]).random((self.domains, *shape.key), np.float32)
+            for draw in self.draws
         )
         self.keys = torch.from_numpy(np.stack(list(keys)))  # (seeds, K, n_ctx, W)
 
@@ -158,7 +166,7 @@ class World:
         if self.setting.initial_words:
             start = initial_context(self.backbone, self.setting.initial_words)
             words = start.embeddings(self.backbone.text_width)
-        drawn = [unflatten(self.shape, initial_parameters(self.shape, seed, words)) for seed in self.seeds]
+        drawn = [unflatten(self.shape, initial_parameters(self.shape, draw, words)) for draw in self.draws]
         return {name: torch.from_numpy(np.stack([one[name] for one in drawn])) for name in drawn[0]}
 
     def normal(self, shape: Sequence[int]) -> Tensor:

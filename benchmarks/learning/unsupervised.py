@@ -10,12 +10,13 @@ import argparse
 import tempfile
 from pathlib import Path
 from statistics import mean, stdev
+from typing import get_args
 
 import numpy as np
 import torch
 
 from fedapt_crypto.keystream import Keystream
-from fedapt_secure.config.unsupervised import AUGMENTATIONS
+from fedapt_secure.config.unsupervised import AUGMENTATIONS, ConsistencyLoss, PseudoLabelMean
 from fedapt_secure.learning.clip.backbone import load_backbone
 from fedapt_secure.learning.clip.context_words import initial_context
 from fedapt_secure.learning.clip.text import zero_shot_text
@@ -97,9 +98,11 @@ class Trial:
         template = options.template or dealt.zero_shot_template
         task = Task(self.backbone, dealt.class_names, self.shape, template, key, number, settings, keystream)
         labels = pseudo_labels(self.backbone, dealt.class_names, template, features, options.confidence)
-        first = PseudoLabelled(features, labels, views=self.views[number])
-        nothing = torch.full_like(labels, -100)
-        return task, first, Consistent(features, nothing, bank=Bank(features), views=self.views[number])
+        views = self.views[number]
+        sure = len(dealt.class_names) if options.pseudo_label_mean == "sure" else None
+        first = PseudoLabelled(features, labels, views=views, classes=sure)
+        nothing, loss = torch.full_like(labels, -100), options.consistency_loss
+        return task, first, Consistent(features, nothing, bank=Bank(features), views=views, loss=loss)
 
     def _scores(self, vector: np.ndarray, keys: torch.Tensor) -> tuple[float, float]:
         parts = {name: torch.from_numpy(values) for name, values in unflatten(self.shape, vector).items()}
@@ -140,6 +143,8 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=CONTEXT_LEARNING_RATE)
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--augmentations", default="jitter,greyscale,blur")
+    parser.add_argument("--consistency-loss", choices=get_args(ConsistencyLoss), default="plain")
+    parser.add_argument("--pseudo-label-mean", choices=get_args(PseudoLabelMean), default="batch")
     parser.add_argument("--template")
     parser.add_argument("--words", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()

@@ -140,6 +140,10 @@ def print_result(console: Console, federation: Federation, summary: Summary) -> 
             f" on {summary['device']}; secure aggregation: {summary['secure_aggregation']}",
             highlight=False,
         )
+    size = summary["parameters"]
+    if size["trained"]:
+        share = f"{size['trained'] / size['model']:.2%}"
+        console.print(f"{size['trained']:,} values trained, {share} of the model's", highlight=False)
     if summary["prior_weight"]:
         kept = f"prior weight {summary['prior_weight']:g}: so much of the model stays the untuned CLIP's"
         console.print(kept, highlight=False)

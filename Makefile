@@ -14,7 +14,7 @@ TESTS := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist wor
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help simulate test test-all bench lint types check venv clean
+.PHONY: help simulate compiled test test-all bench lint types check venv clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ venv: $(STAMP) ## make .venv with the tested versions
 
 simulate: $(STAMP) ## five institutions tune a prompt together under epsilon = 8
 	$(BIN)/fedapt-secure simulate --dp-epsilon 8
+
+compiled: $(STAMP) ## the byte code of all that tests import, so that not each of their processes makes it
+	@$(BIN)/python -m pytest --collect-only -q > /dev/null
 
 test: $(STAMP) ## the tests
 	$(TESTS) -m "not slow and not chaos"

@@ -290,6 +290,7 @@ class TestConfigFile:
             ("rounds: 3\nclients: 4\n", ["--rounds", "2"], {"rounds": 2, "clients": 4}),
             ("dp_epsilon: 3\ndp_delta: 1.0e-5\n", ["--no-dp"], {"no_dp": True}),
             ("no_dp: true\n", ["--dp-epsilon", "2"], {"dp_epsilon": 2.0}),
+            ("no_dp: true\nbatch_size: 8\nlocal_epochs: 2\n", ["--dp-epsilon", "2"], {"dp_epsilon": 2.0}),
             ("no_dp: true\n", ["--dp-delta", "1e-5"], {"dp_delta": 1e-5}),
             ("no_dp: true\n", [], {"no_dp": True}),
             ("dp_epsilon: 3\n", ["--dp-epsilon", "2"], {"dp_epsilon": 2.0}),

@@ -32,6 +32,7 @@ def test_it_runs_as_it_stands_but_for_weights_and_rounds(
 ) -> None:
     config = ROOT / "configs" / "paper" / f"office_caltech10_{kind}.yaml"
     options = ("--config", str(config), "--pretrained", "random", "--data-root", str(images))
+    changes = (*changes, "--test-share", "0.4")  # of two images of a class 0.2 is none
     run = simulate(*options, *changes)
     assert run.status == 0
     assert tuple(run.summary["accuracy"]["fedapt"]["per_domain"]) == DOMAINS

@@ -63,8 +63,8 @@ def test_evaluate_own_data(run, tmp_path: Path) -> None:
     assert " taken for " in done.stdout
 
 
-def test_make_office_caltech10(tmp_path: Path) -> None:
-    done = example("make_office_caltech10.py", tmp_path, 0.01)
+def test_make_paper_data(tmp_path: Path) -> None:
+    done = example("make_paper_data.py", "office-caltech10", tmp_path, 2)
     assert done.returncode == 0, done.stderr
     found = OFFICE_CALTECH10.read(tmp_path, ())
     assert [len(records) for records in found.by_domain.values()] == [20, 20, 20, 20]

@@ -114,7 +114,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "running",
         "results",
         "command comparison",
-        "leave_one_out",
+        "leave_one_out paper",
     ),
     "fedapt_secure.cli": ("options preparing", "work", "commands", "app"),
     "fedapt_secure.cli.work": (

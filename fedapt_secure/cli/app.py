@@ -9,7 +9,7 @@ import typer
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure import __version__
 from fedapt_secure.cli.commands import cache as cache_commands
-from fedapt_secure.cli.commands import client, compare, documents, server, simulate, use
+from fedapt_secure.cli.commands import client, compare, documents, paper, server, simulate, use
 from fedapt_secure.cli.options import within
 from fedapt_secure.cli.preparing import prepare_commands
 from fedapt_secure.config import ranges
@@ -172,6 +172,7 @@ def audit(
 
 app.command()(simulate.simulate)
 app.command()(compare.compare)
+app.command()(paper.paper)
 app.command()(use.predict)
 app.command()(use.evaluate)
 app.command()(use.export)

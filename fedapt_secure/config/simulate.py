@@ -9,6 +9,7 @@ from fedapt_crypto.secagg import registry
 from fedapt_crypto.secagg.cohorts import Participation
 from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.config.key_use import MULTIPLY, UNIFORM, KeyFusion, KeyValues
 from fedapt_secure.config.learning_rate import LearningRateSchedule
 from fedapt_secure.config.model_identity import Activation
 from fedapt_secure.config.paper_choices import OVER_CLASSES, WHY_BATCHES_ARE_NOT_PRIVATE, DirichletOver
@@ -80,6 +81,7 @@ class SimulateSettings(Settings):
         temperature: τ of the softmax that routes images to domain keys.
         keys: K, the number of domain keys, or ``per-institution``; ``None`` means one a domain. See
             `fedapt_secure.protocol.key_assignment`; without effect on methods without keys.
+        key_fusion, key_values: What keys do to the meta prompt, see `KeyUse`; the same.
         weight_decay, proximal_weight: L2 penalty; μ of FedProx (``None``: 0.01 for fedprox, else 0).
         rounds, local_steps, sample_rate: Training plan.
         batch_size, local_epochs: Without privacy: passes in batches in place of Poisson samples, see
@@ -101,7 +103,7 @@ class SimulateSettings(Settings):
         dataset: ``digits``, ``digits-flipped``, or with ``data_root`` ``folder`` (``domain/class/image`` or
             a manifest), ``domainnet``, ``office-caltech10``, ``pacs``, ``officehome`` or ``office31``.
         data_root: The data set's folder; for ``folder`` also a CSV manifest.
-        domains: Which of the data set's domains, separated by commas; empty means all.
+        domains, classes: Which of the data set's, separated by commas; empty means all.
         unseen_domain: The domain that takes no part, and on whose images the finished model is evaluated; or
             ``all``: one run for each domain.
         subjects: ``dicom``: the PatientID of DICOM files says whose an image is; a manifest does without.
@@ -163,6 +165,8 @@ class SimulateSettings(Settings):
     prior_weight: Annotated[float, ranges.PRIOR_WEIGHT] | Literal["auto"] = AUTO
     temperature: Annotated[float, ranges.TEMPERATURE] = 0.01
     keys: Annotated[int, ranges.KEYS] | Literal["per-institution"] | None = None
+    key_fusion: KeyFusion = MULTIPLY
+    key_values: KeyValues = UNIFORM
     context_tokens: Annotated[int, ranges.CONTEXT_TOKENS] = 16
     shared_context: bool = False
     secure_aggregation: Literal["masking", "ckks", "none"] = "masking"
@@ -183,6 +187,7 @@ class SimulateSettings(Settings):
     ] = "digits"
     data_root: Path | None = None
     domains: tuple[ShortText, ...] = ()
+    classes: tuple[ShortText, ...] = ()
     unseen_domain: ShortText | None = None
     subjects: Subjects | None = None
     window: Window | None = Field(default=None, description="CENTER,WIDTH")
@@ -309,7 +314,7 @@ class SimulateSettings(Settings):
     def _reading_option(cls, value: object, info: ValidationInfo) -> object:
         return option_of(str(info.field_name), value)
 
-    @field_validator("domains", "augmentations", mode="before")
+    @field_validator("domains", "classes", "augmentations", mode="before")
     @classmethod
     def _separated(cls, value: object) -> object:
         if isinstance(value, str):
@@ -322,6 +327,8 @@ class SimulateSettings(Settings):
             raise ValueError(f"dataset {self.dataset!r} needs data_root: the folder that holds it")
         if own and self.data_root is not None:
             raise ValueError("data_root goes with dataset 'folder', 'pacs' and the like, not with the digits")
+        if own and self.classes:
+            raise ValueError("classes are chosen among those of a folder, and the digits are ten: leave out")
         if own and self.subjects is not None:
             raise ValueError("subjects are for DICOM files, and the digits are none")
         if self.clients is not None and self.institutions_per_domain is not None:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedapt_crypto.decoding_cost import json_fits
 from fedapt_crypto.errors import InvalidInput, system_error
+from fedapt_secure.config.key_use import MULTIPLY, UNIFORM, KeyFusion, KeyUse, KeyValues
 from fedapt_secure.config.model_identity import ModelIdentity
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.methods.base import Classifier, ClassifierParts
@@ -32,9 +33,10 @@ from fedapt_secure.protocol.key_assignment import key_names
 from fedapt_secure.protocol.methods import method_facts
 from fedapt_secure.protocol.parameters import ParameterShape, Vector, check_key, check_vector, flatten
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 OLDEST_FORMAT: Final = 3
-"""Read still: such a bundle says nothing of its CLIP but the weights, and up to 4 none has a prior weight."""
+"""Read still: such a bundle says nothing of its CLIP but the weights, up to 4 none has a prior weight,
+and up to 5 keys are used as in the paper."""
 MAX_BUNDLE_BYTES: Final = 1 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
 """Of what a bundle says about its tensors: names of classes and domains for the most part."""
@@ -51,6 +53,8 @@ _SAME_NAME: Final = (
     "logit_bias",
     "temperature",
     "prior_weight",
+    "key_fusion",
+    "key_values",
 )
 _FROM_SHAPE: Final = (
     "method",
@@ -79,6 +83,8 @@ class _Header(BaseModel):
     method: str
     temperature: float = Field(gt=0)
     prior_weight: float = Field(default=0.0, ge=0, le=1)
+    key_fusion: KeyFusion = MULTIPLY
+    key_values: KeyValues = UNIFORM
     text_width: int = Field(ge=1)
     feature_size: int = Field(ge=1)
     tower_values: int = Field(ge=0)
@@ -107,6 +113,7 @@ class Bundle:
         logit_bias: What SigLIP's logits have added to them, which no softmax sees; ``None`` without.
         temperature: τ of the routing softmax.
         prior_weight: w, in [0, 1]: how much of the untuned CLIP the model keeps; see `methods.prior`.
+        key_fusion, key_values: What keys do to the meta prompt, see `KeyUse`.
     """
 
     shape: ParameterShape
@@ -124,6 +131,8 @@ class Bundle:
     model_identity: ModelIdentity | None = None
     logit_bias: float | None = None
     prior_weight: float = 0.0
+    key_fusion: KeyFusion = MULTIPLY
+    key_values: KeyValues = UNIFORM
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -203,6 +212,7 @@ class Bundle:
                 keys=torch.from_numpy(keys),
                 temperature=self.temperature,
                 prior_weight=self.prior_weight,
+                key_use=KeyUse(self.key_fusion, self.key_values),
             )
         )
 

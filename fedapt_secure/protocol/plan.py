@@ -9,6 +9,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.secagg import cohorts, registry
 from fedapt_secure.config import ranges
 from fedapt_secure.config.gradient_units import TEXT_FEATURES, GradientUnits
+from fedapt_secure.config.key_use import AS_IN_THE_PAPER, MULTIPLY, UNIFORM, KeyFusion, KeyUse, KeyValues
 from fedapt_secure.config.learning_rate import CONSTANT, LearningRateSchedule
 from fedapt_secure.config.model_identity import ModelIdentity, Sha256
 from fedapt_secure.config.paper_choices import WHY_BATCHES_ARE_NOT_PRIVATE, steps_said
@@ -91,6 +92,8 @@ class SessionPlan(FailFast):
         clip: Largest absolute value of an update that the fixed-point encoding represents.
         temperature: τ of the routing softmax.
         keys: K, how many domain keys there are; ``None`` for one a domain. See `key_assignment`.
+        key_fusion, key_values: What keys do to the meta prompt, see `KeyUse`: another rule than the paper's
+            is for experiments.
         initial_seed: Seed of the initial parameters.
         initial_context: Words that contexts start from; ``None`` for random ones.
         unsupervised: How to train without labels, which are never looked at then; ``None`` for with labels.
@@ -143,6 +146,8 @@ class SessionPlan(FailFast):
     clip: Annotated[float, ranges.UPDATE_CLIP]
     temperature: Annotated[float, ranges.TEMPERATURE]
     keys: Annotated[int, ranges.KEYS] | None = None
+    key_fusion: KeyFusion = MULTIPLY
+    key_values: KeyValues = UNIFORM
     initial_seed: Annotated[int, ranges.SEED]
     initial_context: InitialContext | None = None
     unsupervised: UnsupervisedPlan | None = None
@@ -253,6 +258,8 @@ def _check_method(plan: SessionPlan) -> None:
         raise ValueError(f"the method {plan.method} needs tower_values: the size of the image tower")
     if plan.prior_weight and not facts.keeps_prior:
         raise ValueError(f"the method {plan.method} knows no prior_weight: leave it out")
+    if not facts.uses_keys and KeyUse(plan.key_fusion, plan.key_values) != AS_IN_THE_PAPER:
+        raise ValueError(f"the method {plan.method} uses no keys: leave out key_fusion and key_values")
     _check_unsupervised(plan, facts)
     _check_initial_context(plan, facts)
 

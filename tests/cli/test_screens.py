@@ -15,6 +15,7 @@ from fedapt_secure.learning.data.dealing import deal_dataset
 from fedapt_secure.process.exit_status import ExitStatus
 from fedapt_secure.protocol.joining.enrolment import to_file
 from tests.client.books.ledgers import MINE, OTHER, images, open_ledger, terms
+from tests.support.examples import examples
 from tests.support.offices import Office
 from tests.support.terminals import Seen, View, glance, look
 
@@ -45,6 +46,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     ],
     "simulate": [SHORT],
     "compare": [[*COMPARED, *TRAINING]],
+    "paper": [[], [HOSTILE, "--out", "new"], ["pacs-unseen", "--out", "new", "--data-root", HOSTILE]],
     "predict": [
         ["model.safetensors", "odd"],
         ["model.safetensors", "odd", "--csv"],
@@ -180,7 +182,7 @@ def test_help(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_output(command: str, here: Path) -> None:
-    views = FEW if command in HEAVY else ALL
+    views = FEW if command in HEAVY else ALL[:: examples(5, 1)]
     for arguments in COMMANDS[command]:
         for view in views:
             for left in ("new", "compared"):

@@ -51,22 +51,45 @@ FIVE_A_DOMAIN = {
 SHORT = {"rounds": 10 + 4, "consistency_rounds": 4, "augmented_views": 14}
 LONG = {"rounds": 10 + 20, "consistency_rounds": 20, "augmented_views": 12}
 DOMAINNET = {"dataset": "domainnet", "data_root": "data/domainnet"}
+TEN_CLASSES = {
+    "classes": [
+        *("bird", "feather", "headphones", "ice_cream", "teapot"),
+        *("tiger", "whale", "windmill", "wine_glass", "zebra"),
+    ]
+}
+"""Those of Li et al., FedBN, ICLR 2021."""
+UNSEEN = {"context_tokens": 24, "unseen_domain": "all", "model": "ViT-L-14"}
 OFFICE = {"dataset": "office-caltech10", "data_root": "data/office_caltech10", "test_share": 0.2}
 REFERENCE: dict[str, dict[str, Any]] = {
     "domainnet_supervised": WITH_LABELS | DOMAINNET | {"context_tokens": 24},
     "domainnet_unsupervised": WITHOUT_LABELS | SHORT | DOMAINNET,
+    "domainnet_10_supervised": WITH_LABELS | DOMAINNET | TEN_CLASSES | {"context_tokens": 24},
+    "domainnet_10_unsupervised": WITHOUT_LABELS | SHORT | DOMAINNET | TEN_CLASSES,
     "domainnet_30_supervised": WITH_LABELS | DOMAINNET | FIVE_A_DOMAIN | {"context_tokens": 16},
     "domainnet_30_unsupervised": WITHOUT_LABELS | LONG | DOMAINNET | FIVE_A_DOMAIN,
     "office_caltech10_supervised": WITH_LABELS | OFFICE | {"context_tokens": 24},
     "office_caltech10_unsupervised": WITHOUT_LABELS | SHORT | OFFICE,
+    "domainnet_unseen_supervised": WITH_LABELS | UNSEEN | DOMAINNET,
+    "officehome_unseen_supervised": WITH_LABELS
+    | UNSEEN
+    | {"dataset": "officehome", "data_root": "data/officehome"},
+    "pacs_unseen_supervised": WITH_LABELS | UNSEEN | {"dataset": "pacs", "data_root": "data/pacs"},
 }
 """The defaults of the reference code's scripts and what they write into them, by experiment."""
+DERIVED: dict[str, tuple[str, set[str]]] = {
+    "domainnet_10_supervised": ("domainnet_supervised", {"local_steps", "classes"}),
+    "domainnet_10_unsupervised": ("domainnet_unsupervised", {"local_steps", "classes"}),
+    "domainnet_unseen_supervised": ("domainnet_supervised", {"unseen_domain", "model"}),
+    "officehome_unseen_supervised": ("domainnet_unseen_supervised", {"local_steps", "dataset"}),
+    "pacs_unseen_supervised": ("domainnet_unseen_supervised", {"local_steps", "dataset"}),
+}
+"""Files that take the settings of another, but for some."""
 FOR_THE_ENCODING = {"local_steps"}
 """What the reference has not: about how far a round goes, which the clip range is checked by."""
 
 
 def test_there_are_these() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == set(REFERENCE)
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(REFERENCE)
 
 
 @pytest.mark.parametrize("name", REFERENCE)
@@ -94,7 +117,7 @@ def rows() -> dict[str, list[str]]:
 def test_the_page_s_table_is_what_the_files_say() -> None:
     table = rows()
     names = [re.sub(r"\W", "_", one.lower()).strip("_") for one in table.pop("field")[:-1]]
-    assert sorted(names) == sorted(REFERENCE)
+    assert sorted(names) == sorted(set(REFERENCE) - set(DERIVED))
     files = {name: read_yaml(FOLDER / f"{name}.yaml") for name in names}
     assert set(table) == {field for file in files.values() for field in file} - {"dataset", "data_root"}
     for field, cells in table.items():
@@ -103,6 +126,25 @@ def test_the_page_s_table_is_what_the_files_say() -> None:
             value = files[name].get(field)
             shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
             assert cell == ("-" if shown is None else str(shown)), f"{name}: {field}"
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_a_derived_file_differs_as_the_page_says(name: str) -> None:
+    other, changes = DERIVED[name]
+    one, base = (read_yaml(FOLDER / f"{found}.yaml") for found in (name, other))
+    differences = {field: value for field, value in one.items() if base.get(field) != value}
+    assert one.keys() >= base.keys()
+    assert differences.keys() - {"data_root"} == changes
+    table = PAGE.split("<!-- derived -->")[1].split("<!-- end of derived -->")[0]
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| `{name}` | `{other}` |"))
+    for field in changes:
+        value = differences[field]
+        assert f"`{field}`" in line
+        assert (
+            "the same `classes`" in line
+            if isinstance(value, list) and name.endswith("_unsupervised")
+            else ((", ".join(value) if isinstance(value, list) else f"`{field}` {value}") in line)
+        )
 
 
 def test_each_is_explained() -> None:

@@ -154,6 +154,7 @@ NUMERIC_OPTIONS = [
 OF_MODELS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("simulate",): ("`fedapt-secure simulate`",),
     ("compare",): ("`fedapt-secure simulate`",),
+    ("paper",): ("`fedapt-secure simulate`",),
     ("server", "init"): ("`server.yaml`",),
     ("client", "init"): ("`client.yaml`",),
 }

@@ -53,6 +53,8 @@ NOT_THE_DEFAULT = {
     "prior_weight": 0.25,
     "temperature": 0.5,
     "keys": "per-institution",
+    "key_fusion": "add",
+    "key_values": "signed",
     "context_tokens": 24,
     "shared_context": True,
     "secure_aggregation": "none",
@@ -64,6 +66,7 @@ NOT_THE_DEFAULT = {
     "dataset": "folder",
     "data_root": Path("daten/Ärzte: #1"),
     "domains": ("clipart", "Real World"),
+    "classes": ("mug", "bike"),
     "unseen_domain": "chalk",
     "subjects": "dicom",
     "window": (40.0, 400.0),
@@ -108,6 +111,7 @@ class TestRoundTrip:
         value = NOT_THE_DEFAULT[field]
         needs = {
             "data_root": {"dataset": "folder"},
+            "classes": {"dataset": "folder", "data_root": "x"},
             "dataset": {"data_root": "x"},
             "max_epsilon": {"ledger": "ledgers"},
             "subjects": {"dataset": "folder", "data_root": "x"},

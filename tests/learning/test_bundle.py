@@ -127,8 +127,8 @@ def test_rewriting_nothing_is_accepted(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("message", "changes"),
     [
-        ("has bundle format 6, this version reads 3 to 5: update fedapt-secure", {"format_version": 6}),
-        ("has bundle format 1, this version reads 3 to 5: fetch or make", {"format_version": 1}),
+        ("has bundle format 7, this version reads 3 to 6: update fedapt-secure", {"format_version": 7}),
+        ("has bundle format 1, this version reads 3 to 6: fetch or make", {"format_version": 1}),
         ("description is missing or damaged", {"format_version": "1"}),
         ("description is missing or damaged", {"class_names": [1, 2, 3]}),
         ("description is missing or damaged", {"unknown": 1}),
@@ -214,7 +214,7 @@ def test_a_class_name_cannot_pass_for_the_digest(bundle):
 def test_the_format_has_the_version_that_is_documented(content):
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     described = json.loads(json.loads(header)["__metadata__"]["fedapt-secure"])
-    assert described["format_version"] == FORMAT_VERSION == 5
+    assert described["format_version"] == FORMAT_VERSION == 6
     assert len(bytes.fromhex(described["sha256"])) == 32
 
 

@@ -21,6 +21,7 @@ from tests.cli.test_screens import leaves
 NEEDED = {
     "plan": ["--epsilon", "8", "--records", "270"],
     "compare": ["--out", "out"],
+    "paper": ["ablations-digits", "--out", "out"],
     "predict": ["model", "image"],
     "evaluate": ["model", "--data", "data"],
     "export": ["model", "out", "--to", "onnx"],

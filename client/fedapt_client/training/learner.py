@@ -21,6 +21,7 @@ from fedapt_client.training.session_model import make_bundle, session_backbone
 from fedapt_client.training.space import check_space
 from fedapt_crypto.kdf import digest
 from fedapt_crypto.keystream import Keystream
+from fedapt_secure.config.key_use import KeyUse
 from fedapt_secure.learning.batches.sampling import most_sampled, steps_of_passes
 from fedapt_secure.learning.bundle import encode_bundle
 from fedapt_secure.learning.clip.device import resident
@@ -297,6 +298,7 @@ class Learner:
             domain_index=self._key_index,
             settings=settings,
             keystream=keystream,
+            key_use=KeyUse(plan.key_fusion, plan.key_values),
         )
 
     def _repeatable(self, round_number: int) -> Keystream | None:
@@ -338,6 +340,7 @@ def scores_to_fields(scores: Scores) -> dict[str, Any]:
         "zero_shot_correct": scores.zero_shot_correct,
         "tuned_correct": scores.tuned_correct,
         "routed_correct": scores.routed_correct,
+        "correct_by_routing": dict(scores.correct_by_routing),
         **scores.tally.to_fields(),
     }
 

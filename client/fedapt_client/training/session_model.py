@@ -33,6 +33,8 @@ def make_bundle(
         logit_bias=backbone.logit_bias,
         temperature=plan.temperature,
         prior_weight=configuration.prior_weight,
+        key_fusion=plan.key_fusion,
+        key_values=plan.key_values,
     )
 
 

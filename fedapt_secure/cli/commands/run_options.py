@@ -48,6 +48,7 @@ DataRoot = Annotated[
     Path | None, option("The data set: DATA_ROOT/domain/class/image, or a CSV manifest.", DATA)
 ]
 Domains = Annotated[str | None, option("Which of its domains, separated by commas (default all).", DATA)]
+Classes = Annotated[str | None, option("Which of its classes, separated by commas (default all).", DATA)]
 UnseenDomain = Annotated[
     str | None,
     option("Leave this domain out and evaluate on it; or all: each in turn, a run each.", DATA),

@@ -11,6 +11,7 @@ from fedapt_secure.cli.commands.run_options import (
     Axis,
     BatchSize,
     Cache,
+    Classes,
     Clients,
     ContextTokens,
     DataRoot,
@@ -190,6 +191,17 @@ def simulate(
         str | None,
         option("Number of domain keys, or per-institution (default one a domain).", TRAINING),
     ] = None,
+    key_fusion: Annotated[
+        str | None,
+        option("What a key does to the prompt: multiply; add: for experiments (default multiply).", TRAINING),
+    ] = None,
+    key_values: Annotated[
+        str | None,
+        option(
+            "What keys are drawn from: uniform; signed, normal, contexts: for experiments (default uniform).",
+            TRAINING,
+        ),
+    ] = None,
     context_tokens: ContextTokens = None,
     shared_context: Annotated[
         bool | None, option("One context for all classes.", TRAINING, "--shared-context")
@@ -210,6 +222,7 @@ def simulate(
     dataset: Dataset = None,
     data_root: DataRoot = None,
     domains: Domains = None,
+    classes: Classes = None,
     unseen_domain: UnseenDomain = None,
     subjects: SubjectsFrom = None,
     window: Window = None,

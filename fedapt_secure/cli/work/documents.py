@@ -15,6 +15,7 @@ from fedapt_crypto.errors import InvalidInput
 FOLDER: Final = "documents"
 KINDS: Final = {
     "": ("*.md", "LICENSE", "constraints.txt", "requirements-audit.txt"),
+    "configs": ("*.yaml", "paper/*"),
     "client": ("*.md", "*.yaml", "Dockerfile", "systemd/*", "offline/*"),
     "crypto": ("*.md", "model/*"),
     "docs": ("*.md", "decisions/*.md", "images/*.svg", "images/*.png", "results/*"),

@@ -14,7 +14,7 @@ from fedapt_secure.learning.data.digits.scans import CLASS_NAMES, scan_count, sc
 from fedapt_secure.learning.data.digits.styles import STYLES
 from fedapt_secure.learning.data.digits.synthetic import Hand, draw_scans
 from fedapt_secure.learning.data.few_shot import keep_few
-from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_domains
+from fedapt_secure.learning.data.layouts.layout import DomainSet, choose_classes, choose_domains
 from fedapt_secure.learning.data.layouts.registry import FOLDER, LAYOUTS, read_domains
 from fedapt_secure.learning.data.partition import (
     Indices,
@@ -59,6 +59,7 @@ class DealOptions:
 
     Attributes:
         domains: Which of its domains; empty for all.
+        classes: Which of its classes; empty for all.
         institutions_per_domain: How many institutions each domain has; in place of a number in all.
         dirichlet: α of the class skew among the institutions of a domain; ``None`` deals evenly.
         dirichlet_over: What it divides, see `partition.divide`.
@@ -71,6 +72,7 @@ class DealOptions:
     """
 
     domains: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     institutions_per_domain: int | None = None
     dirichlet: float | None = None
     dirichlet_over: DirichletOver = OVER_CLASSES
@@ -244,6 +246,7 @@ def _deal_domains(
     if options.people is not None:
         found = _with_subjects(found, options.people)
     left_out = _unused(dataset, data_root, found, options)
+    found = choose_classes(found, options.classes, data_root)
     _check_names(data_root, found.class_names, found.by_domain)
     count = _client_count(clients, len(found.by_domain), options)
     if count < 1:

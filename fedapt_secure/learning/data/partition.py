@@ -117,7 +117,7 @@ def hold_out(records: Sequence[Record], share: float, rng: np.random.Generator) 
         rng: Decides which.
 
     Raises:
-        InvalidInput: If the source itself says what images are for.
+        InvalidInput: If the source itself says what images are for, or the share is no image of any class.
     """
     if any(record.split is not None for record in records):
         raise InvalidInput("the data set says itself what is held out: leave out test_share")
@@ -127,6 +127,12 @@ def hold_out(records: Sequence[Record], share: float, rng: np.random.Generator) 
     for one in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == one))
         held.update(int(number) for number in members[: round(len(members) * share)])
+    if not held:
+        most = int(np.bincount(labels).max())
+        raise InvalidInput(
+            f"a share of {share:g} of each class is no image: the largest class of a domain has {most}; raise"
+            " --test-share, or leave it out"
+        )
     side = {index: number in held for number, unit in enumerate(units) for index in unit}
     return [replace(record, split="test" if side[at] else "train") for at, record in enumerate(records)]
 

@@ -1,7 +1,7 @@
 """How well the untuned and the tuned model do on one institution's test records."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,8 +11,13 @@ from torch import Tensor
 
 from fedapt_secure.learning.evaluation.tally import TOP, Tally
 from fedapt_secure.learning.methods.base import Classifier, Pixels
+from fedapt_secure.learning.methods.fedapt import FedAptModel
 
 _IMAGES_AT_ONCE: Final = 64
+UNIFORM_ROUTING: Final = "uniform"
+"""One prompt for all images, of every key in equal shares."""
+ORACLE_ROUTING: Final = "oracle"
+"""The keys of an image's own domain, which somebody says."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Scores:
         tuned_correct: Right answers of the tuned model.
         routed_correct: Records whose domain the model recognises; 0 where its method knows no domains.
         tally: What the tuned model answered, class by class.
+        correct_by_routing: Right answers of the tuned model with other routing than its own; empty where its
+            method routes nothing.
     """
 
     test_records: int
@@ -32,6 +39,7 @@ class Scores:
     tuned_correct: int
     routed_correct: int
     tally: Tally = field(default_factory=Tally)
+    correct_by_routing: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "Scores") -> "Scores":
         return Scores(
@@ -40,6 +48,7 @@ class Scores:
             self.tuned_correct + other.tuned_correct,
             self.routed_correct + other.routed_correct,
             self.tally + other.tally,
+            Counter(self.correct_by_routing) + Counter(other.correct_by_routing),
         )
 
     @property
@@ -127,4 +136,17 @@ def evaluate(
         tuned_correct=tally.correct,
         routed_correct=sum(tally.keys[key] for key in own_keys),
         tally=tally,
+        correct_by_routing=_by_other_routing(model, tuned, labels, own_keys),
     )
+
+
+def _by_other_routing(
+    model: Classifier, features: Tensor, labels: Tensor, own_keys: Collection[int]
+) -> dict[str, int]:
+    if not isinstance(model, FedAptModel) or not own_keys:
+        return {}
+    answers = {
+        UNIFORM_ROUTING: model.predict_without_routing(features),
+        ORACLE_ROUTING: model.predict_knowing_domains(features, own_keys),
+    }
+    return {name: int((logits.argmax(dim=1).cpu() == labels).sum()) for name, logits in answers.items()}

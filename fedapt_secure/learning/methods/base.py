@@ -15,6 +15,7 @@ from torch import Tensor
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.keystream import Keystream
 from fedapt_secure.config.gradient_units import LOSS
+from fedapt_secure.config.key_use import AS_IN_THE_PAPER, KeyUse
 from fedapt_secure.learning.batches.examples import Examples, Model
 from fedapt_secure.learning.batches.units import Batch, Units
 from fedapt_secure.learning.clip.backbone import Backbone
@@ -88,6 +89,7 @@ class Task:
         domain_index: Index of its domain's key, below K: what the adaptive network is to answer.
         settings: How it trains.
         keystream: Source of sampling and noise.
+        key_use: What keys do to the meta prompt.
     """
 
     backbone: Backbone
@@ -98,6 +100,7 @@ class Task:
     domain_index: int
     settings: TrainingSettings
     keystream: Keystream
+    key_use: KeyUse = AS_IN_THE_PAPER
 
     @property
     def divisor(self) -> float:
@@ -146,6 +149,7 @@ class ClassifierParts:
         keys: Domain keys, (K, n_ctx, W); empty where the method uses none.
         temperature: τ of the routing softmax.
         prior_weight: w, in [0, 1]: how much of the untuned CLIP the model keeps, see `methods.prior`.
+        key_use: What keys do to the meta prompt.
     """
 
     backbone: Backbone
@@ -156,6 +160,7 @@ class ClassifierParts:
     keys: Tensor
     temperature: float
     prior_weight: float = 0.0
+    key_use: KeyUse = AS_IN_THE_PAPER
 
 
 class Classifier(ABC):

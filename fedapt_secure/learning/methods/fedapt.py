@@ -4,7 +4,9 @@ Su et al., "Federated Adaptive Prompt Tuning for Multi-Domain Collaborative Lear
 section 4. B samples, M classes, K keys, D joint embedding, W text width.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -12,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedapt_secure.config.key_use import ADD, AS_IN_THE_PAPER, MULTIPLY, UNIFORM, KeyFusion, KeyUse, KeyValues
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.clip.text import PromptedText
 from fedapt_secure.learning.methods.base import Classifier, cosine_logits
 from fedapt_secure.learning.methods.prior import Prior, mixed
+from fedapt_secure.protocol.methods import PROMPT_STD
 
 TEMPERATURE: Final = 0.01
 """τ of the routing softmax (FedAPT, reference code)."""
@@ -24,18 +28,37 @@ ONE_HOT: Final = 1.0 - 1e-6
 _PROMPTS_AT_ONCE: Final = 512  # bounds the text tower's activations: about 1 GiB on ViT-B-32
 
 
-def modulate(meta_prompt: Tensor, key: Tensor) -> Tensor:
-    """Return P + P ⊙ k.
+_HALF_A_STEP: Final = 2.0**-25  # keys lie on a grid of 2**-24 that begins at 0, which no normal value is of
+
+
+def key_values(keys: Tensor, values: KeyValues = UNIFORM) -> Tensor:
+    """Return what the numbers of keys stand for.
+
+    Args:
+        keys: U[0, 1), any sizes.
+        values: See `KeyValues`.
+    """
+    if values == UNIFORM:
+        return keys
+    if values == "signed":
+        return 2 * keys - 1
+    normal = math.sqrt(2) * torch.erfinv(2 * (keys.double() + _HALF_A_STEP) - 1)
+    return (normal if values == "normal" else PROMPT_STD * normal).to(keys.dtype)
+
+
+def modulate(meta_prompt: Tensor, key: Tensor, fusion: KeyFusion = MULTIPLY) -> Tensor:
+    """Return P + P ⊙ k, or P + k.
 
     Args:
         meta_prompt: P, (M, n_ctx, W) or (n_ctx, W).
-        key: k, (..., n_ctx, W).
+        key: k, (..., n_ctx, W): what `key_values` returns.
+        fusion: Which of the two.
 
     Returns:
         Contexts, (..., M, n_ctx, W) or (..., n_ctx, W).
     """
     aligned = key.unsqueeze(-3) if meta_prompt.ndim == 3 else key
-    return meta_prompt + meta_prompt * aligned
+    return meta_prompt + (aligned if fusion == ADD else meta_prompt * aligned)
 
 
 def routing_weights(features: Tensor, adaptive_network: Tensor, temperature: float = TEMPERATURE) -> Tensor:
@@ -69,6 +92,7 @@ class FedAptModel(Classifier):
         keys: Domain keys, (K, n_ctx, W).
         temperature: τ of the routing softmax.
         prior: What is kept of the hand-written prompt; ``None`` for nothing, as in the paper.
+        key_use: What keys do to the meta prompt.
     """
 
     text: PromptedText
@@ -77,6 +101,7 @@ class FedAptModel(Classifier):
     keys: Tensor
     temperature: float = TEMPERATURE
     prior: Prior | None = None
+    key_use: KeyUse = AS_IN_THE_PAPER
 
     @property
     def backbone(self) -> Backbone:
@@ -87,7 +112,11 @@ class FedAptModel(Classifier):
     def routed_text(self) -> Tensor:
         """Text features (K, M, D) that each key stands for: encoded once, whatever the images."""
         with torch.no_grad():
-            return self._encode(self._placed(self.keys))
+            return self._encode(self._key_values)
+
+    @cached_property
+    def _key_values(self) -> Tensor:
+        return key_values(self._placed(self.keys), self.key_use.values)
 
     def routing(self, features: Tensor) -> Tensor:
         """Return the domain index (B,) that each sample of features (B, D) is routed to."""
@@ -104,9 +133,32 @@ class FedAptModel(Classifier):
             features: Image features, (B, D).
             weights: Their weights over the keys, (B, K).
         """
-        keys = torch.einsum("bk,knw->bnw", weights, self._placed(self.keys))
-        text_features = mixed(self.prior, self.text.encode(modulate(self._placed(self.meta_prompt), keys)))
+        keys = torch.einsum("bk,knw->bnw", weights, self._key_values)
+        contexts = modulate(self._placed(self.meta_prompt), keys, self.key_use.fusion)
+        text_features = mixed(self.prior, self.text.encode(contexts))
         return self._logits(self._placed(features), text_features)
+
+    @torch.no_grad()
+    def predict_without_routing(self, features: Tensor) -> Tensor:
+        """Return logits (B, M) with one prompt for all samples (B, D), of every key in equal shares.
+
+        What is left where nothing recognises domains: for ablations.
+        """
+        mean_key = self._key_values.mean(dim=0, keepdim=True)
+        return cosine_logits(self.backbone, self._placed(features), self._encode(mean_key)[0])
+
+    @torch.no_grad()
+    def predict_knowing_domains(self, features: Tensor, own_keys: Collection[int]) -> Tensor:
+        """Return logits (B, M) of samples (B, D) of one domain whose keys are known: for ablations.
+
+        Args:
+            features: Image features.
+            own_keys: Which keys serve the domain, one at least; the network chooses among these alone.
+        """
+        own = sorted(own_keys)
+        known = replace(self, keys=self.keys[own], adaptive_network=self.adaptive_network[own])
+        known.__dict__["routed_text"] = self.routed_text[own]  # encoded already
+        return known.predict(features)
 
     @torch.no_grad()
     def predict_plain(self, features: Tensor) -> Tensor:
@@ -160,7 +212,8 @@ class FedAptModel(Classifier):
         """Return text features (R, M, D) of the prompts under keys (R, n_ctx, W), some at a time."""
         rows = max(1, _PROMPTS_AT_ONCE // len(self.text.class_names))
         meta_prompt = self._placed(self.meta_prompt)
-        parts = [self.text.encode(modulate(meta_prompt, some)) for some in torch.split(keys, rows)]
+        fusion = self.key_use.fusion
+        parts = [self.text.encode(modulate(meta_prompt, some, fusion)) for some in torch.split(keys, rows)]
         return mixed(self.prior, torch.cat(parts))
 
     def _logits(self, features: Tensor, text_features: Tensor) -> Tensor:

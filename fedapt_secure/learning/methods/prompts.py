@@ -22,7 +22,7 @@ from fedapt_secure.learning.methods.base import (
     TrainingData,
     cosine_logits,
 )
-from fedapt_secure.learning.methods.fedapt import FedAptModel, modulate
+from fedapt_secure.learning.methods.fedapt import FedAptModel, key_values, modulate
 from fedapt_secure.learning.methods.prior import mixed, prior_of
 from fedapt_secure.learning.privacy.dp import TextFeatureGradient
 
@@ -48,6 +48,7 @@ class FedApt(Method):
             keys=parts.keys,
             temperature=parts.temperature,
             prior=prior_of(parts),
+            key_use=parts.key_use,
         )
 
 
@@ -73,6 +74,7 @@ class _PromptObjective(Objective):
         self._prompt = prompt
         self._network = network
         self._text = _text(task)
+        self._key = key_values(task.key, task.key_use.values)
         shape = task.shape
         self._gradient = TextFeatureGradient(
             classes=shape.classes,
@@ -89,7 +91,9 @@ class _PromptObjective(Objective):
     def gradients(self, parameters: Tensors, batch: Batch) -> Tensors:
         context = parameters[self._prompt]
         with torch.enable_grad():
-            modulated = modulate(context, self._task.key) if self._network is not None else context
+            modulated = context
+            if self._network is not None:
+                modulated = modulate(context, self._key, self._task.key_use.fusion)
             prompts = modulated.unsqueeze(0)
         with replayed(self._text, prompts) as encode:
             with torch.enable_grad():

@@ -78,6 +78,21 @@ class Case:
 
 
 @dataclass(frozen=True)
+class View:
+    """A row that needs no run of its own: another row's models, evaluated otherwise.
+
+    Attributes:
+        label: The row.
+        of: The row whose runs it looks at.
+        routing: How images are routed in it, see `learning.evaluation.scores`.
+    """
+
+    label: Label
+    of: Label
+    routing: str
+
+
+@dataclass(frozen=True)
 class NotRun:
     """A row that was asked for and cannot be, and why."""
 
@@ -92,10 +107,12 @@ class Cases:
     Attributes:
         runs: What is run, by seed, so that the images of one split are dealt and encoded once.
         not_run: What is refused.
+        views: What is looked at in other ways; each stands below the row whose runs it looks at.
     """
 
     runs: tuple[Case, ...]
     not_run: tuple[NotRun, ...] = ()
+    views: tuple[View, ...] = ()
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -104,9 +121,42 @@ class Cases:
 
 
 @dataclass
-class _Collected:
+class Collected:
+    """Simulations as they are found, and rows that cannot be.
+
+    Attributes:
+        runs: What can be run.
+        not_run: Why other rows cannot.
+    """
+
     runs: list[Case] = field(default_factory=list)
     not_run: dict[Label, str] = field(default_factory=dict)
+
+    def take(self, label: Label, fields: Mapping[str, Any], source: str) -> None:
+        """Take a simulation, or note why it cannot be.
+
+        Args:
+            label: Its row.
+            fields: Options of `simulate`.
+            source: The command that asks for it.
+        """
+        facts = method_facts(label.method)
+        if label.epsilon is not None and facts.never_private is not None:
+            self.not_run.setdefault(label, f"never under differential privacy: {facts.never_private}")
+            return
+        try:
+            settings = build(SimulateSettings, fields, source=source, as_options=True)
+            check_method(settings)
+        except InvalidInput as error:
+            self.not_run.setdefault(label, str(error).removeprefix(f"{source}: "))
+            return
+        self.runs.append(Case(label, settings))
+
+    def cases(self, views: tuple[View, ...] = ()) -> Cases:
+        """Return all of them; raises `InvalidInput` where nothing can be run."""
+        if not self.runs:
+            raise InvalidInput(f"nothing can be run: {next(iter(self.not_run.values()))}")
+        return Cases(tuple(self.runs), tuple(NotRun(*one) for one in self.not_run.items()), views)
 
 
 def cases_of(wanted: CompareSettings, common: Mapping[str, Any]) -> Cases:
@@ -131,21 +181,20 @@ def cases_of(wanted: CompareSettings, common: Mapping[str, Any]) -> Cases:
     if own_rate is not None:
         rates.setdefault(str(common.get("method", FEDAPT)), own_rate)
     plain = build(SimulateSettings, shared | {"no_dp": True}, source="compare", as_options=True)
-    _check_data(plain)
+    check_data(plain)
     left_out = turns(plain)
-    found = _Collected()
+    found = Collected()
     for seed, unseen in product(wanted.seeds, left_out):
         for label, fields in _labels(wanted):
             given = shared | fields | {"seed": seed, "unseen_domain": unseen}
             if label.method in rates:
                 given["learning_rate"] = rates[label.method]
-            _take(found, label, given)
-    if not found.runs:
-        raise InvalidInput(f"nothing can be run: {next(iter(found.not_run.values()))}")
-    return Cases(tuple(found.runs), tuple(NotRun(*one) for one in found.not_run.items()))
+            found.take(label, given, source="compare")
+    return found.cases()
 
 
-def _check_data(settings: SimulateSettings) -> None:
+def check_data(settings: SimulateSettings) -> None:
+    """Refuse data of which no comparison means anything; raises `InvalidInput`."""
     if settings.dataset in DIGITS:
         count = digit_clients(settings.clients, deal_options(settings))
         if count > MAX_DIGIT_CLIENTS:
@@ -168,17 +217,3 @@ def _labels(wanted: CompareSettings) -> Iterator[tuple[Label, dict[str, Any]]]:
                 label = Label(f"{method}-eps-{budget}", method_facts(method).title, method, epsilon)
                 private = {"no_dp": True} if epsilon is None else {"dp_epsilon": epsilon}
                 yield label, {"method": method, **private}
-
-
-def _take(found: _Collected, label: Label, fields: dict[str, Any]) -> None:
-    facts = method_facts(label.method)
-    if label.epsilon is not None and facts.never_private is not None:
-        found.not_run.setdefault(label, f"never under differential privacy: {facts.never_private}")
-        return
-    try:
-        settings = build(SimulateSettings, fields, source="compare", as_options=True)
-        check_method(settings)
-    except InvalidInput as error:
-        found.not_run.setdefault(label, str(error).removeprefix("compare: "))
-        return
-    found.runs.append(Case(label, settings))

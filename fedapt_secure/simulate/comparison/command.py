@@ -1,7 +1,9 @@
 """The work of ``fedapt-secure compare``: run what is missing, then show and write the table."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -10,12 +12,30 @@ from fedapt_secure.config.paper_choices import steps_said
 from fedapt_secure.inference.pictures import NO_MATPLOTLIB, can_draw
 from fedapt_secure.simulate.comparison.cases import Cases, cases_of
 from fedapt_secure.simulate.comparison.display import CompareDisplay, print_comparison
-from fedapt_secure.simulate.comparison.figures import Comparison, gather
+from fedapt_secure.simulate.comparison.figures import Comparison, PublishedFigure, gather
 from fedapt_secure.simulate.comparison.output import write_files
 from fedapt_secure.simulate.comparison.picture import draw
 from fedapt_secure.simulate.comparison.runs import carry_out_all
 from fedapt_secure.simulate.comparison.store import Store
 from fedapt_secure.simulate.comparison.wanted import CompareSettings
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said of a table besides its figures.
+
+    Attributes:
+        title: What it is about, before what was run.
+        notes: Sentences to stand below it.
+        published: Finds what papers say of its rows.
+    """
+
+    title: str = ""
+    notes: tuple[str, ...] = ()
+    published: Callable[[Comparison], tuple[PublishedFigure, ...]] = lambda _: ()
+
+
+NOTHING_MORE: Final = About()
 
 
 def compare(wanted: CompareSettings, common: Mapping[str, Any], console: Console) -> Comparison:
@@ -31,16 +51,41 @@ def compare(wanted: CompareSettings, common: Mapping[str, Any], console: Console
         RunFailed: If a run failed. The others were made, and the table is written.
         Unavailable: If the disk is full or broken; the same command goes on from there.
     """
-    cases = cases_of(wanted, common)
-    store = Store(wanted.out)
+    return run_cases(cases_of(wanted, common), wanted.out, common.get("cache"), console)
+
+
+def run_cases(
+    cases: Cases,
+    out: Path,
+    cache: Path | None,
+    console: Console,
+    about: About = NOTHING_MORE,
+) -> Comparison:
+    """Run what is missing of some simulations, show the table, and write it into its folder.
+
+    Args:
+        cases: What to run.
+        out: The folder.
+        cache: Folder of lasting features; by default in ``out``.
+        console: Where to show it.
+        about: What is said of it besides.
+
+    Raises:
+        InvalidInput: If the settings cannot be carried out, or the folder holds other runs.
+        RunFailed: If a run failed. The others were made, and the table is written.
+        Unavailable: If the disk is full or broken; the same command goes on from there.
+    """
+    store = Store(out)
     with store.in_use():
         try:
             with CompareDisplay(console, cases) as display:
-                outcomes = carry_out_all(cases, store, display, common.get("cache"))
+                outcomes = carry_out_all(cases, store, display, cache)
         except (KeyboardInterrupt, Unavailable):
             console.print("finished runs are kept; the same command goes on from there", highlight=False)
             raise
-        comparison = gather(_title(cases), outcomes, cases.not_run)
+        title = ": ".join(part for part in (about.title, _title(cases)) if part)
+        comparison = gather(title, outcomes, cases.not_run, cases.views)
+        comparison = replace(comparison, notes=about.notes, published=about.published(comparison))
         write_files(store.path, comparison)
         print_comparison(console, comparison)
         drawn = draw(store.path, comparison) if comparison.rows and can_draw() else ()

@@ -14,7 +14,14 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.simulate.comparison.cases import Case, Cases
 from fedapt_secure.simulate.comparison.figures import Comparison
-from fedapt_secure.simulate.comparison.output import COST_COLUMNS, cost_cells, remarks, with_deviation
+from fedapt_secure.simulate.comparison.output import (
+    COST_COLUMNS,
+    PUBLISHED_COLUMNS,
+    cost_cells,
+    published_cells,
+    remarks,
+    with_deviation,
+)
 from fedapt_secure.simulate.comparison.runs import Outcome
 
 _ANY_WIDTH = 10_000
@@ -133,6 +140,19 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     for remark in remarks(comparison):
         style = "bold red" if remark.startswith("FAILED") else "dim"
         console.print(f"[{style}]{escape(remark.strip())}[/]", highlight=False)
+    if comparison.published:
+        _print_published(console, comparison)
+
+
+def _print_published(console: Console, comparison: Comparison) -> None:
+    table = Table(title="published beside ours, in per cent and points")
+    for place, name in enumerate(PUBLISHED_COLUMNS[:-1]):
+        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
+    for one in comparison.published:
+        table.add_row(*map(escape, published_cells(one)))
+    console.print(table)
+    for source in dict.fromkeys(one.source for one in comparison.published):
+        console.print(f"[dim]{escape(source)}[/]", highlight=False)
 
 
 def _packed(console: Console, comparison: Comparison, columns: list[_Column]) -> list[list[_Column]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, median, stdev
 from typing import Any
 
-from fedapt_secure.simulate.comparison.cases import Label, NotRun
+from fedapt_secure.simulate.comparison.cases import Label, NotRun, View
 from fedapt_secure.simulate.comparison.runs import Outcome
 from fedapt_secure.simulate.comparison.unseen import joined
 from fedapt_secure.simulate.results.summary import Summary
@@ -68,6 +68,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class PublishedFigure:
+    """One figure that a paper printed and ours, in per cent.
+
+    Attributes:
+        title: The row's title. what: The domain, or ``mean``.
+        published: The paper's. ours: Over all seeds.
+        source: Where the paper's stands.
+    """
+
+    title: str
+    what: str
+    published: float
+    ours: float
+    source: str
+
+    @property
+    def difference(self) -> float:
+        """Points that ours is above the published figure."""
+        return self.ours - self.published
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The whole table.
 
@@ -77,6 +99,8 @@ class Comparison:
         failed: Failed runs, by row; also those of rows in which nothing was finished.
         not_run: What was refused, with the reason.
         unseen: Whether domains are those that took no part in the run that the figure is from.
+        notes: Sentences to stand below the table.
+        published: What papers say of its rows.
     """
 
     title: str
@@ -84,6 +108,8 @@ class Comparison:
     failed: tuple[tuple[Label, int, str], ...]
     not_run: tuple[NotRun, ...]
     unseen: bool = False
+    notes: tuple[str, ...] = ()
+    published: tuple[PublishedFigure, ...] = ()
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -96,13 +122,16 @@ class Comparison:
         return not self.failed
 
 
-def gather(title: str, outcomes: Iterable[Outcome], not_run: Sequence[NotRun] = ()) -> Comparison:
+def gather(
+    title: str, outcomes: Iterable[Outcome], not_run: Sequence[NotRun] = (), views: Sequence[View] = ()
+) -> Comparison:
     """Return the table of a comparison's runs.
 
     Args:
         title: What was compared on what.
         outcomes: How each run ended.
         not_run: What was refused.
+        views: Rows that are other looks at the runs of others.
     """
     by_label: dict[Label, list[Outcome]] = {}
     outcomes = list(outcomes)
@@ -121,10 +150,19 @@ def gather(title: str, outcomes: Iterable[Outcome], not_run: Sequence[NotRun] = 
             else [(one.settings.seed, summary) for one, summary in finished]
         )
         if done:
-            rows.append(
-                _row(label, tuple(seed for seed, _ in done), [summary for _, summary in done], failures)
-            )
+            seeds, summaries = tuple(seed for seed, _ in done), [summary for _, summary in done]
+            rows.append(_row(label, seeds, summaries, failures))
+            rows += [
+                _row(view.label, seeds, [_seen(one, view.routing) for one in summaries], failures)
+                for view in views
+                if view.of == label
+            ]
     return Comparison(title, tuple(rows), tuple(failed), tuple(not_run), bool(unseen))
+
+
+def _seen(summary: Summary, routing: str) -> Summary:
+    """Return a summary whose accuracy is that with another routing."""
+    return summary | {"accuracy": {summary["method"]: summary["accuracy_by_routing"][routing]}}
 
 
 def _row(

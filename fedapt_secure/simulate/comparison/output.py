@@ -4,12 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fedapt_crypto.private_files import write_atomically
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
-from fedapt_secure.simulate.comparison.figures import Comparison, Row, Spread
+from fedapt_secure.simulate.comparison.figures import Comparison, PublishedFigure, Row, Spread
 
 JSON_FILE, CSV_FILE, MARKDOWN_FILE = "comparison.json", "comparison.csv", "comparison.md"
 
@@ -35,6 +36,8 @@ def to_fields(comparison: Comparison) -> dict[str, Any]:
             {"row": label.name, "seed": seed, "reason": reason} for label, seed, reason in comparison.failed
         ],
         "not_run": [{"row": one.label.name, "reason": one.reason} for one in comparison.not_run],
+        "notes": list(comparison.notes),
+        "published": [asdict(one) | {"difference": one.difference} for one in comparison.published],
     }
 
 
@@ -93,7 +96,19 @@ def to_markdown(comparison: Comparison) -> str:
             cells.append("" if row.own_domain is None else with_deviation(row.own_domain))
         lines.append(_line([*cells, *cost_cells(row)]))
     lines += ["", *remarks(comparison)]
+    if comparison.published:
+        lines += ["Published beside ours, in per cent and points:", "", _line(PUBLISHED_COLUMNS)]
+        lines.append(_line(["---", "---", *["---:"] * 3, "---"]))
+        lines += [_line([*published_cells(one), one.source]) for one in comparison.published]
     return "\n".join(lines).rstrip() + "\n"
+
+
+PUBLISHED_COLUMNS = ("method", "domain", "published", "ours", "difference", "where")
+
+
+def published_cells(one: PublishedFigure) -> tuple[str, ...]:
+    """Return the cells of `PUBLISHED_COLUMNS` but for the last."""
+    return one.title, one.what, f"{one.published:.1f}", f"{one.ours:.1f}", f"{one.difference:+.1f}"
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -149,6 +164,7 @@ def remarks(comparison: Comparison) -> list[str]:
             "ε spent is one run's, the largest of all institutions; whoever really runs several of these on"
             " the same images spends their sum."
         )
+    said += comparison.notes
     said += [f"Not run: {one.label}: {one.reason}." for one in comparison.not_run]
     said += [f"FAILED: {label}, seed {seed}: {reason}" for label, seed, reason in comparison.failed]
     return [f"{one}\n" for one in said]

@@ -52,34 +52,24 @@ class CompareSettings(Settings):
     @field_validator("methods", mode="before")
     @classmethod
     def _method_list(cls, value: Any) -> Any:
-        return _separated(value)
+        return separated(value)
 
     @field_validator("epsilons", mode="before")
     @classmethod
     def _budget_list(cls, value: Any) -> Any:
-        found = _separated(value)
-        if isinstance(found, tuple):
-            return tuple(None if one == NO_PRIVACY else one for one in found)
-        return found
+        return budgets(value)
 
     @field_validator("seeds", mode="before")
     @classmethod
     def _seed_list(cls, value: Any) -> Any:
-        """``5`` means five seeds from 0; ``3,4`` those two, and ``3,`` that one."""
-        if isinstance(value, str) and "," not in value:
-            value = int(value) if value.strip().isdecimal() else value
-        if isinstance(value, int) and not isinstance(value, bool):
-            if not 1 <= value <= MAX_SEEDS:
-                raise ValueError(f"1 to {MAX_SEEDS} seeds are possible; a single seed N is given as 'N,'")
-            return tuple(range(value))
-        return _separated(value)
+        return seeds_of(value)
 
     @field_validator("learning_rates", mode="before")
     @classmethod
     def _rates(cls, value: Any) -> Any:
         if isinstance(value, dict):
             return value
-        pairs = [one.partition("=") for one in _separated(value)]
+        pairs = [one.partition("=") for one in separated(value)]
         if not all(sign for _, sign, _ in pairs):
             raise ValueError("give METHOD=RATE, such as fedapt=0.5")
         return {name.strip(): rate.strip() for name, _, rate in pairs}
@@ -97,7 +87,26 @@ class CompareSettings(Settings):
         return self
 
 
-def _separated(value: Any) -> Any:
+def budgets(value: Any) -> Any:
+    """Return the budgets that a text or a list of texts names, ``none`` among them."""
+    found = separated(value)
+    if isinstance(found, tuple):
+        return tuple(None if one == NO_PRIVACY else one for one in found)
+    return found
+
+
+def seeds_of(value: Any) -> Any:
+    """Return the seeds of a text: ``5`` means five from 0; ``3,4`` those two, and ``3,`` that one."""
+    if isinstance(value, str) and "," not in value:
+        value = int(value) if value.strip().isdecimal() else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_SEEDS:
+            raise ValueError(f"1 to {MAX_SEEDS} seeds are possible; a single seed N is given as 'N,'")
+        return tuple(range(value))
+    return separated(value)
+
+
+def separated(value: Any) -> Any:
     """Return what a text or a list of texts says, with commas between the parts."""
     if isinstance(value, str):
         value = (value,)

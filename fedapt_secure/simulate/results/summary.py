@@ -15,6 +15,7 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_routing
 from fedapt_secure.learning.bundle import read_bundle
+from fedapt_secure.learning.evaluation.scores import ORACLE_ROUTING, UNIFORM_ROUTING
 from fedapt_secure.learning.evaluation.tally import Tally, per_class, routing_matrix
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.log.reader import read_log
@@ -64,6 +65,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         "supervision": federation.plan.supervision,
         "prior_weight": None if bundle is None else bundle.prior_weight,
         "routing": _by_domain(federation, scores, "routed_correct") if routes else None,
+        "accuracy_by_routing": _by_routing(federation, scores) if routes else None,
         "keys": list(keys) if routes else None,
         "routing_counts": routing_matrix(tallies, len(keys)).tolist() if routes else None,
         "synthetic": federation.dataset.synthetic,
@@ -158,6 +160,12 @@ def _by_domain(
     return _mean_over(
         {domains[index]: right[index] / total[index] for index in sorted(total) if total[index]}
     )
+
+
+def _by_routing(federation: Federation, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the finished model would do with other routing than its own."""
+    flat = {name: one | one["correct_by_routing"] for name, one in scores.items()}
+    return {how: _by_domain(federation, flat, how) for how in (UNIFORM_ROUTING, ORACLE_ROUTING)}
 
 
 def _mean_over(per_domain: dict[str, float]) -> dict[str, Any]:

@@ -178,6 +178,7 @@ def deal_options(settings: SimulateSettings) -> DealOptions:
     """Return how the data set of a run is dealt."""
     return DealOptions(
         domains=settings.domains,
+        classes=settings.classes,
         institutions_per_domain=settings.institutions_per_domain,
         dirichlet=settings.dirichlet,
         dirichlet_over=settings.dirichlet_over,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from fedapt_secure.config.key_use import MULTIPLY, UNIFORM
 from fedapt_secure.config.simulate import AUTO, KEY_EACH, SimulateSettings
 from fedapt_secure.learning.clip.backbone import Backbone
 from fedapt_secure.learning.data.dealing import DealtDataset
@@ -70,6 +71,8 @@ def session_plan(
         clip=settings.update_clip,
         temperature=settings.temperature,
         keys=_key_count(settings, dataset) if facts.uses_keys else None,
+        key_fusion=settings.key_fusion if facts.uses_keys else MULTIPLY,
+        key_values=settings.key_values if facts.uses_keys else UNIFORM,
         initial_seed=settings.seed,
         initial_context=start_of_contexts(settings, backbone),
         unsupervised=unsupervised_plan(settings) if settings.method != ZERO_SHOT else None,

@@ -159,6 +159,10 @@ temperature: 0.01
 # How many domain keys there are; null: one a domain. With fewer, domains share keys; with more, institutions
 # of one domain have their own.
 keys: null
+# What a key does to the prompt (multiply, as in the paper, or add), and what its numbers are drawn from
+# (uniform, as in the paper, signed, normal, or contexts): the others are for experiments.
+key_fusion: multiply
+key_values: uniform
 # Seed of the initial parameters; public.
 initial_seed: 0
 # Words that contexts start from, with the token embeddings of this model: 'fedapt-secure model-info --words

@@ -16,7 +16,7 @@ DOMAINS = ("amazon", "caltech", "dslr", "webcam")
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("office_caltech10")
-    assert example("make_office_caltech10.py", folder, 0.01).returncode == 0
+    assert example("make_paper_data.py", "office-caltech10", folder, 2).returncode == 0
     return folder
 
 

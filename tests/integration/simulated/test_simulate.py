@@ -132,7 +132,7 @@ def test_the_main_job(private: Tapped) -> None:
         "accuracy", "top_5", "per_class", "confusion", "method", "keys", "routing", "routing_counts",
         "private", "not_private_because", "privacy", "rounds", "secure_aggregation", "device", "precision",
         "seconds_total", "synthetic", "away", "own_domain", "parameters", "unseen", "supervision",
-        "prior_weight",
+        "prior_weight", "accuracy_by_routing",
     }  # fmt: skip
     assert summary["synthetic"] is False
     assert summary["prior_weight"] == read_bundle(run.folder / "model.safetensors").prior_weight > 0

@@ -186,6 +186,10 @@ def test_what_is_held_out_is_divided_evenly() -> None:
 def test_a_share_of_each_class_is_held_out(sizes: list[int], seed: int) -> None:
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     all_of_it = [Record(Path(f"{n}.png"), label, f"{n}.png") for n, label in enumerate(labels)]
+    if max(sizes) < 3:
+        with pytest.raises(InvalidInput, match="a share of 0.2 of each class is no image: the largest class"):
+            hold_out(all_of_it, 0.2, np.random.default_rng(seed))
+        return
     found = hold_out(all_of_it, 0.2, np.random.default_rng(seed))
     assert [one.path for one in found] == [one.path for one in all_of_it]
     held = [sum(one.split == "test" for one in found if one.label == label) for label in range(len(sizes))]

@@ -32,6 +32,13 @@ def test_counts_are_those_of_the_predictions(prompted):
     assert scores.tally.confusion(3).sum(axis=0).tolist() == answers.bincount(minlength=3).tolist()
     assert scores.tally.confusion(3).sum(axis=1).tolist() == labels.bincount(minlength=3).tolist()
     assert scores.tally.keys[0] == 50 - scores.routed_correct
+    told = model.predict_knowing_domains(features, {1}).argmax(1)
+    even = model.predict_without_routing(features).argmax(1)
+    assert scores.correct_by_routing == {
+        "oracle": int((told == labels).sum()),
+        "uniform": int((even == labels).sum()),
+    }
+    assert (scores + scores).correct_by_routing["oracle"] == 2 * scores.correct_by_routing["oracle"]
     assert scores.tally.in_top_5 == 50, "there are only three classes"
 
 

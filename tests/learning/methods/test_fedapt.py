@@ -1,9 +1,12 @@
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedapt_secure.learning.methods.fedapt import FedAptModel, modulate, routing_weights
+from fedapt_secure.config.key_use import KeyUse
+from fedapt_secure.learning.methods.fedapt import FedAptModel, key_values, modulate, routing_weights
 
 
 @pytest.fixture(params=[True, False], ids=["class-specific", "shared"])
@@ -110,3 +113,51 @@ def test_the_chosen_key_decides(model):
 def test_no_sample_gives_no_prediction(model):
     assert model.predict(torch.empty(0, 64)).shape == (0, 3)
     assert model.predict_plain(torch.empty(0, 64)).shape == (0, 3)
+
+
+def test_what_numbers_of_keys_stand_for():
+    keys = torch.rand(200_000, generator=torch.Generator().manual_seed(1))
+    assert key_values(keys) is keys
+    torch.testing.assert_close(key_values(keys, "signed"), 2 * keys - 1)
+    for values, std in (("normal", 1.0), ("contexts", 0.02)):
+        found = key_values(keys, values)
+        assert found.dtype == torch.float32
+        assert bool(found.isfinite().all())
+        assert abs(float(found.mean())) < 0.01 * std
+        assert float(found.std()) == pytest.approx(std, rel=0.01)
+        assert float((found.abs() < std).float().mean()) == pytest.approx(0.6827, abs=0.005)
+    ends = torch.tensor([0.0, 1 - 2.0**-24])
+    assert bool(key_values(ends, "normal").isfinite().all()), "the grid's ends are numbers too"
+
+
+def test_keys_can_be_added():
+    meta_prompt, key = torch.randn(3, 4, 8), torch.rand(4, 8)
+    torch.testing.assert_close(modulate(meta_prompt, key, "add"), meta_prompt + key)
+    torch.testing.assert_close(modulate(meta_prompt[0], key, "add"), meta_prompt[0] + key)
+
+
+@pytest.mark.parametrize("use", [KeyUse("add"), KeyUse("multiply", "signed"), KeyUse("add", "normal")])
+def test_routed_predictions_are_the_plain_ones_with_every_use_of_keys(model, use):
+    other = dataclasses.replace(model, key_use=use)
+    features = torch.randn(12, 64, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(other.predict(features), other.predict_plain(features), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(other.predict(features), model.predict(features))
+    keys = key_values(model.keys, use.values)
+    stated = dataclasses.replace(model, keys=keys, key_use=KeyUse(use.fusion))
+    torch.testing.assert_close(other.predict(features), stated.predict(features))
+
+
+def test_without_routing_all_keys_count_alike(model):
+    features = torch.randn(6, 64, generator=torch.Generator().manual_seed(5))
+    even = model.own_logits(features, torch.full((6, 5), 0.2))
+    torch.testing.assert_close(model.predict_without_routing(features), even, atol=1e-4, rtol=1e-4)
+
+
+def test_who_is_told_the_domain_uses_its_keys(model):
+    features = torch.randn(6, 64, generator=torch.Generator().manual_seed(6))
+    weights = torch.zeros(6, 5)
+    weights[:, 3] = 1.0
+    told = model.predict_knowing_domains(features, {3})
+    torch.testing.assert_close(told, model.own_logits(features, weights), atol=1e-4, rtol=1e-4)
+    everything = model.predict_knowing_domains(features, set(range(5)))
+    torch.testing.assert_close(everything, model.predict(features))

@@ -1,16 +1,34 @@
 """What a whole test run shares: the processes that commands, and workers of CKKS, are forked from."""
 
 import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from fedapt_crypto.secagg.ckks import process
+from fedapt_crypto.sharing import sharing
 from tests.support import warm
-from tests.support.examples import note_the_gate
+from tests.support.examples import GATE, note_the_gate
 
 COLD: Final = pytest.StashKey[tuple[str, ...]]()
 """How workers of CKKS start outside tests."""
+
+SHARED: Final = ("audit", "hostile", "protocol", "world")
+"""Rooms of tests in which whole federations are played in one process."""
+
+
+@pytest.fixture(autouse=True)
+def _work_is_shared(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check in the gate what many parties of one process hold once, as simulations do; see `sharing`.
+
+    A good part of their time is signatures that every party checks. In `make test-all` each checks its own.
+    """
+    room = Path(request.node.fspath).relative_to(Path(__file__).parent).parts[0]
+    with sharing() if GATE in os.environ and room in SHARED else nullcontext():
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

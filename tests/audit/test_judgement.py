@@ -347,7 +347,7 @@ SHARES = st.sampled_from([5e-324, 1e-300, 1e-12, 0.5, 1 - 2**-53])
 
 
 class TestExtremes:
-    @settings(max_examples=examples(20, 60), deadline=None)
+    @settings(max_examples=examples(8, 60), deadline=None)
     @given(st.data())
     def test_any_numbers_that_a_line_may_hold_end_in_a_verdict(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

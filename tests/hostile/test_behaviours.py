@@ -22,9 +22,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Federation]:
     return {scheme: prepare_run(folder / scheme, scheme, 4) for scheme in {row.scheme for row in TABLE}}
 
 
-EVERY = 5
+EVERY = 8
 NAMED = ("nothing but the truth", "rewind", "hidden", "junk", "two ", "swapped", "aborted", "seal")
-"""Every fifth row is among the fast tests, and what was found by attack; `slow` has the others."""
+"""Every eighth row is among the fast tests, and what was found by attack; `slow` has the others."""
 
 
 def often(place: int, row: Behaviour) -> bool:

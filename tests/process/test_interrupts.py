@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedapt_secure.process.exit_status import ExitStatus
+from tests.support.examples import often
 
 pytestmark = pytest.mark.integration
 
@@ -83,7 +84,7 @@ def interrupted(command: list[str], at: str, folder: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "at"), [(command, at) for command, moments in MOMENTS.items() for at in moments]
+    ("command", "at"), often([(command, at) for command, moments in MOMENTS.items() for at in moments], 2)
 )
 def test_while_a_command_is_loaded(command: str, at: str, tmp_path: Path) -> None:
     status, said = interrupted(["-c", SCRIPT, *command.split()], at, tmp_path)

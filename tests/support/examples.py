@@ -1,7 +1,8 @@
-"""How many examples a property is tried with: fewer in the gate, where whole sessions are played for each."""
+"""How much of a test is tried: less in the gate, where whole sessions are played for each example."""
 
 import os
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import pytest
 
@@ -23,3 +24,19 @@ def examples(in_the_gate: int, otherwise: int) -> int:
         otherwise: With ``make test-all``, or where a test is run by itself.
     """
     return in_the_gate if GATE in os.environ else otherwise
+
+
+def often(cases: Iterable[Any], every: int) -> list[Any]:
+    """Return the cases of a test that has many alike: most of them in `make test-all` only.
+
+    Args:
+        cases: For `pytest.mark.parametrize`; a tuple is one case of several values.
+        every: How many there are to each that the gate tries.
+    """
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=() if place % every == 0 else pytest.mark.slow,
+        )
+        for place, case in enumerate(cases)
+    ]

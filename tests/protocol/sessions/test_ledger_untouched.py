@@ -31,6 +31,7 @@ from tests.protocol.federation import Federation
 from tests.protocol.memory_log import MemoryLog
 from tests.protocol.sessions.stage import IMAGES, MARKER, POLICY, Stage, stranger, write_images
 from tests.protocol.sessions.test_marker import FAILURES, policy
+from tests.support.examples import often
 
 AFTER: dict[Reason, str] = {
     Reason.ALREADY_RELEASED: "there is a release before it",
@@ -288,7 +289,7 @@ def counted_by_audit(stage: Stage) -> set[str]:
     return {one.record.session for spend in party.spends for one in spend.counted}
 
 
-@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize("cause", often(CAUSES, 2))
 def test_nothing_is_spent_before_the_first_release(cause: str, stage: Stage) -> None:
     provoke, reason = CAUSES[cause]
     stage.company = True

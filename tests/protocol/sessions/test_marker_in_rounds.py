@@ -34,6 +34,7 @@ from fedapt_secure.protocol.reasons import Reason
 from tests.protocol.federation import Federation
 from tests.protocol.sessions.stage import MARKER, NAME, POLICY, Stage, write_images
 from tests.protocol.sessions.test_marker import policy
+from tests.support.examples import often
 
 SECOND = 2
 Provoke = Callable[[Stage], None]
@@ -319,7 +320,7 @@ CASES: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", often(CASES, 2))
 def test_only_a_code_leaves(name: str, stage: Stage) -> None:
     case = CASES[name]
     case.provoke(stage)

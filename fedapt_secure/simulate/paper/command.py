@@ -103,10 +103,13 @@ def run_table(wanted: PaperSettings, given: Mapping[str, Any], configs: Path, co
         for name, value in given.items()
         if name not in _WHERE and str(base.get(name)) != str(value)
     }
-    published = read_published(configs).tables.get(table.name, ())
+    known = read_published(configs)
+    published = known.tables.get(table.name, ())
     cases = table_cases(table, wanted, base, given)
-    notes = (f"The table's settings, but for {_said(changed)}.",) if changed else ()
-    about = About(table.title, notes, lambda comparison: tuple(beside(comparison, published)))
+    notes = [f"The table's settings, but for {_said(changed)}."] if changed else []
+    if table.needs_data:
+        notes.append(f"Share trained: {known.share_trained_source}.")
+    about = About(table.title, tuple(notes), lambda comparison: tuple(beside(comparison, published)))
     return run_cases(cases, wanted.out, given.get("cache"), console, about)
 
 

@@ -19,6 +19,20 @@ COLD: Final = pytest.StashKey[tuple[str, ...]]()
 SHARED: Final = ("audit", "hostile", "protocol", "world")
 """Rooms of tests in which whole federations are played in one process."""
 
+LONG: Final = ("integration", "export", "hostile", "world", "deploy", "cli", "audit", "protocol", "learning")
+"""Rooms whose tests last, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what lasts: what takes milliseconds is left for the end, which workers share out evenly."""
+    rank = {room: place for place, room in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(_room(item), len(LONG)))
+
+
+def _room(item: pytest.Item) -> str:
+    parts = item.path.relative_to(Path(__file__).parent).parts
+    return parts[0] if len(parts) > 1 else ""
+
 
 @pytest.fixture(autouse=True)
 def _work_is_shared(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -26,8 +40,7 @@ def _work_is_shared(request: pytest.FixtureRequest) -> Iterator[None]:
 
     A good part of their time is signatures that every party checks. In `make test-all` each checks its own.
     """
-    room = Path(request.node.fspath).relative_to(Path(__file__).parent).parts[0]
-    with sharing() if GATE in os.environ and room in SHARED else nullcontext():
+    with sharing() if GATE in os.environ and _room(request.node) in SHARED else nullcontext():
         yield
 
 

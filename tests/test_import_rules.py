@@ -66,7 +66,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "fedapt_secure": (
         "process",
-        "log privacy",
+        "log pages privacy",
         "config",
         "protocol",
         "audit",

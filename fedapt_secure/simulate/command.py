@@ -18,6 +18,7 @@ from fedapt_secure.simulate.engines.choosing import open_engine
 from fedapt_secure.simulate.engines.engine import Engine
 from fedapt_secure.simulate.results.balance_table import print_balance
 from fedapt_secure.simulate.results.display import ProgressDisplay, print_result
+from fedapt_secure.simulate.results.run_report import write_report
 from fedapt_secure.simulate.results.summary import Summary, summarise, write_pictures
 from fedapt_secure.simulate.running.run import carry_out
 from fedapt_secure.simulate.setup.federation import Federation, check, prepare
@@ -64,7 +65,9 @@ def _simulate(
         carry_out(federation, display.watch, display.encoding)
     summary = summarise(federation, time.monotonic() - started)
     write_pictures(federation, summary)
+    report = write_report(federation, summary)
     print_result(console, federation, summary)
+    console.print(f"Report: {report}", markup=False, highlight=False, soft_wrap=True)
     return federation, summary
 
 

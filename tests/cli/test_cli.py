@@ -89,7 +89,8 @@ class TestQuickAnswers:
         assert run(["simulate", "--help"]) == ExitStatus.DONE
         out, _ = capsys.readouterr()
         shown = set(re.findall(r"--[a-z-]+", out)) - {"--help"}
-        assert shown == {"--" + name.replace("_", "-") for name in (*SimulateSettings.model_fields, "config")}
+        ours = (*SimulateSettings.model_fields, "config", "open")
+        assert shown == {"--" + name.replace("_", "-") for name in ours}
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

@@ -341,6 +341,7 @@ def scores_to_fields(scores: Scores) -> dict[str, Any]:
         "tuned_correct": scores.tuned_correct,
         "routed_correct": scores.routed_correct,
         "correct_by_routing": dict(scores.correct_by_routing),
+        "zero_shot_by_class": [[label, count] for label, count in sorted(scores.zero_shot_by_class.items())],
         **scores.tally.to_fields(),
     }
 

@@ -30,6 +30,13 @@ MEANING: Final = {
         "The records were altered, or do not belong together: nothing in them should be relied on."
     ),
 }
+MARK: Final = {
+    Verdict.VERIFIED: "✓",
+    Verdict.OPEN: "…",
+    Verdict.VIOLATED: "!",
+    Verdict.TAMPERED: "✕",
+}
+"""A sign of each that does without colour."""
 NOT_PROVED: Final = (
     "that the recorded noise was applied",
     "that no unrecorded training took place",

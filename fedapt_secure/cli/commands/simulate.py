@@ -1,5 +1,6 @@
 """``fedapt-secure simulate``: options; what it does is in `fedapt_secure.simulate.command`."""
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,9 @@ from fedapt_secure.cli.commands.run_options import (
 )
 from fedapt_secure.config.settings import build, read_yaml
 from fedapt_secure.process.screen import Screen
+
+_OURS = ("config", "open_report")
+"""Options that are none of the simulation's."""
 
 
 def simulate(
@@ -267,9 +271,10 @@ def simulate(
     fail: Annotated[
         list[str] | None, option("NAME@ROUND:PHASE: let an institution vanish there; repeatable.", RUN)
     ] = None,
+    open_report: Annotated[bool, option("Show the report in a browser at the end.", RUN, "--open")] = False,
 ) -> None:
     """Run a whole federation on this machine: real server, clients, sockets, TLS and cryptography."""
-    given = {key: value for key, value in locals().items() if key != "config" and value not in (None, [])}
+    given = {key: value for key, value in locals().items() if key not in _OURS and value not in (None, [])}
     from fedapt_secure.config.simulate import ALL_DOMAINS, NEVER_PRIVATE, SimulateSettings  # noqa: PLC0415
 
     from_file, dropped = read_yaml(config) if config is not None else {}, []
@@ -290,4 +295,6 @@ def simulate(
     if settings.unseen_domain == ALL_DOMAINS:
         leave_one_out(settings, console)
     else:
-        run_simulation(settings, console)
+        finished = run_simulation(settings, console)
+        if open_report and not webbrowser.open(finished[0].folder.report.resolve().as_uri()):
+            console.print("there is no browser to show the report in: open the file", highlight=False)

@@ -30,6 +30,7 @@ class Scores:
         tuned_correct: Right answers of the tuned model.
         routed_correct: Records whose domain the model recognises; 0 where its method knows no domains.
         tally: What the tuned model answered, class by class.
+        zero_shot_by_class: Right answers of the untuned model, by class.
         correct_by_routing: Right answers of the tuned model with other routing than its own; empty where its
             method routes nothing.
     """
@@ -40,6 +41,7 @@ class Scores:
     routed_correct: int
     tally: Tally = field(default_factory=Tally)
     correct_by_routing: Mapping[str, int] = field(default_factory=dict)
+    zero_shot_by_class: Counter[int] = field(default_factory=Counter)
 
     def __add__(self, other: "Scores") -> "Scores":
         return Scores(
@@ -49,6 +51,7 @@ class Scores:
             self.routed_correct + other.routed_correct,
             self.tally + other.tally,
             Counter(self.correct_by_routing) + Counter(other.correct_by_routing),
+            self.zero_shot_by_class + other.zero_shot_by_class,
         )
 
     @property
@@ -68,8 +71,8 @@ class Scores:
 
 
 @torch.no_grad()
-def zero_shot_correct(text_features: Tensor, features: Tensor, labels: Tensor) -> int:
-    """Count the right answers of the untuned model.
+def zero_shot_correct(text_features: Tensor, features: Tensor, labels: Tensor) -> Counter[int]:
+    """Count the right answers of the untuned model, by class.
 
     Args:
         text_features: Of the hand-written prompts, unit-norm, (M, D).
@@ -77,7 +80,7 @@ def zero_shot_correct(text_features: Tensor, features: Tensor, labels: Tensor) -
         labels: Class indices, (N,).
     """
     cosines = F.normalize(features.to(text_features.device), dim=-1) @ text_features.T
-    return int((cosines.argmax(dim=1).cpu() == labels).sum())
+    return Counter(labels[cosines.argmax(dim=1).cpu() == labels].tolist())
 
 
 def tally_of(logits: Tensor, labels: Tensor, chosen: Tensor | None) -> Tally:
@@ -130,12 +133,14 @@ def evaluate(
     tuned = features if tuned_features is None else tuned_features
     routed = model.routing(tuned)
     tally = tally_of(model.predict(tuned), labels, routed)
+    untuned = zero_shot_correct(zero_shot, features, labels)
     return Scores(
         test_records=len(labels),
-        zero_shot_correct=zero_shot_correct(zero_shot, features, labels),
+        zero_shot_correct=untuned.total(),
         tuned_correct=tally.correct,
         routed_correct=sum(tally.keys[key] for key in own_keys),
         tally=tally,
+        zero_shot_by_class=untuned,
         correct_by_routing=_by_other_routing(model, tuned, labels, own_keys),
     )
 

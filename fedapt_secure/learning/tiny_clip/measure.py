@@ -69,7 +69,7 @@ def measure(backbone: Backbone, seed: int, dataset: DatasetName = "digits") -> M
 
 
 def _zero_shot(text: Tensor, features: Tensor, labels: Tensor) -> float:
-    return zero_shot_correct(text, features, labels) / len(labels)
+    return zero_shot_correct(text, features, labels).total() / len(labels)
 
 
 def _probe(sets: list[FeatureSet]) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """What a run came to, gathered from the parties' logs and their own evaluations: ``summary.json``."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -58,7 +58,7 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
         if method == LOCAL
         else None,
         "top_5": _mean_over({name: tally.top_5_accuracy for name, tally in tallies.items() if tally.images}),
-        "per_class": [asdict(one) for one in per_class(total, federation.dataset.class_names)],
+        "per_class": _classes(federation, total, scores),
         "confusion": total.confusion(len(federation.dataset.class_names)).tolist(),
         "method": method,
         "parameters": {"trained": federation.plan.shape.size, "model": federation.model_values},
@@ -83,6 +83,18 @@ def summarise(federation: Federation, seconds_total: float) -> Summary:
     data = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     write_atomically(folder.summary, data.encode(), mode=PUBLIC_FILE_MODE)
     return summary
+
+
+def _classes(
+    federation: Federation, total: Tally, scores: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    untuned: Counter[int] = Counter()
+    for one in scores.values():
+        untuned.update(dict(one["zero_shot_by_class"]))
+    return [
+        asdict(one) | {"zero_shot_recall": untuned[label] / one.support if one.support else None}
+        for label, one in enumerate(per_class(total, federation.dataset.class_names))
+    ]
 
 
 def _unseen(federation: Federation, keys: tuple[str, ...]) -> dict[str, Any] | None:

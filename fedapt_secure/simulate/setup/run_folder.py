@@ -40,6 +40,11 @@ class RunFolder:
         """Pictures of what the finished model answers."""
         return self.path / "pictures"
 
+    @property
+    def report(self) -> Path:
+        """The run as one page."""
+        return self.path / "report.html"
+
     def log(self, name: str) -> Path:
         """A party's log."""
         return self.path / "logs" / f"{name}.jsonl"

@@ -17,11 +17,11 @@ from rich.console import Console
 from fedapt_secure.audit.findings import MAX_KEPT, Findings, Kind, Verdict, worst
 from fedapt_secure.audit.judgement import Judgement, Point, audit
 from fedapt_secure.audit.report import wording
-from fedapt_secure.audit.report.charts import epsilon_chart, nice_ticks
 from fedapt_secure.audit.report.dossier import dossier
 from fedapt_secure.audit.report.html import to_html
 from fedapt_secure.audit.report.json_answer import to_fields
 from fedapt_secure.audit.report.text import print_report
+from fedapt_secure.pages.charts import epsilon_chart, nice_ticks
 from tests.audit.harness import Federation, Terms, federation
 
 VOID = {"meta", "br"}

@@ -69,6 +69,8 @@ def simulate(
             if not alone:  # three pictures take as long as the rest of a short run
                 patch.setattr("fedapt_secure.simulate.results.summary.can_draw", lambda: False)
                 patch.setattr("fedapt_secure.learning.data.dealing.write_digits", known_digits)
+                # It audits the whole run; `test_run_report` has runs with it.
+                patch.setattr("fedapt_secure.simulate.command.write_report", lambda *_: "none in this test")
             status = run(["simulate", "--out", out, *arguments, *shared])
         return Run(status, tmp_path / out)
 

@@ -45,8 +45,8 @@ def test_counts_are_those_of_the_predictions(prompted):
 def test_zero_shot_chooses_the_nearest_text():
     text = F.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), dim=-1)
     features = torch.tensor([[5.0, 1.0], [0.1, 0.2], [3.0, 2.9]])
-    assert zero_shot_correct(text, features, torch.tensor([0, 1, 0])) == 3
-    assert zero_shot_correct(text, features, torch.tensor([1, 1, 1])) == 1
+    assert zero_shot_correct(text, features, torch.tensor([0, 1, 0])) == {0: 2, 1: 1}
+    assert zero_shot_correct(text, features, torch.tensor([1, 1, 1])) == {1: 1}
 
 
 def test_scores_add_up_and_give_shares():

@@ -1,4 +1,4 @@
-"""Hand-made SVG for the report: ε against rounds with the budget line. No library, no script.
+"""Hand-made SVG for pages: ε against rounds with the budget line. No library, no script.
 
 Colours are of the Okabe-Ito palette, which colour-blind readers can tell apart; line style and labels carry
 the same meaning, for print in grey.
@@ -6,12 +6,9 @@ the same meaning, for print in grey.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from markupsafe import Markup
-
-from fedapt_secure.audit.judgement import Point
 
 LINE: Final = "#0072B2"
 BUDGET: Final = "#B34700"
@@ -36,6 +33,22 @@ _DASHED = Markup(' stroke-width="2" stroke-dasharray="7 4"')
 _DOTTED = Markup(' stroke-dasharray="2 3"')
 
 
+class Point(Protocol):
+    """ε after a round of a session."""
+
+    @property
+    def session(self) -> str:
+        """Which session."""
+
+    @property
+    def round(self) -> int:
+        """Which of its rounds."""
+
+    @property
+    def epsilon(self) -> float:
+        """ε."""
+
+
 def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> Markup:
     """Return a plot of ε after each round, with the budget as a dashed line.
 
@@ -44,10 +57,10 @@ def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> M
         budget: The budget line, if there is one.
         name: Whose, for the label that screen readers read.
     """
-    points = [replace(point, epsilon=min(point.epsilon, CEILING)) for point in points]
+    heights = [min(point.epsilon, CEILING) for point in points]
     budget = None if budget is None else min(budget, CEILING)
-    last = points[-1].epsilon if points else 0.0
-    highest = max([*(point.epsilon for point in points), budget or 0.0, 1e-9])
+    last = heights[-1] if heights else 0.0
+    highest = max([*heights, budget or 0.0, 1e-9])
     ticks = nice_ticks(highest * 1.08)
     top = max(ticks[-1], highest * 1.08)
     count = max(1, len(points))
@@ -71,7 +84,7 @@ def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> M
         parts.append(_text(_LEFT + 4, y - 5, "start", f"budget {budget:g}", BUDGET))
     if points:
         path = f"M{x_of(0):.1f},{y_of(0):.1f}"
-        path += "".join(f"L{x_of(i + 1):.1f},{y_of(point.epsilon):.1f}" for i, point in enumerate(points))
+        path += "".join(f"L{x_of(i + 1):.1f},{y_of(height):.1f}" for i, height in enumerate(heights))
         parts.append(_PATH.format(d=path, color=LINE))
         end_x, end_y = x_of(len(points)), y_of(last)
         parts.append(_DOT.format(x=end_x, y=end_y, color=LINE))

@@ -1,6 +1,7 @@
 """What a whole test run shares: the processes that commands, and workers of CKKS, are forked from."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -47,6 +48,9 @@ def _work_is_shared(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_configure(config: pytest.Config) -> None:
     """Start them once: workers of pytest inherit where they listen, and what kind of run this is."""
     note_the_gate(config)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # As shells leave it for what runs behind them: nothing that is started here could be interrupted.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for variable in (warm.SOCKET, warm.CKKS_SOCKET):
         if variable not in os.environ:
             config.add_cleanup(warm.WarmServer(variable).close)

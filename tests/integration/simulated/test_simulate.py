@@ -169,7 +169,8 @@ def test_the_main_job(private: Tapped) -> None:
         assert entry["bytes_up"] > 5 * 4 * TINY.size
 
     assert {p.name for p in run.folder.iterdir()} == {
-        "config.yaml", "summary.json", "roster.json", "model.safetensors", "logs", "parties", "pictures"
+        "config.yaml", "summary.json", "roster.json", "model.safetensors", "logs", "parties", "pictures",
+        "report.html",
     }  # fmt: skip
     assert {p.name for p in (run.folder / "pictures").iterdir()} == {
         "confusion.png", "confusion.svg", "routing.png", "routing.svg"

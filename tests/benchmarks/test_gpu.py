@@ -71,6 +71,7 @@ def test_a_time_limit_leaves_what_was_found(tmp_path):
     assert written["found"]["steps"]
 
 
+@pytest.mark.slow
 def test_features_steps_and_images(rehearse):
     found, tables = rehearse("exactness", "steps", "images")
     assert found["faults"] == found["broken_bounds"] == []

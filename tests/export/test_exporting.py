@@ -180,6 +180,7 @@ def test_torchscript(bundle_file, model, pictures, tmp_path, capsys) -> None:
     assert str(Path(__file__).parents[2]).encode() not in content
 
 
+@pytest.mark.slow
 def test_open_clip_alone(bundle_file, model, pictures, tmp_path) -> None:
     out, usable = tmp_path / "alone", pictures[:12]
     made = export(Wanted(bundle=bundle_file, form="open-clip", out=out))

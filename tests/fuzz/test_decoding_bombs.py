@@ -28,7 +28,7 @@ HERE = (
     "revocation list",
     "certificate",
 )
-LONG = ("from-institution", "message-RosterFile")
+LONG = ("from-coordinator", "from-institution", "message-RosterFile")
 """Whose bombs are much like those of others here, and take long."""
 WORST = (
     "empty maps",

@@ -22,7 +22,7 @@ def audited(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> 
     [
         ["--fail", "clinic-3@1:masked_input", "--clients", "4"],
         pytest.param(["--secure-aggregation", "ckks", "--clients", "3"], marks=pytest.mark.slow),
-        ["--no-dp", "--clients", "3"],
+        pytest.param(["--no-dp", "--clients", "3"], marks=pytest.mark.slow),
     ],
 )
 def test_an_honest_run_is_verified(simulate, capsys, options: list[str]) -> None:

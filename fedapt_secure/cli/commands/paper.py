@@ -60,6 +60,7 @@ def paper(
     console = Screen()
     with console.status("starting"):
         from fedapt_secure.simulate.paper.command import PaperSettings, print_tables, run_table  # noqa: PLC0415
+        from fedapt_secure.simulate.paper.tables import table_named  # noqa: PLC0415
     if table is None:
         print_tables(console)
         return
@@ -67,8 +68,10 @@ def paper(
         raise InvalidInput("give --out: the folder for the table; finished runs in it are taken over")
     own = {key: value for key, value in given.items() if key in _OWN}
     wanted = build(PaperSettings, own, source="paper", as_options=True)
+    configs = folder() / "configs" / "paper"
     others = read_yaml(config) if config is not None else {}
-    if config is not None:
-        build(SimulateSettings, others, source=str(config))  # blame the file for its own mistakes
+    if config is not None:  # blame the file for its own mistakes: it says what is another than in the table
+        whole = {"no_dp": True, **table_named(wanted.table).base(configs), **others}
+        build(SimulateSettings, whole, source=str(config))
     others |= {key: value for key, value in given.items() if key not in _OWN}
-    run_table(wanted, others, folder() / "configs" / "paper", console)
+    run_table(wanted, others, configs, console)

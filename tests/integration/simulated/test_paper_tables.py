@@ -60,6 +60,15 @@ def test_what_is_missing_is_one_line(
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
+    (tmp_path / "wrong.yaml").write_text("rouns: 3\n")
+    wrong = ["ablations-digits", "--out", "x", "--config", "wrong.yaml"]
+    assert run(["paper", *wrong]) == ExitStatus.BAD_INPUT
+    assert "wrong.yaml: unknown option 'rouns'; did you mean 'rounds'?" in capsys.readouterr().err
+    # A file that says what is another than in its table needs nothing besides to be right.
+    (tmp_path / "share.yaml").write_text("test_share: 0.25\n")
+    pacs = ["pacs-unseen", "--out", "x", "--config", "share.yaml", "--data-root", "nowhere"]
+    assert run(["paper", *pacs]) == ExitStatus.BAD_INPUT
+    assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "x").exists() or not any((tmp_path / "x").glob("runs/*"))
     assert run(["paper"]) == ExitStatus.DONE
     assert "office-caltech10-unsupervised" in capsys.readouterr().out
@@ -86,7 +95,7 @@ def test_every_table_runs_on_folders_that_are_made(name: str, tmp_path: Path) ->
     rows = "fedapt,keys-1,uniform-routing" if name.startswith("ablations") else "zero-shot,promptfl,fedapt"
     rounds = ["--rounds", "2"]
     if "unsupervised" in name:
-        short = "unsupervised: true\nno_dp: true\nconsistency_rounds: 1\naugmented_views: 1\n"
+        short = "consistency_rounds: 1\naugmented_views: 1\n"
         (tmp_path / "short.yaml").write_text(short)
         rounds += ["--config", str(tmp_path / "short.yaml")]
     command = ["paper", name, "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "table")]

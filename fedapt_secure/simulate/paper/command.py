@@ -128,12 +128,16 @@ def table_cases(
         InvalidInput: If a row is not known, or nothing can be run.
     """
     shared = {**base, **given}
-    rows = _chosen(table, table.rows(shared, given), wanted.rows)
+    every = table.rows(shared, given)
+    rows = _chosen(table, every, wanted.rows)
     plain = build(
         SimulateSettings, _row_fields(shared, given, TableRow("", "", ZERO_SHOT), None), source="paper"
     )
     check_data(plain)
     found = Collected()
+    for row in every if not wanted.rows else ():
+        if row.only_if_named is not None:
+            found.not_run[_label(row, None)] = row.only_if_named
     views: dict[Label, View] = {}
     for seed, unseen in product(wanted.seeds, turns(plain)):
         full: dict[float | None, Label] = {}
@@ -156,7 +160,7 @@ def _chosen(table: PaperTable, rows: Sequence[TableRow], names: Sequence[str]) -
     for name in names:
         if name not in known:
             raise InvalidInput(f"the table {table.name} has no row {name!r}: choose {', '.join(known)}")
-    chosen = [row for row in rows if not names or row.name in names]
+    chosen = [row for row in rows if (row.name in names if names else row.only_if_named is None)]
     if any(row.routing is not None for row in chosen) and rows[0] not in chosen:
         chosen.insert(0, rows[0])  # what a routing is a view of
     return chosen

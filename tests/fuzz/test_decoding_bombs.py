@@ -74,7 +74,8 @@ def test_what_the_limit_is() -> None:
 
 def test_memory_is_really_measured() -> None:
     cost = measure(lambda data: [bytes([1]) * (50 * MIB)], b"")
-    assert 50 * MIB <= cost.memory_bytes < 60 * MIB
+    # The kernel counts resident pages by processor and adds them up late: some dozens are missing.
+    assert 48 * MIB <= cost.memory_bytes < 60 * MIB
     assert cost.outcome == "accepted"
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.identity import FINGERPRINT_BITS
 from fedapt_secure.config import ranges
+from fedapt_secure.config.ranges import USUAL_MESSAGE_BYTES
 from fedapt_secure.config.settings import SessionDelta, Settings, build, read_yaml
 from fedapt_secure.privacy.budget import LARGEST_DELTA
 from fedapt_secure.privacy.composition import Allowance, CompositionRule, Rule
@@ -23,8 +24,6 @@ DEFAULT_RULE: Final = "rdp-filter"
 SESSIONS_BY_DEFAULT: Final = 4
 """Into so many shares a policy divides what it allows, where it does not say how large one may be."""
 Scheme = Literal["masking", "ckks", "none"]
-LARGEST_MESSAGE_BYTES: Final = 64 << 20
-"""More than this no version of the protocol sends in one message."""
 _FINGERPRINT: Final = re.compile(rf"[0-9a-f]{{{FINGERPRINT_BITS // 4}}}")
 
 
@@ -56,7 +55,8 @@ class Policy(Settings):
         share_metrics: ``no``, or ``masked``: held-out results may leave as masked sums.
         coordinators: Fingerprints of the coordinators that may offer sessions; empty for the one that this
             institution enrolled with.
-        max_message_bytes: Largest message that is taken from a coordinator.
+        max_message_bytes: Largest message that is taken from a coordinator. A session with larger ones is
+            refused before it is joined.
         unattended: Whether a session that keeps all other rules is joined without a person's approval.
     """
 
@@ -76,7 +76,7 @@ class Policy(Settings):
     max_unused: Annotated[float, ranges.UNUSED_SHARE] = 0.2
     share_metrics: Literal["no", "masked"] = "no"
     coordinators: tuple[str, ...] = ()
-    max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_COORDINATOR] = LARGEST_MESSAGE_BYTES
+    max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_COORDINATOR] = USUAL_MESSAGE_BYTES
     unattended: Annotated[bool, Field(strict=True)] = False
 
     @field_validator("share_metrics", mode="before")

@@ -155,14 +155,19 @@ CONNECTIONS: Final = Range(1, 20_000, "each takes half a megabyte and a file han
 CERTIFICATE_DAYS: Final = Range(1, 397, "longer ones browsers and TLS libraries refuse", "days")
 PROCESSORS: Final = Range(0, 4096, "of one cluster", low_open=True)
 GPUS: Final = Range(0, 64, "of one machine")
+USUAL_MESSAGE_BYTES: Final = 64 << 20
+"""What is taken of a message unless somebody says more: enough for every method but those that train the
+image tower, and little enough of memory and time where a party with a certificate sends nonsense."""
+LARGEST_MESSAGE_BYTES: Final = 512 << 20
+"""More than this no version of the protocol sends in one message: a ViT-B's whole image tower fits."""
 MESSAGE_FROM_INSTITUTION: Final = Range(
     1 << 20,
-    64 << 20,
+    LARGEST_MESSAGE_BYTES,
     "updates of small models fit into the least; no message is larger",
     "bytes",
 )
 MESSAGE_FROM_COORDINATOR: Final = Range(
-    1 << 16, 64 << 20, "with less no session could be offered, and no message is larger", "bytes"
+    1 << 16, LARGEST_MESSAGE_BYTES, "with less no session could be offered, and no message is larger", "bytes"
 )
 IMAGES_AT_ONCE: Final = Range(1, 4096, "they lie in memory together")
 FRAME: Final = Range(1, 100_000, "frames of a file are counted from 1")

@@ -21,15 +21,16 @@ from fedapt_crypto.errors import MalformedMessage
 from fedapt_crypto.secagg.group_secret import GroupSecretOffer
 from fedapt_crypto.secagg.masking.parties import INDEX_BYTES
 from fedapt_crypto.secagg.scheme import MAX_ROUND, Phase
+from fedapt_secure.config.ranges import LARGEST_MESSAGE_BYTES
 from fedapt_secure.log.heads import CloseSignature, CloseStatement, SignedHead, WitnessedHead
 from fedapt_secure.protocol.headbook import HeldHeads
 from fedapt_secure.protocol.parameters import ParameterShape, Vector
 from fedapt_secure.protocol.reasons import NoModelCode, ReasonCode
-from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, MAX_MODEL_BYTES
+from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES
 from fedapt_secure.protocol.stated import Confirmation, Round, Session, SumStatement
 
-MAX_FRAME_BYTES = MAX_MODEL_BYTES + (1 << 20)
-"""Largest frame either side accepts; a deployment's policy may say less."""
+MAX_FRAME_BYTES = LARGEST_MESSAGE_BYTES
+"""Largest frame there is. Either side takes what its settings or its policy say: by default much less."""
 
 MAX_PARTIES = MAX_CONTAINER_ITEMS
 MAX_HEADS_BYTES = 4 << 20

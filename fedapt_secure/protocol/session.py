@@ -15,6 +15,7 @@ from fedapt_crypto.secagg.ckks.parameters import pieces_of
 from fedapt_crypto.secagg.masking.graph import Topology, topology
 from fedapt_crypto.secagg.scheme import SESSION_BYTES, RoundContext
 from fedapt_secure.config.learning_rate import mean_share
+from fedapt_secure.config.ranges import LARGEST_MESSAGE_BYTES
 from fedapt_secure.privacy.prior_weight import Contribution, prior_weight
 from fedapt_secure.protocol.key_assignment import assign_keys, domains_of_keys
 from fedapt_secure.protocol.methods import method_facts
@@ -23,8 +24,12 @@ from fedapt_secure.protocol.resolution import check_clip, typical_change
 
 UPDATE_PURPOSE = "update"
 MAX_CONFIGURATION_BYTES = 16 << 20
-MAX_MODEL_BYTES = 63 << 20
-"""What a round's model or sealed sum may take; the frame around it has 1 MiB more."""
+FRAME_BYTES = 1 << 20
+"""What the frame around a round's model or sealed sum may take."""
+_FRAME_SHARE = 63
+"""Frames of small models are small: 64 MiB is 63 MiB and a frame, and 64 KiB likewise."""
+MAX_MODEL_BYTES = LARGEST_MESSAGE_BYTES - FRAME_BYTES
+"""What a round's model or sealed sum may take at most, whatever the parties' own limits are."""
 PIECE_BYTES = 1 << 16
 """The least that one CKKS ciphertext takes: two polynomials of 4,096 coefficients, 8 bytes each."""
 
@@ -196,6 +201,12 @@ class SessionConfiguration(Message):
             values=plan.shape.size,
         )
         check_clip(plan.clip, self.cohort_size, change)
+
+    @property
+    def needed_message_bytes(self) -> int:
+        """What a party has to take of one message to be in this session: the largest, and its frame."""
+        largest = self.largest_message_bytes
+        return largest + min(FRAME_BYTES, largest // _FRAME_SHARE + 1)
 
     @property
     def largest_message_bytes(self) -> int:

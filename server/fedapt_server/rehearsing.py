@@ -52,7 +52,9 @@ class RehearsalService:
         reason = reason_to_wait(plan, roster, None, again=True)
         if reason is not None or roster is None:
             raise InvalidInput(f"there is nothing to rehearse: {reason}")
-        configuration, _ = new_configuration(plan, roster, settings.experiment_seed)
+        configuration, _ = new_configuration(
+            plan, roster, settings.experiment_seed, settings.max_message_bytes
+        )
         identity, lost = folder.identity(), settings.log_continues
         self._hides = hidden(configuration).said
         self._wait_s = wait_s

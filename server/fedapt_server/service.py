@@ -108,7 +108,13 @@ class CoordinatorService:
             if prepare is not None:
                 prepare()
             self._stored = take_up(
-                self._store, plan, self._roster(), again=again, stay=stay, experiment_seed=seed
+                self._store,
+                plan,
+                self._roster(),
+                again=again,
+                stay=stay,
+                experiment_seed=seed,
+                max_message_bytes=settings.max_message_bytes,
             )
             self._session = None if self._stored is None else self._open(self._stored)
         except BaseException:

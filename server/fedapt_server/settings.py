@@ -11,7 +11,6 @@ from fedapt_secure.config.settings import Settings
 from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.joining.enrolment import PRINTABLE
 from fedapt_secure.protocol.joining.join_string import Address
-from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 
 SETTINGS_FILE: Final = "server.yaml"
@@ -33,7 +32,8 @@ class ServerSettings(Settings):
         max_connections: How many connections with a good certificate the rounds port holds at once.
         answer_within_s: How long an institution may take to answer a ping before its connection counts as
             broken.
-        max_message_bytes: The largest message that is taken from an institution.
+        max_message_bytes: The largest message that is taken from an institution. A session whose messages are
+            larger is not started.
         certificate_days: How long certificates are valid.
         session: File with the session plan, relative to the coordinator's folder.
         log: Where the log goes, relative to the coordinator's folder.
@@ -51,7 +51,7 @@ class ServerSettings(Settings):
     health_port: Annotated[int, ranges.PORT_OR_NONE] = 9090
     max_connections: Annotated[int, ranges.CONNECTIONS] = 1024
     answer_within_s: Annotated[float, ranges.ANSWER_TIME] = PING_TIMEOUT_S
-    max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_INSTITUTION] = MAX_FRAME_BYTES
+    max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_INSTITUTION] = ranges.USUAL_MESSAGE_BYTES
     certificate_days: Annotated[int, ranges.CERTIFICATE_DAYS] = 90
     session: Path = Path("session.yaml")
     log: Path = Path("log.jsonl")

@@ -88,7 +88,7 @@ def test_mistakes_are_named() -> None:
     refuse("share_metrics: ", share_metrics="yes")
     refuse("share_metrics: ", share_metrics=True)
     refuse("max_message_bytes: ", max_message_bytes=1000)
-    refuse("max_message_bytes: ", max_message_bytes=(64 << 20) + 1)
+    refuse("max_message_bytes: ", max_message_bytes=(512 << 20) + 1)
     refuse("unattended: ", unattended="perhaps")
     refuse("unattended: ", unattended=1)
     refuse("coordinators: 'b549' is not a fingerprint", coordinators=["b549"])
@@ -137,5 +137,6 @@ def test_a_fingerprint_may_be_typed_in_any_way() -> None:
     assert Policy(coordinators=(shown, own)).hash == Policy(coordinators=(own, shown, own)).hash
 
 
-def test_the_largest_message_is_the_protocols_unless_the_policy_says_less() -> None:
-    assert Policy().max_message_bytes == MAX_FRAME_BYTES
+def test_a_policy_takes_small_messages_unless_it_says_more() -> None:
+    assert Policy().max_message_bytes == 64 << 20
+    assert Policy(max_message_bytes=MAX_FRAME_BYTES).max_message_bytes == 512 << 20

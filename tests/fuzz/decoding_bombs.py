@@ -1,6 +1,6 @@
 """How much memory and time the worst inputs take of every decoder that faces bytes of others.
 
-    python -m tests.fuzz.decoding_bombs                  # at each decoder's largest size
+    python -m tests.fuzz.decoding_bombs                  # at each decoder's largest size by default
     python -m tests.fuzz.decoding_bombs --largest-mib 1  # smaller ones
 
 Each input is decoded in a process of its own, whose peak of resident memory the kernel tells (``VmHWM``, set
@@ -25,10 +25,10 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_crypto.pki import CertificateAuthority, Revocation, TlsKey
 from fedapt_secure.audit.evidence.files import MAX_ROSTER_BYTES
 from fedapt_secure.config.party_folder import roster_from_json
+from fedapt_secure.config.ranges import USUAL_MESSAGE_BYTES
 from fedapt_secure.log.line import MAX_LINE_BYTES
 from fedapt_secure.protocol.joining.enrolment import MAX_ANSWER_FRAME_BYTES, RosterFile, from_file
 from fedapt_secure.protocol.joining.join_string import JoinString
-from fedapt_secure.protocol.messages import MAX_FRAME_BYTES
 from tests.fuzz import bombs
 from tests.fuzz.decoders import DECODERS, Decoder, message_classes
 from tests.fuzz.fuzz_decoders import read_seeds
@@ -162,17 +162,17 @@ def targets() -> Mapping[str, Target]:
     frames = {"from-institution", "from-coordinator"}
     answers = {"from-enrolment-desk", "enrolment-files", "masking-to-coordinator", "masking-to-institution"}
     for name in (*sorted(frames), *sorted(answers), "from-applicant", "session-configuration"):
-        size = MAX_FRAME_BYTES if name in frames else 16 << 10 if name == "from-applicant" else 16 * MIB
+        size = USUAL_MESSAGE_BYTES if name in frames else 16 << 10 if name == "from-applicant" else 16 * MIB
         found[name] = Target(DECODERS[name], size, _messages(name))
     for cls in message_classes():
-        largest = min(cls.max_bytes, MAX_FRAME_BYTES)  # whatever a payload may have, it comes in a frame
+        largest = min(cls.max_bytes, USUAL_MESSAGE_BYTES)  # whatever a payload may have, it comes in a frame
         found[f"message-{cls.__name__}"] = Target(
             cls.from_bytes, largest, _messages(f"message-{cls.__name__}")
         )
     for name in ("log-line", "log-witnessed", "log-closed", "log-header"):
         found[name] = Target(DECODERS[name], MAX_LINE_BYTES, _lines)
     for name in ("parcels", "parties", "digests", "merkle-proof", "masked-input", "rounds"):
-        found[name] = Target(DECODERS[name], MAX_FRAME_BYTES if name == "rounds" else 16 * MIB, _tables)
+        found[name] = Target(DECODERS[name], USUAL_MESSAGE_BYTES if name == "rounds" else 16 * MIB, _tables)
     found["roster for people"] = Target(_roster, MAX_ROSTER_BYTES, bombs.json_bombs)
     found["text files of enrolment"] = Target(_text, 2 * MAX_ANSWER_FRAME_BYTES, _texts)
     found["join string"] = Target(_join_string, 64 << 10, _texts)

@@ -1,5 +1,6 @@
 """The parts of the service: when a session begins, status and figures, who gets a finished model."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -89,6 +90,24 @@ class TestStarting:
         assert new_configuration(plan_of(office), roster, None)[0].session != configuration.session
         with pytest.raises(InvalidInput, match="list all of them under 'domains'"):
             new_configuration(plan_of(office, domains=("ink",)), roster, None)
+
+    def test_messages_that_the_coordinator_does_not_take_are_no_session(self, office: Office) -> None:
+        for number in (1, 2, 3):
+            office.enrol(f"clinic-{number}", "ink")
+        roster = office.folder.roster()
+        towers = {"method": "fedavg", "differential_privacy": False, "expected": None}
+        large = plan_of(office, **towers, tower_values=87_849_216)
+        with pytest.raises(InvalidInput) as refused:
+            new_configuration(large, roster, None)
+        needed = int(re.findall(r"set it to (\d+) or more", str(refused.value))[0])
+        assert 4 * 87_849_216 < needed < 5 * 87_849_216
+        assert "have every institution set max_message_bytes in its policy likewise" in str(refused.value)
+        assert new_configuration(large, roster, None, needed)[0].needed_message_bytes == needed
+        with pytest.raises(InvalidInput, match=r"max_message_bytes in server\.yaml takes"):
+            new_configuration(large, roster, None, needed - 1)
+        larger = plan_of(office, **towers, tower_values=1 << 28)
+        with pytest.raises(InvalidInput, match="and 511 MiB are possible: choose a smaller model"):
+            new_configuration(larger, roster, None, 512 << 20)
 
 
 class TestFinishedModel:

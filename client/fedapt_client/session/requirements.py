@@ -83,11 +83,10 @@ class Requirements:
                 rule="minimum_participants",
             )
         self._check_key(configuration, name)
-        largest = configuration.largest_message_bytes
+        largest = configuration.needed_message_bytes
         if largest > self.max_message_bytes:
             raise PolicyRefused(
-                f"the session's largest message has {largest} bytes or more, {self.max_message_bytes} are"
-                " allowed",
+                f"the session's largest message has {largest} bytes, {self.max_message_bytes} are allowed",
                 rule="max_message_bytes",
             )
 

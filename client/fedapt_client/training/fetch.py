@@ -18,13 +18,13 @@ from fedapt_crypto.roster import COORDINATOR
 from fedapt_crypto.secagg import groups
 from fedapt_crypto.secagg.scheme import InstitutionGroup
 from fedapt_secure.config.party_folder import PartyFolder
-from fedapt_secure.config.policy import LARGEST_MESSAGE_BYTES
+from fedapt_secure.config.ranges import USUAL_MESSAGE_BYTES
 from fedapt_secure.learning.bundle import Bundle, encode_bundle
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.keepalive import patience
 from fedapt_secure.protocol.parameters import check_vector
 from fedapt_secure.protocol.reasons import NO_MODEL, NoModelReason
-from fedapt_secure.protocol.session import SessionConfiguration
+from fedapt_secure.protocol.session import MAX_CONFIGURATION_BYTES, SessionConfiguration
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
 
 TIMEOUT_S = 120.0
@@ -65,8 +65,8 @@ def fetch_model(folder: PartyFolder, settings: ClientSettings, session: bytes | 
     """
     policy = policy_in_force(folder.path, settings).policy
     # A finished model comes with its configuration in one message. Who did not limit messages takes both.
-    limited = policy.max_message_bytes < LARGEST_MESSAGE_BYTES
-    most = policy.max_message_bytes if limited else m.FinishedModel.max_bytes
+    limited = policy.max_message_bytes < USUAL_MESSAGE_BYTES
+    most = policy.max_message_bytes + (0 if limited else MAX_CONFIGURATION_BYTES)
     try:
         sent = asyncio.run(_ask(folder, settings, session, most))
         finished = check_finished(sent, folder.roster(), session, _group_opener(folder, settings))

@@ -128,10 +128,14 @@ class Backbone:
         """
         # functional_call puts the weights into the module it is given while it runs, and institutions that
         # train in threads of one process share this backbone: each call has a module of its own.
-        tower, start, changed = with_the_same_weights(self._image_tower), 0, {}
-        for name, parameter in tower.named_parameters():
-            part = change[start : start + parameter.numel()].view_as(parameter)
-            changed[name], start = parameter + part.to(parameter), start + parameter.numel()
+        tower = with_the_same_weights(self._image_tower)
+        named = dict(tower.named_parameters())
+        # Split at once: the gradient of each slice of its own would be as long as the whole change.
+        parts = torch.split(change, [parameter.numel() for parameter in named.values()])
+        changed = {
+            name: parameter + part.view_as(parameter).to(parameter)
+            for (name, parameter), part in zip(named.items(), parts, strict=True)
+        }
         with in_precision(FULL, self.device):
             features: Tensor = torch.func.functional_call(tower, changed, (pixels.to(self.device),))
         return features.float()

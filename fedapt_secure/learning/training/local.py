@@ -5,6 +5,8 @@ DP momentum, weight decay and the proximal term come after clipping and noise: p
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from threading import Lock
 
 import numpy as np
 import torch
@@ -17,6 +19,10 @@ from fedapt_secure.learning.methods.base import Task, TrainingData
 from fedapt_secure.learning.methods.registry import method_of
 from fedapt_secure.learning.privacy.mechanism import MAX_BATCH_RECORDS
 from fedapt_secure.protocol.parameters import Vector, check_key, check_vector, flatten, unflatten
+
+_one_tower_at_a_time = Lock()
+"""Several institutions of one process take turns: each copy of an image tower's gradients is gigabytes, and
+beside each other they share the same processors anyway."""
 
 
 class LocalTrainer:
@@ -57,11 +63,18 @@ class LocalTrainer:
         check_vector(task.shape, parameters)
         if not 1 <= round_number <= settings.rounds:
             raise InvalidInput(f"there is no round {round_number} among {settings.rounds}")
+        with _one_tower_at_a_time if task.shape.tower_values else nullcontext():
+            return self._trained(parameters, round_number)
+
+    def _trained(self, parameters: Vector, round_number: int) -> Vector:
+        task, settings = self._task, self._task.settings
         present = {
             name: torch.from_numpy(values).to(task.backbone.device).requires_grad_()
             for name, values in unflatten(task.shape, parameters).items()
         }
-        start = {name: tensor.detach().clone() for name, tensor in present.items()}
+        # An image tower has hundreds of MiB: what no method asks for is not kept.
+        pulled = bool(settings.proximal_weight)
+        start = {name: tensor.detach().clone() for name, tensor in present.items()} if pulled else present
         optimizer = torch.optim.SGD(
             list(present.values()),
             lr=settings.learning_rate,

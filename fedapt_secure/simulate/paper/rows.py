@@ -48,27 +48,32 @@ class TableRow:
     only_if_named: str | None = None
 
 
+_LARGE_MODEL: Final = "ViT-L-14"
 _TOO_LARGE: Final = (
-    "it sends the whole image tower, 335 MiB of a ViT-B/32, and a message holds 63 MiB; with a smaller model"
-    " name it with --rows"
+    f"it sends the whole image tower, 1.1 GiB of a {_LARGE_MODEL}, and a message holds 511 MiB; name it with"
+    " --rows for a smaller model"
 )
 FULL: Final = TableRow(FEDAPT, "FedAPT")
 
 
-def methods(names: tuple[str, ...], changes: Mapping[str, Mapping[str, Any]]) -> tuple[TableRow, ...]:
+def methods(
+    names: tuple[str, ...], changes: Mapping[str, Mapping[str, Any]], model: str
+) -> tuple[TableRow, ...]:
     """Return a row for each method.
 
     Args:
         names: The methods.
         changes: What some of them have that the configuration has not.
+        model: The CLIP that they run with.
     """
+    too_large = (FEDAVG, FEDPROX) if model.startswith(_LARGE_MODEL) else ()
     return tuple(
         TableRow(
             name,
             method_facts(name).title,
             name,
             changes.get(name, {}),
-            only_if_named=_TOO_LARGE if name in (FEDAVG, FEDPROX) else None,
+            only_if_named=_TOO_LARGE if name in too_large else None,
         )
         for name in names
     )

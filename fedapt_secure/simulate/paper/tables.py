@@ -89,6 +89,7 @@ class PaperTable:
                     method: {name: value for name, value in changes.items() if name not in given}
                     for method, changes in self.changes.items()
                 },
+                str(base["model"]),
             )
         whole = build(SimulateSettings, {"no_dp": True} | dict(base), source="paper", as_options=True)
         tokens = CONTEXT_TOKENS if self.needs_data else FEWER_TOKENS

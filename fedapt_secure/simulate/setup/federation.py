@@ -17,6 +17,7 @@ from fedapt_crypto.roster import COORDINATOR, Roster
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE, roster_to_json
 from fedapt_secure.config.policy import POLICY_FILE
+from fedapt_secure.config.ranges import LARGEST_MESSAGE_BYTES
 from fedapt_secure.config.settings import write_yaml
 from fedapt_secure.config.simulate import DEFAULT_EPSILON, RAY, SimulateSettings
 from fedapt_secure.learning.clip.backbone import Backbone, choose_precision, load_backbone
@@ -235,6 +236,7 @@ def _fill(
         experiment_seed=settings.seed,
         max_connections=max_connections(len(names)),
         answer_within_s=answer_within_s(len(names)),
+        max_message_bytes=LARGEST_MESSAGE_BYTES,  # as `fitting_policy` has it for the others
     )
     write_yaml(coordinator / SERVER_FILE, server, comment="The coordinator's settings.")
     for institution in dataset.institutions:

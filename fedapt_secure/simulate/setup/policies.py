@@ -8,6 +8,7 @@ from fedapt_crypto.errors import InvalidInput, system_error
 from fedapt_crypto.private_files import make_private_folder, read_private, write_atomically
 from fedapt_crypto.secagg import registry
 from fedapt_secure.config.policy import Policy
+from fedapt_secure.config.ranges import LARGEST_MESSAGE_BYTES
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.learning.data.counting import count_training
 from fedapt_secure.learning.data.dealing import DealtDataset, DealtInstitution
@@ -75,6 +76,7 @@ def fitting_policy(
             "minimum_records": 0,  # one operator has all images: nobody is to be kept from taking part
             "minimum_persons": 0,
             "max_unused": settings.max_unused,
+            "max_message_bytes": LARGEST_MESSAGE_BYTES,  # nobody sends another what it did not ask for
             "unattended": True,  # one operator has asked for the whole run
         }
     )

@@ -15,6 +15,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.roster import Roster
 from fedapt_crypto.secagg import cohorts, registry
 from fedapt_crypto.secagg.scheme import SESSION_BYTES
+from fedapt_secure.config import ranges
 from fedapt_secure.protocol.plan import SessionPlan
 from fedapt_secure.protocol.session import SessionConfiguration
 
@@ -56,7 +57,10 @@ def reason_to_wait(
 
 
 def new_configuration(
-    plan: SessionPlan, roster: Roster, experiment_seed: int | None
+    plan: SessionPlan,
+    roster: Roster,
+    experiment_seed: int | None,
+    max_message_bytes: int = ranges.USUAL_MESSAGE_BYTES,
 ) -> tuple[SessionConfiguration, tuple[bytes, ...]]:
     """Return a fresh session and the seeds of its domain keys.
 
@@ -87,4 +91,11 @@ def new_configuration(
     except ValidationError as error:
         raise InvalidInput(f"session.yaml: {error.errors(include_input=False)[0]['msg']}") from None
     configuration.check_scheme()
+    needed = configuration.needed_message_bytes
+    if needed > max_message_bytes:
+        raise InvalidInput(
+            f"the session's largest message has {needed:,} bytes, and max_message_bytes in server.yaml takes"
+            f" {max_message_bytes:,}: set it to {needed} or more, and have every institution set"
+            f" max_message_bytes in its policy likewise"
+        )
     return configuration, seeds

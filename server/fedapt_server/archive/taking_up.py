@@ -27,6 +27,7 @@ def take_up(
     again: bool,
     stay: bool,
     experiment_seed: int | None,
+    max_message_bytes: int,
 ) -> StoredSession | None:
     """Return the session that was interrupted, else a new one, else the last one for who was away.
 
@@ -37,9 +38,10 @@ def take_up(
         again: Begin a session also where the plan is the one of the session that ended last.
         stay: Serve also where none can begin.
         experiment_seed: Makes domain keys repeatable, for experiments.
+        max_message_bytes: What the coordinator takes of one message.
 
     Raises:
-        InvalidInput: If no session can begin and the service does not stay.
+        InvalidInput: If the planned session cannot be, or none can begin and the service does not stay.
     """
     unfinished, ended = store.unfinished(), store.finished()
     if unfinished is not None:
@@ -53,7 +55,7 @@ def take_up(
     last = None if ended is None else ended.configuration.plan
     reason = reason_to_wait(plan, roster, last, again=again)
     if reason is None and plan is not None and roster is not None:
-        configuration, seeds = new_configuration(plan, roster, experiment_seed)
+        configuration, seeds = new_configuration(plan, roster, experiment_seed, max_message_bytes)
         if (slow := slow_rounds(configuration)) is not None:
             logger.warning(slow, extra={"event": "slow_rounds"})
         return store.create(configuration, seeds)

@@ -35,7 +35,7 @@ enrolment_port: {enrolment_port}
 # How long an institution may take to answer a ping before its connection counts as broken, in seconds.
 # answer_within_s: 60.0
 
-# The largest message that is taken from an institution, in bytes (1 MiB to 64 MiB).
+# The largest message that is taken from an institution, in bytes (1 MiB to 512 MiB).
 # max_message_bytes: 67108864
 
 # How long certificates are valid, in days. They are due for renewal in their last third.

@@ -161,7 +161,8 @@ class TestRequirements:
     @pytest.mark.parametrize("scheme", [registry.MASKING, registry.CKKS])
     def test_the_largest_message(self, scheme: str) -> None:
         configuration = Federation(3, secure_aggregation=scheme).configuration
-        largest = configuration.largest_message_bytes
+        largest = configuration.needed_message_bytes
+        assert largest > configuration.largest_message_bytes
         self.check(configuration, max_message_bytes=largest)
         with pytest.raises(PolicyRefused, match="policy rule max_message_bytes"):
             self.check(configuration, max_message_bytes=largest - 1)

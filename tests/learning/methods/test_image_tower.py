@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.fixed_point import FixedPoint
@@ -113,6 +115,22 @@ def test_the_gradient_is_that_of_a_really_changed_tower(backbone, monkeypatch, a
     # Convolutions and sums in chunks round in another order.
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
     assert not objective.gradients(parameters, Batch.of_images(batch[:0]))[CHANGE].any()
+
+
+def test_a_gradient_takes_the_memory_of_a_few_towers(backbone):
+    """A slice of the change for each weight would cost a gradient as long as all of it for each."""
+    change, sizes = some_change(backbone).requires_grad_(), []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            sizes.extend(one.numel() for one in tree_leaves(result) if isinstance(one, torch.Tensor))
+            return result
+
+    features = backbone.encode_images_changed(change, some_images(backbone)[0][:1])
+    with Watch():
+        torch.autograd.grad(features.sum(), change)
+    assert sizes.count(change.numel()) < 5
 
 
 def test_statistics_of_batch_normalisation_stay_frozen(convolutional):

@@ -43,6 +43,8 @@ IO_SHELLS = (
     "fedapt_secure.protocol.tls_advice",
     "fedapt_secure.cli.work.enrolment_server",
     "fedapt_secure.cli.commands.client",
+    "fedapt_secure.web.application",
+    "fedapt_secure.web.process",
 )
 MAX_LINES = 400
 MAX_MODULES = 20
@@ -67,7 +69,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "fedapt_secure": (
         "process",
         "log pages privacy",
-        "config",
+        "config web",
         "protocol",
         "audit",
         "learning",
@@ -118,16 +120,17 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "fedapt_secure.cli": ("options preparing", "work", "commands", "app"),
     "fedapt_secure.cli.work": (
-        "activity_report audit balance_report doctor_report documents encoding_bar enrolment_server ledger"
-        " evaluation_report membership_report model_report offer_report paper planning prediction_report"
+        "audit balance_report doctor_report documents encoding_bar enrolment_server ledger"
+        " evaluation_report membership_report model_report offer_report page paper planning prediction_report"
         " rehearsal_report roster_report server_model service_report",
         "export_report",
     ),
     "fedapt_client": (
-        "endings settings narration session activity",
+        "activity endings narration offer_words session settings",
+        "activity_words",
         "books membership",
-        "training doctor status",
-        "institution diary saying",
+        "doctor offer_facts status training",
+        "diary institution page saying",
         "group_work rehearsal",
         "conduct",
         "runner",

@@ -19,7 +19,7 @@ from fedapt_client.group_work import make_group, open_group
 from fedapt_client.institution import Institution
 from fedapt_client.narration import said_of_lacking, said_of_rounds, said_of_unused, tell
 from fedapt_client.rehearsal import answer_rehearsal
-from fedapt_client.saying import said_from_a_thread, say
+from fedapt_client.saying import said_from_a_thread, say, until_approved
 from fedapt_client.session.actions import (
     Action,
     Adopt,
@@ -175,7 +175,8 @@ class Conduct:
             else:
                 self.diary.begins(action)
                 await say(connection, "approval")
-                await asyncio.to_thread(self._approve, action)
+                elsewhere = self._institution.approvals.elsewhere
+                await until_approved(connection, lambda: self._approve(action), elsewhere=elsewhere)
         except NotApproved as error:  # no refusal of ours, for the log: somebody may approve it tomorrow
             await self.carry_out(connection, self.session.refused(reason_of(error)))
             raise

@@ -245,7 +245,8 @@ class InstitutionRunner:
 
         Not where its people have not agreed: nobody is asked twice, and a service has nobody to ask.
         """
-        people = isinstance(error, NotApproved | Declined)
+        # Unless they decide on a page: it is still there, for this session and for others.
+        people = isinstance(error, NotApproved | Declined) and not self._institution.approvals.elsewhere
         if people or not self._stay or self._conduct.session.state is not State.OUT:
             raise error
 

@@ -31,7 +31,7 @@ def describe(folder: PartyFolder, settings: ClientSettings) -> Fields:
     path = folder.path / settings.log
     # In this order: a process that ends in between has then said what it did last.
     running = in_use(path)
-    doing, before = _activity(folder.path / ACTIVITY_FILE, running)
+    doing, before = activity_of(folder.path / ACTIVITY_FILE, running)
     last = last_entry(path)
     return {
         "name": federation.name,
@@ -64,8 +64,13 @@ def _policy(folder: Path, settings: ClientSettings) -> Fields:
     }
 
 
-def _activity(path: Path, running: bool) -> tuple[Fields | None, Fields | None]:
-    """Return what is being done, and what was done last."""
+def activity_of(path: Path, running: bool) -> tuple[Fields | None, Fields | None]:
+    """Return what is being done, and what was done last.
+
+    Args:
+        path: The activity file.
+        running: Whether the institution's process runs.
+    """
     found = read_activity(path)
     if found is None:
         return None, None

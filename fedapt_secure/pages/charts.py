@@ -1,4 +1,4 @@
-"""Hand-made SVG for pages: ε against rounds with the budget line. No library, no script.
+"""Hand-made SVG for pages: ε against rounds, and against a budget. No library, no script.
 
 Colours are of the Okabe-Ito palette, which colour-blind readers can tell apart; line style and labels carry
 the same meaning, for print in grey.
@@ -29,6 +29,8 @@ _LINE_TAG = Markup('<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}
 _TEXT = Markup('<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}">{text}</text>')
 _PATH = Markup('<path d="{d}" fill="none" stroke="{color}" stroke-width="2.5" stroke-linejoin="round"/>')
 _DOT = Markup('<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
+_BAR = Markup('<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}" fill="{color}"{extra}/>')
+_BAR_SIDE, _BAR_TOP, _BAR_HEIGHT = 8, 10, 26
 _DASHED = Markup(' stroke-width="2" stroke-dasharray="7 4"')
 _DOTTED = Markup(' stroke-dasharray="2 3"')
 
@@ -96,6 +98,41 @@ def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> M
     limit = "no budget stated" if budget is None else f"a budget of {budget:g}"
     label = f"{name}: ε grows to {last:.2f} over {len(points)} rounds, against {limit}"
     return _SVG.format(width=WIDTH, height=HEIGHT, label=label, content=Markup("").join(parts))
+
+
+def budget_bar(spent: float, session: float, allowed: float, name: str) -> Markup:
+    """Return a bar of what has been spent, what a session would add at most, and what is allowed.
+
+    Args:
+        spent: ε of all that has begun.
+        session: ε that the session may spend at most; 0 for none.
+        allowed: ε over all sessions.
+        name: Whose, for the label that screen readers read.
+    """
+    top = max(allowed, spent + session, 1e-9)
+    inner = WIDTH - 2 * _BAR_SIDE
+
+    def x_of(epsilon: float) -> float:
+        return _BAR_SIDE + inner * min(epsilon, top) / top
+
+    parts = [_bar(_BAR_SIDE, x_of(top), GRID), _bar(_BAR_SIDE, x_of(spent), LINE)]
+    if session:
+        parts.append(_bar(x_of(spent), x_of(spent + session), LINE, Markup(' fill-opacity="0.45"')))
+    limit = x_of(allowed)
+    parts.append(_line(limit, _BAR_TOP - 6, limit, _BAR_TOP + _BAR_HEIGHT + 6, BUDGET, _DASHED))
+    under = _BAR_TOP + _BAR_HEIGHT + 18
+    parts.append(_text(_BAR_SIDE, under, "start", f"spent {spent:.3g}", LINE))
+    if session:
+        parts.append(_text(WIDTH / 2, under, "middle", f"this session at most {session:.3g}"))
+    parts.append(_text(WIDTH - _BAR_SIDE, under, "end", f"allowed {allowed:.3g}", BUDGET))
+    more = f", this session adds at most {session:.3g}" if session else ""
+    label = f"{name}: ε {spent:.3g} of {allowed:.3g} spent{more}"
+    return _SVG.format(width=WIDTH, height=under + 6, label=label, content=Markup("").join(parts))
+
+
+def _bar(left: float, right: float, color: str, extra: Markup | str = "") -> Markup:
+    width = max(0.0, right - left)
+    return _BAR.format(x=left, y=_BAR_TOP, width=width, height=_BAR_HEIGHT, color=color, extra=Markup(extra))  # noqa: S704
 
 
 def nice_ticks(top: float) -> list[float]:

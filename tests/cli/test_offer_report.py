@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedapt_client.narration import said_of_rounds
+from fedapt_client.offer_facts import offer_fields
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.secagg.cohorts import EVERYBODY, ONE_PER_DOMAIN
-from fedapt_secure.cli.work.offer_report import offer_fields, print_offer
+from fedapt_secure.cli.work.offer_report import print_offer
 from fedapt_secure.config.policy import Policy
 from tests.protocol.federation import Federation
 

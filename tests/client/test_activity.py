@@ -11,10 +11,10 @@ import pytest
 
 from fedapt_client import status
 from fedapt_client.activity import ActivityFile, What, read_activity
+from fedapt_client.activity_words import activity_line
 from fedapt_client.diary import Diary
 from fedapt_client.session import actions
 from fedapt_client.session.states import State
-from fedapt_secure.cli.work.activity_report import activity_line
 from fedapt_secure.log.line import WITNESSED
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import Reason

@@ -57,6 +57,18 @@ device: {device}
 # theirs too. Relative to this folder.
 # cache: cache
 
+# The institution's page (docs/pages.md): where 'fedapt-secure client run' serves it, such as 127.0.0.1:8460;
+# null for none. Sessions then wait for what people decide on it. Other machines can reach it only with a TLS
+# certificate and its key (PEM files), and from the networks that page_allow lists, such as [10.1.0.0/16];
+# page_names are host names besides its address. page_confined: no page where the kernel cannot keep the
+# process that faces browsers from opening files (Linux can, from 5.13 on).
+# page: null
+# page_certificate: null
+# page_key: null
+# page_allow: []
+# page_names: []
+# page_confined: true
+
 # Only where the log was lost: the head LOG:SEQ:HASH of it that others hold.
 # log_continues: null
 

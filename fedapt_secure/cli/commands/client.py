@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from fedapt_crypto.errors import InvalidInput, PeerError, RunFailed
-from fedapt_secure.cli.commands import client_rehearse, client_run
+from fedapt_secure.cli.commands import client_page, client_rehearse, client_run
 from fedapt_secure.cli.commands.client_ledger import ledger_app
 from fedapt_secure.cli.options import (
     STREAM,
@@ -42,6 +42,7 @@ roster_app = typer.Typer(
     name="roster", help="Who takes part: show the current roster, approve it.", no_args_is_help=True
 )
 app.command("run")(client_run.run)
+app.command("page")(client_page.page)
 app.command("rehearse")(client_rehearse.rehearse)
 app.command("status")(client_run.status)
 app.command("model")(client_run.model)

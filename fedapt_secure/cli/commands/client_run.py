@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fedapt_secure.config.party_folder import PartyFolder
     from fedapt_secure.learning.data.features.merging import Duplicates
     from fedapt_secure.protocol.session import SessionConfiguration
+    from fedapt_secure.web.serving import PageServer
 
 HERE: Final = Path()
 CLOSE_RETRY_S: Final = 900.0
@@ -71,8 +73,12 @@ def run(
     # Relative to where the command is run, as client.yaml says.
     settings = settings.model_copy(update={"data": (data or settings.data).absolute()})
 
+    served: PageServer | None = None
+
     def show(configuration: "SessionConfiguration") -> None:
         _show_offer(configuration, settings, folder.path, as_json=as_json, indent=indent)
+        if served is not None:
+            say_of_page(served, as_json=as_json)
 
     def ask(configuration: "SessionConfiguration") -> bool:
         show(configuration)
@@ -84,8 +90,11 @@ def run(
 
     if not as_json:
         _show_balance(settings, None)
-    somebody = sys.stdin.isatty()
-    approvals = Approvals(folder.path, given=given, ask=ask if somebody else None, show=show)
+    on_page = settings.page is not None
+    somebody = sys.stdin.isatty() and not on_page
+    approvals = Approvals(
+        folder.path, given=given, ask=ask if somebody else None, show=show, elsewhere=on_page
+    )
 
     from fedapt_client.membership.connecting import Place  # noqa: PLC0415
     from fedapt_client.membership.desk import check_certificate  # noqa: PLC0415
@@ -93,7 +102,14 @@ def run(
     check_certificate(folder, Place(settings.host, settings.enrolment_port, settings.proxy))
     from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
 
-    with EncodingBar(wanted=not json_log) as bar:
+    with ExitStack() as open_:
+        if on_page:
+            from fedapt_secure.cli.work.page import serve_page  # noqa: PLC0415
+
+            served = serve_page(folder.path, settings)
+            open_.callback(served.stop)
+            say_of_page(served, as_json=as_json)
+        bar = open_.enter_context(EncodingBar(wanted=not json_log))
         runner = InstitutionRunner(
             folder.path,
             settings,
@@ -111,8 +127,8 @@ def run(
 
 def status(directory: Folder = HERE, as_json: AsJson = False, passphrase_file: PassphraseFile = None) -> None:
     """Show where this institution stands, from its folder alone."""
+    from fedapt_client.activity_words import activity_line, session_state  # noqa: PLC0415
     from fedapt_client.status import describe  # noqa: PLC0415
-    from fedapt_secure.cli.work.activity_report import activity_line, session_state  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     fields = describe(folder, read_settings(folder))
@@ -187,15 +203,28 @@ def _show_offer(
     indent: int | None,
 ) -> None:
     from fedapt_client.books.in_force import policy_in_force  # noqa: PLC0415
-    from fedapt_secure.cli.work.offer_report import offer_fields, print_offer  # noqa: PLC0415
+    from fedapt_client.offer_facts import offer_fields  # noqa: PLC0415
+    from fedapt_client.page.offer_file import write_offer  # noqa: PLC0415
+    from fedapt_secure.cli.work.offer_report import print_offer  # noqa: PLC0415
 
     in_force = policy_in_force(folder, settings)
     fields = offer_fields(configuration, settings, in_force.policy, in_force.source)
+    write_offer(folder, fields)
     if as_json:
         say_json({"offer": fields}, indent=indent)
     else:
         print_offer(fields)
         _show_balance(settings, configuration.plan.class_names)
+
+
+def say_of_page(served: "PageServer", *, as_json: bool) -> None:
+    """Say where the page is; a link, which lets somebody in, only to who sits here and not to a journal."""
+    if as_json or not sys.stderr.isatty():
+        say("the page is served; for a link run 'fedapt-secure client page' in this folder", err=True)
+        return
+    from fedapt_secure.web.access import Role  # noqa: PLC0415
+
+    say(f"the page, by a link that works once: {served.link(Role.DECIDES)}", err=True)
 
 
 def _show_balance(settings: "ClientSettings", class_names: tuple[str, ...] | None) -> None:

@@ -1,0 +1,202 @@
+"""Follows an institution's own log while it grows: sessions, their rounds, what was spent, what was refused.
+
+Each line is read once, whatever was read before stays: a page that is open over 300 rounds costs what one
+round's lines cost. Whether lines are genuine is not looked at here but by `verified`.
+"""
+
+import json
+import os
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from fedapt_secure.log.reader import LogReader, segments
+
+LAST_LINES: Final = 40
+MAX_LINE: Final = 4 << 20
+_SHOWN: Final = 200
+
+
+@dataclass
+class RoundSeen:
+    """What the log says of one round: how far it came, who is in its sum, ε after it."""
+
+    number: int
+    began: str = ""
+    phase: str = "joined"
+    attempts: int = 1
+    contributors: list[str] = field(default_factory=list)
+    epsilon: float | None = None
+    status: str = "open"
+    ended: str = ""
+
+
+@dataclass
+class SessionSeen:
+    """What the log says of one session.
+
+    Attributes:
+        session: Which, hexadecimal.
+        accepted: When, ISO 8601.
+        rounds: By number.
+        planned: How many rounds it has.
+        budget: Its planned ε; ``None`` without differential privacy.
+        ended: When it ended here; ``closed`` once its record is complete.
+    """
+
+    session: str
+    accepted: str
+    planned: int
+    budget: float | None
+    rounds: dict[int, RoundSeen] = field(default_factory=dict)
+    ended: str = ""
+    closed: bool = False
+    missing: list[str] = field(default_factory=list)
+    model: bool = False
+
+    @property
+    def epsilon(self) -> float | None:
+        """ε spent so far."""
+        found = [one.epsilon for one in self.rounds.values() if one.epsilon is not None]
+        return max(found, default=0.0) if self.budget is not None else None
+
+
+class FollowedLog:
+    """One log, read on whenever it is asked for.
+
+    Args:
+        path: The log's newest file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: tuple[int, int] | None = None
+        self._offset = 0
+        self.lines = 0
+        self.last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
+        self.sessions: dict[str, SessionSeen] = {}
+        self.rehearsed: dict[str, Any] | None = None
+        self.refused: deque[dict[str, Any]] = deque(maxlen=20)
+        self._current: SessionSeen | None = None
+
+    @property
+    def current(self) -> SessionSeen | None:
+        """The session that was accepted last."""
+        return self._current
+
+    def read_on(self) -> None:
+        """Read the lines that have come since; a log that was cut or replaced is read from its start."""
+        for path in segments(self._path) if self._file is None else [self._path]:
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                identity = (status.st_dev, status.st_ino)
+                if self._file != identity or status.st_size < self._offset:
+                    if self._file is not None and path == self._path and self._rotated():
+                        return
+                    self._file, self._offset = identity, 0
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n") or len(line) > MAX_LINE:
+                        break
+                    self._offset += len(line)
+                    self._take(line)
+        except OSError:
+            return
+
+    def _rotated(self) -> bool:
+        """Another file is there under the log's name: begin again, once for all of its files."""
+        self.__init__(self._path)  # type: ignore[misc]
+        for path in segments(self._path):
+            self._read(path)
+        return True
+
+    def _take(self, line: bytes) -> None:
+        try:
+            entry = json.loads(line)
+            kind, body, time = entry["type"], entry["body"], entry["time"]
+            self.lines = entry["seq"] + 1
+        except (ValueError, KeyError, TypeError):
+            return
+        said = json.dumps(body)
+        self.last.append(
+            {
+                "seq": entry["seq"],
+                "time": time,
+                "type": kind,
+                "body": said[:_SHOWN],
+                "cut": len(said) > _SHOWN,
+            }
+        )
+        match kind:
+            case "session_accepted":
+                self._accepted(body, time)
+            case "rehearsed":
+                self.rehearsed = {"time": time, "reason": body["reason"]}
+            case "refused":
+                self.refused.append({"time": time, "code": body["code"], "detail": body["detail"]})
+            case _ if self._current is not None:
+                self._of_session(self._current, kind, body, time)
+
+    def _accepted(self, body: dict[str, Any], time: str) -> None:
+        name = body["session"]
+        if name not in self.sessions:
+            plan, privacy = body.get("plan") or {}, body.get("privacy")
+            self.sessions[name] = SessionSeen(
+                session=name,
+                accepted=time,
+                planned=int(plan.get("rounds", 0)),
+                budget=None if privacy is None else privacy.get("epsilon_budget"),
+            )
+        self._current = self.sessions[name]
+
+    def _of_session(self, session: SessionSeen, kind: str, body: dict[str, Any], time: str) -> None:
+        number = int(body.get("round") or 0)
+        if kind == "round_joined":
+            found = session.rounds.setdefault(number, RoundSeen(number, began=time))
+            found.attempts, found.phase, found.status = body["attempt"], "joined", "open"
+        elif kind == "spend":
+            session.rounds.setdefault(number, RoundSeen(number, began=time)).epsilon = body["epsilon"]
+        elif kind == "phase" and number in session.rounds:
+            session.rounds[number].phase = body["phase"]
+        elif kind == "round_ended" and number in session.rounds:
+            found = session.rounds[number]
+            found.status, found.ended = body["status"], time
+            found.contributors = list(body["contributors"])
+        elif kind == "session_ended":
+            session.ended, session.model = time, body["bundle"] is not None
+        elif kind == "session_closed":
+            session.closed, session.missing = True, list(body["missing"])
+            session.ended = session.ended or time
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a whole pass over the log found."""
+
+    lines: int
+    at: str
+    problems: list[str]
+
+
+def verified(path: Path, identity: bytes | None, now: datetime) -> Verified:
+    """Check every line of a log: numbers, hashes, signatures.
+
+    Args:
+        path: The log's newest file.
+        identity: The public key that signed it, where it is known.
+        now: What time it is.
+
+    Raises:
+        InvalidInput: If it cannot be read.
+    """
+    reader = LogReader(segments(path), identity=identity)
+    for _ in reader.entries():
+        pass
+    problems = [f"line {one.line}: {one.message}" for one in reader.problems[:20]]
+    return Verified(reader.lines, now.isoformat(timespec="seconds"), problems)

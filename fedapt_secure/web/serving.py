@@ -123,21 +123,22 @@ class PageServer:
 
     def _begin(self, confined: bool) -> None:
         address = self._address
-        self._send(
-            {
-                "hosts": address.hosts(self.port),
-                "scheme": address.scheme,
-                "allowed": address.allowed,
-                "certificate": None if address.certificate is None else str(address.certificate.absolute()),
-                "key": None if address.key is None else str(address.key.absolute()),
-                "confined": confined,
-            }
-        )
+        setup = {
+            "hosts": address.hosts(self.port),
+            "scheme": address.scheme,
+            "allowed": address.allowed,
+            "certificate": None if address.certificate is None else str(address.certificate.absolute()),
+            "key": None if address.key is None else str(address.key.absolute()),
+            "confined": confined,
+        }
         self._pipe.settimeout(START_S)
         try:
+            self._send(setup)
             answer = receive(self._pipe, MAX_ASKED)
         except TimeoutError:
             answer = {"failed": f"its process has not answered for {START_S:g} s"}
+        except ConnectionError:
+            answer = None
         self._pipe.settimeout(None)
         if answer is None:
             raise Unavailable("the page's process ended at once: what it wrote to standard error says why")

@@ -52,7 +52,7 @@ def file(tmp_path: Path, clock: Clock) -> ActivityFile:
 
 
 def line(path: Path, *, running: bool = True) -> str:
-    doing, last = status._activity(path, running)
+    doing, last = status.activity_of(path, running)
     return activity_line({"running": running, "doing": doing, "last": last})
 
 

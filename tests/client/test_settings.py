@@ -124,6 +124,12 @@ class TestClientSettings:
             "vanish_at": ["1:share", "3:unmask"],
             "subjects": "dicom",
             "reading": {"window": [40.0, 400.0], "frame": 3, "axis": 0, "slice": "middle"},
+            "page": "10.0.0.7:8460",
+            "page_certificate": "page.crt",
+            "page_key": "/srv/page.key",
+            "page_allow": ["10.1.0.0/16"],
+            "page_names": ["page.example.org"],
+            "page_confined": False,
         }
         assert fields.keys() == ClientSettings.model_fields.keys()
         settings = build(ClientSettings, fields, source="x")

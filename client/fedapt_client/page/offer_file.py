@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fedapt_crypto.errors import system_error
-from fedapt_crypto.private_files import read_private, write_atomically
+from fedapt_crypto.private_files import write_atomically
 
 OFFER_FILE: Final = "offer.json"
 Fields = dict[str, Any]
@@ -66,7 +66,7 @@ def read_offer(folder: Path) -> Fields | None:
     """Return the offer that was left last; ``None`` where there is none that can be read."""
     path = folder / OFFER_FILE
     try:
-        found = json.loads(read_private(path)) if path.exists() else None
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("fields"), dict) else None

@@ -1,0 +1,178 @@
+"""A federation of three run from its institutions' pages, in a real browser."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fedapt_secure.web import landlock
+from tests.support.browsers import browser, needs_browser
+from tests.support.worlds import CLI, COORDINATOR, HOLD_S, World, end, new_world
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+pytest.importorskip("starlette", reason="the extra 'page' is not installed")
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+
+pytestmark = [
+    pytest.mark.integration,
+    needs_browser,
+    pytest.mark.skipif(not landlock.available(), reason="this kernel has no Landlock"),
+]
+NAMES = ("clinic-1", "clinic-2", "clinic-3")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with new_world(tmp_path, rounds=3, clients=3) as world:
+        for name in NAMES:
+            budget = {"max_epsilon": 20.0, "session_epsilon": 8.0}
+            world.policy(name, unattended=False, minimum_institutions_per_key=1, **budget)
+            world.settings(name, page="127.0.0.1:0")
+        yield world
+
+
+def link(world: World, name: str, *options: str) -> str:
+    status, out, errors = end(world.client(name, "page", *options))
+    assert status == 0, errors
+    return out.strip()
+
+
+def started(world: World, name: str, *options: str) -> subprocess.Popen[str]:
+    """Start an institution, and return once its page shows an offer."""
+    process = world.client(name, "run", *options)
+    offer = world.party(name) / "offer.json"
+    world.until(lambda: offer.exists() or process.poll() is not None, f"an offer at {name}")
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+def text(page: Chrome) -> str:
+    for _ in range(20):
+        try:
+            return page.find_element(By.TAG_NAME, "body").text
+        except StaleElementReferenceException:
+            time.sleep(0.05)
+    raise AssertionError("the page does not hold still")
+
+
+def until(page: Chrome, holds: Callable[[str], object]) -> str:
+    deadline = time.monotonic() + HOLD_S
+    while not holds(found := text(page)):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
+
+
+def press(page: Chrome, words: str) -> None:
+    page.find_element(By.XPATH, f"//button[contains(., '{words}')]").click()
+
+
+def agree(page: Chrome) -> None:
+    shown = page.find_element(By.ID, "fingerprint").text
+    page.find_element(By.ID, "typed").send_keys(shown)
+    press(page, "Agree")
+    until(page, lambda found: "Agreed." in found)
+
+
+def spent(page: Chrome) -> float:
+    page.find_element(By.LINK_TEXT, "Privacy budget").click()
+    found = re.search(r"ε ([0-9.]+) of 20 is spent", until(page, lambda found: "What the images" in found))
+    return float(found[1]) if found else 0.0
+
+
+def test_three_institutions_from_their_pages(world: World) -> None:
+    world.coordinator()
+    world.until(lambda: world.logged(COORDINATOR, "listening"), "the coordinator listens")
+    for name in NAMES:
+        started(world, name, "--stay")
+    with ExitStack() as windows:
+        window, stranger, officer = (windows.enter_context(browser()) for _ in range(3))
+        entry = link(world, "clinic-1")
+        window.get(entry)
+        offer = until(window, lambda found: "A session is offered" in found)
+        assert all(name in offer for name in NAMES)
+        assert "this session at most 8" in window.find_element(By.CSS_SELECTOR, ".bar svg").text
+        assert not [one for one in window.get_log("browser") if one["level"] == "SEVERE"]
+
+        # Nobody else: not with the link that was used, nor without one.
+        address = window.current_url
+        for place in (entry, address, f"{address}log"):
+            stranger.get(place)
+            assert "clinic" not in text(stranger).replace(address, "")
+
+        # Who reads sees the same, has nothing to press, and is refused where they post all the same.
+        officer.get(link(world, "clinic-1", "--read-only"))
+        assert "You may read here" in until(officer, lambda found: "A session is offered" in found)
+        assert not officer.find_elements(By.CSS_SELECTOR, "form.decide")
+        hash_ = json.loads((world.party("clinic-1") / "offer.json").read_text())["fields"]["hash"]
+        officer.execute_script(
+            """const form = document.querySelector("form");
+            form.action = "/do/agree";
+            for (const [name, value] of [["hash", arguments[0]], ["typed", arguments[0].slice(0, 16)]]) {
+              const field = document.createElement("input"); field.name = name; field.value = value;
+              form.append(field);
+            }
+            form.submit();""",
+            hash_,
+        )
+        until(officer, lambda found: "You may read here, not decide" in found)
+        assert not (world.party("clinic-1") / "approvals.json").exists()
+
+        window.find_element(By.ID, "typed").send_keys("0000 0000 0000 0000")
+        press(window, "Agree")
+        until(window, lambda found: "is not the session's fingerprint" in found)
+        agree(window)
+        for name in NAMES[1:]:
+            officer.get(link(world, name))
+            agree(officer)
+
+        # Live, without anybody loading the page again.
+        window.find_element(By.LINK_TEXT, "Now").click()
+        until(window, lambda found: "3 of 3 completed" in found and "as it is now" in found)
+        until(window, lambda found: "its record is signed by everybody" in found)
+        assert "Accuracy here" in text(window)
+        assert spent(window) > 7
+        window.find_element(By.LINK_TEXT, "Log").click()
+        until(window, lambda found: re.search(r"All \d+ lines verify", found))
+
+        # Another session, declined: the coordinator hears a code, the others nothing of why.
+        for name in NAMES:
+            (world.party(name) / "offer.json").unlink()
+        world.processes[0].wait(HOLD_S)
+        world.start(*CLI, "server", "run", "--dir", str(world.party(COORDINATOR)), "--new-session")
+        window.find_element(By.LINK_TEXT, "Now").click()
+        until(window, lambda found: "A session is offered" in found)
+        window.find_element(By.CSS_SELECTOR, "#reason option[value=policy_epsilon]").click()
+        press(window, "Decline")
+        until(window, lambda found: "The coordinator is told policy_epsilon, and nothing else." in found)
+        world.until(
+            lambda: world.logged(COORDINATOR, "left", name="clinic-1", reason="policy_epsilon"), "the code"
+        )
+        assert spent(window) > 7
+
+
+def test_narrow_dark_and_without_scripts(world: World) -> None:
+    world.coordinator()
+    world.until(lambda: world.logged(COORDINATOR, "listening"), "the coordinator listens")
+    started(world, "clinic-1")
+    with browser(width=400, scripts=False, dark=True) as window:
+        window.get(link(world, "clinic-1"))
+        until(window, lambda found: "Go on" in found or "A session is offered" in found)
+        for going_on in window.find_elements(By.LINK_TEXT, "Go on"):
+            going_on.click()
+        until(window, lambda found: "A session is offered" in found)
+        assert "as it was when the page was loaded" in text(window)
+        agree(window)
+        world.until(lambda: world.logged("clinic-1", "session_accepted"), "clinic-1 takes part")
+        for page in ("Privacy budget", "Policy", "Log", "Models", "Now"):
+            window.find_element(By.LINK_TEXT, page).click()
+            until(window, lambda found: "You may read here" not in found)
+            inner = window.find_element(By.TAG_NAME, "main").size["width"]
+            assert inner <= window.get_window_size()["width"], "nothing sticks out"

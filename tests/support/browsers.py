@@ -1,0 +1,51 @@
+"""A real browser, where there is one: Chromium without a window, driven by Selenium."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="no browser: install chromium and chromium-driver"
+)
+
+
+@contextmanager
+def browser(*, width: int = 1280, scripts: bool = True, dark: bool = False) -> Iterator["Chrome"]:
+    """Yield a browser that knows nobody.
+
+    Args:
+        width: Of its window, in pixels.
+        scripts: Whether it runs scripts.
+        dark: Whether its user prefers dark pages.
+    """
+    from selenium.webdriver import Chrome, ChromeOptions  # noqa: PLC0415 - a second
+    from selenium.webdriver.chrome.service import Service  # noqa: PLC0415
+
+    options = ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # tests often run as root
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--hide-scrollbars",
+        f"--window-size={width},1400",
+        *(["--blink-settings=preferredColorScheme=0"] if dark else []),
+        *([] if scripts else ["--blink-settings=scriptEnabled=false"]),
+    ):
+        options.add_argument(argument)
+    found = Chrome(options=options, service=Service(DRIVER))
+    try:
+        found.set_page_load_timeout(60)
+        yield found
+    finally:
+        found.quit()

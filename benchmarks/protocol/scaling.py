@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.protocol.scaling_model import PHASES, renewed, report
 from fedapt_crypto.secagg.masking.graph import topology
-from fedapt_secure.simulate.running.follow import LONG, LogFollower
+from fedapt_secure.log.follower import LONG, LogFollower
 
 SIZES = (10, 20, 50, 100, 200, 500, 1000)
 CORES = 2

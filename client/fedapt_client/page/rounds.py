@@ -5,17 +5,20 @@ round's lines cost. Whether lines are genuine is not looked at here but by `veri
 """
 
 import json
-import os
 from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.log.follower import LogFollower
+from fedapt_secure.log.line import LogEntry
 from fedapt_secure.log.reader import LogReader, segments
 
 LAST_LINES: Final = 40
-MAX_LINE: Final = 4 << 20
 _SHOWN: Final = 200
 
 
@@ -72,67 +75,42 @@ class FollowedLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: tuple[int, int] | None = None
-        self._offset = 0
+        self._size = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._follower = LogFollower(self._path)
         self.lines = 0
         self.last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
         self.sessions: dict[str, SessionSeen] = {}
         self.rehearsed: dict[str, Any] | None = None
         self.refused: deque[dict[str, Any]] = deque(maxlen=20)
-        self._current: SessionSeen | None = None
-
-    @property
-    def current(self) -> SessionSeen | None:
+        self.current: SessionSeen | None = None
         """The session that was accepted last."""
-        return self._current
 
     def read_on(self) -> None:
         """Read the lines that have come since; a log that was cut or replaced is read from its start."""
-        for path in segments(self._path) if self._file is None else [self._path]:
-            self._read(path)
-
-    def _read(self, path: Path) -> None:
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size < self._size:
+            self._begin()
+        self._size = size
         try:
-            with path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                identity = (status.st_dev, status.st_ino)
-                if self._file != identity or status.st_size < self._offset:
-                    if self._file is not None and path == self._path and self._rotated():
-                        return
-                    self._file, self._offset = identity, 0
-                file.seek(self._offset)
-                for line in file:
-                    if not line.endswith(b"\n") or len(line) > MAX_LINE:
-                        break
-                    self._offset += len(line)
-                    self._take(line)
-        except OSError:
-            return
+            self._read()
+        except InvalidInput:  # other lines are there than before; those that are none `verified` tells
+            self._begin()
+            with suppress(InvalidInput):
+                self._read()
 
-    def _rotated(self) -> bool:
-        """Another file is there under the log's name: begin again, once for all of its files."""
-        self.__init__(self._path)  # type: ignore[misc]
-        for path in segments(self._path):
-            self._read(path)
-        return True
+    def _read(self) -> None:
+        for entry in self._follower.new_entries():
+            self._take(entry)
 
-    def _take(self, line: bytes) -> None:
-        try:
-            entry = json.loads(line)
-            kind, body, time = entry["type"], entry["body"], entry["time"]
-            self.lines = entry["seq"] + 1
-        except (ValueError, KeyError, TypeError):
-            return
+    def _take(self, entry: LogEntry) -> None:
+        kind, body, time = entry.type, entry.body, entry.time.isoformat()
+        self.lines = entry.seq + 1
         said = json.dumps(body)
-        self.last.append(
-            {
-                "seq": entry["seq"],
-                "time": time,
-                "type": kind,
-                "body": said[:_SHOWN],
-                "cut": len(said) > _SHOWN,
-            }
-        )
+        shown = said if len(said) <= _SHOWN else f"{said[:_SHOWN]} ..."
+        self.last.append({"seq": entry.seq, "time": time, "type": kind, "body": shown})
         match kind:
             case "session_accepted":
                 self._accepted(body, time)
@@ -140,10 +118,10 @@ class FollowedLog:
                 self.rehearsed = {"time": time, "reason": body["reason"]}
             case "refused":
                 self.refused.append({"time": time, "code": body["code"], "detail": body["detail"]})
-            case _ if self._current is not None:
-                self._of_session(self._current, kind, body, time)
+            case _ if self.current is not None:
+                self._of_session(self.current, kind, body, time)
 
-    def _accepted(self, body: dict[str, Any], time: str) -> None:
+    def _accepted(self, body: Mapping[str, Any], time: str) -> None:
         name = body["session"]
         if name not in self.sessions:
             plan, privacy = body.get("plan") or {}, body.get("privacy")
@@ -153,9 +131,9 @@ class FollowedLog:
                 planned=int(plan.get("rounds", 0)),
                 budget=None if privacy is None else privacy.get("epsilon_budget"),
             )
-        self._current = self.sessions[name]
+        self.current = self.sessions[name]
 
-    def _of_session(self, session: SessionSeen, kind: str, body: dict[str, Any], time: str) -> None:
+    def _of_session(self, session: SessionSeen, kind: str, body: Mapping[str, Any], time: str) -> None:
         number = int(body.get("round") or 0)
         if kind == "round_joined":
             found = session.rounds.setdefault(number, RoundSeen(number, began=time))

@@ -17,11 +17,11 @@ from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_rout
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.evaluation.scores import ORACLE_ROUTING, UNIFORM_ROUTING
 from fedapt_secure.learning.evaluation.tally import Tally, per_class, routing_matrix
+from fedapt_secure.log.follower import LONG, LogFollower
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.log.reader import read_log
 from fedapt_secure.protocol.methods import LOCAL, method_facts
 from fedapt_secure.simulate.results.unseen import score_unseen
-from fedapt_secure.simulate.running.follow import LONG, LogFollower
 from fedapt_secure.simulate.setup.federation import Federation
 
 Summary = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 from fedapt_crypto.errors import RunFailed
 from fedapt_crypto.roster import COORDINATOR
+from fedapt_secure.log.follower import LONG, LogFollower
 from fedapt_secure.log.line import LogEntry
-from fedapt_secure.simulate.running.follow import LONG, LogFollower
 from fedapt_secure.simulate.running.turnstile import Turnstile
 from fedapt_secure.simulate.setup.federation import Federation, connect_institutions
 

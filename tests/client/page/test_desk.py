@@ -13,6 +13,7 @@ from fedapt_client.page.rounds import FollowedLog
 from fedapt_client.page.site import AGREE, DECLINE, SITE
 from fedapt_client.page.state import REASONS, TYPED_DIGITS
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.log.line import LogEntry
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.web.access import Doors, Role, Visit
 from fedapt_secure.web.application import Application, Where
@@ -179,9 +180,9 @@ def test_three_hundred_rounds_stay_readable_and_are_read_once(
     assert "300 of 300 completed" in page
     assert "All 300 rounds" in page
     assert len(page) < 200_000
-    read: list[bytes] = []
+    read: list[LogEntry] = []
     take = FollowedLog._take
-    monkeypatch.setattr(FollowedLog, "_take", lambda self, line: (read.append(line), take(self, line))[1])
+    monkeypatch.setattr(FollowedLog, "_take", lambda self, one: (read.append(one), take(self, one))[1])
     log = party.writer()
     log.write("round_joined", {"session": SESSION, "round": 300, "attempt": 2})
     log.close()

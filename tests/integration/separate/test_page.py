@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,10 +17,11 @@ from tests.support.worlds import CLI, COORDINATOR, HOLD_S, World, end, new_world
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("starlette", reason="the extra 'page' is not installed")
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+Returned = TypeVar("Returned")
 pytestmark = [
     pytest.mark.integration,
     needs_browser,
@@ -53,13 +55,18 @@ def started(world: World, name: str, *options: str) -> subprocess.Popen[str]:
     return process
 
 
-def text(page: Chrome) -> str:
-    for _ in range(20):
+def steady(act: Callable[[], Returned]) -> Returned:
+    """Do something on a live page, again where the page was renewed in the middle of it."""
+    for _ in range(40):
         try:
-            return page.find_element(By.TAG_NAME, "body").text
-        except StaleElementReferenceException:
+            return act()
+        except (NoSuchElementException, StaleElementReferenceException):
             time.sleep(0.05)
     raise AssertionError("the page does not hold still")
+
+
+def text(page: Chrome) -> str:
+    return steady(lambda: page.find_element(By.TAG_NAME, "body").text)
 
 
 def until(page: Chrome, holds: Callable[[str], object]) -> str:
@@ -71,18 +78,25 @@ def until(page: Chrome, holds: Callable[[str], object]) -> str:
 
 
 def press(page: Chrome, words: str) -> None:
-    page.find_element(By.XPATH, f"//button[contains(., '{words}')]").click()
+    steady(lambda: page.find_element(By.XPATH, f"//button[contains(., '{words}')]").click())
+
+
+def go(page: Chrome, title: str) -> None:
+    steady(lambda: page.find_element(By.LINK_TEXT, title).click())
+
+
+def type_in(page: Chrome, words: str) -> None:
+    steady(lambda: page.find_element(By.ID, "typed").send_keys(words))
 
 
 def agree(page: Chrome) -> None:
-    shown = page.find_element(By.ID, "fingerprint").text
-    page.find_element(By.ID, "typed").send_keys(shown)
+    type_in(page, steady(lambda: page.find_element(By.ID, "fingerprint").text))
     press(page, "Agree")
     until(page, lambda found: "Agreed." in found)
 
 
 def spent(page: Chrome) -> float:
-    page.find_element(By.LINK_TEXT, "Privacy budget").click()
+    go(page, "Privacy budget")
     found = re.search(r"ε ([0-9.]+) of 20 is spent", until(page, lambda found: "What the images" in found))
     return float(found[1]) if found else 0.0
 
@@ -93,7 +107,7 @@ def test_three_institutions_from_their_pages(world: World) -> None:
     for name in NAMES:
         started(world, name, "--stay")
     with ExitStack() as windows:
-        window, stranger, officer = (windows.enter_context(browser()) for _ in range(3))
+        window, officer = (windows.enter_context(browser()) for _ in range(2))
         entry = link(world, "clinic-1")
         window.get(entry)
         offer = until(window, lambda found: "A session is offered" in found)
@@ -104,8 +118,8 @@ def test_three_institutions_from_their_pages(world: World) -> None:
         # Nobody else: not with the link that was used, nor without one.
         address = window.current_url
         for place in (entry, address, f"{address}log"):
-            stranger.get(place)
-            assert "clinic" not in text(stranger).replace(address, "")
+            officer.get(place)
+            assert "clinic" not in text(officer).replace(address, "")
 
         # Who reads sees the same, has nothing to press, and is refused where they post all the same.
         officer.get(link(world, "clinic-1", "--read-only"))
@@ -125,7 +139,7 @@ def test_three_institutions_from_their_pages(world: World) -> None:
         until(officer, lambda found: "You may read here, not decide" in found)
         assert not (world.party("clinic-1") / "approvals.json").exists()
 
-        window.find_element(By.ID, "typed").send_keys("0000 0000 0000 0000")
+        type_in(window, "0000 0000 0000 0000")
         press(window, "Agree")
         until(window, lambda found: "is not the session's fingerprint" in found)
         agree(window)
@@ -134,12 +148,12 @@ def test_three_institutions_from_their_pages(world: World) -> None:
             agree(officer)
 
         # Live, without anybody loading the page again.
-        window.find_element(By.LINK_TEXT, "Now").click()
+        go(window, "Now")
         until(window, lambda found: "3 of 3 completed" in found and "as it is now" in found)
         until(window, lambda found: "its record is signed by everybody" in found)
         assert "Accuracy here" in text(window)
         assert spent(window) > 7
-        window.find_element(By.LINK_TEXT, "Log").click()
+        go(window, "Log")
         until(window, lambda found: re.search(r"All \d+ lines verify", found))
 
         # Another session, declined: the coordinator hears a code, the others nothing of why.
@@ -147,9 +161,10 @@ def test_three_institutions_from_their_pages(world: World) -> None:
             (world.party(name) / "offer.json").unlink()
         world.processes[0].wait(HOLD_S)
         world.start(*CLI, "server", "run", "--dir", str(world.party(COORDINATOR)), "--new-session")
-        window.find_element(By.LINK_TEXT, "Now").click()
+        go(window, "Now")
         until(window, lambda found: "A session is offered" in found)
-        window.find_element(By.CSS_SELECTOR, "#reason option[value=policy_epsilon]").click()
+        choice = "#reason option[value=policy_epsilon]"
+        steady(lambda: window.find_element(By.CSS_SELECTOR, choice).click())
         press(window, "Decline")
         until(window, lambda found: "The coordinator is told policy_epsilon, and nothing else." in found)
         world.until(
@@ -172,7 +187,7 @@ def test_narrow_dark_and_without_scripts(world: World) -> None:
         agree(window)
         world.until(lambda: world.logged("clinic-1", "session_accepted"), "clinic-1 takes part")
         for page in ("Privacy budget", "Policy", "Log", "Models", "Now"):
-            window.find_element(By.LINK_TEXT, page).click()
+            go(window, page)
             until(window, lambda found: "You may read here" not in found)
             inner = window.find_element(By.TAG_NAME, "main").size["width"]
             assert inner <= window.get_window_size()["width"], "nothing sticks out"

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedapt_crypto.errors import InvalidInput
+from fedapt_secure.log import follower as following
+from fedapt_secure.log.follower import LogFollower
 from fedapt_secure.log.line import WITNESSED, LogEntry, parse_line
 from fedapt_secure.log.reader import segments
-from fedapt_secure.simulate.running import follow
-from fedapt_secure.simulate.running.follow import LogFollower
 from tests.audit.logs import entries, open_log, ticking, write
 
 
@@ -126,9 +126,9 @@ def test_long_lines_are_counted_and_not_parsed(path: Path, monkeypatch: pytest.M
         parsed.append(entry.type)
         return entry
 
-    monkeypatch.setattr(follow, "parse_line", counting)
+    monkeypatch.setattr(following, "parse_line", counting)
     write(path, "a", WITNESSED, "b", WITNESSED)
-    follower = LogFollower(path, leave_out=follow.LONG)
+    follower = LogFollower(path, leave_out=follower.LONG)
     found = [(entry.seq, entry.type) for entry in follower.new_entries()]
     assert found == [(0, "log_opened"), (1, "a"), (3, "b")]
     assert parsed == ["log_opened", "a", "b"]
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_still_in_its_place(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], lines[2], lines[1], lines[3]]))
     with pytest.raises(InvalidInput, match="out of place"):
-        list(LogFollower(path, leave_out=follow.LONG).new_entries())
+        list(LogFollower(path, leave_out=follower.LONG).new_entries())
 
 
 def test_a_log_that_did_not_grow_is_not_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_a_log_that_did_not_grow_is_not_opened(path: Path, monkeypatch: pytest.M
     assert len(list(follower.new_entries())) == 1
     opened: list[int] = []
     real = follower._open
-    monkeypatch.setattr(follower, "_open", lambda: opened.append(1) or real())
+    monkeypatch.setattr(following, "_open", lambda: opened.append(1) or real())
     assert list(follower.new_entries()) == []
     assert not opened
     writer.write("a", {})

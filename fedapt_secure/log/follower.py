@@ -1,4 +1,4 @@
-"""Read logs while they are being written: the one source for progress display and summary."""
+"""Read logs while they are being written: for progress, for pages, for summaries."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ LONG: Final = frozenset({WITNESSED, SESSION_CLOSED})
 class LogFollower:
     """Yields the entries that were added to a log since the last look, across its rotations.
 
-    Signatures and chain are an auditor's business; what is read here was written by this run's own parties.
+    Signatures and chain are an auditor's business, not looked at here.
 
     Args:
         path: The log's current file.

@@ -128,7 +128,7 @@ def test_long_lines_are_counted_and_not_parsed(path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(following, "parse_line", counting)
     write(path, "a", WITNESSED, "b", WITNESSED)
-    follower = LogFollower(path, leave_out=follower.LONG)
+    follower = LogFollower(path, leave_out=following.LONG)
     found = [(entry.seq, entry.type) for entry in follower.new_entries()]
     assert found == [(0, "log_opened"), (1, "a"), (3, "b")]
     assert parsed == ["log_opened", "a", "b"]
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_still_in_its_place(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], lines[2], lines[1], lines[3]]))
     with pytest.raises(InvalidInput, match="out of place"):
-        list(LogFollower(path, leave_out=follower.LONG).new_entries())
+        list(LogFollower(path, leave_out=following.LONG).new_entries())
 
 
 def test_a_log_that_did_not_grow_is_not_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "fedapt_secure": (
         "process",
         "log pages privacy",
-        "config web",
+        "config",
+        "web",
         "protocol",
         "audit",
         "learning",
@@ -120,7 +121,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "fedapt_secure.cli": ("options preparing", "work", "commands", "app"),
     "fedapt_secure.cli.work": (
-        "audit balance_report doctor_report documents encoding_bar enrolment_server ledger"
+        "audit balance_report coordinator_folder doctor_report documents encoding_bar enrolment_server ledger"
         " evaluation_report membership_report model_report offer_report page paper planning prediction_report"
         " rehearsal_report roster_report server_model service_report",
         "export_report",
@@ -140,8 +141,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "settings narration refusal session",
         "archive metrics status",
         "ports",
-        "membership service",
-        "running",
+        "membership service standing",
+        "page running",
         "rehearsing",
         "__main__",
     ),

@@ -6,23 +6,21 @@ from typing import Annotated, Final, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedapt_crypto.encoding import PartyName
-from fedapt_crypto.errors import InvalidInput
 from fedapt_crypto.secagg.scheme import Phase
 from fedapt_secure.config import ranges
 from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions, Subjects
-from fedapt_secure.config.settings import SessionDelta, Settings, build, read_yaml
+from fedapt_secure.config.settings import SessionDelta, build, read_yaml
 from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
-from fedapt_secure.web.address import PageAddress
+from fedapt_secure.web.settings import PageSettings
 
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 SETTINGS_FILE: Final = "client.yaml"
 """Its name in the institution's folder."""
 
 
-class ClientSettings(Settings):
-    """What ``client.yaml`` says.
+class ClientSettings(PageSettings):
+    """What ``client.yaml`` says; `PageSettings` has what it says of the page.
 
     Attributes:
         name: This institution's name on the roster.
@@ -56,11 +54,6 @@ class ClientSettings(Settings):
         answer_rehearsals: Let the coordinator ask what a session would be here (`server rehearse`): a code
             and coarse times leave, nothing is spent, and nobody is asked. Without it the answer is
             ``not_approved``.
-        page: ``ADDRESS:PORT`` where `client run` serves the institution's page; ``None`` for no page.
-        page_certificate, page_key: PEM files for TLS; only with them can other machines reach the page.
-        page_allow: Networks besides this machine whose browsers may connect, as ``10.1.0.0/16``.
-        page_names: Host names besides its address by which browsers may ask for the page.
-        page_confined: Refuse to serve it where the kernel cannot keep its process from opening files.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -93,12 +86,6 @@ class ClientSettings(Settings):
     insecure_deterministic_noise: bool = False
     fixed_answer_time: bool = True
     answer_rehearsals: bool = True
-    page: str | None = None
-    page_certificate: Path | None = None
-    page_key: Path | None = None
-    page_allow: tuple[str, ...] = ()
-    page_names: tuple[HostName, ...] = ()
-    page_confined: bool = True
     vanish_at: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -106,34 +93,6 @@ class ClientSettings(Settings):
         if self.insecure_deterministic_noise and self.experiment_seed is None:
             raise ValueError("insecure_deterministic_noise needs experiment_seed, which decides the noise")
         return self
-
-    @model_validator(mode="after")
-    def _served(self) -> Self:
-        try:
-            self.page_address()
-        except InvalidInput as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def page_address(self, otherwise: str | None = None) -> PageAddress | None:
-        """Return where the page is served.
-
-        Args:
-            otherwise: Where, if the settings name no address.
-
-        Raises:
-            InvalidInput: If it cannot be served so.
-        """
-        text = self.page or otherwise
-        if text is None:
-            return None
-        return PageAddress.parse(
-            text,
-            certificate=self.page_certificate,
-            key=self.page_key,
-            allowed=self.page_allow,
-            names=self.page_names,
-        )
 
     @field_validator("vanish_at")
     @classmethod

@@ -7,18 +7,18 @@ from pydantic import Field
 
 from fedapt_crypto.encoding import PartyName
 from fedapt_secure.config import ranges
-from fedapt_secure.config.settings import Settings
 from fedapt_secure.log.line import HEAD_PATTERN
 from fedapt_secure.protocol.joining.enrolment import PRINTABLE
 from fedapt_secure.protocol.joining.join_string import Address
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
+from fedapt_secure.web.settings import PageSettings
 
 SETTINGS_FILE: Final = "server.yaml"
 """Its name in the coordinator's folder."""
 
 
-class ServerSettings(Settings):
-    """What ``server.yaml`` says.
+class ServerSettings(PageSettings):
+    """What ``server.yaml`` says; `PageSettings` has what it says of the page.
 
     Attributes:
         federation: Name of the federation, in its authority's certificate.

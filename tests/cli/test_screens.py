@@ -62,6 +62,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "server invite": [[NAMES[0], "--domain", DOMAINS[0], "--dir", "coordinator"], [HOSTILE, "--domain", "x"]],
     "server enroll": [["--dir", "coordinator"]],
     "server run": [["--dir", "coordinator"], ["--dir", HOSTILE]],
+    "server page": [["--dir", "coordinator", "--address", HOSTILE], ["--dir", HOSTILE]],
     "server rehearse": [["--dir", "coordinator"], ["--dir", "coordinator", "--plan", HOSTILE]],
     "server status": [["--dir", "coordinator"]],
     "server model": [
@@ -78,6 +79,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "client install-cert": [["roster", "--dir", "member"], [HOSTILE, "--dir", "member"]],
     "client renew": [["--if-due", "--dir", "member"]],
     "client run": [["--dir", "member", "--approve", HOSTILE], ["--dir", HOSTILE]],
+    "client page": [["--dir", "member", "--address", HOSTILE], ["--dir", HOSTILE]],
     "client rehearse": [["--dir", "member"], ["--dir", "member", "--plan", HOSTILE]],
     "client status": [["--dir", "member"], ["--dir", "member", "--json"]],
     "client model": [["--dir", "run/parties/clinic-1"], ["--dir", HOSTILE]],

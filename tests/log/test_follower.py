@@ -148,7 +148,7 @@ def test_a_log_that_did_not_grow_is_not_opened(path: Path, monkeypatch: pytest.M
     assert len(list(follower.new_entries())) == 1
     opened: list[int] = []
     real = follower._open
-    monkeypatch.setattr(following, "_open", lambda: opened.append(1) or real())
+    monkeypatch.setattr(follower, "_open", lambda: opened.append(1) or real())
     assert list(follower.new_entries()) == []
     assert not opened
     writer.write("a", {})

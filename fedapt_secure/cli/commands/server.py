@@ -1,11 +1,12 @@
 """``fedapt-secure server``: the commands of the coordinator's operator."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from fedapt_crypto.errors import InvalidInput, RunFailed
+from fedapt_secure.cli.commands import server_page
 from fedapt_secure.cli.options import (
     STREAM,
     AsJson,
@@ -19,17 +20,16 @@ from fedapt_secure.cli.options import (
     read_input,
     write_output,
 )
+from fedapt_secure.cli.work.coordinator_folder import open_registrar as _registrar
+from fedapt_secure.cli.work.coordinator_folder import read_server_settings as _settings
 from fedapt_secure.process.streams import say, say_json
-
-if TYPE_CHECKING:
-    from fedapt_server.membership.registrar import Registrar
-    from fedapt_server.settings import ServerSettings
 
 app = typer.Typer(
     name="server",
     help="The coordinator: found a federation, invite institutions, run sessions, certify, revoke.",
     no_args_is_help=True,
 )
+app.command("page")(server_page.page)
 HERE: Final = Path()
 
 
@@ -200,7 +200,8 @@ def status(
 ) -> None:
     """Show rounds, who is connected and when each was seen last; of a stopped service what is stored."""
     settings = _settings(directory, config)
-    from fedapt_secure.cli.work.service_report import print_status, status_fields  # noqa: PLC0415
+    from fedapt_secure.cli.work.service_report import print_status  # noqa: PLC0415
+    from fedapt_server.standing import status_fields  # noqa: PLC0415
 
     fields = status_fields(directory, settings)
     if as_json:
@@ -310,7 +311,8 @@ def roster(
 ) -> None:
     """Show members, past ones too, and open invitations."""
     registrar = _registrar(directory, passphrase_file)
-    from fedapt_secure.cli.work.membership_report import membership_fields, print_membership  # noqa: PLC0415
+    from fedapt_secure.cli.work.membership_report import print_membership  # noqa: PLC0415
+    from fedapt_server.membership.facts import membership_fields  # noqa: PLC0415
 
     if export is not None:
         from fedapt_secure.protocol.joining.enrolment import to_file  # noqa: PLC0415
@@ -339,26 +341,6 @@ def passwd(
     folder = open_folder(directory, passphrase_file)
     for path in change_passphrase(folder, new_passphrase_file, remove):
         say(f"{path}: {'no passphrase' if remove else 'under the new passphrase'}")
-
-
-def _registrar(directory: Path, passphrase_file: Path | None) -> "Registrar":
-    from fedapt_server.membership.registrar import Registrar  # noqa: PLC0415
-
-    settings = _settings(directory, None)
-    return Registrar(open_folder(directory, passphrase_file), settings)
-
-
-def _settings(directory: Path, config: Path | None) -> "ServerSettings":
-    from fedapt_secure.config.settings import build, read_yaml  # noqa: PLC0415
-    from fedapt_server.settings import SETTINGS_FILE, ServerSettings  # noqa: PLC0415
-
-    path = config or directory / SETTINGS_FILE
-    if config is None and not path.exists():
-        raise InvalidInput(
-            f"{directory.resolve()} is not a coordinator's folder: run 'fedapt-secure server init' first, or"
-            " name the folder with --dir"
-        )
-    return build(ServerSettings, read_yaml(path), source=str(path))
 
 
 def _check_names(name: str, domain: str) -> None:

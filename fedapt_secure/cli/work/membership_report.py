@@ -1,52 +1,10 @@
-"""What ``server roster`` shows: the records, as JSON or as tables."""
+"""What ``server roster`` shows, of what `fedapt_server.membership.facts` found."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-from fedapt_crypto.identity import fingerprint, grouped
-from fedapt_server.membership.registrar import Registrar
-
-
-def membership_fields(registrar: Registrar) -> dict[str, Any]:
-    """Return members, open invitations and the roster's revision; nothing secret."""
-    membership = registrar.membership
-    signed = registrar.roster_file()
-    return {
-        "federation": registrar.settings.federation,
-        "coordinator_fingerprint": fingerprint(registrar.coordinator_key),
-        "domains": list(membership.domains),
-        "revision": None if signed is None else signed.revision,
-        "roster_fingerprint": None if signed is None else grouped(signed.content.hash),
-        "members": [
-            {
-                "name": member.name,
-                "domain": member.domain,
-                "fingerprint": fingerprint(member.identity_key),
-                "entry_signed": member.entry_signature is not None,
-                "joined": _time(member.joined),
-                "certificate_ends": None
-                if member.certificate_ends is None
-                else _time(member.certificate_ends),
-                "revoked": None if member.revoked is None else _time(member.revoked),
-                "reason": member.reason,
-            }
-            for member in membership.members
-        ],
-        "invitations": [
-            {
-                "name": invitation.name,
-                "domain": membership.domains[invitation.domain_index],
-                "expires": _time(invitation.expires),
-                "expired": invitation.expires <= registrar.now(),
-                "failed_attempts": invitation.attempts,
-            }
-            for invitation in membership.open_invitations
-        ],
-    }
 
 
 def print_membership(out: Console, fields: dict[str, Any]) -> None:
@@ -76,7 +34,3 @@ def print_membership(out: Console, fields: dict[str, Any]) -> None:
     for invitation in fields["invitations"]:
         state = "expired" if invitation["expired"] else "open until " + invitation["expires"][:16]
         out.print(f"invited: {invitation['name']} ({invitation['domain']}), {state}", markup=False)
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -47,6 +47,17 @@ enrolment_port: {enrolment_port}
 # The coordinator's log, relative to this folder.
 # log: log.jsonl
 
+# The coordinator's page (docs/pages.md): where 'fedapt-secure server page' serves it; null: 127.0.0.1:8460.
+# Other machines can reach it only with a TLS certificate and its key (PEM files), and from the networks that
+# page_allow lists, such as [10.1.0.0/16]; page_names are host names besides its address. page_confined: no
+# page where the kernel cannot keep the process that faces browsers from opening files (Linux can, from 5.13).
+# page: null
+# page_certificate: null
+# page_key: null
+# page_allow: []
+# page_names: []
+# page_confined: true
+
 # Only where the log was lost: the head LOG:SEQ:HASH of it that others hold.
 # log_continues: null
 

@@ -174,6 +174,7 @@ class Conduct:
                 self._institution.log.check_holds(action.heads)
             else:
                 self.diary.begins(action)
+                self._institution.waits_for_people(action.configuration)
                 await say(connection, "approval")
                 elsewhere = self._institution.approvals.elsewhere
                 await until_approved(connection, lambda: self._approve(action), elsewhere=elsewhere)

@@ -11,6 +11,9 @@ from fedapt_client.settings import ClientSettings, parse_vanish
 from fedapt_client.training.encoding_watch import EncodingWatch
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.writer import LogWriter
+from fedapt_secure.notices.sender import Notifier
+from fedapt_secure.notices.settings import Event
+from fedapt_secure.protocol.session import SessionConfiguration
 
 
 class Institution:
@@ -39,13 +42,25 @@ class Institution:
         self.encoding = encoding or EncodingWatch(settings.name)
         self.activity = ActivityFile(folder.path / ACTIVITY_FILE)
         """What goes on, for who looks; nothing follows from it."""
+        self.notices = Notifier(settings.notify, settings.name)
         self.encoding.each_batch = self.activity.encoded
         self.vanish_at = {parse_vanish(entry) for entry in settings.vanish_at}
 
     def write(self, type: str, body: Mapping[str, Any]) -> None:
         """Write a line of the signed log, and tell the operators."""
         self.log.write(type, dict(body))
+        match type:
+            case "refused":
+                self.notices.tell(Event.REFUSAL, body["session"], body["code"])
+            case "session_ended":
+                self.notices.tell(Event.END, body["session"])
         narrate(self.settings.name, type, body)
+
+    def waits_for_people(self, configuration: SessionConfiguration) -> None:
+        """Tell people of a session that is offered, unless they have decided on it or the policy does."""
+        decided = self.approvals.decision(configuration.hash.hex()) is not None
+        if not (decided or self.books.policy.unattended):
+            self.notices.tell(Event.OFFER, configuration.session.hex())
 
     def log_policy(self) -> None:
         """Write the policy into the log, where it is not the one logged last."""

@@ -38,6 +38,7 @@ from fedapt_secure.log.line import LogHead
 from fedapt_secure.log.reader import segments
 from fedapt_secure.log.witness import highest_heads
 from fedapt_secure.log.writer import LogWriter
+from fedapt_secure.notices.settings import Event
 from fedapt_secure.protocol import messages as m
 from fedapt_secure.protocol.reasons import reason_of
 from fedapt_secure.protocol.transport import WEBSOCKET_OPTIONS, binary, client_context
@@ -113,7 +114,9 @@ class InstitutionRunner:
             EncodingWatch(settings.name, progress),
         )
         self._institution.encoding.on_duplicates = on_duplicates
-        self._renewal = Renewal(self._folder, settings, self._institution.write)
+        self._renewal = Renewal(
+            self._folder, settings, self._institution.write, self._institution.notices.tell
+        )
         self._conduct = Conduct(self._institution, first)
         self._outcome: Outcome | None = None
         self._away: str | None = None
@@ -162,13 +165,17 @@ class InstitutionRunner:
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
                 pause_s = min(2 * pause_s, MAX_RETRY_S)
         except (FedaptError, MemoryError) as error:
-            self._institution.activity.stopped_by(reason_of(error).value)
+            code = reason_of(error).value
+            self._institution.activity.stopped_by(code)
+            session = self._conduct.session.session_id
+            self._institution.notices.tell(Event.FAILURE, session.hex() if session else None, code)
             raise
         finally:
             if daily is not None:
                 daily.cancel()
             self._institution.encoding.stop()
             self._log.close()
+            await asyncio.to_thread(self._institution.notices.close)
         return self._outcome
 
     @property

@@ -12,6 +12,7 @@ from fedapt_secure.config.policy import POLICY_FILE
 from fedapt_secure.config.reading import AS_THEY_ARE, ReadingOptions, Subjects
 from fedapt_secure.config.settings import SessionDelta, build, read_yaml
 from fedapt_secure.log.line import HEAD_PATTERN
+from fedapt_secure.notices.settings import NotifySettings
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
 from fedapt_secure.web.settings import PageSettings
 
@@ -54,6 +55,7 @@ class ClientSettings(PageSettings):
         answer_rehearsals: Let the coordinator ask what a session would be here (`server rehearse`): a code
             and coarse times leave, nothing is spent, and nobody is asked. Without it the answer is
             ``not_approved``.
+        notify: What is run or posted when people should know; ``None`` for nothing.
         vanish_at: ``ROUND:PHASE`` entries at which to lose the connection before sending, to rehearse
             failures.
     """
@@ -86,6 +88,7 @@ class ClientSettings(PageSettings):
     insecure_deterministic_noise: bool = False
     fixed_answer_time: bool = True
     answer_rehearsals: bool = True
+    notify: NotifySettings | None = None
     vanish_at: tuple[str, ...] = ()
 
     @model_validator(mode="after")

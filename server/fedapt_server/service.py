@@ -32,6 +32,7 @@ from fedapt_server.archive.store import SessionStore, StoredSession
 from fedapt_server.archive.taking_up import ends_of_rounds, open_session, take_up
 from fedapt_server.metrics import Metrics
 from fedapt_server.narration import narrate
+from fedapt_server.notices import CoordinatorNotices
 from fedapt_server.ports.outbox import Outbox, flush
 from fedapt_server.ports.refusals import Refusals
 from fedapt_server.ports.rounds_port import GuardedConnection, RoundsPort
@@ -84,6 +85,7 @@ class CoordinatorService:
         self._stay = stay
         self._identity = folder.identity()
         self.status, self.metrics = Status(), Metrics()
+        self._notices = CoordinatorNotices(settings.notify, settings.name)
         self._refusals = Refusals(self.metrics, self._note)
         self.port = RoundsPort(
             folder, settings, self._serve_one, self._refusals.refused, self._refusals.report
@@ -196,6 +198,7 @@ class CoordinatorService:
         await self.port.stop()
         self._refusals.close()
         self._log.close()
+        await asyncio.to_thread(self._notices.close)
 
     async def _serve_one(self, connection: GuardedConnection) -> None:
         name = connection.name
@@ -358,6 +361,7 @@ class CoordinatorService:
         self._log.write(type, body)
         self.status.note(type, body, datetime.now(UTC))
         self.metrics.note(type, body, asyncio.get_running_loop().time())
+        self._notices.note(type, body)
         narrate(logger, type, body)
 
     def _roster(self) -> Roster | None:

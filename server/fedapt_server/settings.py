@@ -8,6 +8,7 @@ from pydantic import Field
 from fedapt_crypto.encoding import PartyName
 from fedapt_secure.config import ranges
 from fedapt_secure.log.line import HEAD_PATTERN
+from fedapt_secure.notices.settings import NotifySettings
 from fedapt_secure.protocol.joining.enrolment import PRINTABLE
 from fedapt_secure.protocol.joining.join_string import Address
 from fedapt_secure.protocol.transport import PING_TIMEOUT_S
@@ -36,6 +37,7 @@ class ServerSettings(PageSettings):
             larger is not started.
         certificate_days: How long certificates are valid.
         session: File with the session plan, relative to the coordinator's folder.
+        notify: What is run or posted when people should know; ``None`` for nothing.
         log: Where the log goes, relative to the coordinator's folder.
         log_continues: Only where the log was lost: the head ``LOG:SEQ:HASH`` of it that others hold; a new
             log says with it what it takes the place of.
@@ -54,6 +56,7 @@ class ServerSettings(PageSettings):
     max_message_bytes: Annotated[int, ranges.MESSAGE_FROM_INSTITUTION] = ranges.USUAL_MESSAGE_BYTES
     certificate_days: Annotated[int, ranges.CERTIFICATE_DAYS] = 90
     session: Path = Path("session.yaml")
+    notify: NotifySettings | None = None
     log: Path = Path("log.jsonl")
     log_continues: Annotated[str, Field(pattern=HEAD_PATTERN)] | None = None
     experiment_seed: Annotated[int, ranges.SEED] | None = None

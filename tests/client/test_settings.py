@@ -124,6 +124,7 @@ class TestClientSettings:
             "vanish_at": ["1:share", "3:unmask"],
             "subjects": "dicom",
             "reading": {"window": [40.0, 400.0], "frame": 3, "axis": 0, "slice": "middle"},
+            "notify": {"command": ["tell", "us"], "webhook": "https://x.example/y", "on": ["offer", "end"]},
             "page": "10.0.0.7:8460",
             "page_certificate": "page.crt",
             "page_key": "/srv/page.key",

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from fedapt_client.membership import desk, enrolment
@@ -12,7 +13,9 @@ from fedapt_client.narration import tell
 from fedapt_client.settings import ClientSettings
 from fedapt_crypto.errors import FedaptError
 from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.notices.settings import Event
 
+SOON: Final = timedelta(days=14)
 DAY_S: Final = 24 * 3600.0
 PAUSE_S: Final = 3600.0
 """Not more often than this: a coordinator that is away would be asked at every attempt to reconnect."""
@@ -24,6 +27,7 @@ class Renewal:
     Args:
         folder: The party's folder. settings: Its settings.
         write: Writes a line of the signed log.
+        notify: Tells people that the certificate expires.
         clock: Seconds that never go back.
     """
 
@@ -32,12 +36,14 @@ class Renewal:
         folder: PartyFolder,
         settings: ClientSettings,
         write: Callable[[str, dict[str, Any]], None],
+        notify: Callable[[Event], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._place = Place(settings.host, settings.enrolment_port, settings.proxy)
         self._name = settings.name
         self._write = write
+        self._notify = notify
         self._clock = clock
         self._tried_at: float | None = None
 
@@ -60,5 +66,7 @@ class Renewal:
         except FedaptError as error:
             sentence = f"the certificate was not renewed: {error}"
             tell(self._name, "renewal_failed", sentence, level=logging.WARNING)
+            if self._folder.certificate().not_after - datetime.now(UTC) < SOON:
+                self._notify(Event.CERTIFICATE)
             return
         self._write("certificate", self._folder.certificate_fields())

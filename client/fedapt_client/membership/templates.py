@@ -57,6 +57,13 @@ device: {device}
 # theirs too. Relative to this folder.
 # cache: cache
 
+# People are told (docs/pages.md) when a session waits for your people (offer), when this
+# institution refuses something (refusal), when a session ends (end) or cannot go on (failure), and of
+# a certificate that expires (certificate): a command is run, or a webhook is posted, with the event, the
+# session and a code, and nothing else. 'on' lists the events; all by default. Such as
+# {{command: [/usr/local/bin/tell, us], webhook: "https://chat.example.org/hook", on: [offer, failure]}}
+# notify: null
+
 # The institution's page (docs/pages.md): where 'fedapt-secure client run' serves it, such as 127.0.0.1:8460;
 # null for none. Sessions then wait for what people decide on it. Other machines can reach it only with a TLS
 # certificate and its key (PEM files), and from the networks that page_allow lists, such as [10.1.0.0/16];

@@ -47,6 +47,13 @@ enrolment_port: {enrolment_port}
 # The coordinator's log, relative to this folder.
 # log: log.jsonl
 
+# People are told (docs/pages.md) when a session begins (offer), when an institution does not
+# take part (refusal), when a session ends (end) or cannot go on (failure), and of
+# a certificate that expires (certificate): a command is run, or a webhook is posted, with the event, the
+# session and a code, and nothing else. 'on' lists the events; all by default. Such as
+# {{command: [/usr/local/bin/tell, us], webhook: "https://chat.example.org/hook", on: [offer, failure]}}
+# notify: null
+
 # The coordinator's page (docs/pages.md): where 'fedapt-secure server page' serves it; null: 127.0.0.1:8460.
 # Other machines can reach it only with a TLS certificate and its key (PEM files), and from the networks that
 # page_allow lists, such as [10.1.0.0/16]; page_names are host names besides its address. page_confined: no

@@ -41,7 +41,7 @@ IO_SHELLS = (
     "fedapt_secure.protocol.transport",
     "fedapt_secure.protocol.keepalive",
     "fedapt_secure.protocol.tls_advice",
-    "fedapt_secure.cli.work.enrolment_server",
+    "fedapt_secure.cli.work.running.enrolment_server",
     "fedapt_secure.cli.commands.client",
     "fedapt_secure.web.application",
     "fedapt_secure.web.process",
@@ -121,9 +121,9 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "fedapt_secure.cli": ("options preparing", "work", "commands", "app"),
     "fedapt_secure.cli.work": (
-        "audit balance_report coordinator_folder doctor_report documents encoding_bar enrolment_server ledger"
-        " evaluation_report membership_report model_report offer_report page paper planning prediction_report"
-        " rehearsal_report roster_report server_model service_report",
+        "audit balance_report coordinator_folder doctor_report documents ledger evaluation_report"
+        " membership_report model_report offer_report paper planning prediction_report rehearsal_report"
+        " roster_report running server_model service_report",
         "export_report",
     ),
     "fedapt_client": (

@@ -17,7 +17,7 @@ from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.process.shown import shown
 from fedapt_secure.process.streams import fitting
 
-LOGGERS: Final = ("fedapt_server", "fedapt_client")
+LOGGERS: Final = ("fedapt_server", "fedapt_client", "fedapt_secure")
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _NOT_OURS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from fedapt_secure.cli.work.encoding_bar import EncodingBar
+from fedapt_secure.cli.work.running.encoding_bar import EncodingBar
 
 
 def shown(terminal: bool, *steps: tuple[int, int], wanted: bool = True) -> str:

@@ -71,7 +71,7 @@ def page_state(folder: PartyFolder, settings: ClientSettings, log: FollowedLog) 
         "running": running,
         "doing": _plain_times(activity_line({"running": running, "doing": doing, "last": last})),
         "offer": _offer(folder.path, in_force.policy, budget),
-        "session": None if log.current is None else _session(log.current, running),
+        "session": None if log.current is None else session_fields(log.current, running),
         "earlier": [_earlier(one) for one in list(log.sessions.values())[::-1]],
         "rehearsed": _rehearsed(log),
         "refused": [
@@ -134,7 +134,13 @@ def _trust(fields: Fields) -> list[list[str]]:
     ]
 
 
-def _session(found: SessionSeen, running: bool) -> Fields:
+def session_fields(found: SessionSeen, running: bool) -> Fields:
+    """Return how far a session has come.
+
+    Args:
+        found: The session, as its log has it.
+        running: Whether the institution's process runs.
+    """
     rounds = sorted(found.rounds.values(), key=lambda one: -one.number)
     done = [one for one in rounds if one.status == "completed"]
     return {

@@ -27,7 +27,7 @@ def page(
     """Serve the institution's page on this machine and print a link; where it is served already, the link."""
     folder = open_folder(directory, None)
     settings = read_settings(folder)
-    from fedapt_secure.cli.work.page import check_page_libraries, serve_until_stopped  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.page import check_page_libraries, serve_until_stopped  # noqa: PLC0415
 
     check_page_libraries()
     if address is not None:

@@ -35,7 +35,7 @@ def rehearse(
     Encoded images stay in the cache for the session. Status 2 where the session would be refused.
     """
     from fedapt_client.membership.offer import offered, planned  # noqa: PLC0415
-    from fedapt_secure.cli.work.encoding_bar import EncodingBar  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.encoding_bar import EncodingBar  # noqa: PLC0415
 
     folder = open_folder(directory, passphrase_file)
     settings = read_settings(folder)

@@ -53,12 +53,15 @@ def run(
     json_log: Annotated[
         bool, typer.Option("--json-log", help="What happens goes to standard error as JSON lines.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Log lines, also on a terminal, in place of a live view.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info or warning.")] = "info",
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Take part in the coordinator's session; run it again after any interruption, it goes on."""
     from fedapt_client.books.approval import Approvals  # noqa: PLC0415
-    from fedapt_secure.cli.work.encoding_bar import EncodingBar  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.encoding_bar import EncodingBar  # noqa: PLC0415
     from fedapt_secure.config.structured_log import configure  # noqa: PLC0415
 
     # A service's journal takes both streams: there everything is JSON lines, for people nothing is.
@@ -81,8 +84,9 @@ def run(
             say_of_page(served, as_json=as_json)
 
     def ask(configuration: "SessionConfiguration") -> bool:
-        show(configuration)
-        return ask_people("Does this institution take part?", err=True)
+        with view.paused():
+            show(configuration)
+            return ask_people("Does this institution take part?", err=True)
 
     def show_duplicates(found: "Duplicates") -> None:
         if not as_json:
@@ -101,15 +105,20 @@ def run(
 
     check_certificate(folder, Place(settings.host, settings.enrolment_port, settings.proxy))
     from fedapt_client.runner import InstitutionRunner, run_until_stopped  # noqa: PLC0415 - torch, seconds
+    from fedapt_secure.cli.work.running.live_facts import institution_facts  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.live_view import LiveView  # noqa: PLC0415
 
+    facts = institution_facts(folder.path, folder.path / settings.log)
+    view = LiveView(settings.name, facts, wanted=not (plain or json_log or as_json))
     with ExitStack() as open_:
         if on_page:
-            from fedapt_secure.cli.work.page import serve_page  # noqa: PLC0415
+            from fedapt_secure.cli.work.running.page import serve_page  # noqa: PLC0415
 
             served = serve_page(folder.path, settings)
             open_.callback(served.stop)
             say_of_page(served, as_json=as_json)
-        bar = open_.enter_context(EncodingBar(wanted=not json_log))
+        bar = open_.enter_context(EncodingBar(wanted=not (json_log or view.shown)))
+        open_.enter_context(view)
         runner = InstitutionRunner(
             folder.path,
             settings,

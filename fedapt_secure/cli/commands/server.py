@@ -113,7 +113,7 @@ def enroll(
     """Serve enrolment, renewal and roster on the enrolment port; logs to standard error."""
     seconds = None if duration_text is None else duration(duration_text).total_seconds()
     registrar = _registrar(directory, passphrase_file)
-    from fedapt_secure.cli.work.enrolment_server import serve_enrolment  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.enrolment_server import serve_enrolment  # noqa: PLC0415
 
     serve_enrolment(registrar, once=once, seconds=seconds, as_json=as_json)
 
@@ -136,6 +136,9 @@ def run(
         bool, typer.Option("--no-enrolment", help="Do not serve the enrolment port.")
     ] = False,
     json_log: Annotated[bool, typer.Option("--json-log", help="Log JSON lines.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Log lines, also on a terminal, in place of a live view.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info or warning.")] = "info",
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -152,7 +155,13 @@ def run(
     from fedapt_server import running  # noqa: PLC0415
 
     options = running.Options(once, new_session, end_session, enrolment=not no_enrolment)
-    running.run(folder, settings, options)
+    from fedapt_secure.cli.work.running.live_facts import coordinator_facts  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.live_view import LiveView  # noqa: PLC0415
+
+    facts = coordinator_facts(folder.path, settings)
+    title = f"{settings.federation}, coordinator"
+    with LiveView(title, facts, every_s=3.0, wanted=not (plain or json_log)):
+        running.run(folder, settings, options)
 
 
 @app.command()

@@ -26,7 +26,7 @@ def page(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Serve the coordinator's page on this machine and print a link; where it is served already, the link."""
-    from fedapt_secure.cli.work.page import check_page_libraries, serve_until_stopped  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.page import check_page_libraries, serve_until_stopped  # noqa: PLC0415
 
     check_page_libraries()
     settings = read_server_settings(directory, None)

@@ -59,10 +59,8 @@ def test_nothing_where_nobody_looks() -> None:
         return facts()
 
     piped = Console(file=io.StringIO(), force_terminal=False)
-    for view in (
-        LiveView("x", counted, console=piped),
-        LiveView("x", counted, wanted=False, console=terminal()),
-    ):
+    unwanted = LiveView("x", counted, wanted=False, console=terminal())
+    for view in (LiveView("x", counted, console=piped), unwanted):
         with view:
             assert not view.shown
             with view.paused():

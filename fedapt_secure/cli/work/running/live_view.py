@@ -62,9 +62,8 @@ class LiveView:
         self._lines: deque[str] = deque(maxlen=LINES)
         self._handler = _Kept(self._lines)
         self._before: list[tuple[logging.Logger, list[logging.Handler]]] = []
-        self._live = Live(
-            get_renderable=self._render, console=console, refresh_per_second=2, redirect_stdout=False
-        )
+        self._console = console
+        self._live: Live | None = None
 
     def __enter__(self) -> "LiveView":
         if self.shown:
@@ -72,15 +71,16 @@ class LiveView:
                 logger = logging.getLogger(name)
                 self._before.append((logger, logger.handlers))
                 logger.handlers = [self._handler]
+            self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=2)
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.shown:
+        if self._live is None:
             return
-        self._looked_at = float("-inf")
+        self._looked_at = float("-inf")  # it ends with how things stand then
         self._live.stop()
         for logger, handlers in self._before:
             logger.handlers = handlers
@@ -88,7 +88,7 @@ class LiveView:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave the terminal to somebody who is asked something."""
-        if not self.shown or not self._live.is_started:
+        if self._live is None or not self._live.is_started:
             yield
             return
         self._live.stop()

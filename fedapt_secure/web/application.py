@@ -207,7 +207,7 @@ class Application:
         )
 
     async def _changes(self, request: Request, path: str) -> AsyncIterator[str]:
-        shown, beat = "", self._clock()
+        shown, known, beat = "", object(), self._clock()
         self._live += 1
         try:
             yield "retry: 3000\n\n"
@@ -215,14 +215,19 @@ class Application:
                 visit = self._visit(request)
                 if visit is None:
                     return
-                content = self._content(path, await self._newest(), visit)
-                if content != shown:
-                    shown, beat = content, self._clock()
-                    yield _event("page", content)
-                elif self._clock() - beat > BEAT_S:
+                state = await self._newest()
+                version = state.get("version")
+                if version is None or version != known:
+                    known, content = version, self._content(path, state, visit)
+                    if content != shown:
+                        shown, beat = content, self._clock()
+                        yield _event("page", content)
+                if self._clock() - beat > BEAT_S:
                     beat = self._clock()
                     yield ": nothing new\n\n"
                 await asyncio.sleep(EVERY_S)
+        except (ConnectionError, TimeoutError):
+            return  # the other process has gone; a browser tries again by itself
         finally:
             self._live -= 1
 

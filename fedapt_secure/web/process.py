@@ -35,7 +35,7 @@ LOADED: Final = (
 )
 """What libraries import when they are first used: nothing can be then."""
 ANSWER_S: Final = 30.0
-STOP_S: Final = 3.0
+STOP_S: Final = 4.0
 
 
 class Pipe:
@@ -53,6 +53,7 @@ class Pipe:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
+        self._gone = False
 
     async def ask(self, what: str, **fields: Any) -> dict[str, Any]:
         """Return the answer to a question; raises `ConnectionError` once nobody is there."""
@@ -72,7 +73,7 @@ class Pipe:
 
     def tell(self, fields: dict[str, Any]) -> None:
         """Send a message; raises `ConnectionError` once nobody is there."""
-        if self._writer is None or self._writer.is_closing():
+        if self._writer is None or self._gone:
             raise ConnectionError("the process that reads the folder has ended")
         self._writer.write(packed(fields))
 
@@ -88,6 +89,7 @@ class Pipe:
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
+            self._gone = True
             for answer in self._waiting.values():
                 if not answer.done():
                     answer.set_exception(ConnectionError("the process that reads the folder has ended"))
@@ -128,7 +130,7 @@ async def _serve(
         proxy_headers=False,
         limit_concurrency=128,
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=1 << 14,
         ssl_certfile=setup["certificate"],
         ssl_keyfile=setup["key"],
@@ -145,6 +147,6 @@ async def _serve(
     pipe.tell({"ready": True})
     serving = asyncio.create_task(server.serve([listener]))
     await pipe.listen()
-    server.should_exit = server.force_exit = True
+    server.should_exit = True
     await asyncio.wait({serving}, timeout=STOP_S)
     return 0

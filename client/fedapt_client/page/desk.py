@@ -18,7 +18,7 @@ from fedapt_client.page.offer_file import OFFER_FILE, read_offer
 from fedapt_client.page.rounds import FollowedLog, Verified, verified
 from fedapt_client.page.site import AGREE, DECLINE
 from fedapt_client.page.state import REASONS, TYPED_DIGITS, page_state
-from fedapt_client.settings import SETTINGS_FILE, read_settings
+from fedapt_client.settings import SETTINGS_FILE, ClientSettings, read_settings
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.file import in_use
@@ -45,6 +45,8 @@ class InstitutionDesk:
         self._verified: Verified | None = None
         self._verified_at = float("-inf")
         self._verified_size = -1
+        self._settings: tuple[str, ClientSettings] | None = None
+        self._ledger_as_read = ""
 
     def look(self, known: str | None) -> Mapping[str, Any]:
         """Return what the pages show, or that it is what is known already."""
@@ -85,11 +87,13 @@ class InstitutionDesk:
         raise InvalidInput("there is no such action")
 
     def _state(self) -> Fields:
-        settings = read_settings(self._folder)
+        settings = self._read_settings()
         path = self._folder / settings.log
         if self._log is None:
             self._log = FollowedLog(path)
         state = page_state(PartyFolder(self._folder), settings, self._log)
+        # Opening a ledger touches its file: that alone is nothing new.
+        self._ledger_as_read = _mark(self._folder / settings.ledger)
         return {**state, "verified": self._checked(path)}
 
     def _checked(self, path: Path) -> Fields | None:
@@ -100,7 +104,7 @@ class InstitutionDesk:
             roster = PartyFolder(self._folder)
             identity = None
             if roster.roster_file.exists():
-                name = read_settings(self._folder).name
+                name = self._read_settings().name
                 members = {one.name: one for one in roster.roster().members}
                 identity = members[name].identity_key if name in members else None
             self._verified = verified(path, identity, datetime.now(UTC))
@@ -108,16 +112,25 @@ class InstitutionDesk:
         found = self._verified
         return None if found is None else {"lines": found.lines, "at": found.at, "problems": found.problems}
 
+    def _read_settings(self) -> ClientSettings:
+        """Return the settings; read again when their file is another one."""
+        mark = _mark(self._folder / SETTINGS_FILE)
+        if self._settings is None or self._settings[0] != mark:
+            self._settings = (mark, read_settings(self._folder))
+        return self._settings[1]
+
     def _version(self) -> str:
         """Return what changes whenever a file does from which the pages are made."""
         names = (SETTINGS_FILE, ACTIVITY_FILE, OFFER_FILE, APPROVALS_FILE, "roster.json", "evaluation.json")
         paths = [self._folder / name for name in names]
         log = self._folder / "log.jsonl"
         try:
-            settings = read_settings(self._folder)
+            settings = self._read_settings()
             log = self._folder / settings.log
             ledger = self._folder / settings.ledger
-            paths += [log, self._folder / settings.policy, ledger, ledger.with_name(f"{ledger.name}-wal")]
+            paths += [log, self._folder / settings.policy]
+            if _mark(ledger) != self._ledger_as_read:
+                paths.append(ledger)
         except FedaptError:
             pass
         running = log.exists() and in_use(log)

@@ -67,6 +67,8 @@ class InstitutionRunner:
         passphrase: What opens its keys; by default what the environment says.
         progress: Told while images are encoded, from another thread.
         on_duplicates: Told how many image files are no records of their own, likewise.
+        on_end: Called from another thread once a session has ended here, with its name; what it refuses is a
+            warning.
 
     Raises:
         InvalidInput: If the folder cannot be used, or another process uses it.
@@ -84,6 +86,7 @@ class InstitutionRunner:
         passphrase: Passphrase | None = None,
         progress: Progress | None = None,
         on_duplicates: Callable[[Duplicates], None] | None = None,
+        on_end: Callable[[str], object] | None = None,
     ) -> None:
         self._folder = PartyFolder(folder, passphrase)
         self._settings = settings
@@ -91,6 +94,7 @@ class InstitutionRunner:
         self._retry_for_s = retry_for_s
         self._close_retry_s = CLOSE_RETRY_S if close_retry_s is None else close_retry_s
         self._stay = stay
+        self._on_end = on_end
         identity, lost = self._folder.identity(), settings.log_continues
         # Before the log is opened for writing: the ledger must know every session that it shows.
         self._books = Books(folder, settings, epsilon_of, MECHANISM_NAME)
@@ -207,6 +211,7 @@ class InstitutionRunner:
             if self._conduct.session.state is not State.ENDED:
                 continue
             self._remember()
+            await self._say_ended()
             if not self._stay:
                 return
             self._begin_another()
@@ -291,6 +296,15 @@ class InstitutionRunner:
         if session is not None:
             self._over.add(session)
         self._outcome = self._conduct.outcome or self._outcome
+
+    async def _say_ended(self) -> None:
+        session = self._conduct.session.session_id
+        if self._on_end is None or session is None:
+            return
+        try:
+            await asyncio.to_thread(self._on_end, session.hex())
+        except FedaptError as error:
+            tell(self._settings.name, "no_report", f"no report was written: {error}", level=logging.WARNING)
 
     def _begin_another(self) -> None:
         """Be ready for another session, or for the same once more, with all settings as they are now."""

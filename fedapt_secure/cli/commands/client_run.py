@@ -14,6 +14,8 @@ from fedapt_secure.cli.options import ask as ask_people
 from fedapt_secure.process.streams import say, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fedapt_client.endings import Outcome
     from fedapt_client.settings import ClientSettings
     from fedapt_secure.config.party_folder import PartyFolder
@@ -129,6 +131,7 @@ def run(
             passphrase=folder.passphrase,
             progress=bar,
             on_duplicates=show_duplicates,
+            on_end=_reporter(folder, settings),
         )
         outcome = run_until_stopped(runner)
     _report(outcome, as_json=as_json)
@@ -203,6 +206,17 @@ def read_settings(folder: "PartyFolder") -> "ClientSettings":
     return settings.read_settings(folder.path)
 
 
+def _reporter(folder: "PartyFolder", settings: "ClientSettings") -> "Callable[[str], Path]":
+    """Return what writes a page of a session that has ended into the folder."""
+
+    def report(session: str) -> Path:
+        from fedapt_client.page.report import write_session_report  # noqa: PLC0415
+
+        return write_session_report(folder, settings, session)
+
+    return report
+
+
 def _show_offer(
     configuration: "SessionConfiguration",
     settings: "ClientSettings",
@@ -271,9 +285,11 @@ def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
     count = scores["test_records"]
     fedapt = scores["tuned_correct"] / count if count else None
     zero_shot = scores["zero_shot_correct"] / count if count else None
+    report = outcome.model.with_suffix(".html")
     fields = {
         "session": outcome.session,
         "model": str(outcome.model),
+        "report": str(report) if report.exists() else None,
         "test_records": count,
         "unlabelled_test_records": scores.get("unlabelled_test_records", 0),
         "fedapt_accuracy": fedapt,
@@ -284,6 +300,8 @@ def _report(outcome: "Outcome | None", *, as_json: bool) -> None:
         return
     out = console()
     out.print(f"session {outcome.session} has ended; the finished model: {outcome.model}", markup=False)
+    if fields["report"]:
+        out.print(f"what came of it, as a page: {fields['report']}", markup=False)
     if fedapt is None or zero_shot is None:
         out.print("no held-out image here has a label: how well the model does was not measured")
         return

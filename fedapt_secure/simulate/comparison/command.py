@@ -15,6 +15,7 @@ from fedapt_secure.simulate.comparison.display import CompareDisplay, print_comp
 from fedapt_secure.simulate.comparison.figures import Comparison, PublishedFigure, gather
 from fedapt_secure.simulate.comparison.output import write_files
 from fedapt_secure.simulate.comparison.picture import draw
+from fedapt_secure.simulate.comparison.report import write_report
 from fedapt_secure.simulate.comparison.runs import carry_out_all
 from fedapt_secure.simulate.comparison.store import Store
 from fedapt_secure.simulate.comparison.wanted import CompareSettings
@@ -87,12 +88,13 @@ def run_cases(
         comparison = gather(title, outcomes, cases.not_run, cases.views)
         comparison = replace(comparison, notes=about.notes, published=about.published(comparison))
         write_files(store.path, comparison)
+        write_report(store.path, comparison)
         print_comparison(console, comparison)
         drawn = draw(store.path, comparison) if comparison.rows and can_draw() else ()
     if comparison.rows and not drawn:
         console.print(NO_MATPLOTLIB, highlight=False, markup=False)
     pictures = "".join(f", {path.suffix}" for path in drawn)
-    written = f"Written to {store.path}: comparison.md, .csv, .json{pictures}"
+    written = f"Written to {store.path}: report.html, comparison.md, .csv, .json{pictures}"
     console.print(written, highlight=False, markup=False, soft_wrap=True)
     if not comparison.complete:
         count = len(comparison.failed)

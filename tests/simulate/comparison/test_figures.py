@@ -1,8 +1,11 @@
 """Rows from summaries: means, deviations, bytes an institution, the largest ε; and how they are written."""
 
 import csv
+import html
 import io
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import stdev
 
@@ -12,8 +15,15 @@ from rich.console import Console
 from fedapt_secure.simulate.comparison.cases import cases_of
 from fedapt_secure.simulate.comparison.display import print_comparison
 from fedapt_secure.simulate.comparison.figures import Comparison, gather
-from fedapt_secure.simulate.comparison.output import to_csv, to_fields, to_markdown, write_files
+from fedapt_secure.simulate.comparison.output import (
+    to_csv,
+    to_fields,
+    to_markdown,
+    with_deviation,
+    write_files,
+)
 from fedapt_secure.simulate.comparison.picture import draw
+from fedapt_secure.simulate.comparison.report import to_html, write_report
 from fedapt_secure.simulate.comparison.runs import Outcome
 from fedapt_secure.simulate.comparison.wanted import CompareSettings
 
@@ -101,6 +111,23 @@ def test_files_agree_with_each_other(tmp_path: Path) -> None:
     # A bar in a name is no column of its own.
     assert {line.replace("\\|", "").count("|") for line in table} == {table[0].replace("\\|", "").count("|")}
     assert "| FedAPT | 8 | 69.5 ± 4.9 |" in to_markdown(found)
+
+
+def test_the_page_has_every_figure_and_no_name_does_harm(tmp_path: Path) -> None:
+    found = comparison(failing="fedapt-eps-8-seed1")
+    found = replace(found, title="<script>alert(1)</script>", notes=("a <b>note</b>",))
+    text = write_report(tmp_path, found).read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "a &lt;b&gt;note" in text
+    for row in found.rows:
+        assert row.label.title in text
+        assert with_deviation(row.mean) in text
+    assert "disk full" in text
+    assert CASES.not_run[0].reason in html.unescape(text)
+    assert "own domain" in text
+    empty = replace(found, rows=(), title="digits")
+    assert "No run was finished" in to_html(empty, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("width", [60, 80, 300])

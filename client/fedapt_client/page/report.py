@@ -1,0 +1,55 @@
+"""A session that has ended, as one page in the institution's folder: for its people, on screen and paper."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedapt_client.offer_words import offer_rows
+from fedapt_client.page.offer_file import read_offer
+from fedapt_client.page.rounds import FollowedLog, verified
+from fedapt_client.page.site import SITE
+from fedapt_client.page.state import page_state, session_fields
+from fedapt_client.settings import ClientSettings
+from fedapt_client.training.kept_models import KeptModels
+from fedapt_crypto.private_files import make_private_folder, write_atomically
+from fedapt_secure import __version__
+from fedapt_secure.config.party_folder import PartyFolder
+from fedapt_secure.pages.environment import page_environment
+
+
+def write_session_report(folder: PartyFolder, settings: ClientSettings, session: str) -> Path:
+    """Write ``models/SESSION.html``; return where. It holds accuracies, and is as private as the folder.
+
+    Args:
+        folder: The party's folder.
+        settings: Its settings.
+        session: Which session, hexadecimal; its end is in the log.
+
+    Raises:
+        InvalidInput: If a file cannot be read or written.
+    """
+    path = folder.path / settings.log
+    log = FollowedLog(path)
+    state = page_state(folder, settings, log)
+    offer = read_offer(folder.path)
+    known = offer is not None and offer["fields"]["session"] == session
+    offered = offer_rows(offer["fields"]) if offer is not None and known else []
+    model = KeptModels(folder.path).path(session)
+    scores = {one["session"]: one["scores"] for one in state["models"]}.get(session)
+    own = {member.name: member for member in folder.roster().members}[settings.name]
+    environment = page_environment(Path(__file__).parent)
+    environment.globals.update(SITE.functions)
+    now = datetime.now(UTC)
+    text = environment.get_template("session_report.html.j2").render(
+        state=state,
+        session=session_fields(log.sessions[session], running=False),
+        verified=verified(path, own.identity_key, now),
+        offer=[row for row in offered if row[0] != "session"],
+        scores=scores,
+        model=model if model.exists() else None,
+        made=f"{now:%Y-%m-%d %H:%M} UTC",
+        version=__version__,
+    )
+    make_private_folder(model.parent)
+    target = model.with_suffix(".html")
+    write_atomically(target, text.encode())
+    return target

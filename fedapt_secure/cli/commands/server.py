@@ -1,5 +1,6 @@
 """``fedapt-secure server``: the commands of the coordinator's operator."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -155,12 +156,9 @@ def run(
     from fedapt_server import running  # noqa: PLC0415
 
     options = running.Options(once, new_session, end_session, enrolment=not no_enrolment)
-    from fedapt_secure.cli.work.running.live_facts import coordinator_facts  # noqa: PLC0415
-    from fedapt_secure.cli.work.running.live_view import LiveView  # noqa: PLC0415
+    from fedapt_secure.cli.work.running.live_facts import coordinator_view  # noqa: PLC0415
 
-    facts = coordinator_facts(folder.path, settings)
-    title = f"{settings.federation}, coordinator"
-    with LiveView(title, facts, every_s=3.0, wanted=not (plain or json_log)):
+    with nullcontext() if plain or json_log else coordinator_view(directory, settings):
         running.run(folder, settings, options)
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from fedapt_secure.cli.work.running.live_view import Row
+from fedapt_secure.cli.work.running.live_view import LiveView, Row
+
+if TYPE_CHECKING:
+    from fedapt_server.settings import ServerSettings
 
 
 def institution_facts(folder: Path, log: Path) -> Callable[[], list[Row]]:
@@ -43,7 +46,7 @@ def institution_facts(folder: Path, log: Path) -> Callable[[], list[Row]]:
     return facts
 
 
-def coordinator_facts(folder: Path, settings: Any) -> Callable[[], list[Row]]:
+def coordinator_facts(folder: Path, settings: "ServerSettings") -> Callable[[], list[Row]]:
     """Return what says where a coordinator's service stands.
 
     Args:
@@ -75,3 +78,14 @@ def coordinator_facts(folder: Path, settings: Any) -> Callable[[], list[Row]]:
         return rows
 
     return facts
+
+
+def coordinator_view(folder: Path, settings: "ServerSettings") -> LiveView:
+    """Return the live view of a coordinator's service.
+
+    Args:
+        folder: Its folder.
+        settings: Its settings.
+    """
+    title = f"{settings.federation}, coordinator"
+    return LiveView(title, coordinator_facts(folder, settings), every_s=3.0)

@@ -104,7 +104,7 @@ class LiveView:
                 with suppress(FedaptError):  # a file that is being replaced: the next look shows it
                     self._rows = self._facts()
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         table.add_column(overflow="fold")
         for title, value in self._rows:
             table.add_row(title, escape(value) if isinstance(value, str) else _bar(*value))

@@ -115,6 +115,14 @@ def test_three_institutions_from_their_pages(world: World) -> None:
         assert "this session at most 8" in window.find_element(By.CSS_SELECTOR, ".bar svg").text
         assert not [one for one in window.get_log("browser") if one["level"] == "SEVERE"]
 
+        # Names that others choose are text, whatever is in them.
+        path = world.party("clinic-1") / "offer.json"
+        hostile = "<script>document.title = 'ours'</script><img src=x onerror=alert(1)>"
+        path.write_text(path.read_text().replace('"zero"', json.dumps(hostile)))
+        until(window, lambda found: hostile in found)
+        assert window.title == "Now - clinic-1 in simulation"
+        assert not window.find_elements(By.CSS_SELECTOR, "main script, main img")
+
         # Nobody else: not with the link that was used, nor without one.
         address = window.current_url
         for place in (entry, address, f"{address}log"):

@@ -3,6 +3,7 @@
 import http.client
 import re
 import socket
+import ssl
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 
 from fedapt_crypto.errors import InvalidInput, Unavailable
+from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.web import landlock
 from fedapt_secure.web.access import Role
 from fedapt_secure.web.address import PageAddress
 from fedapt_secure.web.application import Where
 from fedapt_secure.web.serving import SOCKET_FILE, PageServer, ask_for_link
+from tests.support.issuing import issue
 
 pytest.importorskip("starlette", reason="the extra 'page' is not installed")
 pytestmark = pytest.mark.skipif(not landlock.available(), reason="this kernel has no Landlock")
@@ -257,6 +260,47 @@ def test_it_ends_with_the_command_and_says_what_is_wrong(
     assert process.exists()
     served.stop()
     assert not process.exists()
+
+
+def test_under_tls(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}")
+    desk.state |= {"files": [], "port": 1}
+    authority = CertificateAuthority.create("test")
+    party = issue(authority, tmp_path / "page", "page", server_addresses=("127.0.0.1", "page.example.org"))
+    address = PageAddress.parse(
+        "127.0.0.1:0",
+        certificate=party.certificate_file,
+        key=party.private_key_file,
+        allowed=("10.0.0.0/8",),
+        names=("page.example.org",),
+    )
+    server = PageServer("tests.web.probe", desk, address, party.path)
+    try:
+        link = server.link(Role.DECIDES)
+        assert link.startswith(f"https://page.example.org:{server.port}/enter/")
+        trusting = ssl.create_default_context(cadata=authority.certificate_pem.decode())
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=trusting, timeout=20)
+        host = f"page.example.org:{server.port}"
+        connection.request("GET", link.partition(host)[2], headers={"Host": host})
+        answer = connection.getresponse()
+        answer.read()
+        cookie = str(answer.getheader("set-cookie"))
+        assert answer.status == 200
+        assert "Secure" in cookie
+        for origin, status in ((f"https://{host}", 403), (f"http://{host}", 403)):
+            headers = {"Host": host, "Cookie": cookie.partition(";")[0], "Origin": origin}
+            connection.request("POST", "/do/do", "word=x", headers)
+            refused = connection.getresponse()
+            assert refused.status == status
+            assert ("another site" in refused.read().decode()) == origin.startswith("http:")
+        connection.close()
+        plain = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        plain.request("GET", "/", headers={"Host": host})
+        with pytest.raises((http.client.HTTPException, OSError)):
+            plain.getresponse()
+        plain.close()
+    finally:
+        server.stop()
 
 
 def test_a_kernel_without_landlock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

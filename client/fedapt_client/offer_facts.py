@@ -49,6 +49,7 @@ def offer_fields(
     return {
         "hash": configuration.hash.hex(),
         "session": configuration.session.hex(),
+        "purpose": plan.purpose,
         "class_names": list(plan.class_names),
         "model": plan.model,
         "pretrained": plan.pretrained,

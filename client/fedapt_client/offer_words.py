@@ -17,6 +17,7 @@ def offer_rows(fields: dict[str, Any]) -> list[tuple[str, str]]:
     more = ", ..." if len(classes) > MOST_CLASSES_SHOWN else ""
     institutions, deadlines = fields["institutions"], fields["deadlines_s"]
     return [
+        ("purpose", fields["purpose"] or "the coordinator states none"),
         ("session", fields["session"]),
         ("classes", f"{len(classes)}: {', '.join(classes[:MOST_CLASSES_SHOWN])}{more}"),
         ("model", f"{fields['model']}, all of it {model} ({fields['activation']})"),

@@ -51,13 +51,14 @@ class Point(Protocol):
         """ε."""
 
 
-def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> Markup:
+def epsilon_chart(points: Sequence[Point], budget: float | None, name: str, each: str = "round") -> Markup:
     """Return a plot of ε after each round, with the budget as a dashed line.
 
     Args:
         points: ε after each round, in order; several sessions follow each other.
         budget: The budget line, if there is one.
         name: Whose, for the label that screen readers read.
+        each: After what, where it is not a round.
     """
     heights = [min(point.epsilon, CEILING) for point in points]
     budget = None if budget is None else min(budget, CEILING)
@@ -94,9 +95,9 @@ def epsilon_chart(points: Sequence[Point], budget: float | None, name: str) -> M
         parts.append(_text(end_x, max(end_y, below) + 2 * _LABEL, "end", f"ε = {last:.2f}", LINE))
     parts.append(_line(_LEFT, HEIGHT - _BOTTOM, WIDTH - _RIGHT, HEIGHT - _BOTTOM, AXIS))
     parts.append(_text(_LEFT - 6, 12, "end", "ε"))
-    parts.append(_text((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 4, "middle", "round"))
+    parts.append(_text((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 4, "middle", each))
     limit = "no budget stated" if budget is None else f"a budget of {budget:g}"
-    label = f"{name}: ε grows to {last:.2f} over {len(points)} rounds, against {limit}"
+    label = f"{name}: ε grows to {last:.2f} over {len(points)} {each}s, against {limit}"
     return _SVG.format(width=WIDTH, height=HEIGHT, label=label, content=Markup("").join(parts))
 
 

@@ -29,6 +29,7 @@ from fedapt_secure.protocol.parameters import ParameterShape, Vector, initial_pa
 from fedapt_secure.protocol.unsupervised import LABELS, UnsupervisedPlan
 
 ShortText = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+Purpose = Annotated[str, Field(max_length=1000)]
 DEFAULT_RATE_KBIT_S = 128.0
 """What a mobile line with a bad signal still carries."""
 MAX_ATTEMPTS = 5
@@ -64,6 +65,7 @@ class SessionPlan(FailFast):
     Attributes:
         class_names: M class names, as they stand in prompts; all different, see `class_names`.
         domains: Names of the domains; a member of the roster says its own by its place.
+        purpose: What the session is for, as its institutions' people read it before they agree; may be empty.
         zero_shot_template: Caption with one ``{}``, for the comparison without learning.
         model: open_clip model name, or ``tiny``.
         pretrained: open_clip tag or file name; ``None`` for ``tiny``.
@@ -113,6 +115,7 @@ class SessionPlan(FailFast):
 
     class_names: Annotated[tuple[ShortText, ...], Field(min_length=LEAST_CLASSES, max_length=MOST_CLASSES)]
     domains: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=4096)]
+    purpose: Purpose = ""
     zero_shot_template: ShortText
     model: ShortText
     pretrained: ShortText | None

@@ -4,12 +4,12 @@ The ε of a session is the one that it was planned for, at most; under the Rény
 the filter, as the ledger counts it before a session is admitted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fedapt_client.books.ledger import Ledger
-from fedapt_client.books.ledger_events import PlannedSession
+from fedapt_client.books.ledger_events import PlannedSession, Terms
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.policy import DEFAULT_RULE, Policy
 from fedapt_secure.privacy.composition import conversion_cost, planned_rdp_of
@@ -51,15 +51,12 @@ def _budget(dataset: bytes, sessions: list[PlannedSession], policy: Policy) -> F
     private = all(terms.private for terms in begun)
     rules = [(terms.composition, terms.rdp_order) for terms in begun if terms.private]
     composition, order = rules[-1] if rules else policy.allowance.rule
-    counted: float | None = sum(terms.epsilon_budget or 0.0 for terms in begun)
-    if not private:
-        counted = None
-    elif order is not None and begun:
-        used = planned_rdp_of([terms.cost for terms in begun], order)
-        counted = max(0.0, used + conversion_cost(order, policy.max_delta))
+    curve = [_counted(begun[: number + 1], order, policy) for number in range(len(begun))]
+    counted = (curve[-1] if curve else 0.0) if private else None
     return {
         "dataset": dataset.hex()[:12],
         "counted": counted,
+        "curve": curve if private else [],
         "max_epsilon": policy.max_epsilon,
         "max_delta": policy.max_delta,
         "left": None if counted is None else max(0.0, policy.max_epsilon - counted),
@@ -67,6 +64,14 @@ def _budget(dataset: bytes, sessions: list[PlannedSession], policy: Policy) -> F
         "unit": said(sessions[-1].terms.unit),
         "sessions": [_session(one) for one in sessions],
     }
+
+
+def _counted(begun: Sequence[Terms], order: float | None, policy: Policy) -> float:
+    """Return the ε of sessions together, by the rule of their images."""
+    if order is None:
+        return sum(terms.epsilon_budget or 0.0 for terms in begun)
+    used = planned_rdp_of([terms.cost for terms in begun], order)
+    return max(0.0, used + conversion_cost(order, policy.max_delta))
 
 
 def _session(one: PlannedSession) -> Mapping[str, Any]:

@@ -18,9 +18,15 @@ class SpentPoint(NamedTuple):
     epsilon: float
 
 
-def _epsilon_chart(points: Sequence[Sequence[Any]], budget: float | None, name: str) -> Markup:
+def _epsilon_chart(
+    points: Sequence[Sequence[Any]], budget: float | None, name: str, each: str = "round"
+) -> Markup:
     seen = [SpentPoint(name, int(number), float(epsilon)) for number, epsilon in points]
-    return epsilon_chart(seen, budget, name)
+    return epsilon_chart(seen, budget, name, each)
+
+
+def _numbered(values: Sequence[float]) -> list[tuple[int, float]]:
+    return list(enumerate(values, start=1))
 
 
 AGREE: Final = "agree"
@@ -36,5 +42,5 @@ SITE: Final = Site(
         "/models": "Models",
     },
     actions={AGREE: ("hash", "typed"), DECLINE: ("hash", "reason")},
-    functions={"budget_bar": budget_bar, "epsilon_chart": _epsilon_chart},
+    functions={"budget_bar": budget_bar, "epsilon_chart": _epsilon_chart, "numbered": _numbered},
 )

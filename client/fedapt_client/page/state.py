@@ -97,7 +97,8 @@ def _offer(folder: Path, policy: Policy, budget: list[Fields]) -> Fields | None:
     if decision == APPROVED and not waits:
         return None  # it goes on, or has gone on: the session itself says how
     privacy = fields["privacy"]
-    spent = max((one["counted"] or 0.0 for one in budget), default=0.0)
+    most = max(budget, key=lambda one: one["counted"] or 0.0, default=None)
+    spent = 0.0 if most is None else most["counted"] or 0.0
     return {
         "hash": wanted,
         "typed": _groups(wanted[:TYPED_DIGITS]),
@@ -110,6 +111,7 @@ def _offer(folder: Path, policy: Policy, budget: list[Fields]) -> Fields | None:
         "changes": found["changes"],
         "epsilon": None if privacy is None else privacy["epsilon"],
         "spent": spent,
+        "curve": [] if most is None else most["curve"],
         "max_epsilon": policy.max_epsilon,
         "session_epsilon": policy.allowance.session_epsilon,
         "trust": _trust(fields),

@@ -76,6 +76,9 @@ SESSION: Final = """\
 # One session, as its operator decides it. Institutions see exactly this, with its hash, before they take
 # part. The values below are an example that works: handwritten digits and the small CLIP of this package.
 
+# What the session is for, in a sentence or two: the people of every institution read it before they agree.
+purpose: "to try this package: handwritten digits, in three kinds of scanners"
+
 # What is told apart, as the words stand in prompts. All institutions use the same list, in this order.
 class_names: [zero, one, two, three, four, five, six, seven, eight, nine]
 

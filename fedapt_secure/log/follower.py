@@ -1,6 +1,8 @@
 """Read logs while they are being written: for progress, for pages, for summaries."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -92,3 +94,47 @@ class LogFollower:
         if current is not None:
             current.close()
         return archived.open("rb")
+
+
+class LogStory(ABC):
+    """What a log says so far, entry by entry; a log that was cut or replaced is told from its start again.
+
+    Args:
+        path: The log's current file.
+        leave_out: Types of entries that are not taken.
+    """
+
+    def __init__(self, path: Path, leave_out: Collection[str] = ()) -> None:
+        self._path = path
+        self._leave_out = leave_out
+        self._size = 0
+        self._begin()
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Know nothing of the log."""
+
+    @abstractmethod
+    def _take(self, entry: LogEntry) -> None:
+        """Take in one entry; each comes once."""
+
+    def read_on(self) -> None:
+        """Take what has come since the last look."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size < self._size:
+            self._begin()
+        self._size = size
+        try:
+            self._read()
+        except InvalidInput:  # other lines are there than before; what is wrong with them is the auditor's
+            self._begin()
+            with suppress(InvalidInput):
+                self._read()
+
+    def _begin(self) -> None:
+        self._follower = LogFollower(self._path, self._leave_out)
+        self._forget()
+
+    def _read(self) -> None:
+        for entry in self._follower.new_entries():
+            self._take(entry)

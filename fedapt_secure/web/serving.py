@@ -229,6 +229,19 @@ class _short:  # noqa: N801 - used as a function
         os.close(self._folder)
 
 
+def mark_of(path: Path) -> str:
+    """Return what changes when a file does, for a desk's ``version``.
+
+    Args:
+        path: The file; it may not be there.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return "-"
+    return f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}"
+
+
 def ask_for_link(folder: Path, role: Role) -> str | None:
     """Return a link of the page that is served for a folder; ``None`` where none is.
 

@@ -24,6 +24,7 @@ from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.file import in_use
 from fedapt_secure.process.shown import sentence_shown
 from fedapt_secure.protocol.reasons import Reason
+from fedapt_secure.web.serving import mark_of
 
 VERIFY_EVERY_S: Final = 60.0
 """How often a log that grows is checked from its start, while somebody looks."""
@@ -93,7 +94,7 @@ class InstitutionDesk:
             self._log = FollowedLog(path)
         state = page_state(PartyFolder(self._folder), settings, self._log)
         # Opening a ledger touches its file: that alone is nothing new.
-        self._ledger_as_read = _mark(self._folder / settings.ledger)
+        self._ledger_as_read = mark_of(self._folder / settings.ledger)
         return {**state, "verified": self._checked(path)}
 
     def _checked(self, path: Path) -> Fields | None:
@@ -114,7 +115,7 @@ class InstitutionDesk:
 
     def _read_settings(self) -> ClientSettings:
         """Return the settings; read again when their file is another one."""
-        mark = _mark(self._folder / SETTINGS_FILE)
+        mark = mark_of(self._folder / SETTINGS_FILE)
         if self._settings is None or self._settings[0] != mark:
             self._settings = (mark, read_settings(self._folder))
         return self._settings[1]
@@ -129,18 +130,10 @@ class InstitutionDesk:
             log = self._folder / settings.log
             ledger = self._folder / settings.ledger
             paths += [log, self._folder / settings.policy]
-            if _mark(ledger) != self._ledger_as_read:
+            if mark_of(ledger) != self._ledger_as_read:
                 paths.append(ledger)
         except FedaptError:
             pass
         running = log.exists() and in_use(log)
         late = self._verified_size >= 0 and self._clock() - self._verified_at >= VERIFY_EVERY_S
-        return " ".join([*map(_mark, paths), str(running), str(late)])
-
-
-def _mark(path: Path) -> str:
-    try:
-        found = path.stat()
-    except OSError:
-        return "-"
-    return f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}"
+        return " ".join([*map(mark_of, paths), str(running), str(late)])

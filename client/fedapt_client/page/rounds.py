@@ -7,14 +7,12 @@ round's lines cost. Whether lines are genuine is not looked at here but by `veri
 import json
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.log.follower import LogFollower
+from fedapt_secure.log.follower import LogStory
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.log.reader import LogReader, segments
 
@@ -66,20 +64,14 @@ class SessionSeen:
         return max(found, default=0.0) if self.budget is not None else None
 
 
-class FollowedLog:
+class FollowedLog(LogStory):
     """One log, read on whenever it is asked for.
 
     Args:
         path: The log's newest file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._size = 0
-        self._begin()
-
-    def _begin(self) -> None:
-        self._follower = LogFollower(self._path)
+    def _forget(self) -> None:
         self.lines = 0
         self.last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
         self.sessions: dict[str, SessionSeen] = {}
@@ -87,23 +79,6 @@ class FollowedLog:
         self.refused: deque[dict[str, Any]] = deque(maxlen=20)
         self.current: SessionSeen | None = None
         """The session that was accepted last."""
-
-    def read_on(self) -> None:
-        """Read the lines that have come since; a log that was cut or replaced is read from its start."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size < self._size:
-            self._begin()
-        self._size = size
-        try:
-            self._read()
-        except InvalidInput:  # other lines are there than before; those that are none `verified` tells
-            self._begin()
-            with suppress(InvalidInput):
-                self._read()
-
-    def _read(self) -> None:
-        for entry in self._follower.new_entries():
-            self._take(entry)
 
     def _take(self, entry: LogEntry) -> None:
         kind, body, time = entry.type, entry.body, entry.time.isoformat()

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +16,7 @@ from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure.process.shown import sentence_shown
 from fedapt_secure.protocol.reasons import meaning_of
+from fedapt_secure.web.serving import mark_of
 from fedapt_server.archive.store import STORE_FILE
 from fedapt_server.membership.facts import membership_fields
 from fedapt_server.membership.registrar import MEMBERSHIP_FILE, Registrar
@@ -158,7 +158,7 @@ class CoordinatorDesk:
         """Return what changes when a file does, or when the running service says something else."""
         settings = self._registrar.settings
         records = (MEMBERSHIP_FILE, f"{MEMBERSHIP_FILE}-wal", STORE_FILE)
-        marks = [_mark(self._folder / name) for name in (settings.log, *records)]
+        marks = [mark_of(self._folder / name) for name in (settings.log, *records)]
         standing = self._stands()
         told = (standing["state"], standing["phase"], standing["doing"], standing["connected"])
         return " ".join([*marks, str(standing["running"]), str(hash(str(told)))])
@@ -195,11 +195,3 @@ def _column(one: Attempt) -> Fields:
 
 def _minute(time: str) -> str:
     return time[:16].replace("T", " ")
-
-
-def _mark(path: Path) -> str:
-    try:
-        found = path.stat()
-    except OSError:
-        return "-"
-    return f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}"

@@ -6,13 +6,11 @@ Each line is read once. The log is the coordinator's own: it holds nothing that 
 import json
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.log.follower import LONG, LogFollower
+from fedapt_secure.log.follower import LONG, LogStory
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.protocol.reasons import meaning_of
 
@@ -37,7 +35,7 @@ class Attempt:
     declined: dict[str, str] = field(default_factory=dict)
 
 
-class FollowedCoordinator:
+class FollowedCoordinator(LogStory):
     """The coordinator's log, read on whenever it is asked for.
 
     Args:
@@ -45,12 +43,9 @@ class FollowedCoordinator:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._size = 0
-        self._begin()
+        super().__init__(path, leave_out=LONG)
 
-    def _begin(self) -> None:
-        self._follower = LogFollower(self._path, leave_out=LONG)
+    def _forget(self) -> None:
         self.lines = 0
         self.last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
         self.refusals: deque[dict[str, Any]] = deque(maxlen=LAST_REFUSALS)
@@ -59,23 +54,6 @@ class FollowedCoordinator:
         self.without_sum: list[str] = []
         self.bytes_up = self.bytes_down = 0
         self.ended: dict[str, Any] | None = None
-
-    def read_on(self) -> None:
-        """Read the lines that have come since; a log that was cut or replaced is read from its start."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size < self._size:
-            self._begin()
-        self._size = size
-        try:
-            self._read()
-        except InvalidInput:  # other lines are there than before
-            self._begin()
-            with suppress(InvalidInput):
-                self._read()
-
-    def _read(self) -> None:
-        for entry in self._follower.new_entries():
-            self._take(entry)
 
     def _take(self, entry: LogEntry) -> None:
         kind, body, time = entry.type, entry.body, entry.time.isoformat()[:19].replace("T", " ")

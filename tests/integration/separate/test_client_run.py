@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
+from fedapt_secure.learning.bundle import FORMAT_VERSION
 from fedapt_secure.simulate.setup.federation import COORDINATOR
 from tests.support.worlds import CLI, World, end, new_world
 
@@ -93,7 +94,7 @@ def test_unattended_approved_not_approved_and_forbidden(world: World) -> None:
     assert status == 0
     assert json.loads(out)["sha256"] == session["bundle"]
     assert json.loads(out)["session"] == session["session"]
-    assert (json.loads(out)["bundle_format"], json.loads(out)["method"]) == (4, "fedapt")
+    assert (json.loads(out)["bundle_format"], json.loads(out)["method"]) == (FORMAT_VERSION, "fedapt")
 
     audit = [*CLI, "audit", str(world.federation.folder.path / "logs"), "--trust"]
     status, out, errors = end(world.start(*audit, str(world.federation.folder.roster)))

@@ -20,7 +20,7 @@ def attempts(files: list[str], port: int) -> dict[str, str]:
     except OSError as error:
         found["list"] = type(error).__name__
     try:
-        Path("/tmp/written").write_text("x")
+        Path("written").write_text("x")
         found["write"] = "done"
     except OSError as error:
         found["write"] = type(error).__name__

@@ -16,14 +16,14 @@ _ONE_STRIP: Final = 30
 Column = TypeVar("Column")
 
 
-def page_environment(folder: Path) -> jinja2.Environment:
-    """Return where templates come from: a page's own folder, and the stylesheet that all pages include.
+def page_environment(*folders: Path) -> jinja2.Environment:
+    """Return where templates come from: a page's own folders, and the stylesheet that all pages include.
 
     Args:
-        folder: The page's.
+        folders: The page's, in the order in which a template is looked for.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, _HERE]),
+        loader=jinja2.FileSystemLoader([*folders, _HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

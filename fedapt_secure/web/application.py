@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -103,8 +104,7 @@ class Application:
         self._state: Answer | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
-        self._environment = page_environment(site.templates)
-        self._environment.loader.searchpath.append(str(resources.files(__package__)))  # type: ignore[union-attr]
+        self._environment = page_environment(site.templates, Path(__file__).parent)
         self._environment.globals.update(site.functions)
         self._style = _text("fedapt_secure.pages", "style.css") + _text(__package__, "web.css")
         self._script = _text(__package__, "live.js")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedapt_client.offer_words import offer_rows
 from fedapt_client.page.offer_file import read_offer
+from fedapt_client.page.recognised import recognised
 from fedapt_client.page.rounds import FollowedLog, verified
 from fedapt_client.page.site import SITE
 from fedapt_client.page.state import page_state, session_fields
@@ -25,7 +26,7 @@ def write_session_report(folder: PartyFolder, settings: ClientSettings, session:
         session: Which session, hexadecimal; its end is in the log.
 
     Raises:
-        InvalidInput: If a file cannot be read or written.
+        InvalidInput: If a file is damaged, or cannot be read or written.
     """
     path = folder.path / settings.log
     log = FollowedLog(path)
@@ -34,7 +35,6 @@ def write_session_report(folder: PartyFolder, settings: ClientSettings, session:
     known = offer is not None and offer["fields"]["session"] == session
     offered = offer_rows(offer["fields"]) if offer is not None and known else []
     model = KeptModels(folder.path).path(session)
-    scores = {one["session"]: one["scores"] for one in state["models"]}.get(session)
     own = {member.name: member for member in folder.roster().members}[settings.name]
     environment = page_environment(Path(__file__).parent)
     environment.globals.update(SITE.functions)
@@ -44,7 +44,7 @@ def write_session_report(folder: PartyFolder, settings: ClientSettings, session:
         session=session_fields(log.sessions[session], running=False),
         verified=verified(path, own.identity_key, now),
         offer=[row for row in offered if row[0] != "session"],
-        scores=scores,
+        scores=recognised(folder.path, session),
         model=model if model.exists() else None,
         made=f"{now:%Y-%m-%d %H:%M} UTC",
         version=__version__,

@@ -226,8 +226,8 @@ def _models(folder: Path, log: FollowedLog) -> list[Fields]:
     for one in list(log.sessions.values())[::-1]:
         path = KeptModels(folder).path(one.session)
         if path.exists():
-            evaluation = path.with_name(f"{one.session}.evaluation.json")
-            found.append({"session": one.session, "path": str(path), "scores": _scores(evaluation)})
+            scores = _scores(KeptModels(folder).evaluation(one.session))
+            found.append({"session": one.session, "path": str(path), "scores": scores})
     return found
 
 
@@ -240,7 +240,7 @@ def _scores(evaluation: Path) -> Mapping[str, Any] | None:
             "tuned": scores["tuned_correct"] / count if count else None,
             "zero_shot": scores["zero_shot_correct"] / count if count else None,
         }
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

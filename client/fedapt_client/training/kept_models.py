@@ -42,6 +42,14 @@ class KeptModels:
         """
         return self._models / f"{session}.safetensors"
 
+    def evaluation(self, session: str) -> Path:
+        """Return where what a session's model scored lies, or would lie.
+
+        Args:
+            session: The session, hexadecimal.
+        """
+        return self._models / f"{session}.evaluation.json"
+
     def find(self, bundle_hash: str) -> Path | None:
         """Return the file that holds a bundle, by its SHA-256, hexadecimal."""
         files = sorted(self._models.glob("*.safetensors")) if self._models.is_dir() else []
@@ -86,7 +94,7 @@ class KeptModels:
         Raises:
             Unavailable, InvalidInput: If it cannot be written.
         """
-        path = self._models / f"{session}.evaluation.json"
+        path = self.evaluation(session)
         try:
             make_private_folder(self._models)
             write_atomically(path, evaluation)

@@ -6,7 +6,7 @@ most pairs never occur. No torch here.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -112,6 +112,22 @@ def per_class(tally: Tally, class_names: Sequence[str]) -> tuple[ClassFigures, .
         )
         for index, name in enumerate(class_names)
     )
+
+
+def class_fields(
+    tally: Tally, class_names: Sequence[str], untuned: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """Return the figures of each class as JSON values, with what was recognised before tuning beside them.
+
+    Args:
+        tally: The tuned model's answers.
+        class_names: M names.
+        untuned: Class index to how many of its images the untuned model recognised.
+    """
+    return [
+        asdict(one) | {"zero_shot_recall": untuned.get(label, 0) / one.support if one.support else None}
+        for label, one in enumerate(per_class(tally, class_names))
+    ]
 
 
 def routing_matrix(by_domain: Mapping[str, Tally], keys: int) -> Counts:

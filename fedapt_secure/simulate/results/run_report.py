@@ -5,7 +5,6 @@ or outside resource, for screen and paper.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from fedapt_secure.audit.report import wording
 from fedapt_secure.config.paper_choices import steps_said
 from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.config.simulate import SimulateSettings
+from fedapt_secure.pages.answers import answers
 from fedapt_secure.pages.charts import epsilon_chart
 from fedapt_secure.pages.environment import page_environment, strips_of
 from fedapt_secure.protocol.methods import method_facts
@@ -25,21 +25,7 @@ from fedapt_secure.simulate.results.summary import Summary
 from fedapt_secure.simulate.setup.federation import Federation
 
 TEMPLATE: Final = "run_report.html.j2"
-MOST_CLASSES: Final = 200
-"""Of more only the worst are shown."""
-MOST_IN_MATRIX: Final = 30
-"""A larger confusion matrix fits no page: then what is taken for something else most often."""
 MOST_CURVES: Final = 20
-
-
-@dataclass(frozen=True)
-class Confused:
-    """Images of one class that were taken for another."""
-
-    true: str
-    said: str
-    count: int
-    support: int
 
 
 def write_report(federation: Federation, summary: Summary) -> Path:
@@ -67,7 +53,6 @@ def to_html(federation: Federation, summary: Summary, judgement: Judgement | Non
         judgement: What an audit of its logs says; ``None`` where nothing was logged, as nothing is exchanged.
         made: When.
     """
-    classes = sorted(summary["per_class"], key=_worst_first) if _many(summary) else summary["per_class"]
     parties = () if judgement is None else judgement.parties
     rounds = summary["rounds"]
     return (
@@ -82,10 +67,7 @@ def to_html(federation: Federation, summary: Summary, judgement: Judgement | Non
             mark=wording.MARK,
             accuracy=summary["accuracy"][summary["method"]],
             zero_shot=summary["accuracy"]["zero_shot"],
-            classes=classes[:MOST_CLASSES],
-            class_names=federation.dataset.class_names,
-            matrix=len(federation.dataset.class_names) <= MOST_IN_MATRIX,
-            confused=confused(summary["confusion"], federation.dataset.class_names)[:MOST_IN_MATRIX],
+            answers=answers(summary["per_class"], summary["confusion"], federation.dataset.class_names),
             domains=federation.dataset.domains,
             curves=[
                 (party.party, points, summary["privacy"].get(party.party, {}).get("epsilon_budget"))
@@ -127,22 +109,6 @@ def _images(settings: SimulateSettings) -> str:
     return f"{settings.dataset}{unseen}"
 
 
-def confused(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Confused]:
-    """Return what was taken for something else, the most frequent first.
-
-    Args:
-        matrix: Counts, (M, M): row true class, column answer.
-        names: M class names.
-    """
-    found = [
-        Confused(names[true], names[said], count, sum(row))
-        for true, row in enumerate(matrix)
-        for said, count in enumerate(row)
-        if count and said != true
-    ]
-    return sorted(found, key=lambda one: -one.count)
-
-
 def time_by_part(rounds: Sequence[Mapping[str, Any]], total: float) -> list[tuple[str, float]]:
     """Return what took how many seconds; the rest is what rounds did not take.
 
@@ -153,11 +119,3 @@ def time_by_part(rounds: Sequence[Mapping[str, Any]], total: float) -> list[tupl
     spent = sum(one["seconds"] for one in rounds)
     rest = max(0.0, total - spent)
     return [("rounds", spent), ("model, images, joining, evaluation", rest), ("in all", spent + rest)]
-
-
-def _many(summary: Summary) -> bool:
-    return len(summary["per_class"]) > MOST_CLASSES
-
-
-def _worst_first(figures: Mapping[str, Any]) -> float:
-    return 2.0 if figures["recall"] is None else figures["recall"]

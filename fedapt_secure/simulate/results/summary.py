@@ -3,7 +3,6 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from fedapt_secure.config.party_folder import PUBLIC_FILE_MODE
 from fedapt_secure.inference.pictures import can_draw, draw_confusion, draw_routing
 from fedapt_secure.learning.bundle import read_bundle
 from fedapt_secure.learning.evaluation.scores import ORACLE_ROUTING, UNIFORM_ROUTING
-from fedapt_secure.learning.evaluation.tally import Tally, per_class, routing_matrix
+from fedapt_secure.learning.evaluation.tally import Tally, class_fields, routing_matrix
 from fedapt_secure.log.follower import LONG, LogFollower
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.log.reader import read_log
@@ -91,10 +90,7 @@ def _classes(
     untuned: Counter[int] = Counter()
     for one in scores.values():
         untuned.update(dict(one["zero_shot_by_class"]))
-    return [
-        asdict(one) | {"zero_shot_recall": untuned[label] / one.support if one.support else None}
-        for label, one in enumerate(per_class(total, federation.dataset.class_names))
-    ]
+    return class_fields(total, federation.dataset.class_names, untuned)
 
 
 def _unseen(federation: Federation, keys: tuple[str, ...]) -> dict[str, Any] | None:

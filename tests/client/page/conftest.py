@@ -17,6 +17,8 @@ from fedapt_secure.protocol.session import SessionConfiguration
 from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, connect_institutions, prepare
 
 NAME = "clinic-1"
+SESSION = "ab" * 16
+HOSTILE = '<script>alert("1")</script>'
 
 
 @dataclass
@@ -45,6 +47,25 @@ class Party:
         fields = offer_fields(self.configuration(**plan), settings, policy, "policy.yaml")
         write_offer(self.folder, fields)
         return fields
+
+
+def accepted(rounds: int, epsilon: float | None = 8.0) -> dict[str, Any]:
+    privacy = None if epsilon is None else {"epsilon_budget": epsilon}
+    return {"session": SESSION, "plan": {"rounds": rounds}, "privacy": privacy}
+
+
+def write_rounds(party: Party, numbers: range, planned: int) -> None:
+    with_log = party.writer()
+    if numbers.start == 1:
+        with_log.write("session_accepted", accepted(planned))
+    for number in numbers:
+        about = {"session": SESSION, "round": number}
+        with_log.write("round_joined", about | {"attempt": 1})
+        with_log.write("spend", about | {"epsilon": 8.0 * number / planned})
+        with_log.write("phase", {"round": number, "phase": "masked_input"})
+        ended = {"attempt": 1, "status": "completed", "contributors": [NAME, "clinic-2"]}
+        with_log.write("round_ended", about | ended)
+    with_log.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,22 +10,17 @@ from fedapt_client.books.approval import APPROVED, Approvals, Declined, NotAppro
 from fedapt_client.books.ledger import Ledger
 from fedapt_client.page.desk import VERIFY_EVERY_S, InstitutionDesk
 from fedapt_client.page.offer_file import read_offer, roster_changes
-from fedapt_client.page.report import write_session_report
 from fedapt_client.page.rounds import FollowedLog
 from fedapt_client.page.site import AGREE, DECLINE, SITE
 from fedapt_client.page.state import REASONS, TYPED_DIGITS
 from fedapt_client.settings import read_settings
 from fedapt_crypto.errors import InvalidInput
-from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.log.line import LogEntry
 from fedapt_secure.protocol.reasons import Reason
 from fedapt_secure.web.access import Doors, Role, Visit
 from fedapt_secure.web.application import Application, Where
 from fedapt_secure.web.pipe import plain
-from tests.client.page.conftest import NAME, Party
-
-SESSION = "ab" * 16
-HOSTILE = '<script>alert("1")</script>'
+from tests.client.page.conftest import HOSTILE, SESSION, Party, accepted, write_rounds
 
 
 class Clock:
@@ -42,25 +37,6 @@ def pages(desk: InstitutionDesk, role: Role = Role.DECIDES) -> dict[str, str]:
     application = Application(SITE, None, Doors(), Where(("x",)))  # type: ignore[arg-type]
     visit = Visit(role, "the-token", 0.0)
     return {path: application._filled(path, state, visit) for path in SITE.pages}
-
-
-def accepted(rounds: int, epsilon: float | None = 8.0) -> dict[str, Any]:
-    privacy = None if epsilon is None else {"epsilon_budget": epsilon}
-    return {"session": SESSION, "plan": {"rounds": rounds}, "privacy": privacy}
-
-
-def write_rounds(party: Party, numbers: range, planned: int) -> None:
-    with_log = party.writer()
-    if numbers.start == 1:
-        with_log.write("session_accepted", accepted(planned))
-    for number in numbers:
-        about = {"session": SESSION, "round": number}
-        with_log.write("round_joined", about | {"attempt": 1})
-        with_log.write("spend", about | {"epsilon": 8.0 * number / planned})
-        with_log.write("phase", {"round": number, "phase": "masked_input"})
-        ended = {"attempt": 1, "status": "completed", "contributors": [NAME, "clinic-2"]}
-        with_log.write("round_ended", about | ended)
-    with_log.close()
 
 
 def test_an_institution_that_has_seen_nothing(party: Party) -> None:
@@ -263,31 +239,3 @@ def test_a_broken_offer_is_no_offer(party: Party) -> None:
         (party.folder / "offer.json").write_text(text)
         assert read_offer(party.folder) is None
         assert "No session has been offered" in pages(InstitutionDesk(party.folder))["/"]
-
-
-def test_a_finished_session_is_one_page(party: Party) -> None:
-    fields = party.offer()
-    offered = json.loads((party.folder / "offer.json").read_text())
-    offered["fields"]["session"] = SESSION
-    (party.folder / "offer.json").write_text(json.dumps(offered).replace("zero", HOSTILE.replace('"', '\\"')))
-    write_rounds(party, range(1, 4), 3)
-    log = party.writer()
-    log.write("session_ended", {"session": SESSION, "bundle": None, "model": "00"})
-    closed = {"session": SESSION, "missing": ["clinic-3"], "signatures": {}, "completed_rounds": 3}
-    log.write("session_closed", closed | {"configuration": "", "model": "", "transcript": ""})
-    log.close()
-    path = write_session_report(PartyFolder(party.folder), read_settings(party.folder), SESSION)
-    text = path.read_text()
-    assert path.stat().st_mode & 0o077 == 0
-    assert "ε 8.000 of 8" in text
-    assert "lines of its log verify" in text
-    assert "signed by all but clinic-3" in text
-    assert "3 of 3 completed" in text
-    assert "left no model here" in text
-    assert "<script" not in text
-    assert "&lt;script&gt;" in text
-    assert fields["model"] in text
-    lines = party.log.read_bytes().splitlines(keepends=True)
-    party.log.write_bytes(b"".join([*lines[:3], *lines[4:]]))
-    again = write_session_report(PartyFolder(party.folder), read_settings(party.folder), SESSION)
-    assert "THE LOG DOES NOT VERIFY" in again.read_text()

@@ -11,8 +11,10 @@ from typing import TypeVar
 
 import pytest
 
+from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.web import landlock
 from tests.support.browsers import browser, needs_browser
+from tests.support.issuing import issue
 from tests.support.worlds import CLI, COORDINATOR, HOLD_S, World, end, new_world
 
 pytest.importorskip("selenium", reason="selenium is not installed")
@@ -28,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not landlock.available(), reason="this kernel has no Landlock"),
 ]
 NAMES = ("clinic-1", "clinic-2", "clinic-3")
+HOST = "page.example.org"
 
 
 @pytest.fixture
@@ -101,18 +104,41 @@ def spent(page: Chrome) -> float:
     return float(found[1]) if found else 0.0
 
 
+def bar(page: Chrome) -> float:
+    """Return how much of an offer's budget bar is spent, in [0, 1]."""
+    whole, solid = steady(
+        lambda: [
+            float(one.get_attribute("width") or 0)
+            for one in page.find_elements(By.CSS_SELECTOR, ".bar svg rect:not([fill-opacity])")
+        ]
+    )
+    return solid / whole
+
+
+def under_tls(world: World, name: str) -> Path:
+    """Give an institution's page a host name and a certificate; return the certificate."""
+    party = issue(
+        CertificateAuthority.create("test"), world.party(name) / "page", "page", server_addresses=(HOST,)
+    )
+    files = {"page_certificate": str(party.certificate_file), "page_key": str(party.private_key_file)}
+    world.settings(name, **files, page_names=[HOST], page_allow=["127.0.0.0/8"])
+    return party.certificate_file
+
+
 def test_three_institutions_from_their_pages(world: World) -> None:
+    certificate = under_tls(world, "clinic-2")
     world.coordinator()
     world.until(lambda: world.logged(COORDINATOR, "listening"), "the coordinator listens")
     for name in NAMES:
         started(world, name, "--stay")
     with ExitStack() as windows:
-        window, officer = (windows.enter_context(browser()) for _ in range(2))
+        window, officer = (windows.enter_context(browser(trusts=certificate)) for _ in range(2))
         entry = link(world, "clinic-1")
         window.get(entry)
         offer = until(window, lambda found: "A session is offered" in found)
         assert all(name in offer for name in NAMES)
         assert "this session at most 8" in window.find_element(By.CSS_SELECTOR, ".bar svg").text
+        assert bar(window) == 0
         assert not [one for one in window.get_log("browser") if one["level"] == "SEVERE"]
 
         # Names that others choose are text, whatever is in them.
@@ -153,6 +179,7 @@ def test_three_institutions_from_their_pages(world: World) -> None:
         agree(window)
         for name in NAMES[1:]:
             officer.get(link(world, name))
+            assert officer.current_url.startswith(f"https://{HOST}:" if name == "clinic-2" else "http://127")
             agree(officer)
 
         # Live, without anybody loading the page again.
@@ -171,6 +198,7 @@ def test_three_institutions_from_their_pages(world: World) -> None:
         world.start(*CLI, "server", "run", "--dir", str(world.party(COORDINATOR)), "--new-session")
         go(window, "Now")
         until(window, lambda found: "A session is offered" in found)
+        assert 0.39 < bar(window) < 0.41, "8 of 20 are spent"
         choice = "#reason option[value=policy_epsilon]"
         steady(lambda: window.find_element(By.CSS_SELECTOR, choice).click())
         press(window, "Decline")

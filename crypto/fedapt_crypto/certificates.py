@@ -5,7 +5,7 @@ What is read here has been parsed by `cryptography`, never by hand, and every mi
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from fedapt_crypto.errors import MalformedMessage, VerificationFailed
 
+EXPIRES_SOON = timedelta(days=14)
 MAX_REQUEST_BYTES = 4096
 """A request for a P-256 key with one name has about 250 bytes."""
 
@@ -51,6 +52,21 @@ class CertificateFacts:
     def renewal_due(self, now: datetime) -> bool:
         """Whether it is in its last third: a month of the usual three to notice that renewing fails."""
         return now > self.not_after - (self.not_after - self.not_before) / 3
+
+    def expires_soon(self, now: datetime) -> bool:
+        """Whether somebody should look why it has not been renewed."""
+        return expires_soon(self.not_after, self.not_after - self.not_before, now)
+
+
+def expires_soon(not_after: datetime, lifetime: timedelta, now: datetime) -> bool:
+    """Whether two weeks are left, or, of a certificate that lives shortly, half of its last third.
+
+    Args:
+        not_after: Its last moment.
+        lifetime: How long it is valid.
+        now: What time it is.
+    """
+    return not_after - now < min(EXPIRES_SOON, lifetime / 6)
 
 
 def facts(certificate: bytes) -> CertificateFacts:

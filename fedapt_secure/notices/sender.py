@@ -52,23 +52,26 @@ class Notifier:
         self._now = now
         self._queue: Queue[Fields | None] = Queue(MAX_WAITING)
         self._ending = Signal()
-        self._told: set[tuple[str, str | None, str | None]] = set()
+        self._told: set[tuple[str, str | None, str | None, str]] = set()
         self._thread: Thread | None = None
         if settings is not None:
             self._thread = Thread(target=self._send_all, name="notify", daemon=True)
             self._thread.start()
 
-    def tell(self, event: Event, session: str | None = None, code: str | None = None) -> None:
-        """Hand an event on, once for each session and code; returns at once.
+    def tell(
+        self, event: Event, session: str | None = None, code: str | None = None, *, once: str = ""
+    ) -> None:
+        """Hand an event on, once for each session, code and ``once``; returns at once.
 
         Args:
             event: What.
             session: Which session, hexadecimal.
             code: Why, a code of `fedapt_secure.protocol.reasons`.
+            once: What else tells it from events that were told of; it is not handed on.
         """
         if self._settings is None or event not in self._settings.on:
             return
-        about = (event.value, session, code)
+        about = (event.value, session, code, once)
         if about in self._told:
             return
         self._told.add(about)

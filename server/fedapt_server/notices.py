@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from fedapt_crypto.certificates import CertificateFacts, expires_soon
 from fedapt_secure.notices.sender import Notifier
 from fedapt_secure.notices.settings import Event, NotifySettings
 
-SOON: Final = timedelta(days=14)
-"""A certificate that is not renewed in time is known of so long before."""
+MEMBER: Final = "member"
+"""The code where it is not the coordinator's own certificate; whose, is on its page and in no notice."""
 
 
 class CoordinatorNotices(Notifier):
@@ -28,6 +29,7 @@ class CoordinatorNotices(Notifier):
     ) -> None:
         super().__init__(settings, party, now=now)
         self._session: str | None = None
+        self._late: set[tuple[str, datetime]] = set()
 
     def note(self, type: str, body: Mapping[str, Any]) -> None:
         """Take in one line of the log, as it is written."""
@@ -42,5 +44,19 @@ class CoordinatorNotices(Notifier):
                 self.tell(Event.END, body["session"])
             case "cannot_continue":
                 self.tell(Event.FAILURE, self._session)
-            case "certificate" if datetime.fromisoformat(body["not_after"]) - self._now() < SOON:
-                self.tell(Event.CERTIFICATE)
+
+    def expiring(self, own: CertificateFacts, members: Mapping[str, datetime], lifetime: timedelta) -> None:
+        """Look whether a certificate expires soon: the own one, or those of members; each is told of once.
+
+        Args:
+            own: The coordinator's.
+            members: Institution to when its certificate ends.
+            lifetime: How long certificates of members are valid.
+        """
+        now = self._now()
+        if own.expires_soon(now):
+            self.tell(Event.CERTIFICATE, once=own.not_after.isoformat())
+        late = {(name, ends) for name, ends in members.items() if expires_soon(ends, lifetime, now)}
+        if late - self._late:
+            self.tell(Event.CERTIFICATE, code=MEMBER, once=str(sorted(late)))
+        self._late = late

@@ -7,12 +7,16 @@ import asyncio
 import logging
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
-from fedapt_crypto.errors import InvalidInput
+from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_crypto.private_files import read_private
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.config.settings import build, read_yaml
@@ -22,6 +26,7 @@ from fedapt_secure.protocol.transport import watch_revocations
 from fedapt_server.membership.enrolment_service import EnrolmentService
 from fedapt_server.membership.own_certificate import OwnCertificate
 from fedapt_server.membership.registrar import Registrar
+from fedapt_server.notices import CoordinatorNotices
 from fedapt_server.ports.health_port import HealthPort
 from fedapt_server.service import CoordinatorService
 from fedapt_server.settings import ServerSettings
@@ -51,13 +56,20 @@ class Options:
     health: bool = True
 
 
-def run(folder: PartyFolder, settings: ServerSettings, options: Options) -> None:
+def run(
+    folder: PartyFolder,
+    settings: ServerSettings,
+    options: Options,
+    on_end: Callable[[str], Path] | None = None,
+) -> None:
     """Serve until stopped, or with ``once`` until the session has ended.
 
     Args:
         folder: The coordinator's folder.
         settings: Its settings.
         options: What the command line asks for.
+        on_end: Called from another thread once a session has ended, with its name; returns what it wrote.
+            What it refuses is a warning.
 
     Raises:
         InvalidInput: If a file or a port cannot be used.
@@ -67,7 +79,11 @@ def run(folder: PartyFolder, settings: ServerSettings, options: Options) -> None
     plan = read_plan(folder, settings)
     if plan is None and options.once:
         raise InvalidInput(f"{folder.path / settings.session} is missing: write it, or leave --once out")
-    asyncio.run(_serve(folder, settings, plan, options))
+    reports = _Reports(on_end)
+    try:
+        asyncio.run(_serve(folder, settings, plan, options, reports))
+    finally:
+        reports.close()
 
 
 def read_plan(folder: PartyFolder, settings: ServerSettings) -> SessionPlan | None:
@@ -85,6 +101,7 @@ async def _serve(
     settings: ServerSettings,
     plan: SessionPlan | None,
     options: Options,
+    reports: "_Reports",
 ) -> None:
     stop = stop_on_signals()
     office = _Office(folder, settings)
@@ -96,6 +113,7 @@ async def _serve(
         again=options.new_session,
         end=options.end_session,
         prepare=office.open,
+        told=reports.note,
     )
     registrar = office.registrar
     renewed: list[Callable[[], None]] = [service.port.renewed]
@@ -112,7 +130,9 @@ async def _serve(
             health = HealthPort(settings.health_port, service.snapshot, service.metrics.text)
             stack.callback(health.close)
             logger.info("health and metrics", extra={"event": "health_listening", "port": health.port})
-        tasks = [_spawn(_watch_certificate(folder, office.certificate, renewed))]
+        tell = partial(office.tell_expiring, service.notices)
+        tell()
+        tasks = [_spawn(_watch_certificate(folder, office.certificate, renewed, tell))]
         if folder.revocation_file.exists():
             revocations = Revocations(folder.revocation_file, read_private(folder.authority_file))
             tasks.append(_spawn(watch_revocations(revocations, lambda new: _all(revoked, new), _report)))
@@ -121,6 +141,38 @@ async def _serve(
         await service.run(stop)
         if stop.is_set():
             logger.info("stopped", extra={"event": "stopped"})
+
+
+class _Reports:
+    """Has sessions that have ended reported, one by one, in nobody's way.
+
+    Args:
+        write: Writes a report; ``None`` for none.
+    """
+
+    def __init__(self, write: Callable[[str], Path] | None) -> None:
+        self._write = write
+        self._thread = ThreadPoolExecutor(1, "report")
+
+    def note(self, type: str, body: Mapping[str, Any]) -> None:
+        """Take in one line of the log, once it is written."""
+        if type == "session_ended" and self._write is not None:
+            self._thread.submit(self._report, self._write, body["session"])
+
+    def close(self) -> None:
+        """Wait for the report that is being written."""
+        self._thread.shutdown()
+
+    @staticmethod
+    def _report(write: Callable[[str], Path], session: str) -> None:
+        try:
+            path = write(session)
+        except FedaptError as error:
+            logger.warning("no report was written: %s", error, extra={"event": "no_report"})
+        except Exception:  # a report is no reason to end a service, and the next one is written again
+            logger.exception("no report was written", extra={"event": "no_report"})
+        else:
+            logger.info("what came of the session, as a page: %s", path, extra={"event": "report"})
 
 
 class _Office:
@@ -148,6 +200,17 @@ class _Office:
             self.registrar = Registrar(self._folder, self._settings)
         self.certificate = OwnCertificate(self._folder, self.registrar)
         _warn(self.certificate.ready())
+
+    def tell_expiring(self, notices: CoordinatorNotices) -> None:
+        """Tell people of certificates that expire soon, the coordinator's and members'."""
+        records = self.registrar.membership.members if self.registrar is not None else ()
+        ends = {
+            one.name: datetime.fromtimestamp(one.certificate_ends, UTC)
+            for one in records
+            if one.certificate_ends is not None and one.revoked is None
+        }
+        lifetime = timedelta(days=self._settings.certificate_days)
+        notices.expiring(self._folder.certificate(), ends, lifetime)
 
 
 def _spawn(work: Any) -> "asyncio.Task[None]":
@@ -180,7 +243,7 @@ def stop_on_signals() -> asyncio.Event:
 
 
 async def _watch_certificate(
-    folder: PartyFolder, own: OwnCertificate, renewed: list[Callable[[], None]]
+    folder: PartyFolder, own: OwnCertificate, renewed: list[Callable[[], None]], tell: Callable[[], None]
 ) -> None:
     """Renew the own certificate in time, and use a renewed one, whoever renewed it, if it is valid now."""
     used = folder.certificate().serial
@@ -195,6 +258,7 @@ async def _watch_certificate(
                 used = certificate.serial
                 until = certificate.not_after.date().isoformat()
                 logger.info("certificate renewed", extra={"event": "certificate_renewed", "until": until})
+            tell()
         except InvalidInput as error:
             logger.warning("%s", error, extra={"event": "certificate"})
 

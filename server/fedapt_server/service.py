@@ -62,6 +62,7 @@ class CoordinatorService:
         again: Begin a session also where the plan is the one of the session that ended last.
         end: Let no further round of an interrupted session begin, and close its record.
         prepare: Done once the folder is this service's alone, before anything in it is changed.
+        told: Takes in each line of the log once it is written.
 
     Raises:
         InvalidInput: If a file cannot be used, or no session can begin and the service does not stay.
@@ -77,15 +78,13 @@ class CoordinatorService:
         again: bool = False,
         end: bool = False,
         prepare: Callable[[], None] | None = None,
+        told: Callable[[str, JsonBody], None] | None = None,
     ) -> None:
-        self._folder = folder
-        self._plan = plan
-        self._end = end
-        self._settings = settings
-        self._stay = stay
+        self._folder, self._settings = folder, settings
+        self._plan, self._stay, self._end, self._told = plan, stay, end, told
         self._identity = folder.identity()
         self.status, self.metrics = Status(), Metrics()
-        self._notices = CoordinatorNotices(settings.notify, settings.name)
+        self.notices = CoordinatorNotices(settings.notify, settings.name)
         self._refusals = Refusals(self.metrics, self._note)
         self.port = RoundsPort(
             folder, settings, self._serve_one, self._refusals.refused, self._refusals.report
@@ -198,7 +197,7 @@ class CoordinatorService:
         await self.port.stop()
         self._refusals.close()
         self._log.close()
-        await asyncio.to_thread(self._notices.close)
+        await asyncio.to_thread(self.notices.close)
 
     async def _serve_one(self, connection: GuardedConnection) -> None:
         name = connection.name
@@ -361,7 +360,9 @@ class CoordinatorService:
         self._log.write(type, body)
         self.status.note(type, body, datetime.now(UTC))
         self.metrics.note(type, body, asyncio.get_running_loop().time())
-        self._notices.note(type, body)
+        self.notices.note(type, body)
+        if self._told is not None:
+            self._told(type, body)
         narrate(logger, type, body)
 
     def _roster(self) -> Roster | None:

@@ -16,6 +16,7 @@ from fedapt_server.settings import ServerSettings
 
 TIMEOUT_S: Final = 5.0
 MAX_ANSWER_BYTES: Final = 1 << 20
+REPORTS_FOLDER: Final = "reports"
 STATES: Final = {
     "waiting": "no session was begun",
     "gathering": "gathering institutions for the next round",
@@ -25,6 +26,16 @@ STATES: Final = {
     "ended": "ended",
     "unfinished": "not ended; 'fedapt-secure server run' resumes it",
 }
+
+
+def report_path(directory: Path, session: str) -> Path:
+    """Return where the page of a session that has ended lies, or would lie.
+
+    Args:
+        directory: The coordinator's folder.
+        session: Which session, hexadecimal.
+    """
+    return directory / REPORTS_FOLDER / f"{session}.html"
 
 
 def status_fields(directory: Path, settings: ServerSettings) -> dict[str, Any]:
@@ -56,6 +67,8 @@ def status_fields(directory: Path, settings: ServerSettings) -> dict[str, Any]:
         "doing": {},
         **(told or {}),
     }
+    report = None if fields["session"] is None else report_path(directory, fields["session"])
+    fields["report"] = str(report) if report is not None and report.exists() else None
     fields["last_seen"] = seen | (told or {}).get("last_seen", {})
     fields["institutions"] = sorted({*_members(directory), *fields["last_seen"]})
     return fields

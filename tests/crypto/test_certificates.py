@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fedapt_crypto.certificates import (
     MAX_REQUEST_BYTES,
     check_issued,
+    expires_soon,
     facts,
     read_revocation_list,
     request_key,
@@ -171,3 +172,12 @@ class TestRevocationLists:
     def test_what_is_none_is_refused(self, data: bytes) -> None:
         with pytest.raises(MalformedMessage):
             read_revocation_list(data, CertificateAuthority.create("test").certificate_pem)
+
+
+def test_what_expires_soon() -> None:
+    """Two weeks of the usual three months, and not all their life of those that live for a week."""
+    ends = datetime(2026, 3, 1, tzinfo=UTC)
+    for lifetime, soon in ((90, 14), (365, 14), (30, 5), (6, 1)):
+        days = timedelta(days=lifetime)
+        assert not expires_soon(ends, days, ends - timedelta(days=soon))
+        assert expires_soon(ends, days, ends - timedelta(days=soon) + timedelta(seconds=1))

@@ -6,6 +6,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event as Signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fedapt_crypto.certificates import CertificateFacts
 from fedapt_crypto.errors import InvalidInput
 from fedapt_secure.config.settings import build
 from fedapt_secure.notices import sender
@@ -215,13 +217,11 @@ def test_an_address_is_in_no_repr() -> None:
 def test_what_the_coordinator_s_people_hear_of(hook: Hook) -> None:
     told = CoordinatorNotices(NotifySettings(webhook=hook.url), "coordinator")
     for kind, body in (
-        ("certificate", {"not_after": "2999-01-01T00:00:00+00:00"}),
         ("session_started", {"session": SESSION}),
         ("connected", {"name": "clinic-1"}),
         ("left", {"name": "clinic-1", "reason": "not_approved"}),
         ("cannot_continue", {"reason": "a sentence with clinic-1 in it"}),
         ("session_ended", {"session": SESSION}),
-        ("certificate", {"not_after": "2000-01-01T00:00:00+00:00"}),
     ):
         told.note(kind, body)
     told.close()
@@ -231,6 +231,38 @@ def test_what_the_coordinator_s_people_hear_of(hook: Hook) -> None:
         ("refusal", SESSION, "not_approved"),
         ("failure", SESSION, None),
         ("end", SESSION, None),
-        ("certificate", None, None),
     ]
     assert "clinic-1" not in json.dumps(hook.posted)
+
+
+def test_certificates_that_expire_are_told_of_once_each(hook: Hook) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    now = [start]
+    told = CoordinatorNotices(NotifySettings(webhook=hook.url), "coordinator", lambda: now[0])
+
+    def own(days: int) -> CertificateFacts:
+        ends = start + timedelta(days=days)
+        return CertificateFacts("coordinator", "ca", days, ends - timedelta(days=90), ends, b"", b"")
+
+    def look(days: int, **members: int) -> None:
+        ends = {name: start + timedelta(days=left) for name, left in members.items()}
+        told.expiring(own(days), ends, timedelta(days=90))
+
+    look(60, ada=60, ben=14)
+    look(60, ada=60, ben=13)
+    look(60, ada=60, ben=13)
+    now[0] += timedelta(days=50)
+    look(60, ada=60, ben=140)
+    look(60, ada=60, ben=140)
+    look(150, ada=150, ben=140)
+    now[0] += timedelta(days=90)
+    look(150, ada=150, ben=230)
+    told.close()
+    assert [(one["event"], one["session"], one["code"]) for one in hook.posted] == [
+        ("certificate", None, "member"),  # ben
+        ("certificate", None, None),
+        ("certificate", None, "member"),  # ada
+        ("certificate", None, None),
+        ("certificate", None, "member"),
+    ]
+    assert "ada" not in json.dumps([one | {"time": ""} for one in hook.posted])

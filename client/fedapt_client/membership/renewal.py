@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from fedapt_client.membership import desk, enrolment
@@ -15,7 +15,6 @@ from fedapt_crypto.errors import FedaptError
 from fedapt_secure.config.party_folder import PartyFolder
 from fedapt_secure.notices.settings import Event
 
-SOON: Final = timedelta(days=14)
 DAY_S: Final = 24 * 3600.0
 PAUSE_S: Final = 3600.0
 """Not more often than this: a coordinator that is away would be asked at every attempt to reconnect."""
@@ -66,7 +65,7 @@ class Renewal:
         except FedaptError as error:
             sentence = f"the certificate was not renewed: {error}"
             tell(self._name, "renewal_failed", sentence, level=logging.WARNING)
-            if self._folder.certificate().not_after - datetime.now(UTC) < SOON:
+            if self._folder.certificate().expires_soon(datetime.now(UTC)):
                 self._notify(Event.CERTIFICATE)
             return
         self._write("certificate", self._folder.certificate_fields())

@@ -5,6 +5,7 @@ round's lines cost. Whether lines are genuine is not looked at here but by `veri
 """
 
 import json
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ from typing import Any, Final
 
 from fedapt_secure.log.follower import LogStory
 from fedapt_secure.log.line import LogEntry
-from fedapt_secure.log.reader import LogReader, segments
+from fedapt_secure.log.reader import Kind, LogReader, segments
 
 LAST_LINES: Final = 40
+TRIES: Final = 3
+AGAIN_AFTER_S: Final = 0.1
 _SHOWN: Final = 200
 
 
@@ -148,8 +151,13 @@ def verified(path: Path, identity: bytes | None, now: datetime) -> Verified:
     Raises:
         InvalidInput: If it cannot be read.
     """
-    reader = LogReader(segments(path), identity=identity)
-    for _ in reader.entries():
-        pass
+    for _ in range(TRIES):
+        reader = LogReader(segments(path), identity=identity)
+        for _ in reader.entries():
+            pass
+        # A line that is being written just now is whole a moment later.
+        if not any(one.kind is Kind.CUT_OFF for one in reader.problems):
+            break
+        time.sleep(AGAIN_AFTER_S)
     problems = [f"line {one.line}: {one.message}" for one in reader.problems[:20]]
     return Verified(reader.lines, now.isoformat(timespec="seconds"), problems)

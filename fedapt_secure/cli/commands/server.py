@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -24,6 +24,12 @@ from fedapt_secure.cli.options import (
 from fedapt_secure.cli.work.coordinator_folder import open_registrar as _registrar
 from fedapt_secure.cli.work.coordinator_folder import read_server_settings as _settings
 from fedapt_secure.process.streams import say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fedapt_secure.config.party_folder import PartyFolder
+    from fedapt_server.settings import ServerSettings
 
 app = typer.Typer(
     name="server",
@@ -159,7 +165,18 @@ def run(
     from fedapt_secure.cli.work.running.live_facts import coordinator_view  # noqa: PLC0415
 
     with nullcontext() if plain or json_log else coordinator_view(directory, settings):
-        running.run(folder, settings, options)
+        running.run(folder, settings, options, on_end=_reporter(folder, settings))
+
+
+def _reporter(folder: "PartyFolder", settings: "ServerSettings") -> "Callable[[str], Path]":
+    """Return what writes a page of a session that has ended into the folder."""
+
+    def report(session: str) -> Path:
+        from fedapt_server.page.report import write_session_report  # noqa: PLC0415 - templates, the auditor
+
+        return write_session_report(folder, settings, session)
+
+    return report
 
 
 @app.command()

@@ -28,6 +28,8 @@ def print_status(out: Console, fields: dict[str, Any]) -> None:
             markup=False,
         )
         out.print(f"each sum   {fields['said_of_sums']}", markup=False)
+    if fields["report"]:
+        out.print(f"report     {fields['report']}", markup=False)
     if fields["ends"]:
         out.print(f"rounds are probably over at {fields['ends'].replace('+00:00', ' UTC')}", markup=False)
     if fields["reason"]:

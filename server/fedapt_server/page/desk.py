@@ -1,7 +1,7 @@
 """Answers the process that faces browsers: where the service stands, and what its operator changes.
 
 What that process sends is taken as typed by a stranger who holds a link. Inviting and revoking do what
-``server invite`` and ``server revoke`` do, the second with a confirmation in the form.
+``server invite`` and ``server revoke`` do, with a confirmation in the form.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from fedapt_crypto.certificates import expires_soon
 from fedapt_crypto.encoding import PartyName
 from fedapt_crypto.errors import FedaptError, InvalidInput
 from fedapt_secure.process.shown import sentence_shown
@@ -24,7 +25,6 @@ from fedapt_server.page.rounds import Attempt, FollowedCoordinator
 from fedapt_server.page.site import INVITE, REVOKE
 from fedapt_server.standing import STATES, doing_words, status_fields
 
-EXPIRES_SOON: Final = timedelta(days=14)
 EVERY_S: Final = 2.0
 """What the running service says of itself is asked for no more often than this."""
 MAX_DAYS: Final = 60
@@ -73,10 +73,9 @@ class CoordinatorDesk:
         """
         name = fields.get("name", "").strip()
         if action == INVITE:
-            return self._invite(name, fields.get("domain", "").strip(), fields.get("days", ""))
+            return self._invite(name, fields)
         if action == REVOKE:
-            if fields.get("again", "").strip() != name:
-                raise InvalidInput("nothing was changed: type the institution's name to confirm it")
+            _confirmed(name, fields)
             if self._registrar.revoke(name, fields.get("reason", "")[:200]):
                 return (
                     f"{name} is off the roster, its certificates are refused. The others approve the new one."
@@ -84,7 +83,8 @@ class CoordinatorDesk:
             return f"The invitation of {name} is withdrawn."
         raise InvalidInput("there is no such action")
 
-    def _invite(self, name: str, domain: str, days: str) -> str:
+    def _invite(self, name: str, fields: Mapping[str, str]) -> str:
+        domain, days = fields.get("domain", "").strip(), fields.get("days", "")
         try:
             TypeAdapter(PartyName).validate_python(name)
         except ValidationError:
@@ -93,6 +93,7 @@ class CoordinatorDesk:
             raise InvalidInput("a domain has 1 to 256 printable characters")
         if not _DAYS.fullmatch(days) or not 1 <= int(days) <= MAX_DAYS:
             raise InvalidInput(f"an invitation is valid for 1 to {MAX_DAYS} days")
+        _confirmed(name, fields)
         join, withdrawn = self._registrar.invite(name, domain, timedelta(days=int(days)))
         note = " Its earlier invitation is void." if withdrawn else ""
         return (
@@ -127,6 +128,7 @@ class CoordinatorDesk:
             "mib_up": self._log.bytes_up / (1 << 20),
             "mib_down": self._log.bytes_down / (1 << 20),
             "ended": self._log.ended,
+            "report": standing["report"],
             "members": [self._member(one) for one in members["members"]],
             "invitations": [{**one, "expires": _minute(one["expires"])} for one in members["invitations"]],
             "domains": members["domains"],
@@ -138,7 +140,8 @@ class CoordinatorDesk:
 
     def _member(self, one: Fields) -> Fields:
         ends = one["certificate_ends"]
-        soon = ends is not None and datetime.fromisoformat(ends) - self._now() < EXPIRES_SOON
+        lifetime = timedelta(days=self._registrar.settings.certificate_days)
+        soon = ends is not None and expires_soon(datetime.fromisoformat(ends), lifetime, self._now())
         return {
             "name": one["name"],
             "domain": one["domain"],
@@ -160,8 +163,19 @@ class CoordinatorDesk:
         records = (MEMBERSHIP_FILE, f"{MEMBERSHIP_FILE}-wal", STORE_FILE)
         marks = [mark_of(self._folder / name) for name in (settings.log, *records)]
         standing = self._stands()
-        told = (standing["state"], standing["phase"], standing["doing"], standing["connected"])
+        told = (
+            standing["state"],
+            standing["report"],
+            standing["phase"],
+            standing["doing"],
+            standing["connected"],
+        )
         return " ".join([*marks, str(standing["running"]), str(hash(str(told)))])
+
+
+def _confirmed(name: str, fields: Mapping[str, str]) -> None:
+    if fields.get("again", "").strip() != name:
+        raise InvalidInput("nothing was changed: type the institution's name to confirm it")
 
 
 def _institution(name: str, standing: Fields) -> Fields:

@@ -11,5 +11,5 @@ SITE: Final = Site(
     title="Coordinator",
     templates=Path(__file__).parent,
     pages={"/": "Now", "/members": "Institutions", "/log": "Log"},
-    actions={INVITE: ("name", "domain", "days"), REVOKE: ("name", "again", "reason")},
+    actions={INVITE: ("name", "again", "domain", "days"), REVOKE: ("name", "again", "reason")},
 )

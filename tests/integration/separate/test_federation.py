@@ -138,6 +138,14 @@ def test_five_rounds_by_four_institutions_are_verified(federation: Federation) -
     assert status == 0
     assert json.loads(errors.splitlines()[-1])["event"] == "stopped"
 
+    # Each has a page of what came of it.
+    report = (desk.path / "coordinator" / "reports" / f"{told['session']}.html").read_text()
+    assert "log: VERIFIED" in report
+    assert f"<b>{ROUNDS} of {ROUNDS} rounds</b>" in report
+    for name in names:
+        own = (desk.path / name / "models" / f"{told['session']}.html").read_text()
+        assert all(title in own for title in ("Accuracy by class", "taken for what", "Whose knowledge"))
+
     for party in ("coordinator", *names):
         shutil.copytree(desk.path / party, desk.path / "evidence" / party, ignore=only_logs)
     logs = sorted((desk.path / "evidence").glob("*/log*.jsonl"))

@@ -127,18 +127,22 @@ def test_inviting_is_server_invite(office: Office) -> None:
         ({"name": "clinic-9", "domain": "ink", "days": "61"}, "1 to 60 days"),
         ({"name": "clinic-9", "domain": "ink", "days": "x"}, "1 to 60 days"),
         ({}, "is no name"),
-        ({"name": "clinic-1", "domain": "ink", "days": "7"}, "clinic-1"),
+        ({"name": "clinic-9", "domain": "ink", "days": "7"}, "nothing was changed"),
+        ({"name": "clinic-9", "again": "clinic-8", "domain": "ink", "days": "7"}, "nothing was changed"),
+        ({"name": "clinic-1", "again": "clinic-1", "domain": "ink", "days": "7"}, "clinic-1"),
     ):
         with pytest.raises(InvalidInput, match=words):
             desk.act(INVITE, fields)
-    said = desk.act(INVITE, {"name": "clinic-9", "domain": "chalk", "days": "7"})
+    assert not office.registrar.membership.open_invitations
+    wanted = {"name": "clinic-9", "again": " clinic-9 ", "domain": "chalk", "days": "7"}
+    said = desk.act(INVITE, wanted)
     join = JoinString.from_text(said.rpartition(" ")[2])
     assert join.name == "clinic-9"
     assert office.registrar.membership.open_invitations[0].name == "clinic-9"
     page = pages(desk)["/members"]
     assert "clinic-9" in page
     assert said.rpartition(" ")[2] not in page, "a join string is shown once"
-    again = desk.act(INVITE, {"name": "clinic-9", "domain": "chalk", "days": "7"})
+    again = desk.act(INVITE, wanted)
     assert "earlier invitation is void" in again
 
 
@@ -154,7 +158,7 @@ def test_revoking_needs_the_name_again(office: Office) -> None:
     page = pages(desk)["/members"]
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
-    desk.act(INVITE, {"name": "clinic-9", "domain": "ink", "days": "1"})
+    desk.act(INVITE, {"name": "clinic-9", "again": "clinic-9", "domain": "ink", "days": "1"})
     assert "withdrawn" in desk.act(REVOKE, {"name": "clinic-9", "again": "clinic-9"})
     with pytest.raises(InvalidInput):
         desk.act(REVOKE, {"name": "nobody", "again": "nobody"})

@@ -19,8 +19,9 @@ from selenium.webdriver import Chrome
 
 from fedapt_client.books.approval import Approvals
 from fedapt_secure.process.streams import say
+from tests.support import warm
 from tests.support.browsers import browser
-from tests.support.worlds import CLI, COORDINATOR, World, end, new_world
+from tests.support.worlds import COORDINATOR, World, end, new_world
 
 HERE = Path(__file__).parent
 NAMES = ("clinic-1", "clinic-2", "clinic-3")
@@ -29,7 +30,7 @@ NAMES = ("clinic-1", "clinic-2", "clinic-3")
 def link(world: World, name: str) -> str:
     """Return a link to a party's page."""
     party = "server" if name == COORDINATOR else "client"
-    status, out, errors = end(world.start(*CLI, party, "page", "--dir", str(world.party(name))))
+    status, out, errors = end(world.start(*warm.program(), party, "page", "--dir", str(world.party(name))))
     if status:
         raise SystemExit(errors)
     return out.strip()
@@ -56,8 +57,8 @@ def agree(world: World) -> None:
 
 def serve(world: World) -> subprocess.Popen[str]:
     """Serve the coordinator's page."""
-    command = (*CLI, "server", "page", "--dir", str(world.party(COORDINATOR)), "--address", "127.0.0.1:0")
-    process = world.start(*command)
+    options = ("--dir", str(world.party(COORDINATOR)), "--address", "127.0.0.1:0")
+    process = world.start(*warm.program(), "server", "page", *options)
     socket = world.party(COORDINATOR) / "page.sock"
     world.until(lambda: socket.exists() or process.poll() is not None, "the coordinator's page")
     return process

@@ -17,8 +17,8 @@ from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_secure.config.simulate import SimulateSettings
 from fedapt_secure.simulate.setup.federation import COORDINATOR, Federation, connect_institutions, prepare
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
+from tests.support import warm
 
-CLI = (sys.executable, "-c", "from fedapt_secure.cli import main; main()")
 HOLD_S = 200.0
 """Longer than anything here takes; only a test that fails waits for it."""
 
@@ -51,7 +51,7 @@ class World:
         return self.start(sys.executable, "-m", "fedapt_server", "--dir", str(self.party(COORDINATOR)))
 
     def client(self, name: str, command: str, *options: str) -> subprocess.Popen[str]:
-        return self.start(*CLI, "client", command, "--dir", str(self.party(name)), *options)
+        return self.start(*warm.program(), "client", command, "--dir", str(self.party(name)), *options)
 
     def policy(self, name: str, **changes: object) -> None:
         _change(self.party(name) / "policy.yaml", changes)

@@ -11,7 +11,8 @@ import yaml
 from fedapt_client.settings import SETTINGS_FILE as CLIENT_FILE
 from fedapt_secure.learning.bundle import FORMAT_VERSION
 from fedapt_secure.simulate.setup.federation import COORDINATOR
-from tests.support.worlds import CLI, World, end, new_world
+from tests.support import warm
+from tests.support.worlds import World, end, new_world
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -96,7 +97,7 @@ def test_unattended_approved_not_approved_and_forbidden(world: World) -> None:
     assert json.loads(out)["session"] == session["session"]
     assert (json.loads(out)["bundle_format"], json.loads(out)["method"]) == (FORMAT_VERSION, "fedapt")
 
-    audit = [*CLI, "audit", str(world.federation.folder.path / "logs"), "--trust"]
+    audit = [*warm.program(), "audit", str(world.federation.folder.path / "logs"), "--trust"]
     status, out, errors = end(world.start(*audit, str(world.federation.folder.roster)))
     assert status == 0, out + errors
     assert "VERIFIED" in out

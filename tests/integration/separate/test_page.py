@@ -13,9 +13,10 @@ import pytest
 
 from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.web import landlock
+from tests.support import warm
 from tests.support.browsers import browser, needs_browser
 from tests.support.issuing import issue
-from tests.support.worlds import CLI, COORDINATOR, HOLD_S, World, end, new_world
+from tests.support.worlds import COORDINATOR, HOLD_S, World, end, new_world
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("starlette", reason="the extra 'page' is not installed")
@@ -195,7 +196,7 @@ def test_three_institutions_from_their_pages(world: World) -> None:
         for name in NAMES:
             (world.party(name) / "offer.json").unlink()
         world.processes[0].wait(HOLD_S)
-        world.start(*CLI, "server", "run", "--dir", str(world.party(COORDINATOR)), "--new-session")
+        world.start(*warm.program(), "server", "run", "--dir", str(world.party(COORDINATOR)), "--new-session")
         go(window, "Now")
         until(window, lambda found: "A session is offered" in found)
         assert 0.39 < bar(window) < 0.41, "8 of 20 are spent"

@@ -1,5 +1,6 @@
 """What a whole test run shares: the processes that commands, and workers of CKKS, are forked from."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -30,6 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(_room(item), len(LONG)))
 
 
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now out of later garbage collections: a million objects of torch and others."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let what was kept out be collected at the end: libraries complain of what they find there."""
+    gc.unfreeze()
+
+
 def _room(item: pytest.Item) -> str:
     parts = item.path.relative_to(Path(__file__).parent).parts
     return parts[0] if len(parts) > 1 else ""
@@ -42,6 +54,18 @@ def _work_is_shared(request: pytest.FixtureRequest) -> Iterator[None]:
     A good part of their time is signatures that every party checks. In `make test-all` each checks its own.
     """
     with sharing() if GATE in os.environ and _room(request.node) in SHARED else nullcontext():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_written_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In the gate federations take digits that the first of them has dealt; see `tests.support.digits`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if GATE in os.environ:
+            from tests.support.digits import DealtDigits, copied, run_folder  # noqa: PLC0415 - numpy, PIL
+
+            known = DealtDigits(run_folder(tmp_path_factory, "dealt"), copied)
+            patch.setattr("fedapt_secure.learning.data.dealing.write_digits", known)
         yield
 
 

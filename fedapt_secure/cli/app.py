@@ -1,8 +1,9 @@
 """Commands and their options. Heavy imports happen inside the commands, so that ``--help`` is instant."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +12,7 @@ from fedapt_secure import __version__
 from fedapt_secure.cli.commands import cache as cache_commands
 from fedapt_secure.cli.commands import client, compare, documents, paper, server, simulate, use
 from fedapt_secure.cli.options import within
-from fedapt_secure.cli.preparing import prepare_commands
+from fedapt_secure.cli.preparing import layout, prepare_commands
 from fedapt_secure.config import ranges
 from fedapt_secure.privacy.unit import unit_of
 from fedapt_secure.process.ending import guarded
@@ -185,11 +186,17 @@ def run(arguments: Sequence[str]) -> int:
     return guarded(lambda: _run(list(arguments)))
 
 
+@cache
+def _commands(encoding: str, narrow: bool) -> Any:
+    """Return all commands with their options, once a layout: to make them takes half of a short command."""
+    commands = typer.main.get_command(app)
+    prepare_commands(commands, encoding, narrow=narrow)
+    return commands
+
+
 def _run(arguments: list[str]) -> int:
-    command = typer.main.get_command(app)
-    prepare_commands(command)
     try:
-        status = command.main(arguments, prog_name="fedapt-secure", standalone_mode=False)
+        status = _commands(*layout()).main(arguments, prog_name="fedapt-secure", standalone_mode=False)
     except _ClickError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             say_lines(str(error))

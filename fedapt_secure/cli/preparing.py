@@ -13,7 +13,12 @@ from fedapt_secure.process.streams import fitting
 _BOXES_FIT: Final = 80
 
 
-def prepare_commands(root: Any) -> None:
+def layout() -> tuple[str, bool]:
+    """Return what help is made for: the encoding of the output, and whether it is too narrow for boxes."""
+    return sys.stdout.encoding, shutil.get_terminal_size().columns < _BOXES_FIT
+
+
+def prepare_commands(root: Any, encoding: str, *, narrow: bool) -> None:
     """Make a tree of commands ready to run.
 
     Help is spelt out where the output's encoding lacks letters of it, before it is laid out in columns, and
@@ -22,9 +27,9 @@ def prepare_commands(root: Any) -> None:
 
     Args:
         root: The tree, as Typer makes it.
+        encoding: Of the output.
+        narrow: Whether boxes do not fit.
     """
-    encoding = sys.stdout.encoding
-    narrow = shutil.get_terminal_size().columns < _BOXES_FIT
     for command in every_command(root):
         if narrow:
             command.rich_markup_mode = None

@@ -361,9 +361,9 @@ class CoordinatorService:
         self.status.note(type, body, datetime.now(UTC))
         self.metrics.note(type, body, asyncio.get_running_loop().time())
         self.notices.note(type, body)
+        narrate(logger, type, body)
         if self._told is not None:
             self._told(type, body)
-        narrate(logger, type, body)
 
     def _roster(self) -> Roster | None:
         """Return the roster as it is now; ``None`` while nobody is enrolled."""

@@ -9,7 +9,6 @@ see `meter`.
 import asyncio
 import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from fedapt_secure.simulate.setup.federation import Federation, connect_institut
 from fedapt_secure.simulate.setup.run_folder import RunFolder
 from tests.hostile.liar import Lie, LyingCoordinator, LyingOutbox
 from tests.hostile.meter import Counted, Meter
+from tests.support.copies import copy_folder
 from tests.world.watched import Trainer
 
 LOOK_S: Final = 0.002
@@ -133,7 +133,7 @@ class Stage:
     service: LyingCoordinator
 
     def __init__(self, prepared: Federation, folder: Path, lie: Lie) -> None:
-        shutil.copytree(prepared.folder.path, folder)
+        copy_folder(prepared.folder.path, folder)
         self.federation = replace(prepared, folder=RunFolder(folder))
         self.names = prepared.institutions
         self.meters = {name: Meter() for name in self.names}

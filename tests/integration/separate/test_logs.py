@@ -26,6 +26,7 @@ from fedapt_server.service import CoordinatorService
 from fedapt_server.session.closing import Closing
 from fedapt_server.settings import SETTINGS_FILE as SERVER_FILE
 from fedapt_server.settings import ServerSettings
+from tests.support.copies import copy_folder
 
 pytestmark = pytest.mark.integration
 
@@ -115,7 +116,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Federation:
 
 @pytest.fixture
 def world(prepared: Federation, tmp_path: Path) -> World:
-    shutil.copytree(prepared.folder.path, tmp_path / "run")
+    copy_folder(prepared.folder.path, tmp_path / "run")
     return World(replace(prepared, folder=RunFolder(tmp_path / "run")))
 
 

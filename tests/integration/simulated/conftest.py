@@ -1,8 +1,6 @@
 """One shared helper: run the command line in this process, in a folder of its own."""
 
 import json
-import pickle
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 
 from fedapt_secure.cli.app import run
-from fedapt_secure.learning.data.digits.scans import write_digits
+from tests.support.digits import DealtDigits, run_folder
 
 
 @dataclass(frozen=True)
@@ -26,34 +24,14 @@ class Run:
 
 @pytest.fixture(scope="session")
 def known_features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of image features that all simulations of this worker share: most deal the same digits."""
-    return tmp_path_factory.mktemp("features")
-
-
-class DealtDigits:
-    """Digits as `write_digits` writes them, written once: most simulations deal the same ones.
-
-    Args:
-        folder: Where they are kept.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._known: dict[bytes, Path] = {}
-
-    def __call__(self, destination: Path, *arguments: Any) -> None:
-        """Write the digits, or copy them where the same ones were asked for before."""
-        what = pickle.dumps(arguments)
-        if what not in self._known:
-            kept = self._known[what] = self._folder / str(len(self._known))
-            write_digits(kept, *arguments)
-        shutil.copytree(self._known[what], destination, copy_function=shutil.copy, dirs_exist_ok=True)
+    """A cache of image features that all simulations share: most deal the same digits."""
+    return run_folder(tmp_path_factory, "features")
 
 
 @pytest.fixture(scope="session")
 def known_digits(tmp_path_factory: pytest.TempPathFactory) -> DealtDigits:
-    """For all simulations of this worker."""
-    return DealtDigits(tmp_path_factory.mktemp("digits"))
+    """For all simulations: nobody changes an image of theirs."""
+    return DealtDigits(run_folder(tmp_path_factory, "dealt"))
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ async def _serve(
         for task in tasks:
             stack.callback(task.cancel)
         await service.run(stop)
+        await asyncio.to_thread(reports.close)
         if stop.is_set():
             logger.info("stopped", extra={"event": "stopped"})
 

@@ -13,7 +13,7 @@ from fedapt_secure.learning.clip.backbone import RANDOM, load_backbone
 from tests.export.conftest import make_bundle
 from tests.support.hub_models import KINDS, make_model
 
-IN_THE_GATE = {("last", "onnx")}
+IN_THE_GATE = {("last", "open-clip")}
 
 
 @pytest.fixture(scope="module")

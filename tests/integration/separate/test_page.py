@@ -15,6 +15,7 @@ from fedapt_crypto.pki import CertificateAuthority
 from fedapt_secure.web import landlock
 from tests.support import warm
 from tests.support.browsers import browser, needs_browser
+from tests.support.digits import run_folder
 from tests.support.issuing import issue
 from tests.support.worlds import COORDINATOR, HOLD_S, World, end, new_world
 
@@ -35,8 +36,9 @@ HOST = "page.example.org"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with new_world(tmp_path, rounds=3, clients=3) as world:
+def world(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    cache = run_folder(tmp_path_factory, "features")
+    with new_world(tmp_path, rounds=3, clients=3, cache=cache) as world:
         for name in NAMES:
             budget = {"max_epsilon": 20.0, "session_epsilon": 8.0}
             world.policy(name, unattended=False, minimum_institutions_per_key=1, **budget)

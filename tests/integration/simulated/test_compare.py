@@ -20,9 +20,10 @@ FAST = ("--rounds", "1", "--local-steps", "1", "--clients", "3")
 
 
 @pytest.fixture
-def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def compare(tmp_path: Path, known_features: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: run(["compare", "--out", "c", *FAST, *arguments])
+    common = ("--out", "c", "--cache", str(known_features), *FAST)
+    return lambda *arguments: run(["compare", *common, *arguments])
 
 
 def table(folder: Path = Path("c")) -> dict[str, dict]:

@@ -17,10 +17,11 @@ def table(folder: Path) -> dict:
 
 
 def test_an_ablation_of_the_digits_is_one_table_and_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, known_features: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    command = ["paper", "ablations-digits", "--out", "table", "--rounds", "1"]
+    cached = ("--cache", str(known_features))
+    command = ["paper", "ablations-digits", "--out", "table", "--rounds", "1", *cached]
     assert run([*command, "--rows", "uniform-routing,oracle-routing,keys-added"]) == ExitStatus.DONE
     found = table(tmp_path / "table")
     assert [row["title"] for row in found["rows"]] == [

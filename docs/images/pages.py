@@ -108,6 +108,13 @@ def federation(world: World, into: Path, *, everything: bool) -> None:
     world.until(lambda: world.logged("clinic-1", "session_closed"), "the session's end")
     more = {"/budget": "page-budget", "/policy": "page-policy", "/log": "page-log", "/models": "page-models"}
     pictures("clinic-1", {"/": "page-session", **(more if everything else {})})
+    [report] = (world.party("clinic-1") / "models").glob("*.html")
+    for width, dark in shots:
+        mark = f"-{width}{'-dark' * dark}" if everything else ""
+        with browser(width=width, dark=dark) as window:
+            window.get(report.absolute().as_uri())
+            window.set_window_size(width, 2000)
+            take(window, into / f"report-session{mark}.png")
     pictures(COORDINATOR, {"/": "page-coordinator", **({"/members": "page-members"} if everything else {})})
 
 

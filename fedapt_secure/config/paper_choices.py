@@ -18,7 +18,7 @@ def steps_said(local_steps: int, batch_size: int | None, local_epochs: int) -> s
         local_epochs: Passes.
     """
     if batch_size is None:
-        return f"{local_steps} steps"
+        return "1 step" if local_steps == 1 else f"{local_steps} steps"
     return f"{local_epochs} {'pass' if local_epochs == 1 else 'passes'} in batches of {batch_size}"
 
 

@@ -18,7 +18,13 @@ def _same_threads():
     torch.set_num_threads(before)
 
 
-SLOW = {"dp_utility", "inference", "simulate_time", "training_step"}  # a second ViT-B/32, processes, training
+SLOW = {
+    "dp_step",
+    "dp_utility",
+    "inference",
+    "simulate_time",
+    "training_step",
+}  # minutes
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Who took part in which round, for the grid of the report; long histories are shown in groups of rounds."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -43,6 +44,42 @@ class Participation:
     source: str | None
     rounds: int
     completed: int
+
+
+@dataclass(frozen=True)
+class RoundTaken:
+    """One round of a session: who began it, in whatever attempt, and who is in its sum, if it has one."""
+
+    number: int
+    present: frozenset[str]
+    contributors: frozenset[str]
+    completed: bool
+
+
+def of_rounds(institutions: Sequence[str], rounds: Sequence[RoundTaken], session: str) -> Participation:
+    """Return the grid of one session whose rounds are known; they stand together where they are too many.
+
+    Args:
+        institutions: Names, in the order of the grid.
+        rounds: In order.
+        session: Which session.
+    """
+    each = max(1, -(-len(rounds) // MAX_COLUMNS))
+    columns = []
+    for start in range(0, len(rounds), each):
+        part = rounds[start : start + each]
+        columns.append(
+            Column(
+                label=str(part[0].number) if len(part) == 1 else f"{part[0].number}–{part[-1].number}",
+                session=session,
+                rounds=len(part),
+                completed=sum(one.completed for one in part),
+                contributed=dict(Counter(name for one in part for name in one.contributors)),
+                dropped=dict(Counter(name for one in part for name in one.present - one.contributors)),
+            )
+        )
+    completed = sum(one.completed for one in rounds)
+    return Participation(tuple(institutions), tuple(columns), None, len(rounds), completed)
 
 
 def participation(records: Sequence[LogRecord], facts: Facts) -> Participation:

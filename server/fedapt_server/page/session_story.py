@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fedapt_secure.audit.evidence.participation import MAX_COLUMNS, Column, Participation
+from fedapt_secure.audit.evidence.participation import Participation, RoundTaken, of_rounds
 from fedapt_secure.log.follower import LONG, LogStory
 from fedapt_secure.log.line import LogEntry
 
@@ -76,24 +76,12 @@ class SessionStory(LogStory):
 
     def participation(self) -> Participation:
         """Return institutions by rounds; rounds stand together where they are too many for a page."""
-        numbers = sorted(self.rounds)
-        each = max(1, -(-len(numbers) // MAX_COLUMNS))
-        columns = []
-        for start in range(0, len(numbers), each):
-            part = numbers[start : start + each]
-            rounds = [self.rounds[number] for number in part]
-            columns.append(
-                Column(
-                    label=str(part[0]) if len(part) == 1 else f"{part[0]}–{part[-1]}",
-                    session=self._session,
-                    rounds=len(part),
-                    completed=sum(one.completed for one in rounds),
-                    contributed=dict(Counter(name for one in rounds for name in one.contributors)),
-                    dropped=dict(Counter(name for one in rounds for name in one.present - one.contributors)),
-                )
-            )
         names = tuple(self.started["institutions"]) if self.started is not None else ()
-        return Participation(names, tuple(columns), None, len(numbers), self.completed)
+        rounds = [
+            RoundTaken(number, frozenset(one.present), frozenset(one.contributors), one.completed)
+            for number, one in sorted(self.rounds.items())
+        ]
+        return of_rounds(names, rounds, self._session)
 
     def _take(self, entry: LogEntry) -> None:
         kind, body = entry.type, entry.body

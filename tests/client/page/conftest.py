@@ -1,5 +1,6 @@
 """An institution's folder as enrolment leaves it, and what its process leaves there of sessions."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
 def party(federation: Federation) -> Party:
     folder = federation.folder.party(NAME)
     found = Party(federation, folder)
-    for name in ("offer.json", "approvals.json", "activity.json"):
+    shutil.rmtree(folder / "models", ignore_errors=True)
+    for name in ("offer.json", "approvals.json", "activity.json", "model.safetensors", "evaluation.json"):
         (folder / name).unlink(missing_ok=True)
     for path in (folder / found.log).parent.glob("*.jsonl*"):
         path.unlink()

@@ -143,3 +143,15 @@ def test_a_file_that_cannot_be_read(party: Party) -> None:
     path.write_bytes(b"\xff{")
     with pytest.raises(InvalidInput, match="cannot be read"):
         report(party)
+
+
+def test_three_hundred_rounds_fit_onto_paper(party: Party) -> None:
+    write_rounds(party, range(1, 301), 300)
+    log = party.writer()
+    log.write("session_ended", {"session": SESSION, "bundle": None, "model": "00"})
+    log.close()
+    text = report(party)
+    assert "<summary>288 rounds before them</summary>" in text
+    assert [f"<th>{label}</th>" in text for label in ("1–5", "296–300")] == [True, True]
+    assert text.count('class="in"') == 2 * 60
+    assert len(text) < 120_000

@@ -24,10 +24,10 @@ def test_a_whole_federation(simulate, kind: str, tmp_path: Path, capsys) -> None
     folder = tmp_path / "model"
     folder.mkdir()
     name = make_model(folder, kind)
-    few = ("--rounds", "2", "--local-steps", "1", "--clients", "3", "--context-tokens", "4")
+    few = ("--rounds", "1", "--local-steps", "1", "--clients", "3", "--context-tokens", "4")
     done = simulate("--model", name, "--pretrained", "random", "--dp-epsilon", "8", *few)
     assert done.status == 0
-    assert [one["status"] for one in done.summary["rounds"]] == ["completed"] * 2
+    assert [one["status"] for one in done.summary["rounds"]] == ["completed"]
     assert all(0 < spent["epsilon_spent"] <= 8 for spent in done.summary["privacy"].values())
     capsys.readouterr()
     run(["audit", str(done.folder), "--json", "--trust", str(done.folder / "roster.json")])

@@ -173,16 +173,20 @@ class Clinic:
 
     def ledger_epsilon(self, dataset: str) -> float:
         """What `client ledger show` counts against a data set, by the data set's rule."""
-        sessions = self.books.ledger.sessions
-        linked = {bytes.fromhex(dataset)}.union(
-            *(_names(one) for one in sessions if bytes.fromhex(dataset) in _names(one))
-        )
-        begun = [one for one in sessions if one.steps_taken and not _names(one).isdisjoint(linked)]
+        begun = self.begun(dataset)
         costs = [one.terms.cost for one in begun]
         order = begun[-1].terms.rdp_order
         if order is None:
             return math.fsum(cost.epsilon(epsilon_of) for cost in costs)
         return planned_rdp_of(costs, order) + conversion_cost(order, self.delta)
+
+    def begun(self, dataset: str) -> list[PlannedSession]:
+        """The sessions that count against a data set."""
+        sessions = self.books.ledger.sessions
+        linked = {bytes.fromhex(dataset)}.union(
+            *(_names(one) for one in sessions if bytes.fromhex(dataset) in _names(one))
+        )
+        return [one for one in sessions if one.steps_taken and not _names(one).isdisjoint(linked)]
 
     delta: float = 1e-5
 
@@ -218,6 +222,16 @@ STRICTER_WHILE_IT_RAN: list[tuple[Any, ...]] = [
 """A session per image has begun when the policy asks for persons; it is offered again after a restart."""
 
 
+UNDER_ANOTHER_RULE: list[tuple[Any, ...]] = [
+    ("accept", 2, 1.0, (0,), False, True),
+    ("policy", {"max_epsilon": 8.0, "max_delta": 4e-5, "composition": "rdp-filter"}),
+    ("train", 2, True),
+    ("accept", 3, 1.0, (1,), True, False),
+    ("accept", 1, 1.0, (0, 1), False, False),
+]
+"""A session begins, cut off before its line; another one's data overlap its own, under another order."""
+
+
 def play(clinic: Clinic, history: list[tuple[Any, ...]]) -> None:
     for name, *arguments in history:
         match name:
@@ -244,8 +258,9 @@ def check_honest(clinic: Clinic) -> None:
     for spend in party.spends:
         clinic.delta = spend.delta_of_rule
         counted = clinic.ledger_epsilon(spend.dataset)
-        rules = {one.rule for one in spend.counted} | {spend.rule}
-        if len(rules) > 1:
+        # As the ledger has them: of a session that began just before a power cut no line says that it began.
+        orders = {one.terms.rdp_order for one in clinic.begun(spend.dataset)} | {spend.order}
+        if len(orders) > 1:
             continue  # a data set that overlaps two others: no session began on both
         assert spend.committed <= counted * 1.01 + 1e-9
         if shown == begun and not clinic.lost_logs:
@@ -255,6 +270,7 @@ def check_honest(clinic: Clinic) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(OPERATIONS, max_size=25), st.sampled_from([1 << 20, 2500]))
 @example(history=STRICTER_WHILE_IT_RAN, segment_bytes=1 << 20)
+@example(history=UNDER_ANOTHER_RULE, segment_bytes=1 << 20)
 def test_an_honest_institution_is_never_found_at_fault(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[Any, ...]], segment_bytes: int
 ) -> None:

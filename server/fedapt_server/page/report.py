@@ -62,7 +62,6 @@ def write_session_report(folder: PartyFolder, settings: ServerSettings, session:
             ended=_minute(story.ended),
             asked=asked(story, configuration),
             judgement=judgement,
-            wording=wording,
             mark=wording.MARK,
             sums=None if configuration is None else hidden(configuration).said,
             institutions=institutions(story, configuration),
